@@ -1,0 +1,128 @@
+"""Let MMSegmentation run where mmcv has no compiled ops, and load checkpoints safely.
+
+Two facts of the OpenMMLab stack are handled here and nowhere else:
+
+* ``mmseg`` imports ``mmcv.ops`` on import, which needs ``mmcv._ext``. ``mmcv-lite`` has none. No model here
+  calls such an op, so a placeholder whose functions raise when *called* is enough.
+* torch >= 2.6 unpickles checkpoints with ``weights_only=True``. Checkpoints written by mmengine hold a few
+  harmless classes (the logged history, numpy scalars), which are allow-listed. mmengine's http loader does
+  not use the safe loader, so both loaders are replaced by ones that do.
+"""
+
+import importlib.util
+import os
+import pickle
+import sys
+import types
+
+import numpy as np
+import torch
+
+
+class MissingCompiledOp(NotImplementedError):
+    """A compiled mmcv operator was called, but this mmcv has none."""
+
+
+def ensure_mmcv_ops() -> bool:
+    """Register a placeholder for ``mmcv._ext`` where mmcv was installed without compiled ops.
+
+    Returns:
+        bool: True if the placeholder is in place, False if mmcv has its own compiled ops.
+    """
+    name = 'mmcv._ext'
+    if name in sys.modules:
+        return getattr(sys.modules[name], 'is_placeholder', False)
+    if importlib.util.find_spec(name) is not None:
+        return False
+
+    def make_op(op):
+        def missing_op(*args, **kwargs):
+            raise MissingCompiledOp(
+                f"'{op}' is a compiled operator of mmcv, and the installed mmcv has none (mmcv-lite). Install the "
+                "full 'mmcv' (>= 2.0.0, < 2.2.0) built for this torch to use models that need it.")
+        return missing_op
+
+    placeholder = types.ModuleType(name)
+    placeholder.is_placeholder = True
+
+    def lookup(attribute):
+        if attribute.startswith('__'):
+            raise AttributeError(attribute)
+        return make_op(attribute)
+
+    placeholder.__getattr__ = lookup
+    sys.modules[name] = placeholder
+    return True
+
+
+def allow_mmengine_checkpoints() -> None:
+    """Tell torch's safe unpickler about the few classes that mmengine stores in checkpoints."""
+    from mmengine.logging import HistoryBuffer
+    multiarray = np._core.multiarray if hasattr(np, '_core') else np.core.multiarray
+    allowed = [HistoryBuffer, np.ndarray, np.dtype, multiarray._reconstruct, multiarray.scalar]
+    allowed += [(multiarray._reconstruct, 'numpy.core.multiarray._reconstruct'),
+                (multiarray.scalar, 'numpy.core.multiarray.scalar'),
+                (multiarray._reconstruct, 'numpy._core.multiarray._reconstruct'),
+                (multiarray.scalar, 'numpy._core.multiarray.scalar')]
+    kinds = (np.float64, np.float32, np.float16, np.int64, np.int32, np.uint8, np.bool_)
+    allowed += sorted({type(np.dtype(kind)) for kind in kinds}, key=str)
+    # HistoryBuffer pickles references to its own statistics methods, which pickle spells as getattr(class, name).
+    allowed.append((_history_buffer_method, 'builtins.getattr'))
+    torch.serialization.add_safe_globals(allowed)
+
+
+def _history_buffer_method(owner, name):
+    """``getattr`` as far as a pickled HistoryBuffer needs it, and no further."""
+    from mmengine.logging import HistoryBuffer
+    if owner is not HistoryBuffer or name not in ('min', 'max', 'current', 'mean'):
+        raise pickle.UnpicklingError(f'getattr({owner!r}, {name!r}) in a checkpoint is not allowed')
+    return getattr(owner, name)
+
+
+def load_checkpoint_file(filename: str, map_location='cpu'):
+    """``torch.load`` of a local file that never runs code from it.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        RuntimeError: the file holds something other than tensors and plain values, or is not a checkpoint.
+    """
+    filename = os.path.expanduser(filename)
+    if not os.path.isfile(filename):
+        raise FileNotFoundError(f"Checkpoint '{filename}' does not exist.")
+    try:
+        return torch.load(filename, map_location=map_location, weights_only=True)
+    except pickle.UnpicklingError as error:
+        reason = next((line.strip() for line in str(error).splitlines() if 'GLOBAL' in line or 'global' in line),
+                      str(error).splitlines()[0])
+        raise RuntimeError(
+            f"Checkpoint '{filename}' holds more than tensors and plain values and was refused, because loading it "
+            f'would run code from the file: {reason} If you trust whoever made it, load it once in a sandbox with '
+            "torch.load(..., weights_only=False) and save only its 'state_dict' with torch.save; that file loads "
+            'here.') from error
+    except (EOFError, RuntimeError) as error:
+        raise RuntimeError(f"'{filename}' could not be read as a checkpoint ({error}). Is it complete?") from error
+
+
+def _load_from_local(filename, map_location=None):
+    return load_checkpoint_file(filename, map_location)
+
+
+def _load_from_http(filename, map_location=None, model_dir=None, progress=True):
+    """Download once per node (local rank 0), then load safely."""
+    from mmengine.dist import barrier, get_local_rank
+    folder = model_dir or os.path.join(torch.hub.get_dir(), 'checkpoints')
+    target = os.path.join(folder, os.path.basename(filename.split('?')[0]))
+    if get_local_rank() == 0 and not os.path.exists(target):
+        os.makedirs(folder, exist_ok=True)
+        torch.hub.download_url_to_file(filename, target, progress=progress)
+    barrier()
+    return load_checkpoint_file(target, map_location)
+
+
+def install() -> None:
+    """Apply everything above; safe to call more than once, and before or after mmseg's import."""
+    ensure_mmcv_ops()
+    allow_mmengine_checkpoints()
+    from mmengine.runner.checkpoint import CheckpointLoader
+    CheckpointLoader.register_scheme(prefixes='', loader=_load_from_local, force=True)
+    CheckpointLoader.register_scheme(prefixes=('http://', 'https://'), loader=_load_from_http, force=True)

@@ -1,0 +1,1 @@
+"""Tensors in, tensors out: torch and numpy only, importable without mmcv, mmengine or mmseg."""

@@ -1,0 +1,34 @@
+"""The one entry for ``custom_imports``: checks the installed dependencies and registers every part.
+
+A config that uses this package states::
+
+    custom_imports = dict(imports=['mmseg_opengan.register'])
+"""
+
+import mmengine
+import torch
+from mmengine.utils import digit_version
+
+from . import compat
+
+compat.install()
+
+import mmcv  # noqa: E402
+import mmseg  # noqa: E402
+
+_BOUNDS = (
+    # name, found, lowest that works, first that does not
+    ('torch', torch.__version__, '2.6.0', None),
+    ('mmengine', mmengine.__version__, '0.10.5', '1.0.0'),
+    ('mmcv', mmcv.__version__, '2.0.0', '2.2.0'),
+    ('mmsegmentation', mmseg.__version__, '1.2.2', '1.3.0'),
+)
+for _name, _found, _lowest, _beyond in _BOUNDS:
+    _wanted = f'>= {_lowest}' + (f', < {_beyond}' if _beyond else '')
+    _version = digit_version(_found.split('+')[0])
+    if _version < digit_version(_lowest) or (_beyond and _version >= digit_version(_beyond)):
+        raise ImportError(f'mmseg_opengan needs {_name} {_wanted}, but found {_found}.')
+
+from .datasets import (  # noqa: E402, F401
+    camvid,
+)
