@@ -30,5 +30,8 @@ for _name, _found, _lowest, _beyond in _BOUNDS:
         raise ImportError(f'mmseg_opengan needs {_name} {_wanted}, but found {_found}.')
 
 from .datasets import (  # noqa: E402, F401
+    anomaly,
     camvid,
+    cityscapes,
+    transforms,
 )
