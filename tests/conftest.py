@@ -1,0 +1,23 @@
+"""Shared fixtures: the placeholder for mmcv's ops before any mmseg import, and the optional real data."""
+
+import os
+from pathlib import Path
+
+import pytest
+import torch
+
+from mmseg_opengan import compat
+
+compat.install()
+torch.set_num_threads(1)
+
+
+@pytest.fixture(scope='session')
+def shared() -> Path:
+    """Folder with ``data/camvid``, ``data/road_anomaly`` and ``weights`` (real data, not ours to ship)."""
+    named = os.environ.get('MMSEG_OPENGAN_DATA')
+    folder = Path(named) if named else Path(__file__).resolve().parents[2] / 'shared'
+    if not (folder / 'data' / 'camvid').is_dir():
+        pytest.skip(f'real data is absent: set MMSEG_OPENGAN_DATA to a folder with data/camvid and weights '
+                    f'(looked in {folder})')
+    return folder
