@@ -24,35 +24,36 @@ class MissingCompiledOp(NotImplementedError):
 
 
 def ensure_mmcv_ops() -> bool:
-    """Register a placeholder for ``mmcv._ext`` where mmcv was installed without compiled ops.
+    """Make ``mmcv.ops`` importable where mmcv was installed without compiled ops.
+
+    The placeholder stands in for ``mmcv._ext`` while ``mmcv.ops`` is imported and is taken away again, so that
+    mmengine still sees that this mmcv has no compiled ops.
 
     Returns:
-        bool: True if the placeholder is in place, False if mmcv has its own compiled ops.
+        bool: True if the ops are placeholders, False if mmcv has its own.
     """
-    name = 'mmcv._ext'
-    if name in sys.modules:
-        return getattr(sys.modules[name], 'is_placeholder', False)
-    if importlib.util.find_spec(name) is not None:
+    if importlib.util.find_spec('mmcv._ext') is not None:
         return False
-
-    def make_op(op):
-        def missing_op(*args, **kwargs):
-            raise MissingCompiledOp(
-                f"'{op}' is a compiled operator of mmcv, and the installed mmcv has none (mmcv-lite). Install the "
-                "full 'mmcv' (>= 2.0.0, < 2.2.0) built for this torch to use models that need it.")
-        return missing_op
-
-    placeholder = types.ModuleType(name)
-    placeholder.is_placeholder = True
-
-    def lookup(attribute):
-        if attribute.startswith('__'):
-            raise AttributeError(attribute)
-        return make_op(attribute)
-
-    placeholder.__getattr__ = lookup
-    sys.modules[name] = placeholder
+    if 'mmcv.ops' not in sys.modules:
+        placeholder = types.ModuleType('mmcv._ext')
+        placeholder.__getattr__ = _missing_op
+        sys.modules['mmcv._ext'] = placeholder
+        try:
+            importlib.import_module('mmcv.ops')
+        finally:
+            del sys.modules['mmcv._ext']
     return True
+
+
+def _missing_op(name: str):
+    if name.startswith('__'):
+        raise AttributeError(name)
+
+    def call(*args, **kwargs):
+        raise MissingCompiledOp(
+            f"'{name}' is a compiled operator of mmcv, and the installed mmcv has none (mmcv-lite). Install the full "
+            "'mmcv' (>= 2.0.0, < 2.2.0) built for this torch to use models that need it.")
+    return call
 
 
 def allow_mmengine_checkpoints() -> None:

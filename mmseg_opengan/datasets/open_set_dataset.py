@@ -1,0 +1,94 @@
+"""What every open-set dataset has in common: label maps, metainfo, and errors that name the file."""
+
+import cv2
+import mmengine.fileio as fileio
+import numpy as np
+from mmseg.datasets import BaseSegDataset
+
+from ..contracts import LABEL_POLICY
+from .open_labels import LabelMap
+from .transforms import OPEN_LABELS, read_label_file
+
+
+class OpenSetDataset(BaseSegDataset):
+    """Images with closed, open and void pixels. ``metainfo`` has ``open_classes`` and ``label_policy`` too.
+
+    Args:
+        data_root: Folder of the data set.
+        labels: The label map. Where files of a second kind occur, a list; the first is the one in ``metainfo``.
+        metainfo: Additions to the meta information. The classes belong to the label policy and cannot be replaced.
+        **kwargs: As for mmseg's ``BaseSegDataset``.
+
+    Raises:
+        FileNotFoundError: a folder, a split file, an image or a label is missing.
+        ValueError: nothing to read, or contradicting arguments.
+    """
+
+    def __init__(self, *, data_root: str, labels: LabelMap | list[LabelMap], metainfo: dict | None = None, **kwargs):
+        labels = [labels] if isinstance(labels, LabelMap) else labels
+        self._labels = {kind.policy: kind for kind in labels}
+        wanted, given = labels[0].closed_classes, (metainfo or {}).get('classes', labels[0].closed_classes)
+        if tuple(given) != wanted:
+            raise ValueError(f"metainfo['classes'] must be those of policy '{labels[0].policy}', {wanted}, but got "
+                             f'{tuple(given)}.')
+        super().__init__(data_root=str(data_root), metainfo=metainfo, **kwargs)
+        # Set here and not through `metainfo`: mmengine takes strings there for names of files.
+        self._metainfo.update(open_classes=labels[0].open_classes, label_policy=labels[0].policy)
+
+    def get_data_info(self, idx: int) -> dict:
+        """As in mmengine, with the image's label map under ``open_labels``."""
+        info = super().get_data_info(idx)
+        info[OPEN_LABELS] = self._labels[info[LABEL_POLICY]]
+        return info
+
+    def read_labels(self, idx: int) -> tuple[np.ndarray, np.ndarray]:
+        """``gt_sem_seg`` and open map of image ``idx``, both (H, W) uint8, without reading the image."""
+        info = self.get_data_info(idx)
+        return read_label_file(info['seg_map_path'], info[OPEN_LABELS], self.backend_args)
+
+    def prepare_data(self, idx: int):
+        """As in mmengine; an image that cannot be decoded is a ValueError that names it."""
+        try:
+            return super().prepare_data(idx)
+        except (AssertionError, cv2.error) as error:
+            # mmcv asserts that a file could be decoded, and OpenCV fails on an empty one without naming it.
+            path = self.get_data_info(idx)['img_path']
+            content = np.frombuffer(fileio.get(path, backend_args=self.backend_args), np.uint8)
+            if content.size and cv2.imdecode(content, cv2.IMREAD_COLOR) is not None:
+                raise
+            raise ValueError(f"Image '{path}' cannot be decoded: wanted a complete image file, found {content.size} "
+                             f'bytes ({error}).') from error
+
+    def _entry(self, img_path: str, seg_map_path: str, policy: str | None = None) -> dict:
+        """One element of the data list, as mmseg's transforms expect it."""
+        return {'img_path': img_path, 'seg_map_path': seg_map_path, 'label_map': None, 'reduce_zero_label': False,
+                'seg_fields': [], LABEL_POLICY: policy or next(iter(self._labels))}
+
+    def _list(self, folder: str, suffix: str) -> list[str]:
+        """Sorted paths below ``folder`` of the files that end in ``suffix``."""
+        if not fileio.isdir(folder, backend_args=self.backend_args):
+            raise FileNotFoundError(f"{type(self).__name__} needs the folder '{folder}', which does not exist "
+                                    f"(data_root is '{self.data_root}').")
+        return sorted(fileio.list_dir_or_file(folder, list_dir=False, suffix=suffix, recursive=True,
+                                              backend_args=self.backend_args))
+
+    def _images(self) -> list[str]:
+        """Paths of all images below the image folder, without their suffix, sorted."""
+        folder = self.data_prefix['img_path']
+        images = self._list(folder, self.img_suffix)
+        if not images:
+            raise ValueError(f"'{folder}' holds no images: wanted files that end in '{self.img_suffix}', found none.")
+        return [image[:len(image) - len(self.img_suffix)] for image in images]
+
+    def _pairs(self, stems: list[str]) -> list[dict]:
+        """Data list of images and labels that differ in folder and suffix only."""
+        img_dir, label_dir = self.data_prefix['img_path'], self.data_prefix['seg_map_path']
+        labels = set(self._list(label_dir, self.seg_map_suffix))
+        missing = [stem for stem in stems if stem + self.seg_map_suffix not in labels]
+        if missing:
+            raise FileNotFoundError(
+                f"{len(missing)} of {len(stems)} images in '{img_dir}' have no label: wanted e.g. "
+                f"'{fileio.join_path(label_dir, missing[0] + self.seg_map_suffix)}'; '{label_dir}' holds "
+                f"{len(labels)} files that end in '{self.seg_map_suffix}'.")
+        return [self._entry(fileio.join_path(img_dir, stem + self.img_suffix),
+                            fileio.join_path(label_dir, stem + self.seg_map_suffix)) for stem in stems]

@@ -1,0 +1,1 @@
+"""What runs inside mmengine's loops: optimizers, hooks, the metric, the visualizer."""

@@ -1,0 +1,209 @@
+"""Numbers and curves of open-set detection, computed from counts of closed and open pixels per score bin.
+
+Every function takes :class:`ScoreBins` and is exact for what the bins hold; what binning itself can have moved is
+``auroc_error_bound``. A pixel is called open where ``score >= threshold``. With TP, FP the open and closed pixels called
+open at a threshold, P and N all of them: TPR = recall = TP / P, FPR = FP / N, precision = TP / (TP + FP). Scores in one
+bin tie: they pass a threshold together and count as half a pair in AUROC.
+
+Counts are int64 (sums to 4e18); ratios and their sums are float64. Where a number is undefined, because one of the two
+groups has no pixel, it is nan and a warning says so. The conventions are scikit-learn's, except that points are thinned.
+"""
+
+import math
+import warnings
+from typing import NamedTuple
+
+import torch
+
+from ..contracts import CLOSED, VOID
+
+
+class ScoreBins(NamedTuple):
+    """Counts of the non-empty score bins, in ascending order of score; four CPU tensors of equal length.
+
+    Attributes:
+        closed: int64, closed pixels in the bin.
+        open: int64, open pixels in the bin.
+        lower: float64, smallest score of the bin: ``score >= lower[i]`` holds for exactly the pixels of bins i, i+1, ...
+        single: bool, the bin holds one score value only, so that its ties are ties of the scores themselves.
+    """
+
+    closed: torch.Tensor
+    open: torch.Tensor
+    lower: torch.Tensor
+    single: torch.Tensor
+
+
+def exact_bins(scores: torch.Tensor, open_map: torch.Tensor) -> ScoreBins:
+    """One bin per distinct score, found by sorting: for tests and small data (needs about 50 bytes a pixel).
+
+    Args:
+        scores: floating point, any shape, larger = more open; compared in its own precision.
+        open_map: labels of that shape as in ``contracts``: 0 closed, 255 void, anything else open. Bool: True is open.
+
+    Raises:
+        ValueError: the shapes differ, or a scored pixel is NaN or infinite.
+    """
+    if scores.shape != open_map.shape:
+        raise ValueError(f'open_map must have the shape of scores {tuple(scores.shape)}, got {tuple(open_map.shape)}')
+    scored = open_map != VOID
+    scores, is_open = scores.detach()[scored].cpu(), (open_map[scored] != CLOSED).cpu()
+    if not scores.isfinite().all():
+        raise ValueError(f'scores must be finite: {int((~scores.isfinite()).sum())} of {scores.numel()} scored pixels '
+                         'are NaN or infinite')
+    lower, index = torch.unique(scores, return_inverse=True)
+    closed = torch.bincount(index[~is_open], minlength=len(lower))
+    opened = torch.bincount(index[is_open], minlength=len(lower))
+    return ScoreBins(closed, opened, lower.double(), torch.ones(len(lower), dtype=torch.bool))
+
+
+def auroc(bins: ScoreBins) -> float:
+    """Area under the ROC curve: the fraction of (closed, open) pairs with the open score larger, ties one half."""
+    if _undefined('AUROC', bins):
+        return math.nan
+    twice_below = 2 * bins.closed.cumsum(0) - bins.closed
+    rank = twice_below.double() / (2 * int(bins.closed.sum()))
+    return float((bins.open.double() * rank).sum() / int(bins.open.sum()))
+
+
+def auroc_error_bound(bins: ScoreBins) -> float:
+    """Rigorous bound on |auroc(bins) - AUROC of the float32 scores|.
+
+    Only pairs inside a bin can be ordered wrongly, each is counted as 1/2, so each errs by at most 1/2: the bound is
+    sum_b closed_b open_b / (2 P N), over the bins that hold more than one score value.
+    """
+    if _undefined('The AUROC error bound', bins):
+        return math.nan
+    pairs = (bins.closed.double() * bins.open.double())[~bins.single].sum()
+    return float(pairs / int(bins.closed.sum()) / int(bins.open.sum()) / 2)
+
+
+def average_precision(bins: ScoreBins) -> float:
+    """AP as the step sum over thresholds of (recall gained) x (precision there); never the trapezoid."""
+    if _undefined('AP', bins):
+        return math.nan
+    fp, tp = _called_open(bins)
+    gained = bins.open.flip(0).double()
+    return float((gained * (tp.double() / (tp + fp).double())).sum() / int(tp[-1]))
+
+
+def fpr_at_tpr(bins: ScoreBins, *, tpr: float = .95) -> float:
+    """FPR at the first (largest) threshold whose TPR is at least ``tpr``, in (0, 1]."""
+    if _undefined('FPR at a TPR', bins):
+        return math.nan
+    fp, _ = _called_open(bins)
+    return int(fp[_first_reaching(bins, tpr)]) / int(fp[-1])
+
+
+def threshold_at_tpr(bins: ScoreBins, *, tpr: float = .95) -> float:
+    """The largest threshold whose TPR is at least ``tpr``, in (0, 1]; needs open pixels only."""
+    if _undefined('A threshold at a TPR', bins, needs_closed=False):
+        return math.nan
+    return float(bins.lower.flip(0)[_first_reaching(bins, tpr)])
+
+
+def threshold_at_fpr(bins: ScoreBins, *, fpr: float = .05) -> float:
+    """The smallest threshold whose FPR is at most ``fpr``, in [0, 1]; needs closed pixels only.
+
+    It is ``inf`` (nothing is called open) where the bin of the largest scores alone holds more closed pixels than that.
+    """
+    if not 0 <= fpr <= 1:
+        raise ValueError(f'fpr must lie in [0, 1], got {fpr}')
+    if _undefined('A threshold at an FPR', bins, needs_open=False):
+        return math.nan
+    fp, _ = _called_open(bins)
+    allowed = int((fp.double() / int(fp[-1]) <= fpr).sum())
+    return float(bins.lower.flip(0)[allowed - 1]) if allowed else math.inf
+
+
+def best_f1(bins: ScoreBins) -> tuple[float, float]:
+    """The largest F1 = 2 TP / (TP + FP + P) over all thresholds, and the (largest such) threshold."""
+    if _undefined('F1', bins):
+        return math.nan, math.nan
+    fp, tp = _called_open(bins)
+    f1 = 2 * tp.double() / (tp + fp + tp[-1]).double()
+    best = int(f1.argmax())
+    return float(f1[best]), float(bins.lower.flip(0)[best])
+
+
+def roc_points(bins: ScoreBins, *, max_points: int = 1000) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """FPR, TPR and threshold, each (n,) float64, from (0, 0) at threshold inf to (1, 1).
+
+    At most ``max_points`` points of the curve are kept, evenly along it: each dropped point lies within
+    2 / (max_points - 1) of a kept one, so that the picture does not change. None are moved.
+    """
+    if _undefined('The ROC curve', bins):
+        return (torch.full((1,), math.nan, dtype=torch.float64),) * 3
+    fp, tp = _called_open(bins)
+    zero = torch.zeros(1, dtype=torch.float64)
+    fpr, tpr = torch.cat([zero, fp.double() / int(fp[-1])]), torch.cat([zero, tp.double() / int(tp[-1])])
+    return _thin(fpr, tpr, _thresholds(bins), max_points)
+
+
+def pr_points(bins: ScoreBins, *, max_points: int = 1000) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Recall, precision and threshold, each (n,) float64, from (0, 1) at threshold inf to recall 1.
+
+    Thinned as in :func:`roc_points`, evenly along the curve. Draw it as steps: AP is the area under those.
+    """
+    if _undefined('The precision-recall curve', bins):
+        return (torch.full((1,), math.nan, dtype=torch.float64),) * 3
+    fp, tp = _called_open(bins)
+    recall = torch.cat([torch.zeros(1, dtype=torch.float64), tp.double() / int(tp[-1])])
+    precision = torch.cat([torch.ones(1, dtype=torch.float64), tp.double() / (tp + fp).double()])
+    return _thin(recall, precision, _thresholds(bins), max_points)
+
+
+def exact_auroc(scores: torch.Tensor, open_map: torch.Tensor) -> float:
+    """:func:`auroc` without bins, see :func:`exact_bins`."""
+    return auroc(exact_bins(scores, open_map))
+
+
+def exact_average_precision(scores: torch.Tensor, open_map: torch.Tensor) -> float:
+    """:func:`average_precision` without bins, see :func:`exact_bins`."""
+    return average_precision(exact_bins(scores, open_map))
+
+
+def exact_fpr_at_tpr(scores: torch.Tensor, open_map: torch.Tensor, *, tpr: float = .95) -> float:
+    """:func:`fpr_at_tpr` without bins, see :func:`exact_bins`."""
+    return fpr_at_tpr(exact_bins(scores, open_map), tpr=tpr)
+
+
+def _called_open(bins):
+    """(FP, TP), int64: closed and open pixels at or above each threshold, in descending order of threshold."""
+    return bins.closed.flip(0).cumsum(0), bins.open.flip(0).cumsum(0)
+
+
+def _thresholds(bins):
+    return torch.cat([torch.full((1,), math.inf, dtype=torch.float64), bins.lower.flip(0)])
+
+
+def _first_reaching(bins, tpr):
+    """Index, in descending order of threshold, of the first TPR >= ``tpr``."""
+    if not 0 < tpr <= 1:
+        raise ValueError(f'tpr must lie in (0, 1], got {tpr}')
+    _, tp = _called_open(bins)
+    # The quotient, not tpr * P, is compared: 19 / 20 must count as .95.
+    return int((tp.double() / int(tp[-1]) < tpr).sum())
+
+
+def _thin(x, y, threshold, max_points):
+    """Keep points at equal steps of the length |dx| + |dy| along the curve, both ends included."""
+    if max_points < 2:
+        raise ValueError(f'max_points must be at least 2, got {max_points}')
+    if len(x) > max_points:
+        length = torch.cat([x.new_zeros(1), (x.diff().abs() + y.diff().abs()).cumsum(0)])
+        steps = torch.linspace(0, float(length[-1]), max_points, dtype=length.dtype)
+        keep = torch.searchsorted(length, steps).clamp_(max=len(x) - 1)
+        keep[-1] = len(x) - 1
+        keep = keep.unique()
+        x, y, threshold = x[keep], y[keep], threshold[keep]
+    return x, y, threshold
+
+
+def _undefined(name, bins, *, needs_closed=True, needs_open=True):
+    missing = [group for group, needed, counts in (('closed', needs_closed, bins.closed), ('open', needs_open, bins.open))
+               if needed and not counts.any()]
+    if missing:
+        warnings.warn(f"{name} is undefined and given as nan: no {' and no '.join(missing)} pixel was counted",
+                      stacklevel=3)
+    return bool(missing)

@@ -1,0 +1,304 @@
+"""Streaming open-set evaluation: fixed-size counts of scores that add over images and ranks.
+
+Bins are a monotone map of the bits of the float32 score, the same for all scorers and datasets, so that counts can be
+added without having seen the scores before. Magnitudes of either sign share one table; -0.0 equals +0.0:
+
+=====================  ==================  =================================================================
+magnitude              bins per octave     who lives there
+=====================  ==================  =================================================================
+below 2^-126           zero is one bin     subnormal numbers count as zero
+2^-126 .. 2^-13        512                 sigmoid and softmax tails
+2^-13 .. 1/2           8192                probabilities, entropies
+1/2 .. 1               8192 an octave of   probabilities crowding at 1: by their distance from 1, so that
+                       1 - |s| + 2^-11     the last 4096 floats up to 1, and 1 itself, have a bin each
+1 .. 16                32768               logits, energies, entropies
+16 .. 2^17             16384               energies, distances, log-likelihoods
+2^17 .. 2^128          128                 whatever else is finite
+=====================  ==================  =================================================================
+
+Measured AUROC error bounds, CGNet on RoadAnomaly21 and HRNet-W18-small on CamVid: discriminator logits 7.9e-6, their
+sigmoids 5.5e-6, 1 - MSP and -MSP 7.5e-6, entropy 4.3e-6, maximum logit and energy 1.1e-5, Mahalanobis and Euclidean distances
+1.4e-5, cosine 2.1e-5. The actual error is far smaller: pairs inside a bin come in both orders.
+A score map that uses few of the bins (all values within 1 % of each other, say) has a larger bound, and reports it.
+
+A float64 score is rounded to float32 first: scores closer than 6e-8 of their size may tie, a magnitude beyond 3.4e38
+is an error. float16 and bfloat16 lose nothing.
+"""
+
+import math
+import warnings
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+
+from ..contracts import CLOSED, FIRST_OPEN, MAX_OPEN_CLASSES, VOID
+from .curves import ScoreBins, auroc, auroc_error_bound, average_precision, fpr_at_tpr
+
+_INFINITY = 0x7f800000  # float32 bits; larger ones are NaN
+_MAX_CELLS = 2 ** 23  # int64 cells of one accumulator: 64 MiB
+_CHUNK = 2 ** 17  # pixels handled at once on a CPU: the intermediate results stay in its cache
+_LAYOUT = 1  # counts add only within one layout; raise it when a number below changes
+
+
+class _Piece(NamedTuple):
+    """A stretch of magnitudes: the bin rises by one at the float32 bits origin + (1, 2, ..., count) << shift."""
+
+    origin: int
+    shift: int
+    count: int
+
+
+def _octaves(first: int, last: int, mantissa_bits: int, skip: int = 0) -> _Piece:
+    """2^mantissa_bits bins in each octave of 2^first .. 2^last; the first of them starts ``skip`` floats later."""
+    shift = 23 - mantissa_bits
+    return _Piece(((first + 127) << 23) + skip - (1 << shift), shift, (last - first) << mantissa_bits)
+
+
+# 1/2 .. 1 by the bits of (1 + 2^-11) - |s|, which float32 holds exactly; they fall as |s| rises.
+_NEAR_ONE_OFFSET, _NEAR_ONE_SHIFT = 1 + 2.0 ** -11, 10
+_NEAR_ONE_TOP = (126 << 13) + 8  # of |s| = 1/2, after the shift
+_NEAR_ONE = _Piece(0, _NEAR_ONE_SHIFT, _NEAR_ONE_TOP - (116 << 13))
+_BELOW_HALF = (_octaves(-126, -13, 9), _octaves(-13, -1, 13))
+_ABOVE_ONE = (_octaves(0, 4, 15, skip=1), _octaves(4, 17, 14), _octaves(17, 128, 7))
+_ZERO = sum(piece.count for piece in (*_BELOW_HALF, _NEAR_ONE, *_ABOVE_ONE))
+
+#: Number of bins; bin ``NUM_BINS // 2`` is that of zero.
+NUM_BINS = 2 * _ZERO + 1
+
+
+def score_bins(scores: torch.Tensor) -> torch.Tensor:
+    """Bin of each score: int32 in [0, NUM_BINS), rising with the score. ``scores``: contiguous finite float32."""
+    bits = scores.view(torch.int32)
+    magnitude = bits & 0x7fffffff
+    near_one = (_NEAR_ONE_OFFSET - scores.abs().clamp_(.5, 1)).view(torch.int32)
+    steps = near_one.bitwise_right_shift_(_NEAR_ONE_SHIFT).neg_().add_(_NEAR_ONE_TOP)
+    scratch = torch.empty_like(magnitude)
+    for piece in (*_BELOW_HALF, *_ABOVE_ONE):
+        torch.sub(magnitude, piece.origin, out=scratch)
+        steps += scratch.bitwise_right_shift_(piece.shift).clamp_(0, piece.count)
+    sign = bits >> 31  # 0, or -1 for a negative score: (steps ^ -1) + 1 = -steps
+    return steps.bitwise_xor_(sign).sub_(sign).add_(_ZERO)
+
+
+def lower_edges(bins: torch.Tensor) -> torch.Tensor:
+    """Smallest float32 score in each bin, the inverse of :func:`score_bins`; NUM_BINS and beyond give inf."""
+    steps = bins.long() - _ZERO
+    up = _first_magnitude(steps)
+    down = _first_magnitude(1 - steps) - 1  # a negative bin starts one float short of the next larger magnitude
+    return torch.where(steps > 0, up.int().view(torch.float32), -down.int().view(torch.float32))
+
+
+def _first_magnitude(steps: torch.Tensor) -> torch.Tensor:
+    """float32 bits of the smallest magnitude that is ``steps`` (>= 1) bins above zero; infinity beyond the last."""
+    found = torch.full_like(steps, _INFINITY)
+    for piece in (*_BELOW_HALF, _NEAR_ONE, *_ABOVE_ONE):
+        if piece is _NEAR_ONE:
+            reached = (_NEAR_ONE_TOP + 1 - steps.clamp(1, piece.count)) << piece.shift
+            distance = reached.int().view(torch.float32).double()
+            bits = (_NEAR_ONE_OFFSET - distance + 2.0 ** -24).float().view(torch.int32).long()
+        else:
+            bits = piece.origin + (steps << piece.shift)
+        found = torch.where((steps >= 1) & (steps <= piece.count), bits, found)
+        steps = steps - piece.count
+    return found
+
+
+class ScoreCounts:
+    """Counts of closed and open pixels per score bin, for any number of images in less than 64 MiB.
+
+    The one tensor holds a row of ``NUM_BINS`` for the closed pixels, one for all open pixels, and, where there are two or
+    more open classes, one row for each. Up to 5 open classes have all bins, up to 10 (20) share them by 2 (4), and so
+    on: the AUROC error bound of a class grows with that, the pooled one does not.
+
+    Args:
+        num_open_classes: length of ``metainfo['open_classes']``, 0 to 254.
+        device: where the counts live and updates are computed; best where the scores are.
+
+    Attributes:
+        tensor: all counts, int64 (cells,). Sums of it are counts of the pixels together: all-reduce it in place.
+
+    Example:
+        >>> counts = ScoreCounts(num_open_classes=1)
+        >>> counts.update(torch.tensor([.1, .8, .3, .9]), torch.tensor([0, 1, 0, 255]))
+        >>> summarize(counts)['AUROC']
+        1.0
+    """
+
+    def __init__(self, num_open_classes: int, *, device: torch.device | str = 'cpu'):
+        if not 0 <= num_open_classes <= MAX_OPEN_CLASSES:
+            raise ValueError(f'num_open_classes must lie in [0, {MAX_OPEN_CLASSES}], got {num_open_classes}')
+        self.num_open_classes = num_open_classes
+        rows = num_open_classes if num_open_classes > 1 else 0
+        self._class_shift = next(shift for shift in range(24)
+                                 if 2 * NUM_BINS + rows * _num_shared(shift) < _MAX_CELLS)
+        cells = 2 * NUM_BINS + rows * _num_shared(self._class_shift)
+        self.tensor = torch.zeros(cells, dtype=torch.int64, device=device)
+
+    def update(self, scores: torch.Tensor, open_map: torch.Tensor) -> None:
+        """Count the pixels of one or more score maps; void pixels are dropped, whatever their score.
+
+        Args:
+            scores: floating point, any shape and device, larger = more open.
+            open_map: bool or integer labels of that shape as in ``contracts``: 0 closed, 1 + i open class i, 255 void.
+
+        Raises:
+            TypeError: ``scores`` is not floating point, or ``open_map`` is.
+            ValueError: the shapes differ, a label is out of range, or scored pixels are NaN or infinite. Nothing
+                has been counted then.
+        """
+        scores, labels = self._checked(scores, open_map)
+        chunk = _CHUNK if scores.device.type == 'cpu' else max(1, scores.numel())
+        for some, label in zip(scores.split(chunk), labels.split(chunk), strict=True):
+            self._add(score_bins(some), label)
+
+    def _add(self, bins: torch.Tensor, label: torch.Tensor) -> None:
+        """Count one chunk: (n,) int32 bins with their (n,) uint8 labels; a void pixel adds 0."""
+        scored = label != VOID
+        is_open = scored & (label != CLOSED)
+        cell = (is_open.int() * NUM_BINS).add_(bins)
+        self.tensor.scatter_add_(0, cell.long(), scored.long())
+        if self.num_open_classes > 1 and is_open.any():
+            open_class = (label.int() - FIRST_OPEN).clamp_(0, self.num_open_classes - 1)
+            cell = open_class.mul_(_num_shared(self._class_shift)).add_(bins >> self._class_shift).add_(2 * NUM_BINS)
+            self.tensor.scatter_add_(0, cell.long(), is_open.long())
+
+    def _checked(self, scores, open_map):
+        """Flat contiguous float32 scores and uint8 labels on the device of the counts, or an error."""
+        if not scores.is_floating_point():
+            raise TypeError(f'scores must be floating point, got {scores.dtype}')
+        if open_map.is_floating_point() or open_map.is_complex():
+            raise TypeError(f'open_map must hold bool or integer labels, got {open_map.dtype}')
+        if scores.shape != open_map.shape:
+            raise ValueError(f'open_map must have the shape of scores {tuple(scores.shape)}, '
+                             f'got {tuple(open_map.shape)}')
+        device = self.tensor.device
+        labels = open_map.detach().to(device).reshape(-1).contiguous()
+        scores = scores.detach().to(device, torch.float32).reshape(-1).contiguous()
+        if not labels.numel():
+            return scores, labels.to(torch.uint8)
+        if labels.dtype not in (torch.uint8, torch.bool) and (int(labels.min()) < CLOSED or int(labels.max()) > VOID):
+            raise ValueError(f'open_map must hold labels in [0, {self.num_open_classes}] or {VOID}, '
+                             f'got {int(labels.min())} to {int(labels.max())}')
+        labels = labels.to(torch.uint8)
+        if int((labels + 1).amax()) > self.num_open_classes + 1:  # void, 255, wraps around to 0
+            bad = labels[(labels > self.num_open_classes) & (labels != VOID)]
+            raise ValueError(f'open_map must hold labels in [0, {self.num_open_classes}] or {VOID}, got label '
+                             f'{int(bad.max())} ({bad.numel()} pixels out of range)')
+        if not math.isfinite(float(scores.abs().amax())):
+            bad = ~scores.isfinite()
+            found = int((bad & (labels != VOID)).sum())
+            if found:
+                raise ValueError(f'scores must be finite in float32: {found} of {int((labels != VOID).sum())} scored '
+                                 'pixels are NaN or infinite')
+            scores = scores.masked_fill(bad, 0)  # under void: never counted, but must have a bin
+        return scores, labels
+
+    def merge(self, other: 'ScoreCounts') -> None:
+        """Add the counts of ``other``, as if its pixels had been counted here."""
+        if self.num_open_classes != other.num_open_classes:
+            raise ValueError(f'other must have {self.num_open_classes} open classes, got {other.num_open_classes}')
+        self.tensor += other.tensor.to(self.tensor.device)
+
+    def __add__(self, other: 'ScoreCounts') -> 'ScoreCounts':
+        total = ScoreCounts(self.num_open_classes, device=self.tensor.device)
+        total.merge(self)
+        total.merge(other)
+        return total
+
+    @property
+    def num_closed(self) -> int:
+        """Closed pixels counted so far."""
+        return int(self.tensor[:NUM_BINS].sum())
+
+    @property
+    def num_open(self) -> int:
+        """Open pixels counted so far, of all classes together."""
+        return int(self.tensor[NUM_BINS:2 * NUM_BINS].sum())
+
+    def num_open_of(self, open_class: int) -> int:
+        """Pixels of one open class (0-based, label ``1 + open_class``) counted so far."""
+        return int(self._class_row(open_class).sum())
+
+    def bins(self, open_class: int | None = None) -> ScoreBins:
+        """The non-empty bins: all open pixels, or those of one open class, against all closed pixels.
+
+        ``threshold`` functions on it return real scores: ``scores.float() >= threshold`` gives the counted TPR and FPR.
+        """
+        closed, shift = self.tensor[:NUM_BINS], 0
+        opened = self.tensor[NUM_BINS:2 * NUM_BINS]
+        if open_class is not None:
+            opened = self._class_row(open_class)
+            if len(opened) < NUM_BINS:
+                shift = self._class_shift
+                padding = (len(opened) << shift) - NUM_BINS
+                closed = torch.nn.functional.pad(closed, (0, padding)).view(-1, 1 << shift).sum(1)
+        filled = torch.nonzero((closed + opened) > 0)[:, 0]
+        closed, opened, index = closed[filled].cpu(), opened[filled].cpu(), filled.cpu() << shift
+        lower, after = lower_edges(index), lower_edges(index + (1 << shift))
+        single = torch.nextafter(lower, torch.tensor(math.inf)) == after
+        if not shift:
+            single |= index == _ZERO
+        return ScoreBins(closed, opened, lower.double(), single)
+
+    def _class_row(self, open_class: int) -> torch.Tensor:
+        if not 0 <= open_class < self.num_open_classes:
+            raise ValueError(f'open_class must lie in [0, {self.num_open_classes - 1}], got {open_class}')
+        if self.num_open_classes == 1:
+            return self.tensor[NUM_BINS:2 * NUM_BINS]
+        return self.tensor[2 * NUM_BINS:].view(self.num_open_classes, -1)[open_class]
+
+    def state_dict(self) -> dict:
+        """The non-zero cells only: a few MB, on the CPU. Pickling uses it too."""
+        cells = torch.nonzero(self.tensor)[:, 0]
+        return dict(layout=_LAYOUT, num_open_classes=self.num_open_classes, cells=cells.int().cpu(),
+                    counts=self.tensor[cells].cpu())
+
+    def load_state_dict(self, state: dict) -> None:
+        """Replace the counts by saved ones; the device stays."""
+        wanted, found = (_LAYOUT, self.num_open_classes), (state['layout'], state['num_open_classes'])
+        if wanted != found:
+            raise ValueError(f'state must have (layout, num_open_classes) = {wanted}, got {found}')
+        self.tensor.zero_()[state['cells'].long().to(self.tensor.device)] = state['counts'].to(self.tensor.device)
+
+    def __getstate__(self) -> dict:
+        return self.state_dict()
+
+    def __setstate__(self, state: dict) -> None:
+        self.__init__(state['num_open_classes'])
+        self.load_state_dict(state)
+
+
+def _num_shared(shift: int) -> int:
+    """Length of a row in which 2^shift neighbouring bins share a cell."""
+    return ((NUM_BINS - 1) >> shift) + 1
+
+
+def summarize(counts: ScoreCounts, open_classes: Sequence[str] | None = None) -> dict:
+    """The pooled numbers and, under ``per_class``, those of each open class against all closed pixels.
+
+    Args:
+        counts: what was counted.
+        open_classes: names, keys of ``per_class``; by default their indices as strings.
+
+    Returns:
+        dict: AUROC, AP, FPR95 (each in [0, 1]), auroc_error_bound, num_closed, num_open; per_class: {name: the same}.
+            A class without a pixel has nan and num_open 0. If nothing is open or closed, all are nan and a warning
+            says so.
+    """
+    names = [str(i) for i in range(counts.num_open_classes)] if open_classes is None else list(open_classes)
+    if len(names) != counts.num_open_classes:
+        raise ValueError(f'open_classes must name {counts.num_open_classes} classes, got {len(names)}: {names}')
+    pooled = _numbers(counts.bins())
+    if not pooled['num_closed'] or not pooled['num_open']:
+        warnings.warn(f"AUROC, AP and FPR95 are undefined and given as nan: {pooled['num_closed']} closed and "
+                      f"{pooled['num_open']} open pixels were counted", stacklevel=2)
+    return dict(pooled, per_class={name: _numbers(counts.bins(i)) for i, name in enumerate(names)})
+
+
+def _numbers(bins: ScoreBins) -> dict:
+    sizes = dict(num_closed=int(bins.closed.sum()), num_open=int(bins.open.sum()))
+    if not all(sizes.values()):
+        return dict(AUROC=math.nan, AP=math.nan, FPR95=math.nan, auroc_error_bound=math.nan, **sizes)
+    return dict(AUROC=auroc(bins), AP=average_precision(bins), FPR95=fpr_at_tpr(bins),
+                auroc_error_bound=auroc_error_bound(bins), **sizes)

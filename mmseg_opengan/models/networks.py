@@ -1,0 +1,147 @@
+"""The discriminator D and the generator G on per-pixel features (paper section 6.1)."""
+
+from contextlib import contextmanager
+from itertools import pairwise
+
+import torch
+from mmseg.registry import MODELS
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from ..functional.pixels import pixels_first
+
+HIDDEN_D = (512, 256, 128, 64)
+HIDDEN_G = (512, 256, 128, 256)
+
+
+def _activation(name: str) -> nn.Module:
+    if name == 'leaky_relu':
+        return nn.LeakyReLU(0.2)
+    if name == 'relu':
+        return nn.ReLU()
+    raise ValueError(f"act: wanted 'leaky_relu' or 'relu', found {name!r}")
+
+
+def _init_normal(module: nn.Module) -> None:
+    """DCGAN's initialisation, as in the authors' notebook: N(0, .02) weights, N(1, .02) BN scales, zero biases."""
+    if isinstance(module, nn.Linear):
+        nn.init.normal_(module.weight, 0.0, 0.02)
+        nn.init.zeros_(module.bias)
+    elif isinstance(module, _BatchNorm):
+        nn.init.normal_(module.weight, 1.0, 0.02)
+        nn.init.zeros_(module.bias)
+
+
+def _hidden_layers(channels, *, act, first_bn=True):
+    for i, (inside, outside) in enumerate(pairwise(channels)):
+        yield nn.Linear(inside, outside)
+        if i > 0 or first_bn:
+            yield nn.BatchNorm1d(outside)
+        yield _activation(act)
+
+
+@MODELS.register_module()
+class FeatureDiscriminator(nn.Module):
+    """D: in_channels -> 512 -> 256 -> 128 -> 64 -> 1, BN and LeakyReLU(.2) after each hidden layer, about 2 MB.
+
+    It returns raw logits of *closed*; the paper's sigmoid belongs to whoever reads them.
+
+    Args:
+        in_channels: channels of the tapped feature (HRNetV2-W48: 720, W18: 270).
+        hidden: widths of the hidden layers.
+        first_bn: batch norm after the first layer too (paper 6.1: True; authors' notebook: False).
+        act: ``'leaky_relu'`` (paper) or ``'relu'``.
+        normalize: ``'none'`` (paper section 10), ``'l2'`` (unit length), or ``'batch'`` (a BN without affine on the
+            features, which makes D independent of the segmentor's feature scale).
+        init: ``'normal'``, N(0, .02) (authors' notebook), or ``'default'``, torch's.
+    """
+
+    def __init__(self, in_channels: int, *, hidden=HIDDEN_D, first_bn: bool = True, act: str = 'leaky_relu',
+                 normalize: str = 'none', init: str = 'normal'):
+        super().__init__()
+        if normalize not in ('none', 'l2', 'batch'):
+            raise ValueError(f"normalize: wanted 'none', 'l2' or 'batch', found {normalize!r}")
+        self.in_channels = in_channels
+        self.normalize = normalize
+        self.input_norm = nn.BatchNorm1d(in_channels, affine=False) if normalize == 'batch' else None
+        self.layers = nn.Sequential(*_hidden_layers((in_channels, *hidden), act=act, first_bn=first_bn),
+                                    nn.Linear(hidden[-1], 1))
+        _initialise(self, init)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """(P, C) pixel features -> (P,) raw logits, log-odds of closed."""
+        if features.dim() != 2 or features.shape[1] != self.in_channels:
+            raise ValueError(f'discriminator: wanted features of shape (pixels, {self.in_channels}), found '
+                             f'{tuple(features.shape)}; set in_channels to the channels entering conv_seg')
+        if self.normalize == 'l2':
+            features = nn.functional.normalize(features, dim=1)
+        elif self.input_norm is not None:
+            features = self.input_norm(features)
+        return self.layers(features).squeeze(1)
+
+
+@MODELS.register_module()
+class FeatureGenerator(nn.Module):
+    """G: noise -> 512 -> 256 -> 128 -> 256 -> out_channels, BN and activation after each hidden layer, about 2 MB.
+
+    Args:
+        out_channels: channels of the tapped feature.
+        noise_channels: size of z ~ N(0, 1); 64 in the paper.
+        act: ``'leaky_relu'`` (paper) or ``'relu'`` (authors' notebook).
+        out_act: ``'none'`` (authors' notebook), ``'tanh'`` (paper; cannot reach features beyond 1), or ``'relu'``
+            (features that enter ``conv_seg`` after a ReLU are never negative).
+        init: as in :class:`FeatureDiscriminator`.
+    """
+
+    def __init__(self, out_channels: int, *, noise_channels: int = 64, hidden=HIDDEN_G, act: str = 'leaky_relu',
+                 out_act: str = 'none', init: str = 'normal'):
+        super().__init__()
+        out_acts = {'none': nn.Identity, 'tanh': nn.Tanh, 'relu': nn.ReLU}
+        if out_act not in out_acts:
+            raise ValueError(f'out_act: wanted one of {sorted(out_acts)}, found {out_act!r}')
+        self.noise_channels = noise_channels
+        self.layers = nn.Sequential(*_hidden_layers((noise_channels, *hidden), act=act),
+                                    nn.Linear(hidden[-1], out_channels), out_acts[out_act]())
+        _initialise(self, init)
+
+    def forward(self, noise: Tensor) -> Tensor:
+        """(P, noise_channels) standard normal noise -> (P, C) generated features."""
+        return self.layers(noise)
+
+
+def _initialise(network: nn.Module, init: str) -> None:
+    if init == 'normal':
+        network.apply(_init_normal)
+    elif init != 'default':
+        raise ValueError(f"init: wanted 'normal' or 'default', found {init!r}")
+
+
+@contextmanager
+def frozen(network: nn.Module):
+    """Let gradients pass through ``network`` while its weights and its BN running statistics stay as they are.
+
+    The generator's step sends a batch of fakes only through D. Were D's running statistics to follow that batch, D
+    would collapse in eval mode, as users of the authors' code saw (their issue #10).
+    """
+    norms = [m for m in network.modules() if isinstance(m, _BatchNorm) and m.track_running_stats]
+    trained = [p for p in network.parameters() if p.requires_grad]
+    for norm in norms:
+        norm.track_running_stats = False
+    for parameter in trained:
+        parameter.requires_grad_(False)
+    try:
+        yield network
+    finally:
+        for norm in norms:
+            norm.track_running_stats = True
+        for parameter in trained:
+            parameter.requires_grad_(True)
+
+
+@torch.no_grad()
+def discriminate(discriminator: nn.Module, features: Tensor, chunk: int = 65536) -> Tensor:
+    """Raw closed logits of feature maps: (N, C, h, w) -> (N, h, w), a bounded number of pixels at a time."""
+    batch, _, rows, cols = features.shape
+    pixels = pixels_first(features)
+    logits = torch.cat([discriminator(part) for part in pixels.split(chunk)])
+    return logits.view(batch, rows, cols)

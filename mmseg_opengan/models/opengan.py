@@ -1,0 +1,127 @@
+"""OpenGAN: a frozen segmentor with a discriminator and a generator on its pixel features."""
+
+import torch
+from mmengine.model import is_model_wrapper
+from mmseg.models.segmentors import CascadeEncoderDecoder, EncoderDecoder
+from mmseg.registry import MODELS
+from torch import Tensor
+
+from ..contracts import CLOSED, GT_OPEN_MAP, OPENGAN
+from ..functional.gan_losses import discriminator_loss, generator_loss, mean_closed_probability
+from ..functional.pixels import labels_on_grid, pixels_first
+from .networks import discriminate, frozen
+from .open_segmentor import OpenSetMixin
+
+
+class OpenGANMixin(OpenSetMixin):
+    """The two-optimizer step of OpenGAN (paper Eq. 2) on top of a frozen segmentor.
+
+    One model, three methods: OpenGAN has everything; OpenGAN-0 draws no open pixels (``num_open=0`` in the sampler);
+    CLS has no generator (``generator=None``).
+
+    Args:
+        discriminator: config of D, or None for a model that only evaluates other scorers. ``in_channels`` is filled
+            in from the tapped head.
+        generator: config of G, or None. ``out_channels`` is filled in likewise.
+        lambda_open, lambda_fake: weights of Eq. 2, see :func:`functional.gan_losses.discriminator_loss`.
+        reduction: ``'term'`` (Eq. 2) or ``'batch'`` (authors' notebook).
+        generator_loss: ``'non_saturating'`` or ``'minimax'`` (Eq. 1).
+    """
+
+    def __init__(self, *, discriminator: dict | None, generator: dict | None = None, lambda_open: float = 1.0,
+                 lambda_fake: float = 0.2, reduction: str = 'term', generator_loss: str = 'non_saturating', **kwargs):
+        super().__init__(**kwargs)
+        channels = self.tap_head.feature_channels
+        self.discriminator = None if discriminator is None else MODELS.build(
+            dict(discriminator, in_channels=channels))
+        self.generator = None if generator is None else MODELS.build(dict(generator, out_channels=channels))
+        self.loss_options = dict(lambda_open=lambda_open, lambda_fake=lambda_fake, reduction=reduction)
+        self.generator_loss = generator_loss
+
+    def score_features(self, tap):
+        maps = super().score_features(tap)
+        if self.discriminator is not None:
+            maps[OPENGAN] = -discriminate(_unwrap(self.discriminator), tap.features.float())
+        return maps
+
+    def train_step(self, data: dict, optim_wrapper) -> dict[str, Tensor]:
+        """One step of D, then one of G.
+
+        Args:
+            data: what a feature source yields: ``draw`` (a :class:`PixelDraw`), ``open`` (No, C) or None, and either
+                ``closed`` (Nc, C) or whole images ``inputs`` with ``data_samples``.
+            optim_wrapper: an ``OptimWrapperDict`` with ``discriminator`` and, where there is a G, ``generator``.
+
+        Returns:
+            dict: every loss term, the mean D(x) of each group that has pixels, and ``empty_groups``, how many groups
+            that should have pixels had none.
+        """
+        draw = data['draw']
+        self.discriminator_loaded = True
+        device = next(self.discriminator.parameters()).device
+        closed = self._closed_pixels(data, draw).to(device).float()
+        open_ = closed[:0] if data['open'] is None else data['open'].to(device).float()
+        fake = closed[:0]
+        if self.generator is not None:
+            noise_d, noise_g = (z.to(device) for z in draw.noise(_unwrap(self.generator).noise_channels))
+            with torch.no_grad():
+                fake = self.generator(noise_d).float()
+        log = self._step_discriminator((closed, open_, fake), optim_wrapper['discriminator'])
+        log['empty_groups'] = torch.tensor(float(not len(closed)) + float(draw.sampler.num_open > 0 and not len(open_)))
+        if self.generator is not None:
+            log.update(self._step_generator(noise_g, optim_wrapper['generator']))
+        return log
+
+    def _closed_pixels(self, data, draw):
+        """The step's closed features: given by a store, or tapped from the step's images."""
+        if 'closed' in data:
+            return data['closed']
+        rows = []
+        for image, sample in zip(data['inputs'], data['data_samples']):
+            features = self.extract_image(image, sample)
+            open_map = labels_on_grid(sample.get(GT_OPEN_MAP).data[0], features.shape[-2:])
+            rows.append(pixels_first(features[None])[(open_map == CLOSED).flatten().to(features.device)])
+        rows = torch.cat(rows)
+        return rows[torch.from_numpy(draw.closed(len(rows))).to(rows.device)]
+
+    def extract_image(self, image: Tensor, sample) -> Tensor:
+        """Tapped features (C, h, w) of one raw image (3, H, W) and its data sample."""
+        batch = self.data_preprocessor(dict(inputs=[image], data_samples=[sample]), training=False)
+        return self.extract_taps(batch['inputs']).features[0]
+
+    def _step_discriminator(self, groups, optimizer):
+        """``groups`` are closed, open and fake features (n, C); one forward pass of D sees them together."""
+        with optimizer.optim_context(self.discriminator):
+            logits = self.discriminator(torch.cat(groups)).split([len(group) for group in groups])
+            terms = discriminator_loss(*logits, **self.loss_options)
+            loss = sum(terms.values())
+        optimizer.zero_grad()
+        optimizer.update_params(loss)
+        log = {name: term.detach() for name, term in terms.items()}
+        log['loss_discriminator'] = loss.detach()
+        log.update({f'D_{name}': mean_closed_probability(group)
+                    for name, group in zip(('closed', 'open', 'fake'), logits) if len(group)})
+        return log
+
+    def _step_generator(self, noise, optimizer):
+        discriminator = _unwrap(self.discriminator)
+        with optimizer.optim_context(self.generator), frozen(discriminator):
+            terms = generator_loss(discriminator(self.generator(noise)), kind=self.generator_loss)
+            loss = sum(terms.values())
+        optimizer.zero_grad()
+        optimizer.update_params(loss)
+        return {name: term.detach() for name, term in terms.items()}
+
+
+def _unwrap(network):
+    return network.module if is_model_wrapper(network) else network
+
+
+@MODELS.register_module()
+class OpenGANSegmentor(OpenGANMixin, EncoderDecoder):
+    """OpenGAN on an :class:`EncoderDecoder`."""
+
+
+@MODELS.register_module()
+class CascadeOpenGANSegmentor(OpenGANMixin, CascadeEncoderDecoder):
+    """OpenGAN on a :class:`CascadeEncoderDecoder` (OCRHead); its last head is tapped."""

@@ -1,0 +1,40 @@
+"""A trained discriminator as one scorer among others, so that several compare in one pass."""
+
+import torch
+from mmengine.runner import CheckpointLoader
+from mmseg.registry import MODELS
+from torch import Tensor
+
+from ..networks import discriminate
+from .base import SCORERS, Scorer
+
+_PREFIX = 'discriminator.'
+
+
+@SCORERS.register_module()
+class DiscriminatorScorer(Scorer):
+    """Open score -logit of a discriminator (OpenGAN, OpenGAN-0 or CLS) from a checkpoint of its own training.
+
+    Args:
+        discriminator: config of the network.
+        checkpoint: file that holds its weights under ``discriminator.``; None leaves it as initialised.
+
+    Raises:
+        RuntimeError: the checkpoint does not hold exactly this network's weights.
+    """
+
+    def __init__(self, discriminator: dict, checkpoint: str | None = None):
+        super().__init__()
+        self.discriminator = MODELS.build(discriminator)
+        if checkpoint is not None:
+            state = CheckpointLoader.load_checkpoint(checkpoint, map_location='cpu')['state_dict']
+            weights = {key[len(_PREFIX):]: value for key, value in state.items() if key.startswith(_PREFIX)}
+            try:
+                self.discriminator.load_state_dict(weights)
+            except RuntimeError as error:
+                raise RuntimeError(f"'{checkpoint}' does not hold this discriminator's weights: {error}") from error
+        self.discriminator.requires_grad_(False)
+
+    @torch.no_grad()
+    def score(self, features: Tensor, logits: Tensor) -> Tensor:
+        return -discriminate(self.discriminator, features.float())
