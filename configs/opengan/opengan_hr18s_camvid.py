@@ -1,4 +1,4 @@
 _base_ = ['../_base_/models/opengan_fcn_hr18s.py', '../_base_/datasets/camvid_open.py',
           '../_base_/schedules/opengan_2k.py', '../_base_/default_runtime.py']
-load_from = 'weights/hrnet18s_camvid.pth'
+load_from = '{{$CAMVID_SEGMENTOR:weights/hrnet18s_camvid.pth}}'
 model = dict(decode_head=dict(head=dict(num_classes=11)), scorers=dict(msp=dict(type='MSP'), entropy=dict(type='Entropy')))

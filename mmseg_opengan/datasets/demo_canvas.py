@@ -4,6 +4,7 @@ World coordinates are metres: X to the right of the camera, Y up from the ground
 twice the final size, far things first. Colours are RGB in [0, 255]; H, W are the final size in pixels.
 """
 
+import math
 from dataclasses import dataclass
 
 import cv2
@@ -15,8 +16,8 @@ _SHIFT = 4  # fractional bits of OpenCV's coordinates
 _NEAR = 1.5  # metres; nothing is painted nearer than this
 
 # Label -> strength of fine grain and of broad mottling, as a fraction of the colour.
-_GRAIN = {'road': (.035, .05), 'sidewalk': (.035, .05), 'parking': (.04, .06), 'ground': (.05, .06),
-          'vegetation': (.10, .06), 'terrain': (.09, .12), 'building': (.03, .04), 'wall': (.06, .06),
+_GRAIN = {'road': (.045, .02), 'sidewalk': (.04, .025), 'parking': (.05, .025), 'ground': (.05, .03),
+          'vegetation': (.16, .06), 'terrain': (.09, .12), 'building': (.03, .03), 'wall': (.06, .06),
           'bridge': (.04, .05), 'tunnel': (.04, .05), 'rail track': (.06, .05), 'sky': (.004, .0)}
 
 
@@ -37,7 +38,7 @@ LIGHTS = (
     Light((70, 126, 205), (190, 214, 236), (1.04, 1.0, .94), .50, .35, (250, 250, 250), sunny=True),
     Light((108, 158, 218), (214, 226, 238), (1.0, .99, .96), .58, .65, (245, 246, 248), sunny=True),
     Light((158, 168, 178), (216, 220, 222), (.86, .88, .90), .72, .9, (228, 231, 234)),
-    Light((58, 70, 122), (248, 172, 112), (.74, .62, .58), .72, .5, (232, 142, 110), night=True),
+    Light((58, 70, 122), (248, 172, 112), (.74, .65, .63), .72, .5, (232, 142, 110), night=True),
 )
 
 
@@ -75,9 +76,10 @@ class Canvas:
 
     def tone(self, colour, depth: float, glow: bool = False) -> tuple:
         """A colour under this light, at a depth in metres: distance fades it into the haze."""
-        colour = np.asarray(colour, np.float64) * (1 if glow else self.light.gain)
-        haze = 1 - np.exp(-depth / 260)
-        return tuple(float(c) for c in (colour * (1 - haze) + np.array(self.light.horizon) * haze).clip(0, 255))
+        clear = math.exp(-depth / 260)
+        gain = (1, 1, 1) if glow else self.light.gain
+        return tuple([min(max(float(v) * g * clear + h * (1 - clear), 0.), 255.)
+                      for v, g, h in zip(colour, gain, self.light.horizon)])
 
     def polygons(self, points, colour, label: str | None = None, glow: bool = False):
         """Fill M polygons (M, N, 3) of one colour. Label None keeps the labels below: decoration."""
@@ -127,7 +129,7 @@ class Canvas:
         pixels = (self.project(centres) * (1 << _SHIFT)).round().astype(int).tolist()
         sizes = (np.asarray(radii) * self.focal / max(depth, _NEAR) * (1 << _SHIFT)).round().astype(int).tolist()
         number = name2label[label].id
-        for pixel, size, colour in zip(pixels, sizes, colours):
+        for pixel, size, colour in zip(pixels, sizes, colours.tolist()):
             cv2.circle(self.image, pixel, size, self.tone(colour, depth), -1, shift=_SHIFT)
             cv2.circle(self.labels, pixel, size, number, -1, shift=_SHIFT)
 
@@ -147,10 +149,10 @@ class Canvas:
         keep = 1 - (1 - self.light.shadow) / 255 * mask[..., None].astype(np.float32)
         self.image[y0:y1, x0:x1] = (self.image[y0:y1, x0:x1] * keep).astype(np.uint8)
 
-    def smooth_noise(self, rows: int, cols: int) -> np.ndarray:
-        """(2H, 2W) float32 noise of about unit variance whose lumps are 1/rows by 1/cols of the picture."""
+    def smooth_noise(self, rows: int, cols: int, size) -> np.ndarray:
+        """Float32 noise of about unit variance, of a size (height, width), with rows by cols lumps."""
         coarse = self.rng.standard_normal((rows, cols), np.float32)
-        return cv2.resize(coarse, (self.width, self.height), interpolation=cv2.INTER_CUBIC)
+        return cv2.resize(coarse, size[::-1], interpolation=cv2.INTER_CUBIC)
 
     def finish(self) -> tuple[np.ndarray, np.ndarray]:
         """Surface grain, lens and sensor. Returns (H, W, 3) uint8 BGR and (H, W) uint8 label ids."""
@@ -158,11 +160,12 @@ class Canvas:
         for label, strength in _GRAIN.items():
             grain[name2label[label].id] = strength
         fine, broad = (table[self.labels] for table in grain.T.copy())
-        texture = 1 + fine * self.rng.standard_normal(self.labels.shape, np.float32) + broad * self.smooth_noise(9, 24)
+        texture = fine * self.rng.standard_normal(self.labels.shape, np.float32)
+        texture += 1 + broad * self.smooth_noise(9, 24, self.labels.shape)
         image = cv2.resize(self.image * texture[..., None], self.size[::-1], interpolation=cv2.INTER_AREA)
         image = cv2.GaussianBlur(image, (0, 0), .45)
-        rows, cols = np.mgrid[-1:1:1j * self.size[0], -1:1:1j * self.size[1]].astype(np.float32)
-        image *= (1.03 - .09 * (rows**2 + cols**2))[..., None]
-        image += self.rng.normal(0, 1.6, image.shape)
+        rows, cols = (np.linspace(-1, 1, n, dtype=np.float32) for n in self.size)
+        image *= (1.03 - .09 * (rows[:, None]**2 + cols**2))[..., None]
+        image += 1.6 * self.rng.standard_normal(image.shape, np.float32)
         half = _SCALE // 2
         return image[..., ::-1].clip(0, 255).round().astype(np.uint8), self.labels[half::_SCALE, half::_SCALE].copy()

@@ -18,8 +18,9 @@ _TYRE = (26, 26, 28)
 
 
 def pick(rng: np.random.Generator, choices, jitter: float = 12.) -> np.ndarray:
-    """One of the colours (or numbers' tuples), a little changed."""
-    return np.clip(np.array(choices[rng.integers(len(choices))]) + rng.normal(0, jitter, 3), 0, 255)
+    """One of the RGB colours, its brightness changed by about ``jitter`` and its hue by a third of that."""
+    change = jitter * (rng.standard_normal() + rng.standard_normal(3) / 3)
+    return np.clip(np.array(choices[rng.integers(len(choices))]) + change, 0, 255)
 
 
 def box(c: Canvas, x, z, width, height, length, colour, label, *, base=0.):
@@ -207,13 +208,14 @@ def tree(c: Canvas, rng, x, z, *, height: float | None = None):
     leaf = pick(rng, ((72, 108, 48), (58, 92, 46), (96, 124, 58), (110, 118, 50), (146, 118, 48)), 8)
     ground_shadow(c, x, z, height * .3, .9)
     c.limb((x, 0, z), (x, height * .6, z), .13 + .018 * height, (76, 62, 50), 'vegetation')
-    many = int(np.clip(1100 / z, 34, 110))
+    many = int(np.clip(16 * height * c.focal / c.width / z * 11, 16, 300))
     spread = rng.standard_normal((many, 3))
     spread *= rng.uniform(.25, 1, (many, 1)) ** .5 / np.linalg.norm(spread, axis=1, keepdims=True)
     spread = spread[np.argsort(spread[:, 1] - .3 * rng.random(many))]  # the lower, darker leaves first
     centres = (x, height * .68, z) + spread * (height * .27, height * .32, 0)
-    lit = 1 + .34 * spread[:, 1] + .16 * c.sun * spread[:, 0] + rng.normal(0, .1, many)
-    c.blobs(centres, height * rng.uniform(.05, .105, many), leaf * lit.clip(.4, 1.5)[:, None], 'vegetation', z)
+    lit = 1 + .30 * spread[:, 1] + .16 * c.sun * spread[:, 0] + rng.normal(0, .16, many)
+    size = height * rng.uniform(.3, 1.1, many) / (5.5 + .6 * many**.5)
+    c.blobs(centres, size, leaf * lit.clip(.4, 1.5)[:, None], 'vegetation', z)
 
 
 def bush(c: Canvas, rng, x, z, *, width: float = 1.6):

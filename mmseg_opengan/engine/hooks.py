@@ -1,8 +1,21 @@
 """What happens around mmengine's loops: the feature bank before training, lean checkpoints, evaluation reports."""
 
+import json
+import math
+import os
+import subprocess
+from pathlib import Path
+
+import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from mmengine.dist import master_only
 from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
 from mmseg.registry import HOOKS
+
+from .. import __version__
+from .open_metric import OpenSetMetric
+from .plots import density_figure, roc_figure
 
 
 def _model(runner):
@@ -38,3 +51,71 @@ class OpenGANHook(Hook):
 
     def before_save_checkpoint(self, runner, checkpoint):
         _model(runner).strip_checkpoint(checkpoint)
+
+
+@HOOKS.register_module()
+class OpenSetEvaluationHook(Hook):
+    """Writes what the last validation or test found.
+
+    ``{work_dir}/open_set_eval/{val,test}/`` gets ``metrics.json`` (every number with its label policy, resolution, mode,
+    counts, checkpoint, code version), ``roc.png`` and ``density.png``; the figures go to the visualizer's backends too.
+
+    Args:
+        folder: name of the folder below the work directory.
+        plot_val: draw the figures at every validation, not only in test.
+    """
+
+    def __init__(self, *, folder: str = 'open_set_eval', plot_val: bool = True):
+        self.folder = folder
+        self.plot_val = plot_val
+
+    def after_val_epoch(self, runner, metrics=None):
+        self._write(runner, runner.val_evaluator, 'val', self.plot_val)
+
+    def after_test_epoch(self, runner, metrics=None):
+        self._write(runner, runner.test_evaluator, 'test', True)
+
+    @master_only
+    def _write(self, runner, evaluator, stage, plot):
+        for metric in evaluator.metrics:
+            if isinstance(metric, OpenSetMetric) and metric.report is not None:
+                folder = Path(runner.work_dir) / self.folder / stage
+                folder.mkdir(parents=True, exist_ok=True)
+                report = dict(stage=stage, iteration=runner.iter, mode=_model(runner).test_cfg.get('mode', 'whole'),
+                              checkpoint=runner._load_from, version=__version__, commit=_commit(),
+                              seed=runner.seed, **metric.report)
+                _replace(folder / 'metrics.json', json.dumps(_plain(report), indent=1).encode())
+                if plot:
+                    title = f"{report['label_policy']}, {report['resolution']} resolution, {stage}"
+                    for name, draw in (('roc', roc_figure), ('density', density_figure)):
+                        self._save(runner, folder / f'{name}.png', draw(metric.curves, title), f'{stage}/{name}')
+
+    @staticmethod
+    def _save(runner, path, figure, tag):
+        canvas = FigureCanvasAgg(figure)
+        with open(f'{path}.tmp', 'wb') as file:
+            canvas.print_png(file)
+        os.replace(f'{path}.tmp', path)
+        runner.visualizer.add_image(tag, np.asarray(canvas.buffer_rgba())[..., :3], runner.iter)
+
+
+def _replace(path, content: bytes) -> None:
+    """Write under a temporary name, then rename."""
+    Path(f'{path}.tmp').write_bytes(content)
+    os.replace(f'{path}.tmp', path)
+
+
+def _plain(value):
+    """JSON has no nan: an undefined number is null."""
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _commit() -> str | None:
+    """The commit of this package's checkout, or None where it is installed without one."""
+    try:
+        return subprocess.run(['git', '-C', Path(__file__).parent, 'describe', '--always', '--dirty'], check=True,
+                              capture_output=True, text=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return None

@@ -48,7 +48,7 @@ class OpenSetMetric(BaseMetric):
         self.output_dir = None if output_dir is None else Path(output_dir)
         if self.output_dir is not None:
             self.output_dir.mkdir(parents=True, exist_ok=True)
-        self.report = None
+        self.report, self.curves = None, {}
         self._reset()
 
     def _reset(self):
@@ -114,7 +114,8 @@ class OpenSetMetric(BaseMetric):
         return metrics
 
     def compute_metrics(self, results: list) -> dict:
-        summaries = {name: summarize(counts) for name, counts in self.counts.items()}
+        open_classes = self.dataset_meta['open_classes']
+        summaries = {name: summarize(counts, open_classes) for name, counts in self.counts.items()}
         metrics = {f'{name}/{key}': summary[key] for name, summary in summaries.items()
                    for key in ('AUROC', 'AP', 'FPR95')}
         if self.areas is not None:
@@ -123,9 +124,9 @@ class OpenSetMetric(BaseMetric):
                            aAcc=100 * float(closed['aAcc']))
         self.report = dict(
             label_policy=self.dataset_meta.get(LABEL_POLICY), resolution=self.resolution, pooling='all pixels',
-            num_images=self.num_images, open_classes=list(self.dataset_meta['open_classes']), scorers=summaries,
+            num_images=self.num_images, scorers=summaries,
             **{key: metrics[key] for key in ('mIoU', 'mAcc', 'aAcc') if key in metrics})
-        self.curves = self.counts
+        self.curves = {name: counts.bins() for name, counts in self.counts.items()}
         MMLogger.get_current_instance().info('\n' + self._table())
         return metrics
 

@@ -1,12 +1,12 @@
 """Numbers and curves of open-set detection, computed from counts of closed and open pixels per score bin.
 
-Every function takes :class:`ScoreBins` and is exact for what the bins hold; what binning itself can have moved is
-``auroc_error_bound``. A pixel is called open where ``score >= threshold``. With TP, FP the open and closed pixels called
-open at a threshold, P and N all of them: TPR = recall = TP / P, FPR = FP / N, precision = TP / (TP + FP). Scores in one
-bin tie: they pass a threshold together and count as half a pair in AUROC.
+Every function takes :class:`ScoreBins` and is exact for what the bins hold; ``auroc_error_bound`` says what binning
+itself can have moved. A pixel is called open where ``score >= threshold``. With TP, FP the open and closed pixels
+called open at a threshold, P and N all of them: TPR = recall = TP / P, FPR = FP / N, precision = TP / (TP + FP).
+Scores in one bin tie: they pass a threshold together and count as half a pair in AUROC.
 
-Counts are int64 (sums to 4e18); ratios and their sums are float64. Where a number is undefined, because one of the two
-groups has no pixel, it is nan and a warning says so. The conventions are scikit-learn's, except that points are thinned.
+Counts are int64 (sums to 4e18); ratios and their sums are float64. Where a number is undefined, because one of the
+two groups has no pixel, it is nan and a warning says so. Conventions are scikit-learn's, but points are thinned.
 """
 
 import math
@@ -24,7 +24,7 @@ class ScoreBins(NamedTuple):
     Attributes:
         closed: int64, closed pixels in the bin.
         open: int64, open pixels in the bin.
-        lower: float64, smallest score of the bin: ``score >= lower[i]`` holds for exactly the pixels of bins i, i+1, ...
+        lower: float64, smallest score of the bin: ``score >= lower[i]`` holds for the pixels of bins i, i + 1, ...
         single: bool, the bin holds one score value only, so that its ties are ties of the scores themselves.
     """
 
@@ -201,8 +201,8 @@ def _thin(x, y, threshold, max_points):
 
 
 def _undefined(name, bins, *, needs_closed=True, needs_open=True):
-    missing = [group for group, needed, counts in (('closed', needs_closed, bins.closed), ('open', needs_open, bins.open))
-               if needed and not counts.any()]
+    groups = (('closed', needs_closed, bins.closed), ('open', needs_open, bins.open))
+    missing = [group for group, needed, counts in groups if needed and not counts.any()]
     if missing:
         warnings.warn(f"{name} is undefined and given as nan: no {' and no '.join(missing)} pixel was counted",
                       stacklevel=3)

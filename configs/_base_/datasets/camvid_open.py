@@ -1,5 +1,5 @@
 # CamVid, 11 closed groups, rare kinds open. Split files: see docs/datasets.md.
-data_root = 'data/camvid'
+data_root = '{{$CAMVID_ROOT:data/camvid}}'
 feature_bank = 'work_dirs/feature_banks/camvid'
 pipeline = [dict(type='LoadImageFromFile'), dict(type='LoadOpenSetAnnotations'), dict(type='PackOpenSetInputs')]
 closed_train = dict(type='CamVidOpenSet', data_root=data_root, split='closed_train', pipeline=pipeline)
