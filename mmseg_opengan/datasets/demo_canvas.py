@@ -14,6 +14,8 @@ from cityscapesscripts.helpers.labels import name2label
 _SCALE = 2  # painted pixels per final pixel
 _SHIFT = 4  # fractional bits of OpenCV's coordinates
 _NEAR = 1.5  # metres; nothing is painted nearer than this
+_TURN = np.linspace(0, 2 * np.pi, 14, endpoint=False)
+_CIRCLE = np.stack([np.cos(_TURN), np.sin(_TURN), np.cos(_TURN)], axis=1)
 
 # Label -> strength of fine grain and of broad mottling, as a fraction of the colour.
 _GRAIN = {'road': (.045, .02), 'sidewalk': (.04, .025), 'parking': (.05, .025), 'ground': (.05, .03),
@@ -70,9 +72,11 @@ class Canvas:
     def project(self, points) -> np.ndarray:
         """Painted pixels (..., 2), x then y, of world points (..., 3)."""
         points = np.asarray(points, np.float64)
-        depth = np.maximum(points[..., 2], _NEAR)
-        return np.stack([self.centre + self.focal * points[..., 0] / depth,
-                         self.horizon + self.focal * (self.eye - points[..., 1]) / depth], axis=-1)
+        scale = self.focal / np.maximum(points[..., 2], _NEAR)
+        pixels = np.empty((*points.shape[:-1], 2))
+        pixels[..., 0] = self.centre + points[..., 0] * scale
+        pixels[..., 1] = self.horizon + (self.eye - points[..., 1]) * scale
+        return pixels
 
     def tone(self, colour, depth: float, glow: bool = False) -> tuple:
         """A colour under this light, at a depth in metres: distance fades it into the haze."""
@@ -84,10 +88,10 @@ class Canvas:
     def polygons(self, points, colour, label: str | None = None, glow: bool = False):
         """Fill M polygons (M, N, 3) of one colour. Label None keeps the labels below: decoration."""
         points = np.asarray(points, np.float64)
-        pixels = np.clip(self.project(points) * (1 << _SHIFT), -2**22, 2**22).round().astype(np.int32)
-        # One polygon a call: in a shared call OpenCV leaves holes where two overlap.
-        tone = self.tone(colour, points[..., 2].clip(_NEAR).mean(), glow)
-        for polygon in pixels:
+        pixels = np.rint(self.project(points) * (1 << _SHIFT)).astype(np.int32)
+        depths = np.maximum(points[..., 2], _NEAR)
+        tone = self.tone(colour, depths.size / np.add.reduce(1 / depths, axis=None), glow)  # as most pixels have it
+        for polygon in pixels:  # one a call: in a shared call OpenCV leaves holes where two overlap
             cv2.fillPoly(self.image, [polygon], tone, shift=_SHIFT)
             if label is not None:
                 cv2.fillPoly(self.labels, [polygon], name2label[label].id, shift=_SHIFT)
@@ -114,15 +118,11 @@ class Canvas:
 
     def disc(self, x, y, z, radius, colour, label=None, glow=False, squash: float = 1.):
         """An upright disc that faces the camera; ``squash`` scales its width."""
-        turn = np.linspace(0, 2 * np.pi, 14, endpoint=False)
-        self.polygon(np.stack([x + squash * radius * np.cos(turn), y + radius * np.sin(turn), np.full(14, z)], 1),
-                     colour, label, glow)
+        self.polygon(np.array((x, y, z)) + radius * _CIRCLE * (squash, 1, 0), colour, label, glow)
 
     def wheel(self, x, y, z, radius, colour, label=None):
         """An upright disc that faces sideways, as a car's wheel seen from the kerb."""
-        turn = np.linspace(0, 2 * np.pi, 14, endpoint=False)
-        self.polygon(np.stack([np.full(14, x), y + radius * np.sin(turn), z + radius * np.cos(turn)], 1), colour,
-                     label)
+        self.polygon(np.array((x, y, z)) + radius * _CIRCLE * (0, 1, 1), colour, label)
 
     def blobs(self, centres, radii, colours, label: str, depth: float):
         """Many discs of different colours: (M, 3) centres, (M,) radii in metres, (M, 3) colours."""

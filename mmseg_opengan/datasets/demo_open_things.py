@@ -4,8 +4,8 @@
 take (canvas, rng, x, z) as in ``demo_things.py``; ``demo_scene.py`` decides where each stands.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Callable
 
 import numpy as np
 
@@ -225,10 +225,10 @@ def luggage(c: Canvas, rng, x, z):
 def wheelchair(c: Canvas, rng, x, z):
     """A wheelchair; its user is a person, the chair is not."""
     ground_shadow(c, x, z, 1., .6)
-    person(c, rng, x - .02, z, seated=True, base=-.32)
-    c.front(x - .36, x - .24, .45, 1.12, z - .02, (40, 42, 48), 'dynamic')
-    c.limb((x - .34, .5, z - .02), (x + .3, .5, z - .02), .12, (44, 46, 52), 'dynamic')
-    c.limb((x + .3, .5, z - .02), (x + .44, .1, z - .02), .06, (130, 134, 138), 'dynamic')
+    person(c, rng, x - .02, z, pose='ride', base=-.17)
+    c.front(x - .36, x - .26, .5, 1.2, z - .02, (40, 42, 48), 'dynamic')
+    c.limb((x - .34, .58, z - .02), (x + .3, .58, z - .02), .1, (44, 46, 52), 'dynamic')
+    c.limb((x + .3, .58, z - .02), (x + .44, .06, z - .02), .06, (130, 134, 138), 'dynamic')
     c.disc(x - .12, .34, z - .03, .35, (40, 42, 44), 'dynamic')
     c.disc(x - .12, .34, z - .04, .29, (150, 152, 154))
     c.disc(x + .38, .1, z - .03, .11, (40, 42, 44), 'dynamic')

@@ -7,14 +7,12 @@ import cv2
 import numpy as np
 from cityscapesscripts.helpers.labels import name2label
 
+from . import demo_sides as sides
 from . import demo_things as things
 from .demo_canvas import LIGHTS, Canvas
 from .demo_open_things import COMMON, OPEN_KINDS
 from .demo_things import pick
 
-_PLASTER = ((214, 198, 168), (196, 170, 132), (178, 176, 170), (150, 86, 68), (226, 222, 212), (170, 184, 190),
-            (204, 160, 120), (128, 116, 106), (188, 196, 168))
-_SHOPS = ((172, 36, 40), (30, 80, 130), (34, 100, 70), (210, 160, 40), (50, 50, 54), (120, 50, 110))
 _END = 150.  # metres to the end of the street
 
 
@@ -61,7 +59,8 @@ def _sky(c: Canvas, rng):
 
 
 def _camera_artifacts(c: Canvas, rng):
-    """Void: the bonnet below, the rectification border at the sides, the strip that is out of the region of interest."""
+    """Void: the bonnet below, the rectification border at the sides, and around all a strip out of the region of
+    interest."""
     across = np.linspace(0, c.width, 40)
     top = c.height * (rng.uniform(.90, .935) + .05 * (2 * across / c.width - 1)**2)
     paint = pick(rng, ((58, 62, 70), (150, 154, 160), (30, 34, 44)), 6)
@@ -115,27 +114,21 @@ class _Street:
         if 'skyline' in self.kinds:  # towers and cranes too far to name
             haze = pick(rng, ((120, 130, 150), (150, 140, 140)))
             for x in rng.uniform(-150, 150, 16):
-                c.front(x, x + rng.uniform(12, 30), 0, rng.uniform(40, 85), 330, haze * rng.uniform(.85, 1.1), 'unlabeled')
+                c.front(x, x + rng.uniform(12, 30), 0, rng.uniform(40, 85), 330, haze * rng.uniform(.85, 1.1),
+                        'unlabeled')
         hills = np.stack([np.linspace(-260, 260, 24), 14 + 5 * rng.standard_normal(24), np.full(24, 320.)], 1)
         c.polygon([(-260, 0, 320), *hills, (260, 0, 320)], (78, 104, 66), 'vegetation')
         for x in np.sort(rng.uniform(-70, 70, 9)):
             if rng.random() < .5:
-                self._frontage(x, x + rng.uniform(12, 22), rng.uniform(8, 19), _END + 10)
+                sides.frontage(c, rng, x, x + rng.uniform(12, 22), rng.uniform(8, 19), _END + 10)
             else:
                 things.tree(c, rng, x, _END + 5, height=rng.uniform(8, 15))
-
-    def _frontage(self, x0, x1, height, z):
-        colour = pick(self.rng, _PLASTER)
-        self.c.front(x0, x1, 0, height, z, colour, 'building')
-        starts = [(x, y) for x in np.arange(x0 + 1, x1 - 2, 2.6) for y in np.arange(1.2, height - 2, 3.1)]
-        self.c.polygons([[(x, y, z), (x + 1.2, y, z), (x + 1.2, y + 1.7, z), (x, y + 1.7, z)] for x, y in starts],
-                        (70, 76, 86))
 
     def ground(self):
         """Terrain, road with its markings, parking strip, rails, sidewalks; broad shadows on all of it."""
         c, rng, near, far = self.c, self.rng, 1.5, 400.
         c.flat(-400, 400, near, far, pick(rng, ((112, 124, 70), (128, 122, 84)), 8), 'terrain')
-        asphalt = pick(rng, ((88, 88, 91), (100, 98, 97), (76, 77, 81)), 4)
+        asphalt = pick(rng, ((104, 104, 107), (116, 114, 112), (92, 93, 97)), 5)
         c.flat(self.edge[-1], self.edge[1], near, far, asphalt, 'road')
         for _ in range(rng.integers(4)):
             x, z = rng.uniform(self.edge[-1], self.edge[1] - 1.5), rng.uniform(4, 30)
@@ -146,9 +139,10 @@ class _Street:
         if self.strip:
             s = self.strip
             inner = self.edge[s] - s * 2.15
-            c.flat(*sorted((inner, self.edge[s])), near, far, pick(rng, ((134, 120, 112), (120, 116, 116)), 6), 'parking')
+            left, right = sorted((inner, self.edge[s]))
+            c.flat(left, right, near, far, pick(rng, ((134, 120, 112), (120, 116, 116)), 6), 'parking')
             for z in np.arange(rng.uniform(2, 7), 70, 5.6):
-                c.flat(*sorted((inner, self.edge[s])), z, z + .12, (222, 222, 218))
+                c.flat(left, right, z, z + .12, (222, 222, 218))
         white = (224, 224, 220)
         for z in np.arange(rng.uniform(1.5, 6), 120, 6.5):
             c.flat(-self.lane / 2 - .08, -self.lane / 2 + .08, z, z + 3.2, white)
@@ -210,152 +204,25 @@ class _Street:
                 length = rng.uniform(7, 17)
                 z1 = min(z + length, self.end)
                 if rail_at == i and s == 1:
-                    yield z1, lambda s=s, z=z, z1=z1: self._guard_rail(s, z, z1)
+                    yield z1, lambda s=s, z=z, z1=z1: sides.guard_rail(self.c, rng, s, self.house[s], z, z1)
                 elif rng.random() < .68:
-                    yield z1, lambda s=s, z=z, z1=z1: self._house(s, z, z1)
+                    yield z1, lambda s=s, z=z, z1=z1: sides.house(self.c, rng, s, self.house[s], z, z1)
                 else:
-                    yield z1, lambda s=s, z=z, z1=z1: self._gap(s, z, z1)
+                    yield z1, lambda s=s, z=z, z1=z1: sides.gap(self.c, rng, s, self.house[s], z, z1)
                 z, i = z1 + rng.choice((0, rng.uniform(1, 4)), p=(.75, .25)), i + 1
             if self.green[s]:
                 for at in np.arange(rng.uniform(9, 16), 90, rng.uniform(8, 14)):
                     x = self.house[s] - s * self.green[s] * .5
                     yield at, lambda x=x, at=at: things.tree(self.c, rng, x, at)
 
-    def _house(self, s, z0, z1):
-        """A house: gable towards the camera, front with floors of windows, shop or door below, cornice above."""
-        c, rng, x = self.c, self.rng, self.house[s]
-        floors = int(rng.integers(2, 6))
-        top = 3.6 + 3.1 * floors
-        plaster = pick(rng, _PLASTER)
-        lit = plaster * (1.06 if c.sun == -s else .78 if c.sun else .92)
-        c.front(*sorted((x, x + s * 14)), 0, top, z0, plaster * .8, 'building')
-
-        def panels(corners, colour, label=None, glow=False):
-            """Rectangles (z, y, length, height) on the front."""
-            c.polygons([[(x, y, a), (x, y, a + w), (x, y + h, a + w), (x, y + h, a)] for a, y, w, h in corners], colour,
-                       label, glow)
-
-        panels([(z0, 0, z1 - z0, top)], lit, 'building')
-        panels([(z0, top - .45, z1 - z0, .45)], lit * 1.12, 'building')
-        panels([(z0, 3.35, z1 - z0, .2)], lit * .84)
-        count = max(int((z1 - z0 - .6) / rng.uniform(2.1, 2.9)), 1)
-        step = (z1 - z0) / count
-        wide, high = step * rng.uniform(.38, .52), rng.uniform(1.5, 1.9)
-        holes = [(z0 + step * (j + .5) - wide / 2, 4.2 + 3.1 * i, wide, high) for i in range(floors) for j in range(count)]
-        if z0 < 60:
-            panels([(a - .12, y - .14, w + .24, h + .26) for a, y, w, h in holes], lit * 1.16 + 8)
-        bright = rng.random(len(holes)) < (.35 if c.light.night else 0)
-        glass = pick(rng, ((58, 68, 80), (72, 84, 98), (48, 52, 58)), 6)
-        panels([hole for hole, on in zip(holes, bright) if not on] or holes[:1], glass)
-        if bright.any():
-            panels([hole for hole, on in zip(holes, bright) if on], (246, 206, 122), glow=True)
-        if z0 < 45:
-            panels([(a + w * .06, y + h * .52, w * .88, h * .4) for (a, y, w, h), on in zip(holes, bright) if not on]
-                   or holes[:1], glass * 1.45)
-            panels([(a + w * .47, y, w * .06, h) for a, y, w, h in holes], lit * 1.1)
-        if rng.random() < .55:
-            self._shop(s, z0, z1, panels)
-        else:
-            panels([(a, 1.0, w, 1.6) for a, y, w, h in holes[:count]], glass)
-            panels([(z0 + (z1 - z0) * .45, 0, 1.3, 2.4)], pick(rng, ((84, 54, 38), (40, 60, 54), (60, 60, 66))))
-
-    def _shop(self, s, z0, z1, panels):
-        c, rng, x = self.c, self.rng, self.house[s]
-        brand = pick(rng, _SHOPS)
-        panels([(z0 + .3, .1, z1 - z0 - .6, 3.0)], brand * .45 + 20)
-        count = max(int((z1 - z0) / 2.6), 1)
-        step = (z1 - z0 - .8) / count
-        for j in range(count):
-            at = z0 + .4 + j * step
-            panels([(at + .08, .35, step - .16, 2.1)], (206, 178, 120) if c.light.night else (84, 92, 98),
-                   glow=c.light.night)
-            for k in range(3):
-                panels([(at + .2 + k * step * .28, .4, step * .2, rng.uniform(.5, 1.3))], pick(rng, things.CLOTHES, 30))
-        panels([(z0 + .3, 2.6, z1 - z0 - .6, .62)], brand)
-        panels([(a, 2.76, .34, .3) for a in np.arange(z0 + 1, z0 + 1 + .5 * (z1 - z0), .55)], (240, 238, 230))
-        if rng.random() < .6:
-            for i, at in enumerate(np.arange(z0 + .4, z1 - .6, .5)):
-                c.polygon([(x, 2.6, at), (x, 2.6, at + .5), (x - s * 1.1, 2.15, at + .5), (x - s * 1.1, 2.15, at)],
-                          brand * 1.1 if i % 2 else (234, 230, 220), 'building')
-
-    def _gap(self, s, z0, z1):
-        """No house here: trees behind a wall, a fence or a hedge."""
-        c, rng, x = self.c, self.rng, self.house[s]
-        for at in np.arange(z1, z0 + 1, -4.):
-            things.tree(c, rng, x + s * rng.uniform(4, 9), at, height=rng.uniform(5, 9))
-        kind = rng.choice(('wall', 'fence', 'hedge'))
-        if kind == 'hedge':
-            for at in np.arange(z1, z0, -1.):
-                things.bush(c, rng, x, at)
-            return
-        top = rng.uniform(1.5, 2.4)
-        face = [(x, 0, z0), (x, 0, z1), (x, top, z1), (x, top, z0)]
-        if kind == 'wall':
-            stone = pick(rng, ((150, 140, 128), (142, 92, 74), (168, 166, 160)))
-            c.front(*sorted((x, x + s * .4)), 0, top, z0, stone * .8, 'wall')
-            c.polygon(face, stone, 'wall')
-            for y in np.arange(.3, top, .3):
-                c.polygon([(x, y, z0), (x, y, z1), (x, y + .04, z1), (x, y + .04, z0)], stone * .82)
-            c.polygon([(x, top - .12, z0), (x, top - .12, z1), (x, top, z1), (x, top, z0)], stone * 1.12)
-        else:
-            metal = pick(rng, ((70, 84, 74), (52, 54, 58), (150, 122, 90)), 8)
-            c.polygon(face, pick(rng, ((88, 104, 66), (104, 104, 90)), 6), 'fence')
-            bars = np.arange(z0, z1, .28)
-            c.polygons([[(x, 0, z), (x, 0, z + .1), (x, top, z + .1), (x, top, z)] for z in bars], metal)
-            for y in (.25, top - .15):
-                c.polygon([(x, y, z0), (x, y, z1), (x, y + .09, z1), (x, y + .09, z0)], metal * .9)
-
-    def _guard_rail(self, s, z0, z1):
-        """A steel barrier between the street and a green slope."""
-        c, rng, x = self.c, self.rng, self.house[s]
-        for at in np.arange(z1, z0, -2.2):
-            things.bush(c, rng, x + s * 1.5, at, width=2.4)
-        for at in np.arange(z1, z0, -2.):
-            c.limb((x, 0, at), (x, .72, at), .14, (120, 122, 122), 'guard rail')
-        c.polygon([(x, .42, z0), (x, .42, z1), (x, .92, z1), (x, .92, z0)], (172, 176, 178), 'guard rail')
-        c.polygon([(x, .62, z0), (x, .62, z1), (x, .72, z1), (x, .72, z0)], (118, 122, 124))
-
     def _structures(self):
-        c, rng = self.c, self.rng
+        rng = self.rng
         if 'bridge' in self.kinds:
             z = rng.uniform(24, 42)
-            yield z, lambda: self._bridge(z)
+            yield z, lambda: sides.bridge(self.c, rng, self.house[-1], self.house[1], z)
         if 'tunnel' in self.kinds:
-            yield self.end + 1, self._tunnel
-
-    def _bridge(self, z):
-        c, rng = self.c, self.rng
-        stone, low, high = pick(rng, ((150, 144, 136), (128, 120, 114), (110, 124, 132))), 5.0, 6.5
-        left, right = self.house[-1], self.house[1]
-        for x in (left - 6, right):
-            c.front(x, x + 6, 0, low, z, stone * .8, 'bridge')
-        c.flat(-60, 60, z, z + 7, stone * .38, 'bridge', y=low)
-        c.front(-60, 60, low, high, z, stone, 'bridge')
-        c.front(-60, 60, low, low + .18, z, stone * .7)
-        c.front(-60, 60, high, high + .12, z, stone * 1.15, 'bridge')
-        for x in np.arange(-40, 40, 1.5):
-            c.limb((x, high, z), (x, high + 1, z), .1, (70, 78, 84), 'bridge')
-        c.limb((-60, high + 1, z), (60, high + 1, z), .12, (70, 78, 84), 'bridge')
-
-    def _tunnel(self):
-        """The street ends in a tunnel's mouth below a hill."""
-        c, rng, z = self.c, self.rng, self.end + 1
-        stone = pick(rng, ((140, 132, 122), (120, 116, 112)))
-        c.front(-70, 70, 0, 9.5, z, stone, 'tunnel')
-        for y in np.arange(.7, 9.5, .7):
-            c.front(-70, 70, y, y + .07, z, stone * .85)
-        leaves = rng.uniform((-40, 9.2, z), (40, 12, z), (420, 3))
-        leaves[:, 1] += 2.5 * np.exp(-(leaves[:, 0] / 14)**2)
-        leaves = leaves[np.argsort(-leaves[:, 1])]
-        c.blobs(leaves, rng.uniform(.4, 1.1, 420), np.outer(rng.uniform(.7, 1.2, 420), (82, 108, 56)), 'vegetation', z)
-        left, right = self.edge[-1] - .8, self.edge[1] + .8
-        turn = np.linspace(0, np.pi, 16)
-        for grow, colour in ((.5, stone * 1.2), (0, (26, 26, 30))):
-            half = (right - left) / 2 + grow
-            arch = [((left + right) / 2 - half * np.cos(t), 3 + (3.2 + grow) * np.sin(t), z - .01) for t in turn]
-            c.polygon([(arch[0][0], 0, z - .01), *arch, (arch[-1][0], 0, z - .01)], colour, 'tunnel')
-        c.limb(((left + right) / 2 - 2, 5.4, z - .02), ((left + right) / 2 + 2, 5.4, z - .02), .2, (246, 220, 150),
-               glow=True)
+            z_end = self.end + 1
+            yield z_end, lambda: sides.tunnel(self.c, rng, self.edge[-1] - .8, self.edge[1] + .8, z_end)
 
     def _open_things(self):
         c, rng = self.c, self.rng
@@ -402,8 +269,8 @@ class _Street:
             z = rng.uniform(6, 12)
             while self.parked[s] and z < 80:
                 if rng.random() < .7 and all(z + 5 < a or z > b for a, b in self.taken[s, 'kerb']):
-                    paint = things.truck if rng.random() < .06 else things.car
-                    yield z, lambda paint=paint, x=self.edge[s] - s * 1.1, z=z, away=s > 0: paint(c, rng, x, z, away=away)
+                    paint, x = (things.truck if rng.random() < .06 else things.car), self.edge[s] - s * 1.1
+                    yield z, lambda paint=paint, x=x, z=z, away=s > 0: paint(c, rng, x, z, away=away)
                 z += rng.uniform(5.4, 6.4)
         if 'rail track' in self.kinds and rng.random() < .7:
             z = rng.uniform(16, 45)
@@ -411,14 +278,15 @@ class _Street:
             oncoming = ()
         else:
             oncoming = np.cumsum(rng.uniform(9, 28, 5))
-        for x, away, places in ((0., True, np.cumsum(rng.uniform(11, 30, 4))), (-self.lane, False, oncoming)):
+        for lane, away, places in ((0., True, np.cumsum(rng.uniform(11, 30, 4))), (-self.lane, False, oncoming)):
             for z in places:
                 paint = rng.choice((things.car, things.truck, things.bus, things.motorcycle, things.bicycle, None),
                                    p=(.55, .08, .08, .06, .05, .18))
                 if paint is None:
                     continue
                 extra = {'ridden': True} if paint in (things.motorcycle, things.bicycle) else {'away': away}
-                yield z, lambda paint=paint, x=x + rng.normal(0, .2), z=z, extra=extra: paint(c, rng, x, z, **extra)
+                x = lane + rng.normal(0, .2)
+                yield z, lambda paint=paint, x=x, z=z, extra=extra: paint(c, rng, x, z, **extra)
 
     def _people(self):
         c, rng = self.c, self.rng

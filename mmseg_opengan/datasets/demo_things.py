@@ -24,7 +24,7 @@ def pick(rng: np.random.Generator, choices, jitter: float = 12.) -> np.ndarray:
 
 
 def box(c: Canvas, x, z, width, height, length, colour, label, *, base=0.):
-    """A box on the ground or ``base`` metres above it: the side that is seen, the top if the eye is above it, the end."""
+    """A box, ``base`` metres above the ground: the side that is seen, the top if the eye is above it, the end."""
     left, right, top = x - width / 2, x + width / 2, base + height
     colour = np.asarray(colour, float)
     side = left if x > 0 else right
@@ -137,34 +137,41 @@ def truck(c: Canvas, rng, x, z, *, away: bool = True):
             c.front(at, at + .3, .55, .78, z, (246, 244, 226), glow=True)
 
 
-def person(c: Canvas, rng, x, z, *, label: str = 'person', height: float | None = None, seated: bool = False,
-           base: float = 0.):
-    """A person who walks or stands; ``seated`` bends the legs for a saddle at ``base`` + .8 m."""
-    k = (height or rng.uniform(1.6, 1.88)) / 1.75
+def person(c: Canvas, rng, x, z, *, label: str = 'person', pose: str = 'walk', base: float = 0.):
+    """A person. ``pose`` is 'walk'; 'ride', seated and seen from the side; or 'sit', astride and seen from behind."""
+    k = rng.uniform(1.6, 1.88) / 1.75
     shirt, trousers, skin = pick(rng, CLOTHES), pick(rng, CLOTHES) * .7, pick(rng, SKINS, 5)
     hair = pick(rng, ((34, 26, 20), (92, 64, 40), (190, 160, 104), (150, 146, 142)), 6)
-    stride, turn = rng.uniform(.05, .3) * k, rng.uniform(-.06, .06)
+    stride, turn = rng.uniform(.05, .3), rng.uniform(-.06, .06)
+    lean = .14 if pose == 'ride' else 0
 
     def at(dx, y):
         return x + dx * k, base + y * k, z
 
-    if not seated:
+    if pose == 'walk':
         ground_shadow(c, x, z, .5 * k, .25)
     for s, dark in ((-1, .8), (1, 1.)):
-        foot = at(s * stride * .8 + turn, .05)
-        knee = at(s * stride * .5 + .05 * s, .48) if not seated else at(.2 * s + .08, .6)
-        c.limb(at(.07 * s, .9), knee, .17 * k, trousers * dark, label)
+        hip, hand, elbow = at(.07 * s, .9), at((.24 - stride) * s, .86), at((.26 - .5 * stride) * s, 1.1)
+        knee, foot = at(s * stride * .5 + .05 * s, .48), at(s * stride * .8 + turn, .05)
+        if pose == 'ride':
+            hip, knee, foot = at(-.04, .86), at(.3 - .06 * s, .62 + .08 * s), at(.12 + .1 * s, .16 + .1 * s)
+            elbow, hand = at(.32, 1.1), at(.52, .92)
+        elif pose == 'sit':
+            knee, foot, elbow, hand = at(.3 * s, .6), at(.26 * s, .2), at(.34 * s, 1.14), at(.38 * s, .98)
+        c.limb(hip, knee, .17 * k, trousers * dark, label)
         c.limb(knee, foot, .13 * k, trousers * dark, label)
-        c.limb(foot, at(s * stride * .8 + turn + .12, .04), .1 * k, (30, 28, 28), label)
-    for s in (-1, 1):
-        c.limb(at(.2 * s, 1.4), at(.26 * s - .5 * s * stride, 1.1), .11 * k, shirt * .82, label)
-        c.limb(at(.26 * s - .5 * s * stride, 1.1), at(.24 * s - s * stride, .86), .09 * k, shirt * .82, label)
-        c.disc(*at(.24 * s - s * stride, .84), .05 * k, skin, label)
-    c.polygon([at(-.17, .84), at(.17, .84), at(.24, 1.38), at(.14, 1.48), at(-.14, 1.48), at(-.24, 1.38)], shirt, label)
-    c.polygon([at(.02, .84), at(.17, .84), at(.24, 1.38), at(.1, 1.46)], shirt * (1.15 if c.sun > 0 else .85))
-    c.limb(at(0, 1.46), at(0, 1.56), .1 * k, skin * .9, label)
-    c.disc(*at(turn, 1.66), .115 * k, hair, label)
-    c.disc(*at(turn * 1.6, 1.63), .09 * k, skin, label)
+        c.limb(foot, (foot[0] + .12, foot[1] - .01, z), .1 * k, (30, 28, 28), label)
+        c.limb(at(.2 * s * (1 - 4 * lean) + lean, 1.4), elbow, .11 * k, shirt * .82, label)
+        c.limb(elbow, hand, .09 * k, shirt * .82, label)
+        c.disc(*hand, .05 * k, skin, label)
+    chest = [at(-.17, .84), at(.17, .84), at(.24 + lean, 1.38), at(.14 + lean, 1.48), at(-.14 + lean, 1.48),
+             at(-.24 + lean, 1.38)]
+    c.polygon(chest, shirt, label)
+    c.polygon([at(.02, .84), *chest[1:4]], shirt * (1.15 if c.sun > 0 else .85))
+    c.limb(at(lean, 1.46), at(lean, 1.56), .1 * k, skin * .9, label)
+    c.disc(*at(turn + lean, 1.66), .115 * k, hair, label)
+    if pose != 'sit':
+        c.disc(*at(turn * 1.6 + lean * 1.25, 1.63), .09 * k, skin, label)
 
 
 def bicycle(c: Canvas, rng, x, z, *, ridden: bool = False):
@@ -183,7 +190,7 @@ def bicycle(c: Canvas, rng, x, z, *, ridden: bool = False):
     c.limb((x - .32, .92, z), (x - .08, .92, z), .07, (24, 24, 26), 'bicycle')
     c.limb((x + .28, 1.0, z), (x + .46, 1.02, z), .05, (24, 24, 26), 'bicycle')
     if ridden:
-        person(c, rng, x - .14, z - .01, label='rider', seated=True, base=.12)
+        person(c, rng, x - .14, z - .01, label='rider', pose='ride', base=.12)
 
 
 def motorcycle(c: Canvas, rng, x, z, *, ridden: bool = False):
@@ -192,13 +199,14 @@ def motorcycle(c: Canvas, rng, x, z, *, ridden: bool = False):
     ground_shadow(c, x, z, .9, 1.8)
     for at, dz in ((x + .2, 1.2), (x, 0)):
         c.disc(at, .32, z + dz, .33, _TYRE, 'motorcycle', squash=.45)
-    c.polygon([(x - .2, .45, z), (x + .22, .42, z), (x + .36, .8, z + .8), (x + .3, 1.05, z + 1), (x - .05, .95, z + .6),
-               (x - .22, .82, z)], paint, 'motorcycle')
-    c.polygon([(x - .2, .8, z), (x + .16, .8, z), (x + .2, .9, z + .4), (x - .1, .92, z + .4)], (26, 26, 28), 'motorcycle')
+    c.polygon([(x - .2, .45, z), (x + .22, .42, z), (x + .36, .8, z + .8), (x + .3, 1.05, z + 1),
+               (x - .05, .95, z + .6), (x - .22, .82, z)], paint, 'motorcycle')
+    c.polygon([(x - .2, .8, z), (x + .16, .8, z), (x + .2, .9, z + .4), (x - .1, .92, z + .4)], (26, 26, 28),
+              'motorcycle')
     c.front(x - .1, x + .1, .62, .72, z, (214, 26, 24), glow=True)
     c.limb((x - .22, 1.12, z + .9), (x + .56, 1.12, z + .9), .07, (38, 40, 42), 'motorcycle')
     if ridden:
-        person(c, rng, x, z - .01, label='rider', seated=True, base=.1)
+        person(c, rng, x, z - .01, label='rider', pose='sit', base=.1)
         c.disc(x, 1.8, z - .02, .15, paint, 'rider')
 
 

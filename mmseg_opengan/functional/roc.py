@@ -6,21 +6,23 @@ added without having seen the scores before. Magnitudes of either sign share one
 =====================  ==================  =================================================================
 magnitude              bins per octave     who lives there
 =====================  ==================  =================================================================
-below 2^-126           zero is one bin     subnormal numbers count as zero
-2^-126 .. 2^-13        512                 sigmoid and softmax tails
-2^-13 .. 1/2           8192                probabilities, entropies
+below 2^-120           one bin             counts as zero
+2^-120 .. 2^-24        512                 tails of a sigmoid
+2^-24 .. 2^-14         512, twice          tails of 1 - MSP: in float32 they are multiples of 2^-24, which have a
+                                           bin each, and the floats between two of them another
+2^-14 .. 1/2           8192                probabilities, entropies
 1/2 .. 1               8192 an octave of   probabilities crowding at 1: by their distance from 1, so that
-                       1 - |s| + 2^-11     the last 4096 floats up to 1, and 1 itself, have a bin each
+                       1 - |s| + 2^-11     the last 8192 floats up to 1, and 1 itself, have a bin each
 1 .. 16                32768               logits, energies, entropies
 16 .. 2^17             16384               energies, distances, log-likelihoods
-2^17 .. 2^128          128                 whatever else is finite
+2^17 .. 2^128          64                  whatever else is finite
 =====================  ==================  =================================================================
 
-Measured AUROC error bounds on real maps (CGNet on RoadAnomaly21, HRNet-W18-small on CamVid; 0.4 and 7 million
-pixels): discriminator logits 7.9e-6, their sigmoids 5.9e-6, 1 - MSP and -MSP 7.5e-6, entropy 5.0e-6, maximum logit
-9.4e-6, energy 1.1e-5, Mahalanobis and Euclidean distances 2.3e-5, cosine 2.1e-5. The actual errors were below 4e-7,
-because pairs inside a bin come in both orders. A score map that uses few of the bins (all values within 1 % of each
-other, say) has a larger bound, and reports it.
+Measured AUROC error bounds on real maps (CGNet on RoadAnomaly21, HRNet-W18-small on CamVid; 7 and 0.4 million
+pixels): logits of a briefly trained discriminator 7.9e-6, their sigmoids 5.9e-6, 1 - MSP and -MSP 7.5e-6, entropy
+5.0e-6, maximum logit 9.4e-6, energy 1.1e-5, Mahalanobis and Euclidean distances 2.3e-5, cosine 2.1e-5. The actual
+errors were below 4e-7, because pairs inside a bin come in both orders. A score map that uses few of the bins (all
+values within 1 % of each other, say) has a larger bound, and reports it.
 
 A float64 score is rounded to float32 first: scores closer than 6e-8 of their size may tie, a magnitude beyond 3.4e38
 is an error. float16 and bfloat16 lose nothing.
@@ -36,7 +38,7 @@ import torch
 from ..contracts import CLOSED, FIRST_OPEN, MAX_OPEN_CLASSES, VOID
 from .curves import ScoreBins, auroc, auroc_error_bound, average_precision, fpr_at_tpr
 
-_INFINITY = 0x7f800000  # float32 bits; larger ones are NaN
+_LARGEST = 0x7f7fffff  # bits of the largest finite float32
 _MAX_CELLS = 2 ** 23  # int64 cells of one accumulator: 64 MiB
 _CHUNK = 2 ** 17  # pixels handled at once on a CPU: the intermediate results stay in its cache
 _LAYOUT = 1  # counts add only within one layout; raise it when a number below changes
@@ -51,18 +53,18 @@ class _Piece(NamedTuple):
 
 
 def _octaves(first: int, last: int, mantissa_bits: int, skip: int = 0) -> _Piece:
-    """2^mantissa_bits bins in each octave of 2^first .. 2^last; the first of them starts ``skip`` floats later."""
+    """2^mantissa_bits bins in each octave of 2^first .. 2^last, each starting ``skip`` floats late."""
     shift = 23 - mantissa_bits
     return _Piece(((first + 127) << 23) + skip - (1 << shift), shift, (last - first) << mantissa_bits)
 
 
-# 1/2 .. 1 by the bits of (1 + 2^-11) - |s|, which float32 holds exactly; they fall as |s| rises.
+# The second piece splits bins of the first: the float at the lower edge, and the rest. So does skip=1 for 1 itself.
+_PIECES = (_octaves(-120, -14, 9), _octaves(-24, -14, 9, skip=1), _octaves(-14, -1, 13),
+           _octaves(0, 4, 15, skip=1), _octaves(4, 17, 14), _octaves(17, 128, 6))
+# 1/2 .. 1 goes by the bits of (1 + 2^-11) - |s|, which float32 holds exactly; they fall as |s| rises.
 _NEAR_ONE_OFFSET, _NEAR_ONE_SHIFT = 1 + 2.0 ** -11, 10
-_NEAR_ONE_TOP = (126 << 13) + 8  # of |s| = 1/2, after the shift
-_NEAR_ONE = _Piece(0, _NEAR_ONE_SHIFT, _NEAR_ONE_TOP - (116 << 13))
-_BELOW_HALF = (_octaves(-126, -13, 9), _octaves(-13, -1, 13))
-_ABOVE_ONE = (_octaves(0, 4, 15, skip=1), _octaves(4, 17, 14), _octaves(17, 128, 7))
-_ZERO = sum(piece.count for piece in (*_BELOW_HALF, _NEAR_ONE, *_ABOVE_ONE))
+_NEAR_ONE_HALF, _NEAR_ONE_ONE = (126 << 13) + 8, 116 << 13  # the shifted bits at |s| = 1/2 and at 1
+_ZERO = sum(piece.count for piece in _PIECES) + _NEAR_ONE_HALF - _NEAR_ONE_ONE
 
 #: Number of bins; bin ``NUM_BINS // 2`` is that of zero.
 NUM_BINS = 2 * _ZERO + 1
@@ -73,9 +75,9 @@ def score_bins(scores: torch.Tensor) -> torch.Tensor:
     bits = scores.view(torch.int32)
     magnitude = bits & 0x7fffffff
     near_one = (_NEAR_ONE_OFFSET - scores.abs().clamp_(.5, 1)).view(torch.int32)
-    steps = near_one.bitwise_right_shift_(_NEAR_ONE_SHIFT).neg_().add_(_NEAR_ONE_TOP)
+    steps = near_one.bitwise_right_shift_(_NEAR_ONE_SHIFT).neg_().add_(_NEAR_ONE_HALF)
     scratch = torch.empty_like(magnitude)
-    for piece in (*_BELOW_HALF, *_ABOVE_ONE):
+    for piece in _PIECES:
         torch.sub(magnitude, piece.origin, out=scratch)
         steps += scratch.bitwise_right_shift_(piece.shift).clamp_(0, piece.count)
     sign = bits >> 31  # 0, or -1 for a negative score: (steps ^ -1) + 1 = -steps
@@ -83,34 +85,27 @@ def score_bins(scores: torch.Tensor) -> torch.Tensor:
 
 
 def lower_edges(bins: torch.Tensor) -> torch.Tensor:
-    """Smallest float32 score in each bin, the inverse of :func:`score_bins`; NUM_BINS and beyond give inf."""
-    steps = bins.long() - _ZERO
-    up = _first_magnitude(steps)
-    down = _first_magnitude(1 - steps) - 1  # a negative bin starts one float short of the next larger magnitude
-    return torch.where(steps > 0, up.int().view(torch.float32), -down.int().view(torch.float32))
+    """Smallest float32 score in each bin, the inverse of :func:`score_bins`, by bisecting the floats in their order."""
+    low, high = torch.full_like(bins, -_LARGEST, dtype=torch.int64), torch.full_like(bins, _LARGEST, dtype=torch.int64)
+    for _ in range(32):
+        middle = (low + high) >> 1
+        reached = score_bins(_float_of_rank(middle)) >= bins
+        low, high = torch.where(reached, low, middle + 1), torch.where(reached, middle, high)
+    return _float_of_rank(high)
 
 
-def _first_magnitude(steps: torch.Tensor) -> torch.Tensor:
-    """float32 bits of the smallest magnitude that is ``steps`` (>= 1) bins above zero; infinity beyond the last."""
-    found = torch.full_like(steps, _INFINITY)
-    for piece in (*_BELOW_HALF, _NEAR_ONE, *_ABOVE_ONE):
-        if piece is _NEAR_ONE:
-            reached = (_NEAR_ONE_TOP + 1 - steps.clamp(1, piece.count)) << piece.shift
-            distance = reached.int().view(torch.float32).double()
-            bits = (_NEAR_ONE_OFFSET - distance + 2.0 ** -24).float().view(torch.int32).long()
-        else:
-            bits = piece.origin + (steps << piece.shift)
-        found = torch.where((steps >= 1) & (steps <= piece.count), bits, found)
-        steps = steps - piece.count
-    return found
+def _float_of_rank(rank: torch.Tensor) -> torch.Tensor:
+    """The float32 numbers in order: rank 0 is zero, 1 the smallest positive one, -1 its negative."""
+    magnitude = rank.abs().int().view(torch.float32)
+    return torch.where(rank < 0, -magnitude, magnitude)
 
 
 class ScoreCounts:
     """Counts of closed and open pixels per score bin, for any number of images in less than 64 MiB.
 
     The one tensor holds a row of ``NUM_BINS`` for the closed pixels, one for all open pixels, and, where there are two
-    or more open classes, one row for each. Rows of up to 5 open classes have all bins; with up to 10 (20) classes 2 (4)
-    neighbouring bins share a cell, and so on: the AUROC error bound of a class grows with that, the pooled one does not.
+    or more open classes, one row for each. Rows of up to 5 open classes have all bins; with up to 10 (20) classes
+    2 (4) neighbouring bins share a cell, and so on: that widens the AUROC error bound of a class, not the pooled one.
 
     Args:
         num_open_classes: length of ``metainfo['open_classes']``, 0 to 254.
@@ -236,8 +231,9 @@ class ScoreCounts:
                 closed = torch.nn.functional.pad(closed, (0, padding)).view(-1, 1 << shift).sum(1)
         filled = torch.nonzero((closed + opened) > 0)[:, 0]
         closed, opened, index = closed[filled].cpu(), opened[filled].cpu(), filled.cpu() << shift
-        lower, after = lower_edges(index), lower_edges(index + (1 << shift))
-        single = torch.nextafter(lower, torch.tensor(math.inf)) == after
+        lower = lower_edges(index)
+        after = torch.nextafter(lower, torch.tensor(math.inf))
+        single = (score_bins(after) >> shift << shift) != index
         if not shift:
             single |= index == _ZERO
         return ScoreBins(closed, opened, lower.double(), single)

@@ -68,8 +68,9 @@ class OpenSetMixin:
         return self.tap_head.pop_tap()
 
     def score_features(self, tap: Tap) -> dict[str, Tensor]:
-        """Score maps (N, h, w) of every scorer, by name."""
-        return {name: scorer(tap.features, tap.logits) for name, scorer in self.scorers.items()}
+        """Score maps (N, h, w) by name: of every scorer, or at image resolution of those that read features."""
+        return {name: scorer(tap.features, tap.logits) for name, scorer in self.scorers.items()
+                if self.resolution == 'feature' or not scorer.from_logits}
 
     # ------------------------------------------------------------------ prediction
 
@@ -116,6 +117,9 @@ class OpenSetMixin:
             if data_samples is not None:
                 place = _check_plain if self.resolution == 'feature' else self._to_original_size
                 one = {name: place(scores, sample.metainfo, size) for name, scores in one.items()}
+            if self.resolution == 'image':
+                one.update({name: scorer(None, sample.seg_logits.data[None]) for name, scorer in self.scorers.items()
+                            if scorer.from_logits})
             if one:
                 sample.set_data({OPEN_SCORES: PixelData(**one)})
         return results

@@ -186,7 +186,7 @@ def test_exact_bins_refuse_nan_and_unequal_shapes_but_not_nan_under_void():
                                   lambda b: curves.threshold_at_fpr(b, fpr=-.1),
                                   lambda b: curves.roc_points(b, max_points=1)])
 def test_options_out_of_range_are_named(call):
-    with pytest.raises(ValueError, match='(tpr|fpr|max_points) must'):
+    with pytest.raises(ValueError, match=r'(tpr|fpr|max_points) must'):
         call(_bins([1, 0], [0, 1]))
 
 

@@ -15,6 +15,10 @@ class Scorer(nn.Module, metaclass=ABCMeta):
     parameters, so that it moves between devices and saves with ``state_dict``.
     """
 
+    #: True for scorers of the closed logits alone. At image resolution they see the logits that mmseg has resized, the
+    #: convention of the anomaly benchmarks; scores from features are computed on the grid, then resized.
+    from_logits = False
+
     @abstractmethod
     def score(self, features: Tensor, logits: Tensor) -> Tensor:
         """Scores of feature maps.

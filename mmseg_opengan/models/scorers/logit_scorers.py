@@ -7,9 +7,10 @@ from .base import SCORERS, Scorer
 
 
 class _LogitScorer(Scorer):
+    from_logits = True
     function = None
 
-    def score(self, features: Tensor, logits: Tensor) -> Tensor:
+    def score(self, features: Tensor | None, logits: Tensor) -> Tensor:
         return type(self).function(logits.float())
 
 
