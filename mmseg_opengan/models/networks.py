@@ -27,7 +27,7 @@ def _init_normal(module: nn.Module) -> None:
     if isinstance(module, nn.Linear):
         nn.init.normal_(module.weight, 0.0, 0.02)
         nn.init.zeros_(module.bias)
-    elif isinstance(module, _BatchNorm):
+    elif isinstance(module, _BatchNorm) and module.affine:
         nn.init.normal_(module.weight, 1.0, 0.02)
         nn.init.zeros_(module.bias)
 
