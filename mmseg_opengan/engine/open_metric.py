@@ -6,14 +6,15 @@ from pathlib import Path
 import cv2
 import numpy as np
 import torch
-from mmengine.dist import all_reduce, barrier
+from mmengine.dist import all_reduce, barrier, get_world_size
 from mmengine.evaluator import BaseMetric
 from mmengine.logging import MMLogger
 from mmseg.evaluation import IoUMetric
 from mmseg.registry import METRICS
 from prettytable import PrettyTable
 
-from ..contracts import GT_OPEN_MAP, IGNORE, LABEL_POLICY, OPEN_SCORES, OPENGAN
+from ..contracts import CLOSED, GT_OPEN_MAP, IGNORE, LABEL_POLICY, OPEN_SCORES, OPENGAN, VOID
+from ..functional.bootstrap import auroc_interval
 from ..functional.pixels import labels_on_grid
 from ..functional.roc import ScoreCounts, summarize
 
@@ -30,6 +31,8 @@ class OpenSetMetric(BaseMetric):
 
     Args:
         closed: also compute mIoU (off for data without closed class labels).
+        bootstrap_block: also give a 95 % block-bootstrap interval of every AUROC, over blocks of so many consecutive
+            images (time segments of a video); 0 gives none. One process only, and some MB per block and scorer.
         output_dir: write ``{image}.png`` (closed class ids) and ``{image}.{scorer}.npy`` (raw scores, float16) there;
             what ``--out`` of the test tools sets.
         keep_results: set by ``--out``; has no meaning here, nothing is kept.
@@ -41,18 +44,24 @@ class OpenSetMetric(BaseMetric):
 
     default_prefix = ''
 
-    def __init__(self, *, closed: bool = True, output_dir: str | None = None, keep_results: bool = False,
+    def __init__(self, *, closed: bool = True, bootstrap_block: int = 0, output_dir: str | None = None, keep_results: bool = False,
                  collect_device: str = 'cpu', prefix: str | None = None):
         super().__init__(collect_device=collect_device, prefix=prefix)
         self.closed = closed
         self.output_dir = None if output_dir is None else Path(output_dir)
         if self.output_dir is not None:
             self.output_dir.mkdir(parents=True, exist_ok=True)
+        if bootstrap_block and get_world_size() > 1:
+            raise ValueError('bootstrap_block: wanted one process, whose images come in order, found '
+                             f'{get_world_size()}')
+        self.bootstrap_block = bootstrap_block
         self.report, self.curves = None, {}
         self._reset()
 
     def _reset(self):
         self.counts = {}
+        self.block = {}  # scorer -> counts of the current block of images
+        self.blocks = {}  # scorer -> score bins of the finished blocks
         self.areas = None
         self.num_images = 0
         self.resolution = None
@@ -70,6 +79,8 @@ class OpenSetMetric(BaseMetric):
             if self.output_dir is not None:
                 self._write(sample)
             self.num_images += 1
+            if self.bootstrap_block and self.num_images % self.bootstrap_block == 0:
+                self._finish_block()
             self.results.append(sample.get('img_path'))
 
     def _count(self, name, scores, open_map):
@@ -78,7 +89,16 @@ class OpenSetMetric(BaseMetric):
         on_grid = scores.shape != open_map.shape
         self.resolution = 'feature' if on_grid else 'image'
         labels = labels_on_grid(open_map, scores.shape) if on_grid else open_map
-        self.counts[name].update(scores, labels.to(scores.device))
+        labels = labels.to(scores.device)
+        self.counts[name].update(scores, labels)
+        if self.bootstrap_block:
+            block = self.block.setdefault(name, ScoreCounts(num_open_classes=1))
+            block.update(scores, torch.where(labels == VOID, VOID, (labels != CLOSED).to(labels)))
+
+    def _finish_block(self):
+        for name, counts in self.block.items():
+            self.blocks.setdefault(name, []).append(counts.bins())
+        self.block = {}
 
     def _count_classes(self, sample):
         num_classes = len(self.dataset_meta['classes'])
@@ -116,6 +136,9 @@ class OpenSetMetric(BaseMetric):
     def compute_metrics(self, results: list) -> dict:
         open_classes = self.dataset_meta['open_classes']
         summaries = {name: summarize(counts, open_classes) for name, counts in self.counts.items()}
+        self._finish_block()
+        for name, blocks in self.blocks.items():
+            summaries[name]['AUROC_interval'] = auroc_interval(blocks)
         metrics = {f'{name}/{key}': summary[key] for name, summary in summaries.items()
                    for key in ('AUROC', 'AP', 'FPR95')}
         if self.areas is not None:

@@ -54,7 +54,9 @@ def test_golden_sizes(image, labels):
         ('opengan',): first + GAP + score + GAP + quarter,
         ('msp',): first + GAP + score,
         ('opengan', 'msp', 'a'): first + GAP + score + GAP + quarter,
-        ('opengan', 'msp', 'a', 'b', 'c'): first + 2 * (GAP + TITLE + QUARTER[0] + BAR) + GAP + quarter,
+        ('opengan', 'msp', 'a', 'b'): first + GAP + quarter + BAR + GAP + quarter,
+        ('opengan', 'msp', 'a', 'b', 'c'): first + GAP + TITLE + 112 + BAR + GAP + quarter,
+        ('opengan', 'msp', 'a', 'b', 'c', 'd'): first + 2 * (GAP + score) + GAP + quarter,
     }
     for names, height in heights.items():
         sheet = draw_panel(image, **labels, scores={name: _grid() for name in names}, **META)

@@ -1,0 +1,27 @@
+# make demo: a small street world, a closed segmentor on it, OpenGAN on top, one table, pictures.
+# make test: the whole test suite. Both create .venv first; only Python 3.10-3.12 and make are needed.
+PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v python3.10 || command -v python3)
+VENV ?= .venv
+BIN = $(VENV)/bin
+READY = $(VENV)/.ready
+
+.PHONY: demo test lint clean
+
+demo: $(READY)
+	$(BIN)/python tools/demo.py
+
+test: $(READY)
+	$(BIN)/python -m pytest
+
+lint: $(READY)
+	$(BIN)/ruff check .
+
+$(READY): requirements-pinned.txt setup.py
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install -r requirements-pinned.txt
+	$(BIN)/python -m pip install --no-deps -e .
+	touch $@
+
+clean:
+	rm -rf $(VENV) demo_output

@@ -1,0 +1,66 @@
+"""Block bootstrap: the pair table gives the pooled AUROC, and resamples equal pooling the drawn blocks."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from sklearn.metrics import roc_auc_score
+
+from mmseg_opengan.functional.bootstrap import auroc_interval, pair_wins
+from mmseg_opengan.functional.curves import exact_bins
+
+
+def make_blocks(num_blocks=4, pixels=60, seed=0, spread=1.0):
+    generator = torch.Generator().manual_seed(seed)
+    blocks = []
+    for i in range(num_blocks):
+        labels = (torch.rand(pixels, generator=generator) < .3).to(torch.uint8)
+        scores = (torch.randn(pixels, generator=generator) + labels + spread * i).mul(4).round() / 4  # with ties
+        blocks.append((scores, labels))
+    return blocks
+
+
+def test_pair_wins_sum_to_the_pooled_auroc():
+    blocks = make_blocks()
+    scores, labels = (torch.cat(parts) for parts in zip(*blocks))
+    wins = pair_wins([exact_bins(*block) for block in blocks])
+    pairs = int(labels.sum()) * int((labels == 0).sum())
+    assert wins.sum() / pairs == pytest.approx(roc_auc_score(labels, scores), abs=1e-12)
+
+
+def test_one_entry_counts_the_pairs_of_two_blocks():
+    (closed_scores, closed_labels), (open_scores, open_labels) = make_blocks()[:2]
+    closed, opened = closed_scores[closed_labels == 0], open_scores[open_labels == 1]
+    slow = sum(1.0 if o > c else .5 if o == c else 0.0 for c in closed.tolist() for o in opened.tolist())
+    wins = pair_wins([exact_bins(closed_scores, closed_labels), exact_bins(open_scores, open_labels)])
+    assert wins[0, 1] == slow
+
+
+def test_interval_equals_slow_resampling():
+    blocks = make_blocks()
+    low, high = auroc_interval([exact_bins(*block) for block in blocks], num_resamples=300, seed=3)
+    draws = np.random.default_rng(3).multinomial(4, np.full(4, .25), size=300)
+    slow = []
+    for draw in draws:
+        scores, labels = (torch.cat(parts) for parts in zip(*[b for b, n in zip(blocks, draw) for _ in range(n)]))
+        slow.append(roc_auc_score(labels, scores))
+    assert (low, high) == pytest.approx(tuple(np.quantile(slow, [.025, .975])), abs=1e-12)
+
+
+def test_equal_blocks_have_no_spread():
+    block = exact_bins(*make_blocks(1)[0])
+    low, high = auroc_interval([block] * 5, num_resamples=50)
+    assert low == pytest.approx(high, abs=1e-12)
+
+
+def test_no_open_pixel_gives_nan():
+    scores, labels = make_blocks(1)[0]
+    low, high = auroc_interval([exact_bins(scores, torch.zeros_like(labels))], num_resamples=10)
+    assert math.isnan(low)
+    assert math.isnan(high)
+
+
+def test_level_outside_the_unit_interval_is_refused():
+    with pytest.raises(ValueError, match='level'):
+        auroc_interval([exact_bins(*make_blocks(1)[0])], level=95)
