@@ -57,8 +57,9 @@ class OpenGANHook(Hook):
 class OpenSetEvaluationHook(Hook):
     """Writes what the last validation or test found.
 
-    ``{work_dir}/open_set_eval/{val,test}/`` gets ``metrics.json`` (every number with its label policy, resolution, mode,
-    counts, checkpoint, code version), ``roc.png`` and ``density.png``; the figures go to the visualizer's backends too.
+    ``{work_dir}/open_set_eval/{val,test}/`` gets ``metrics.json`` (every number with its label policy, resolution,
+    mode, counts, checkpoint, code version), ``roc.png`` and ``density.png``; the figures go to the visualizer's
+    backends too.
 
     Args:
         folder: name of the folder below the work directory.

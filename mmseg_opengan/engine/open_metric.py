@@ -14,7 +14,7 @@ from mmseg.registry import METRICS
 from prettytable import PrettyTable
 
 from ..contracts import CLOSED, GT_OPEN_MAP, IGNORE, LABEL_POLICY, OPEN_SCORES, OPENGAN, VOID
-from ..functional.bootstrap import auroc_interval
+from ..functional.bootstrap import block_table, interval, resampled_aurocs
 from ..functional.pixels import labels_on_grid
 from ..functional.roc import ScoreCounts, summarize
 
@@ -44,8 +44,8 @@ class OpenSetMetric(BaseMetric):
 
     default_prefix = ''
 
-    def __init__(self, *, closed: bool = True, bootstrap_block: int = 0, output_dir: str | None = None, keep_results: bool = False,
-                 collect_device: str = 'cpu', prefix: str | None = None):
+    def __init__(self, *, closed: bool = True, bootstrap_block: int = 0, output_dir: str | None = None,
+                 keep_results: bool = False, collect_device: str = 'cpu', prefix: str | None = None):
         super().__init__(collect_device=collect_device, prefix=prefix)
         self.closed = closed
         self.output_dir = None if output_dir is None else Path(output_dir)
@@ -70,8 +70,8 @@ class OpenSetMetric(BaseMetric):
         for sample in data_samples:
             open_map = sample[GT_OPEN_MAP]['data'].squeeze(0)
             if OPEN_SCORES not in sample:
-                raise ValueError(f"{sample.get('img_path')}: the model gave no score maps. Use an OpenGANSegmentor with "
-                                 'a discriminator or scorers.')
+                raise ValueError(f"{sample.get('img_path')}: the model gave no score maps. Use an OpenGANSegmentor "
+                                 'with a discriminator or scorers.')
             for name, scores in sample[OPEN_SCORES].items():
                 self._count(name, scores.squeeze(0), open_map)
             if self.closed:
@@ -138,7 +138,8 @@ class OpenSetMetric(BaseMetric):
         summaries = {name: summarize(counts, open_classes) for name, counts in self.counts.items()}
         self._finish_block()
         for name, blocks in self.blocks.items():
-            summaries[name]['AUROC_interval'] = auroc_interval(blocks)
+            table = block_table(blocks)
+            summaries[name].update(AUROC_interval=interval(resampled_aurocs([table])), blocks=table.to_json())
         metrics = {f'{name}/{key}': summary[key] for name, summary in summaries.items()
                    for key in ('AUROC', 'AP', 'FPR95')}
         if self.areas is not None:
@@ -156,8 +157,8 @@ class OpenSetMetric(BaseMetric):
     def _table(self) -> str:
         first = next(iter(self.report['scorers'].values()))
         table = PrettyTable(['scorer', 'AUROC', 'AP', 'FPR95'])
-        table.title = (f"{self.report['label_policy']}, {self.resolution} resolution, {first['num_closed']:,} closed and "
-                       f"{first['num_open']:,} open pixels of {self.num_images} images")
+        table.title = (f"{self.report['label_policy']}, {self.resolution} resolution, {first['num_closed']:,} closed "
+                       f"and {first['num_open']:,} open pixels of {self.num_images} images")
         names = sorted(self.report['scorers'], key=lambda name: name == OPENGAN)
         for name in names:
             table.add_row([name, *(f"{self.report['scorers'][name][key]:.4f}" for key in ('AUROC', 'AP', 'FPR95'))])

@@ -1,10 +1,11 @@
 """Block-bootstrap intervals of AUROC: neighbouring video frames are not independent, so whole blocks are redrawn.
 
 AUROC is bilinear in the closed and the open pixels. With B blocks of images, a B x B table of pair wins is all that a
-resample needs, however many pixels there are.
+resample needs, however many pixels there are; the table is exact and small enough to store beside the metrics.
 """
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -12,47 +13,68 @@ import torch
 from .curves import ScoreBins
 
 
-def pair_wins(blocks: Sequence[ScoreBins]) -> np.ndarray:
-    """Pairs (closed pixel of block i, open pixel of block j) in which the open one scores higher; ties count half.
+class BlockTable(NamedTuple):
+    """What resampling needs to know of one score map.
 
-    Args:
-        blocks: score counts of each block, all with the same binning.
-
-    Returns:
-        (B, B) float64; its sum over all pairs of pixels is the pooled AUROC.
+    Attributes:
+        wins: (B, B) float64, pairs (closed pixel of block i, open pixel of block j) in which the open one scores
+            higher; ties count half.
+        closed, open: (B,) float64, pixels of each block.
     """
+
+    wins: np.ndarray
+    closed: np.ndarray
+    open: np.ndarray
+
+    def to_json(self) -> dict:
+        return {name: value.tolist() for name, value in self._asdict().items()}
+
+    @classmethod
+    def from_json(cls, stored: dict) -> 'BlockTable':
+        return cls(*(np.asarray(stored[name], float) for name in cls._fields))
+
+
+def block_table(blocks: Sequence[ScoreBins]) -> BlockTable:
+    """The table of a sequence of blocks, all counted with the same binning."""
     wins = np.zeros((len(blocks), len(blocks)))
     for i, closed in enumerate(blocks):
-        below = torch.cat([torch.zeros(1), closed.closed.double().cumsum(0)]).double()
+        below = torch.cat([torch.zeros(1, dtype=torch.float64), closed.closed.double().cumsum(0)])
         for j, opened in enumerate(blocks):
             first = torch.searchsorted(closed.lower, opened.lower)
             beyond = torch.searchsorted(closed.lower, opened.lower, right=True)
             wins[i, j] = float((opened.open.double() * (below[first] + below[beyond]) / 2).sum())
-    return wins
+    return BlockTable(wins, np.array([float(block.closed.sum()) for block in blocks]),
+                      np.array([float(block.open.sum()) for block in blocks]))
 
 
-def auroc_interval(blocks: Sequence[ScoreBins], *, level: float = 0.95, num_resamples: int = 2000,
-                   seed: int = 0) -> tuple[float, float]:
-    """Percentile interval of pooled AUROC over resampled blocks.
+def resampled_aurocs(tables: Sequence[BlockTable], *, num_resamples: int = 2000, seed: int = 0) -> np.ndarray:
+    """Pooled AUROC of each resample of the blocks, averaged over tables (the seeds of one method).
 
-    Args:
-        blocks: score counts of blocks of consecutive images.
-        level: coverage, in (0, 1).
-        num_resamples: bootstrap samples; those without open or without closed pixels are skipped.
+    The same seed draws the same blocks for every method, so that differences are paired.
 
     Returns:
-        (low, high); (nan, nan) where no resample has both kinds of pixels.
+        (num_resamples,) float64; nan where a resample lacks open or closed pixels.
+    """
+    number = len(tables[0].closed)
+    rng = np.random.default_rng(seed)
+    weights = rng.multinomial(number, np.full(number, 1 / number), size=num_resamples).astype(float)
+    values = np.zeros(num_resamples)
+    for table in tables:
+        pairs = (weights @ table.closed) * (weights @ table.open)
+        pairs[pairs == 0] = np.nan
+        values += np.einsum('ri,ij,rj->r', weights, table.wins, weights) / pairs / len(tables)
+    return values
+
+
+def interval(values: np.ndarray, *, level: float = 0.95) -> tuple[float, float]:
+    """Percentile interval of resampled values, those that are nan left out; (nan, nan) where none is left.
+
+    Raises:
+        ValueError: level outside (0, 1).
     """
     if not 0 < level < 1:
         raise ValueError(f'level: wanted a number in (0, 1), found {level}')
-    wins = pair_wins(blocks)
-    closed, opened = (np.array([float(counts.sum()) for counts in group])
-                      for group in zip(*((block.closed, block.open) for block in blocks)))
-    rng = np.random.default_rng(seed)
-    number = len(blocks)
-    weights = rng.multinomial(number, np.full(number, 1 / number), size=num_resamples).astype(float)
-    pairs = (weights @ closed) * (weights @ opened)
-    values = np.einsum('ri,ij,rj->r', weights, wins, weights)[pairs > 0] / pairs[pairs > 0]
+    values = values[~np.isnan(values)]
     if not len(values):
         return float('nan'), float('nan')
     low, high = np.quantile(values, [(1 - level) / 2, (1 + level) / 2])

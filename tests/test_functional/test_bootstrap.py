@@ -7,7 +7,7 @@ import pytest
 import torch
 from sklearn.metrics import roc_auc_score
 
-from mmseg_opengan.functional.bootstrap import auroc_interval, pair_wins
+from mmseg_opengan.functional.bootstrap import BlockTable, block_table, interval, resampled_aurocs
 from mmseg_opengan.functional.curves import exact_bins
 
 
@@ -21,46 +21,59 @@ def make_blocks(num_blocks=4, pixels=60, seed=0, spread=1.0):
     return blocks
 
 
-def test_pair_wins_sum_to_the_pooled_auroc():
+def tables(blocks):
+    return [block_table([exact_bins(*block) for block in blocks])]
+
+
+def test_wins_sum_to_the_pooled_auroc():
     blocks = make_blocks()
     scores, labels = (torch.cat(parts) for parts in zip(*blocks))
-    wins = pair_wins([exact_bins(*block) for block in blocks])
-    pairs = int(labels.sum()) * int((labels == 0).sum())
-    assert wins.sum() / pairs == pytest.approx(roc_auc_score(labels, scores), abs=1e-12)
+    table = tables(blocks)[0]
+    assert table.wins.sum() / table.closed.sum() / table.open.sum() == pytest.approx(
+        roc_auc_score(labels, scores), abs=1e-12)
 
 
 def test_one_entry_counts_the_pairs_of_two_blocks():
     (closed_scores, closed_labels), (open_scores, open_labels) = make_blocks()[:2]
     closed, opened = closed_scores[closed_labels == 0], open_scores[open_labels == 1]
     slow = sum(1.0 if o > c else .5 if o == c else 0.0 for c in closed.tolist() for o in opened.tolist())
-    wins = pair_wins([exact_bins(closed_scores, closed_labels), exact_bins(open_scores, open_labels)])
-    assert wins[0, 1] == slow
+    table = block_table([exact_bins(closed_scores, closed_labels), exact_bins(open_scores, open_labels)])
+    assert table.wins[0, 1] == slow
 
 
-def test_interval_equals_slow_resampling():
+def test_resamples_equal_pooling_the_drawn_blocks():
     blocks = make_blocks()
-    low, high = auroc_interval([exact_bins(*block) for block in blocks], num_resamples=300, seed=3)
+    values = resampled_aurocs(tables(blocks), num_resamples=300, seed=3)
     draws = np.random.default_rng(3).multinomial(4, np.full(4, .25), size=300)
-    slow = []
-    for draw in draws:
+    for value, draw in zip(values, draws):
         scores, labels = (torch.cat(parts) for parts in zip(*[b for b, n in zip(blocks, draw) for _ in range(n)]))
-        slow.append(roc_auc_score(labels, scores))
-    assert (low, high) == pytest.approx(tuple(np.quantile(slow, [.025, .975])), abs=1e-12)
+        assert value == pytest.approx(roc_auc_score(labels, scores), abs=1e-12)
+
+
+def test_several_seeds_are_averaged_over_the_same_draws():
+    one, two = tables(make_blocks(seed=1)), tables(make_blocks(seed=2))
+    both, first, second = (resampled_aurocs(seeds, num_resamples=20) for seeds in (one + two, one, two))
+    assert both == pytest.approx((first + second) / 2)
 
 
 def test_equal_blocks_have_no_spread():
-    block = exact_bins(*make_blocks(1)[0])
-    low, high = auroc_interval([block] * 5, num_resamples=50)
+    low, high = interval(resampled_aurocs(tables(make_blocks(1) * 5), num_resamples=50))
     assert low == pytest.approx(high, abs=1e-12)
 
 
 def test_no_open_pixel_gives_nan():
     scores, labels = make_blocks(1)[0]
-    low, high = auroc_interval([exact_bins(scores, torch.zeros_like(labels))], num_resamples=10)
+    low, high = interval(resampled_aurocs(tables([(scores, torch.zeros_like(labels))]), num_resamples=10))
     assert math.isnan(low)
     assert math.isnan(high)
 
 
+def test_a_table_survives_json():
+    table = tables(make_blocks())[0]
+    again = BlockTable.from_json(table.to_json())
+    assert all(np.array_equal(a, b) for a, b in zip(table, again))
+
+
 def test_level_outside_the_unit_interval_is_refused():
     with pytest.raises(ValueError, match='level'):
-        auroc_interval([exact_bins(*make_blocks(1)[0])], level=95)
+        interval(np.ones(3), level=95)

@@ -1,0 +1,215 @@
+"""Several methods, several seeds, one protocol: train each, keep what open validation picks, test all in one pass.
+
+Every job is an ordinary training run of an ordinary config in its own process and work directory, and is skipped when it
+has finished before, so an interrupted experiment goes on where it stopped.
+"""
+
+import json
+import multiprocessing
+import os
+import re
+import statistics
+import sys
+import time
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+from mmengine.config import Config
+from mmengine.runner import Runner
+from tqdm import tqdm
+
+from .functional.bootstrap import BlockTable, interval, resampled_aurocs
+
+_DONE = 'best.json'
+METRICS = ('AUROC', 'AP', 'FPR95')
+
+
+@dataclass(frozen=True)
+class Job:
+    """One training run."""
+
+    method: str
+    config: str
+    seed: int
+    work_dir: Path
+    options: dict = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        return f'{self.method}_s{self.seed}'
+
+    def best(self) -> dict | None:
+        """Checkpoint, step and open-validation AUROC of a finished run; None while it has not finished."""
+        path = self.work_dir / _DONE
+        return json.loads(path.read_text()) if path.exists() else None
+
+
+def plan(configs: dict[str, str], seeds, out, options: dict | None = None) -> list[Job]:
+    """One job per (method, seed), below ``out``. ``options`` are config overrides as of ``--cfg-options``."""
+    return [Job(method, config, seed, Path(out) / f'{method}_s{seed}', options or {})
+            for seed in seeds for method, config in configs.items()]
+
+
+def train(jobs: list[Job], *, processes: int = 1) -> None:
+    """Run the jobs that have not finished, in parallel processes of one thread each.
+
+    Raises:
+        RuntimeError: a job failed; names its log file.
+    """
+    todo = [job for job in jobs if job.best() is None]
+    if not todo:
+        return
+    _run_quietly(_prepare_bank, todo[0])  # once, before the others need it
+    context = multiprocessing.get_context('spawn')
+    with ProcessPoolExecutor(processes, mp_context=context, max_tasks_per_child=1) as pool:
+        running = {pool.submit(_run_quietly, _train_one, job): job for job in todo}
+        for done in tqdm(as_completed(running), total=len(todo), desc='Training', unit='run'):
+            job = running[done]
+            if done.exception() is not None:
+                for waiting in running:
+                    waiting.cancel()
+                raise RuntimeError(f"{job.name} failed; see '{job.work_dir / 'console.log'}'") from done.exception()
+
+
+def _load_config(job: Job) -> Config:
+    config = Config.fromfile(job.config)
+    config.merge_from_dict({**job.options, 'randomness.seed': job.seed})
+    config.work_dir = str(job.work_dir)
+    config.resume = True  # from the last checkpoint in the work directory, if any
+    return config
+
+
+def _prepare_bank(job: Job) -> None:
+    """Build the feature bank that all jobs share, without training a step."""
+    config = _load_config(job)
+    config.train_cfg.max_iters = 0
+    config.work_dir = str(job.work_dir.parent / 'bank')
+    config.resume = False
+    Runner.from_cfg(config).train()
+
+
+def _train_one(job: Job) -> None:
+    config = _load_config(job)
+    start = time.monotonic()
+    runner = Runner.from_cfg(config)
+    runner.train()
+    key = config.default_hooks.checkpoint.save_best
+    best = runner.message_hub.get_info('best_ckpt')
+    record = dict(method=job.method, seed=job.seed, checkpoint=os.path.relpath(best, job.work_dir),
+                  step=int(re.search(r'iter_(\d+)', os.path.basename(best))[1]),
+                  open_validation={key: float(runner.message_hub.get_info('best_score'))},
+                  steps=runner.max_iters, minutes=round((time.monotonic() - start) / 60, 2))
+    _write_json(job.work_dir / _DONE, record)
+
+
+def _run_quietly(function, job: Job) -> None:
+    """Call in one thread, with everything printed going to the job's console.log."""
+    torch.set_num_threads(1)
+    job.work_dir.mkdir(parents=True, exist_ok=True)
+    stdout, stderr = sys.stdout, sys.stderr
+    with open(job.work_dir / 'console.log', 'a') as log:
+        sys.stdout = sys.stderr = log
+        try:
+            function(job)
+        finally:
+            sys.stdout, sys.stderr = stdout, stderr
+
+
+def test(config: str, jobs: list[Job], *, resolution: str, out, options: dict | None = None,
+         bootstrap_block: int = 10) -> dict:
+    """All discriminators and the config's own scorers, in one pass over the test images.
+
+    Args:
+        config: the config whose segmentor and test set are used.
+        resolution: ``'feature'`` or ``'image'``.
+        out: work directory; its ``open_set_eval/test/metrics.json`` is the report.
+        bootstrap_block: consecutive images in a block of the bootstrap.
+
+    Returns:
+        dict: the report.
+    """
+    report = Path(out) / 'open_set_eval' / 'test' / 'metrics.json'
+    if not report.exists():
+        cfg = Config.fromfile(config)
+        cfg.merge_from_dict({**(options or {}), 'model.resolution': resolution, 'work_dir': str(out)})
+        discriminator = dict(cfg.model.discriminator)
+        channels = torch.load(_checkpoint(jobs[0]), weights_only=True)['state_dict']
+        discriminator['in_channels'] = channels['discriminator.layers.0.weight'].shape[1]
+        for job in jobs:
+            cfg.model.scorers[job.name] = dict(type='DiscriminatorScorer', discriminator=discriminator,
+                                               checkpoint=str(_checkpoint(job)))
+        cfg.model.update(discriminator=None, generator=None, segmentor_checkpoint=cfg.load_from)
+        cfg.load_from = None
+        cfg.test_evaluator.bootstrap_block = bootstrap_block
+        Runner.from_cfg(cfg).test()
+    return json.loads(report.read_text())
+
+
+test.__test__ = False  # not a test of pytest's
+
+
+def _checkpoint(job: Job) -> Path:
+    return job.work_dir / job.best()['checkpoint']
+
+
+@dataclass
+class Row:
+    """One method in a table: its numbers over seeds, and the interval of their mean AUROC."""
+
+    method: str
+    values: dict[str, list[float]]
+    tables: list[BlockTable]
+
+    def cell(self, metric: str, digits: int = 4) -> str:
+        values = self.values[metric]
+        spread = f' ± {statistics.stdev(values):.{digits}f}' if len(values) > 1 else ''
+        return f'{statistics.mean(values):.{digits}f}{spread}'
+
+    def interval(self) -> tuple[float, float]:
+        return interval(resampled_aurocs(self.tables))
+
+
+def rows(report: dict) -> list[Row]:
+    """The report's scorers, the seeds of a method (``method_s0``, ``method_s1``, ...) in one row."""
+    found = {}
+    for name, summary in report['scorers'].items():
+        method = re.sub(r'_s\d+$', '', name)
+        row = found.setdefault(method, Row(method, {metric: [] for metric in METRICS}, []))
+        for metric in METRICS:
+            row.values[metric].append(summary[metric])
+        row.tables.append(BlockTable.from_json(summary['blocks']))
+    return list(found.values())
+
+
+def markdown(report: dict, labels: dict[str, str], paper: dict[str, float] | None = None) -> str:
+    """A table of the methods in ``labels``, in that order, with the paper's Cityscapes numbers beside it if given."""
+    found = {row.method: row for row in rows(report)}
+    head = ['method', 'AUROC', '95 % interval', 'AP', 'FPR95', *(['paper, Cityscapes AUROC'] if paper else [])]
+    lines = ['| ' + ' | '.join(head) + ' |', '|' + '---|' * len(head)]
+    for method, label in labels.items():
+        row = found[method]
+        low, high = row.interval()
+        cells = [label, row.cell('AUROC'), f'{low:.3f} to {high:.3f}', row.cell('AP'), row.cell('FPR95')]
+        lines.append('| ' + ' | '.join(cells + ([f'{paper[method]:.3f}'] if paper else [])) + ' |')
+    return '\n'.join(lines)
+
+
+def compare(report: dict, method: str, other: str) -> dict:
+    """AUROC of one method minus another's: per seed (both sorted by seed), and the paired interval of the means."""
+    found = {row.method: row for row in rows(report)}
+    first, second = found[method], found[other]
+    pairs = zip(first.values['AUROC'], second.values['AUROC'] * (len(first.tables) // len(second.tables)))
+    differences = [a - b for a, b in pairs]
+    low, high = interval(resampled_aurocs(first.tables) - resampled_aurocs(second.tables))
+    return dict(method=method, other=other, per_seed=differences, mean=float(np.mean(differences)), interval=(low, high))
+
+
+def _write_json(path: Path, content) -> None:
+    temporary = path.with_suffix('.tmp')
+    temporary.write_text(json.dumps(content, indent=1))
+    os.replace(temporary, path)
+
+
