@@ -1,7 +1,7 @@
 """Several methods, several seeds, one protocol: train each, keep what open validation picks, test all in one pass.
 
-Every job is an ordinary training run of an ordinary config in its own process and work directory, and is skipped when it
-has finished before, so an interrupted experiment goes on where it stopped.
+Every job is an ordinary training run of an ordinary config in its own process and work directory, and is skipped when
+it has finished before, so an interrupted experiment goes on where it stopped.
 """
 
 import json
@@ -118,8 +118,8 @@ def _run_quietly(function, job: Job) -> None:
             sys.stdout, sys.stderr = stdout, stderr
 
 
-def test(config: str, jobs: list[Job], *, resolution: str, out, options: dict | None = None,
-         bootstrap_block: int = 10) -> dict:
+def evaluate(config: str, jobs: list[Job], *, resolution: str, out, options: dict | None = None,
+             bootstrap_block: int = 10) -> dict:
     """All discriminators and the config's own scorers, in one pass over the test images.
 
     Args:
@@ -135,24 +135,15 @@ def test(config: str, jobs: list[Job], *, resolution: str, out, options: dict | 
     if not report.exists():
         cfg = Config.fromfile(config)
         cfg.merge_from_dict({**(options or {}), 'model.resolution': resolution, 'work_dir': str(out)})
-        discriminator = dict(cfg.model.discriminator)
-        channels = torch.load(_checkpoint(jobs[0]), weights_only=True)['state_dict']
-        discriminator['in_channels'] = channels['discriminator.layers.0.weight'].shape[1]
         for job in jobs:
-            cfg.model.scorers[job.name] = dict(type='DiscriminatorScorer', discriminator=discriminator,
-                                               checkpoint=str(_checkpoint(job)))
+            cfg.model.scorers[job.name] = dict(
+                type='DiscriminatorScorer', discriminator=Config.fromfile(job.config).model.discriminator,
+                checkpoint=str(job.work_dir / job.best()['checkpoint']))
         cfg.model.update(discriminator=None, generator=None, segmentor_checkpoint=cfg.load_from)
         cfg.load_from = None
         cfg.test_evaluator.bootstrap_block = bootstrap_block
         Runner.from_cfg(cfg).test()
     return json.loads(report.read_text())
-
-
-test.__test__ = False  # not a test of pytest's
-
-
-def _checkpoint(job: Job) -> Path:
-    return job.work_dir / job.best()['checkpoint']
 
 
 @dataclass
@@ -204,7 +195,8 @@ def compare(report: dict, method: str, other: str) -> dict:
     pairs = zip(first.values['AUROC'], second.values['AUROC'] * (len(first.tables) // len(second.tables)))
     differences = [a - b for a, b in pairs]
     low, high = interval(resampled_aurocs(first.tables) - resampled_aurocs(second.tables))
-    return dict(method=method, other=other, per_seed=differences, mean=float(np.mean(differences)), interval=(low, high))
+    return dict(method=method, other=other, per_seed=differences, mean=float(np.mean(differences)),
+                interval=(low, high))
 
 
 def _write_json(path: Path, content) -> None:

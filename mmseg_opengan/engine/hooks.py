@@ -11,6 +11,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from mmengine.dist import master_only
 from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
+from mmengine.runner import CheckpointLoader
 from mmseg.registry import HOOKS
 
 from .. import __version__
@@ -31,6 +32,17 @@ class OpenGANHook(Hook):
     """
 
     priority = 'VERY_HIGH'
+
+    def before_run(self, runner):
+        """``--resume`` goes on from the work directory's last checkpoint, also where ``load_from`` is the segmentor.
+
+        mmengine would take ``load_from`` for the checkpoint to resume from, and a segmentor has no optimizers in it.
+        """
+        if runner._resume and runner._load_from is not None:
+            state = CheckpointLoader.load_checkpoint(runner._load_from, map_location='cpu')
+            if not any(key.startswith('discriminator.') for key in state.get('state_dict', state)):
+                _model(runner).segmentor_checkpoint = runner._load_from
+                runner._load_from = None
 
     def before_train(self, runner):
         model = _model(runner)

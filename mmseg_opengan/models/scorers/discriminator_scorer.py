@@ -9,6 +9,7 @@ from ..networks import discriminate
 from .base import SCORERS, Scorer
 
 _PREFIX = 'discriminator.'
+_FIRST = 'layers.0.weight'
 
 
 @SCORERS.register_module()
@@ -16,7 +17,7 @@ class DiscriminatorScorer(Scorer):
     """Open score -logit of a discriminator (OpenGAN, OpenGAN-0 or CLS) from a checkpoint of its own training.
 
     Args:
-        discriminator: config of the network.
+        discriminator: config of the network; ``in_channels`` is read from the checkpoint where it is not given.
         checkpoint: file that holds its weights under ``discriminator.``; None leaves it as initialised.
 
     Raises:
@@ -25,10 +26,14 @@ class DiscriminatorScorer(Scorer):
 
     def __init__(self, discriminator: dict, checkpoint: str | None = None):
         super().__init__()
-        self.discriminator = MODELS.build(discriminator)
+        weights = None
         if checkpoint is not None:
             state = CheckpointLoader.load_checkpoint(checkpoint, map_location='cpu')['state_dict']
             weights = {key[len(_PREFIX):]: value for key, value in state.items() if key.startswith(_PREFIX)}
+            if _FIRST in weights:
+                discriminator = dict(dict(in_channels=weights[_FIRST].shape[1]), **discriminator)
+        self.discriminator = MODELS.build(discriminator)
+        if weights is not None:
             try:
                 self.discriminator.load_state_dict(weights)
             except RuntimeError as error:
