@@ -9,9 +9,9 @@ import multiprocessing
 import os
 import re
 import statistics
-import sys
 import time
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -82,13 +82,18 @@ def _load_config(job: Job) -> Config:
     return config
 
 
-def _prepare_bank(job: Job) -> None:
-    """Build the feature bank that all jobs share, without training a step."""
-    config = _load_config(job)
+def build_bank(config: Config) -> None:
+    """Build the feature bank of a training config, without training a step."""
     config.train_cfg.max_iters = 0
-    config.work_dir = str(job.work_dir.parent / 'bank')
     config.resume = False
     Runner.from_cfg(config).train()
+
+
+def _prepare_bank(job: Job) -> None:
+    """The bank that all jobs share, before they start."""
+    config = _load_config(job)
+    config.work_dir = str(job.work_dir.parent / 'bank')
+    build_bank(config)
 
 
 def _train_one(job: Job) -> None:
@@ -106,16 +111,17 @@ def _train_one(job: Job) -> None:
 
 
 def _run_quietly(function, job: Job) -> None:
-    """Call in one thread, with everything printed going to the job's console.log."""
+    with _quiet(job.work_dir):
+        function(job)
+
+
+@contextmanager
+def _quiet(folder: Path):
+    """One thread, and everything printed goes to the folder's console.log."""
     torch.set_num_threads(1)
-    job.work_dir.mkdir(parents=True, exist_ok=True)
-    stdout, stderr = sys.stdout, sys.stderr
-    with open(job.work_dir / 'console.log', 'a') as log:
-        sys.stdout = sys.stderr = log
-        try:
-            function(job)
-        finally:
-            sys.stdout, sys.stderr = stdout, stderr
+    folder.mkdir(parents=True, exist_ok=True)
+    with open(folder / 'console.log', 'a') as log, redirect_stdout(log), redirect_stderr(log):
+        yield
 
 
 def evaluate(config: str, jobs: list[Job], *, resolution: str, out, options: dict | None = None,
@@ -144,6 +150,19 @@ def evaluate(config: str, jobs: list[Job], *, resolution: str, out, options: dic
         cfg.test_evaluator.bootstrap_block = bootstrap_block
         Runner.from_cfg(cfg).test()
     return json.loads(report.read_text())
+
+
+def evaluate_all(config: str, jobs: list[Job], *, resolutions, out, processes: int = 1, **options) -> dict[str, dict]:
+    """:func:`evaluate` at each resolution, in parallel processes; reports by resolution."""
+    with ProcessPoolExecutor(processes, mp_context=multiprocessing.get_context('spawn')) as pool:
+        running = {resolution: pool.submit(_evaluate_quietly, config, jobs, resolution,
+                                           Path(out) / f'test_{resolution}', options) for resolution in resolutions}
+        return {resolution: future.result() for resolution, future in tqdm(running.items(), desc='Testing')}
+
+
+def _evaluate_quietly(config, jobs, resolution, out, options):
+    with _quiet(out):
+        return evaluate(config, jobs, resolution=resolution, out=out, **options)
 
 
 @dataclass
@@ -197,6 +216,29 @@ def compare(report: dict, method: str, other: str) -> dict:
     low, high = interval(resampled_aurocs(first.tables) - resampled_aurocs(second.tables))
     return dict(method=method, other=other, per_seed=differences, mean=float(np.mean(differences)),
                 interval=(low, high))
+
+
+def report_text(jobs: list[Job], reports: dict[str, dict], labels: dict[str, str],
+                paper: dict[str, float] | None = None) -> str:
+    """Tables at every resolution, the open-validation numbers behind the choice of checkpoints, and the comparisons."""
+    present = {re.sub(r'_s\d+$', '', name) for name in next(iter(reports.values()))['scorers']}
+    shown = {method: label for method, label in labels.items() if method in present}
+    parts = []
+    for resolution, report in reports.items():
+        first = next(iter(report['scorers'].values()))
+        parts.append(f"**{resolution} resolution**: label policy `{report['label_policy']}`, {report['num_images']} "
+                     f"images, {first['num_closed']:,} closed and {first['num_open']:,} open pixels, pooled; mIoU "
+                     f"{report['mIoU']:.1f} %\n\n" + markdown(report, shown, paper))
+        for other in (method for method in ('cls', 'msp') if {method, 'opengan'} <= present):
+            result = compare(report, 'opengan', other)
+            low, high = result['interval']
+            seeds = ', '.join(f'{value:+.4f}' for value in result['per_seed'])
+            parts.append(f"{labels['opengan']} minus {labels[other]}: mean {result['mean']:+.4f} (paired 95 % interval "
+                         f'{low:+.4f} to {high:+.4f}), per seed {seeds}.')
+    parts.append('| run | chosen step | open-validation AUROC | minutes |\n|---|---|---|---|\n' + '\n'.join(
+        f"| {job.name} | {best['step']} of {best['steps']} | {next(iter(best['open_validation'].values())):.4f} | "
+        f"{best['minutes']} |" for job in jobs if (best := job.best())))
+    return '\n\n'.join(parts) + '\n'
 
 
 def _write_json(path: Path, content) -> None:

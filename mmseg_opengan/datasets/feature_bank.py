@@ -18,12 +18,18 @@ import os
 import shutil
 import zlib
 from collections.abc import Iterable
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import numpy as np
 import torch
 
 from ..contracts import CLOSED, FIRST_OPEN, VOID
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None
 
 VERSION = 1
 GROUPS = ('closed', 'open')
@@ -250,6 +256,21 @@ class BankWriter:
                     images={image: len(features) for image, features, _ in parts})
 
 
+@contextmanager
+def locked(root: Path):
+    """Let one process at a time write to a bank: two trainings may start with the same empty folder.
+
+    The lock goes with the process that holds it, so a kill leaves none behind. There is none where the system or the
+    file system knows no ``flock``.
+    """
+    Path(root).mkdir(parents=True, exist_ok=True)
+    with open(Path(root) / '.lock', 'w') as file:
+        if fcntl is not None:
+            with suppress(OSError):
+                fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
 def choose_pixels(open_map: np.ndarray, classes: np.ndarray, group: str, limit: int | None, seed: int,
                   image: str) -> np.ndarray:
     """(n, 3) grid pixels (row, col, label) of a group, in raster order: seeded by image name, not by position.
@@ -297,5 +318,3 @@ def _sha256(path: Path) -> str:
         while block := file.read(1 << 22):
             digest.update(block)
     return digest.hexdigest()
-
-

@@ -6,10 +6,11 @@ features or the raw ``inputs`` and ``data_samples`` of the images that give them
 """
 
 import itertools
+from datetime import timedelta
 from pathlib import Path
 
 import torch
-from mmengine.dist import barrier, get_rank, get_world_size, is_main_process
+from mmengine.dist import get_rank, get_world_size, is_main_process
 from mmengine.logging import print_log
 from mmengine.registry import FUNCTIONS
 from mmseg.registry import DATA_SAMPLERS, DATASETS, TASK_UTILS
@@ -18,7 +19,7 @@ from tqdm import tqdm
 
 from ..contracts import GT_OPEN_MAP
 from ..functional.pixels import grid_stride, labels_on_grid
-from .feature_bank import GROUPS, BankWriter, FeatureBank, choose_pixels, require_space
+from .feature_bank import GROUPS, BankWriter, FeatureBank, choose_pixels, locked, require_space
 
 
 class _BankSource(Dataset):
@@ -69,6 +70,11 @@ class _BankSource(Dataset):
         Args:
             extract: maps a raw image (3, H, W) and its data sample to features (C, h, w).
             segmentor: what identifies the frozen segmentor (``name``, ``sha256``, ``channels``).
+
+        Raises:
+            FeatureBankError: the bank in place was made from something else, or the disk is too small.
+            ValueError: features that are NaN or beyond float16.
+            RuntimeError: on the other ranks, when the rank that builds the bank failed.
         """
         policies = {self.metainfo['label_policy']}
         if self.open_images is not None:
@@ -77,12 +83,14 @@ class _BankSource(Dataset):
             segmentor=segmentor['name'], segmentor_sha256=segmentor['sha256'], channels=segmentor['channels'],
             label_policy=sorted(policies), closed_per_image=self.closed_per_image, seed=self.bank_seed,
             closed_classes=list(self.metainfo['classes']), open_classes=list(self.metainfo['open_classes']))
-        if is_main_process():
-            self._build(extract)
-        barrier()
+        _on_main_process(lambda: self._build(extract))
         self._bank = None
 
     def _build(self, extract):
+        with locked(self.root):
+            self._build_alone(extract)
+
+    def _build_alone(self, extract):
         writer = BankWriter(self.root, self.identity)
         todo = {}
         for group, images in self._requests().items():
@@ -141,6 +149,10 @@ class _BankSource(Dataset):
         bank, pool = self.bank, self._pools['open']
         return bank.gather('open', pool.rows(draw.open(len(pool))))
 
+    def __getitem__(self, seed_and_step) -> dict:
+        """The batch of one step; an empty one for None, a step that is skipped because it was trained before."""
+        return {} if seed_and_step is None else self._batch(self.sampler.at(*seed_and_step))
+
     def __getstate__(self):
         return dict(self.__dict__, _bank=None)  # memory maps are opened anew in each worker
 
@@ -151,8 +163,7 @@ class StoreSource(_BankSource):
 
     stores_closed = True
 
-    def __getitem__(self, seed_and_step) -> dict:
-        draw = self.sampler.at(*seed_and_step)
+    def _batch(self, draw) -> dict:
         bank, pool = self.bank, self._pools['closed']
         if self.sampler.closed_images_per_batch != 'all':
             pool = pool.select(draw.images(len(self.closed_images)))
@@ -178,11 +189,34 @@ class OnlineSource(_BankSource):
         if self.open_images is not None:
             super().prepare(extract, segmentor)
 
-    def __getitem__(self, seed_and_step) -> dict:
-        draw = self.sampler.at(*seed_and_step)
+    def _batch(self, draw) -> dict:
         items = [self.closed_images[int(i)] for i in draw.images(len(self.closed_images))]
         return dict(draw=draw, inputs=[item['inputs'] for item in items],
                     data_samples=[item['data_samples'] for item in items], open=self._open_features(draw))
+
+
+def _on_main_process(work) -> None:
+    """Run ``work`` on rank 0 while the others wait, for days if need be; if it fails, no rank goes on.
+
+    At a plain barrier the others would end after the backend's timeout (10 minutes for NCCL), or wait for a rank that
+    has raised.
+    """
+    if get_world_size() == 1:
+        work()
+        return
+    waiting_room = torch.distributed.new_group(backend='gloo', timeout=timedelta(days=30))
+    failure = ['interrupted']
+    try:
+        if is_main_process():
+            work()
+            failure = [None]
+    except Exception as error:
+        failure = [f'{type(error).__name__}: {error}']
+        raise
+    finally:
+        torch.distributed.broadcast_object_list(failure, src=0, group=waiting_room)
+    if failure[0] is not None:
+        raise RuntimeError(f'The main process could not build the feature bank. {failure[0]}')
 
 
 def _named(dataset):
@@ -196,15 +230,21 @@ def _named(dataset):
 
 @DATA_SAMPLERS.register_module()
 class StepSampler(Sampler):
-    """Yields (seed, step) for ever: rank r of W ranks gets the steps r, r + W, r + 2W, ..."""
+    """Yields (seed, step) for ever: rank r of W ranks gets the steps r, r + W, r + 2W, ...
+
+    The first ``skip`` items are None: mmengine's loop advances its loader over all steps that were trained before it
+    resumes, and a None costs nothing to load.
+    """
 
     def __init__(self, dataset, seed: int | None = None):
         self.seed = 0 if seed is None else seed
+        self.skip = 0
         self.rank, self.world_size = get_rank(), get_world_size()
         self.length = len(dataset)
 
     def __iter__(self):
-        return ((self.seed, step) for step in itertools.count(self.rank, self.world_size))
+        for item, step in enumerate(itertools.count(self.rank, self.world_size)):
+            yield None if item < self.skip else (self.seed, step)
 
     def __len__(self):
         return self.length

@@ -8,6 +8,8 @@ from collections.abc import Sequence
 import numpy as np
 from torch import Tensor
 
+_STRIDES = (1, 2, 4, 8, 16, 32, 64)
+
 
 def grid_stride(image_size: Sequence[int], grid_size: Sequence[int]) -> int:
     """Pixels per grid cell, the same along both axes.
@@ -24,13 +26,15 @@ def grid_stride(image_size: Sequence[int], grid_size: Sequence[int]) -> int:
         4
     """
     (height, width), (rows, cols) = image_size, grid_size
-    stride = round(width / cols) if cols else 0
-    for size, cells in ((height, rows), (width, cols)):
-        if stride < 1 or cells not in (size // stride, -(-size // stride)):
-            raise ValueError(f'a feature grid of {rows}x{cols} does not fit an image of {height}x{width}: wanted one '
-                             f'stride for both axes, found {height / max(rows, 1):g} and {width / max(cols, 1):g}. '
-                             "Is the image resized or padded on the way? Use resolution='image' there.")
-    return stride
+    if rows > 0 and cols > 0:
+        # Small images fit several strides (9 columns of 65 pixels: 7 or 8); networks stride by powers of two.
+        for stride in (*sorted(_STRIDES, key=lambda stride: abs(stride - width / cols)), round(width / cols)):
+            if stride and all(cells in (size // stride, -(-size // stride))
+                              for size, cells in ((height, rows), (width, cols))):
+                return stride
+    raise ValueError(f'a feature grid of {rows}x{cols} does not fit an image of {height}x{width}: wanted one stride for '
+                     f'both axes, found {height / max(rows, 1):g} and {width / max(cols, 1):g}. Is the image resized or '
+                     "padded on the way? Use resolution='image' there.")
 
 
 def labels_on_grid(labels, grid_size: Sequence[int]):

@@ -8,6 +8,7 @@ import os
 
 import torch
 from mmengine.runner import CheckpointLoader
+from mmengine.runner.checkpoint import get_state_dict
 from mmengine.structures import PixelData
 from mmseg.models.utils import resize
 from torch import Tensor, nn
@@ -53,6 +54,7 @@ class OpenSetMixin:
         self.requires_grad_(False)
         self.register_load_state_dict_post_hook(_expect_no_networks)
         self.scorers = nn.ModuleDict({name: SCORERS.build(cfg) for name, cfg in (scorers or {}).items()})
+        self.train(self.training)  # a feature bank is built before the training loop sets any mode
 
     # ------------------------------------------------------------------ the tap
 
@@ -196,7 +198,7 @@ class OpenSetMixin:
         self._expected_sha256 = meta.get('segmentor_sha256')
 
     def _load_from_state_dict(self, state_dict, prefix, *args):
-        """Refuse a checkpoint that would leave any part of the segmentor at its random initialisation."""
+        """Refuse a checkpoint that would leave any part of the segmentor or of D at its random initialisation."""
         own = self.segmentor_state()
         if not any(not key.startswith(_OWN) for key in state_dict) and not self.segmentor_loaded:
             if self.segmentor_checkpoint is None:
@@ -206,17 +208,8 @@ class OpenSetMixin:
         for key in [key for key in state_dict if key.startswith('auxiliary_head.') and key not in own]:
             del state_dict[key]
         given = {key: value for key, value in state_dict.items() if not key.startswith(_OWN)}
-        if given:
-            missing = [key for key in own if key not in given and not key.endswith('num_batches_tracked')]
-            extra = [key for key in given if key not in own]
-            shapes = [f'{key} (model {tuple(own[key].shape)}, checkpoint {tuple(given[key].shape)})'
-                      for key in own if key in given and own[key].shape != given[key].shape]
-            if missing or extra or shapes:
-                raise RuntimeError(
-                    'The checkpoint does not fit the segmentor, which would stay partly random. '
-                    + '; '.join(f'{what}: {", ".join(keys[:5])}{f" and {len(keys) - 5} more" * (len(keys) > 5)}'
-                                for what, keys in (('missing in the checkpoint', missing),
-                                                   ('unknown to the model', extra), ('shapes differ', shapes)) if keys))
+        _require_fit('segmentor', own, given)
+        _require_fit('discriminator', _discriminator_part(get_state_dict(self)), _discriminator_part(state_dict))
         super()._load_from_state_dict(state_dict, prefix, *args)
         self._sha256 = None
         self.segmentor_loaded = self.segmentor_loaded or bool(given)
@@ -234,6 +227,26 @@ class OpenSetMixin:
         if expected is not None and expected != self.segmentor_sha256():
             raise RuntimeError(f"D was trained on other segmentor weights than those in '{self.segmentor_source}' "
                                f'(sha256 wanted {expected[:12]}, found {self.segmentor_sha256()[:12]}).')
+
+
+def _discriminator_part(state) -> dict[str, Tensor]:
+    return {key: value for key, value in state.items() if key.startswith(_TRAINED[0])}
+
+
+def _require_fit(part: str, own: dict[str, Tensor], given: dict[str, Tensor]) -> None:
+    """Raise unless a checkpoint that holds a part of the model holds exactly that part's weights."""
+    if not own or not given:
+        return
+    missing = [key for key in own if key not in given and not key.endswith('num_batches_tracked')]
+    extra = [key for key in given if key not in own]
+    shapes = [f'{key} (model {tuple(own[key].shape)}, checkpoint {tuple(given[key].shape)})'
+              for key in own if key in given and own[key].shape != given[key].shape]
+    if missing or extra or shapes:
+        raise RuntimeError(
+            f'The checkpoint does not fit the {part}, which would stay partly random. '
+            + '; '.join(f'{what}: {", ".join(keys[:5])}{f" and {len(keys) - 5} more" * (len(keys) > 5)}'
+                        for what, keys in (('missing in the checkpoint', missing), ('unknown to the model', extra),
+                                           ('shapes differ', shapes)) if keys))
 
 
 def _expect_no_networks(module, incompatible_keys) -> None:
