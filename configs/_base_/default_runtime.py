@@ -21,7 +21,7 @@ default_hooks = dict(
     checkpoint=dict(type='CheckpointHook', by_epoch=False, interval=1000, max_keep_ckpts=1,
                     save_best='opengan/AUROC', rule='greater'),
     sampler_seed=dict(type='DistSamplerSeedHook'),
-    visualization=dict(type='SegVisualizationHook'))
+    visualization=dict(type='SegVisualizationHook', interval=1))  # draws where --show-dir asks for it
 custom_hooks = [dict(type='OpenGANHook'), dict(type='OpenSetEvaluationHook')]
 
 val_cfg = dict(type='ValLoop')

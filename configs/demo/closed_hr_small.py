@@ -1,6 +1,7 @@
 # The closed segmentor of the demo: plain mmseg, from scratch, on the 19 closed classes of the street world.
 _base_ = ['./hr_small.py', '../_base_/default_runtime.py']
-data_root = '{{$DEMO_OUTPUT:demo_output}}/world'
+output = '{{$DEMO_OUTPUT:demo_output}}'
+work_dir = f'{output}/closed'
 model = dict(
     _delete_=True, type='EncoderDecoder', data_preprocessor={{_base_.model.data_preprocessor}},
     backbone={{_base_.model.backbone}}, decode_head={{_base_.model.decode_head.head}}, test_cfg=dict(mode='whole'))
@@ -12,18 +13,19 @@ train_pipeline = [
     dict(type='RandomCrop', crop_size=(192, 256)), dict(type='RandomFlip', prob=0.5), dict(type='PackOpenSetInputs')]
 train_dataloader = dict(
     batch_size=4, num_workers=0, sampler=dict(type='InfiniteSampler', shuffle=True),
-    dataset=dict(type='CityscapesOpenSet', data_root=data_root, split='train', pipeline=train_pipeline))
-val_dataloader = dict(
-    batch_size=1, num_workers=0, sampler=dict(type='DefaultSampler', shuffle=False),
-    dataset=dict(type='CityscapesOpenSet', data_root=data_root, split='test', pipeline=pipeline))
-val_evaluator = dict(_delete_=True, type='IoUMetric')
-test_dataloader = val_dataloader
-test_evaluator = val_evaluator
+    dataset=dict(type='CityscapesOpenSet', data_root=f'{output}/world', split='train', pipeline=train_pipeline))
+test_dataloader = dict(
+    batch_size=1, num_workers=0, sampler=dict(type='DefaultSampler', shuffle=False, round_up=False),
+    dataset=dict(type='CityscapesOpenSet', data_root=f'{output}/world', split='test', pipeline=pipeline))
+test_evaluator = dict(_delete_=True, type='IoUMetric')
+val_cfg, val_evaluator = None, None
 
 max_iters = 1000
 optim_wrapper = dict(type='OptimWrapper', optimizer=dict(type='AdamW', lr=3e-3, weight_decay=0.01))
 param_scheduler = dict(type='OneCycleLR', eta_max=3e-3, total_steps=max_iters, pct_start=0.1, by_epoch=False)
-train_cfg = dict(type='IterBasedTrainLoop', max_iters=max_iters, val_interval=max_iters)
-default_hooks = dict(checkpoint=dict(save_best=None, rule=None))
+train_cfg = dict(type='IterBasedTrainLoop', max_iters=max_iters)
+default_hooks = dict(checkpoint=dict(
+    _delete_=True, type='CheckpointHook', by_epoch=False, interval=max_iters, filename_tmpl='segmentor.pth',
+    save_optimizer=False, save_param_scheduler=False))
 custom_hooks = []
 model_wrapper_cfg = None

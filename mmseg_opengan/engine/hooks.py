@@ -11,7 +11,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from mmengine.dist import master_only
 from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
-from mmengine.runner import CheckpointLoader
+from mmengine.runner import CheckpointLoader, IterBasedTrainLoop
 from mmseg.registry import HOOKS
 
 from .. import __version__
@@ -45,11 +45,25 @@ class OpenGANHook(Hook):
                 runner._load_from = None
 
     def before_train(self, runner):
-        model = _model(runner)
+        loop, model = runner.train_loop, _model(runner)
+        if not isinstance(loop, IterBasedTrainLoop):
+            raise TypeError(f"train_cfg: wanted type='IterBasedTrainLoop', found {type(loop).__name__}; training data "
+                            'is an endless stream of steps.')
         model.check_segmentor()
-        runner.train_dataloader.dataset.prepare(model.extract_image, dict(
+        loop.dataloader.dataset.prepare(model.extract_image, dict(
             name=f'{type(model.backbone).__name__}+{type(model.tap_head.head).__name__}',
             sha256=model.segmentor_sha256(), channels=model.tap_head.feature_channels))
+        loop.dataloader.sampler.skip = loop.iter
+        # The loop started its workers when it was built, before there was a bank: start them anew.
+        loop.dataloader._iterator = None
+        loop.dataloader_iterator = type(loop.dataloader_iterator)(loop.dataloader)
+
+    def before_train_epoch(self, runner):
+        """Validate a resumed step once more: its checkpoint is written before its validation, which a kill may cost."""
+        loop = runner.train_loop
+        validated = loop.iter > 0 and (loop.iter % loop.val_interval == 0 or loop.iter == loop.max_iters)
+        if validated and runner.val_loop is not None:
+            runner.val_loop.run()
 
     def before_test(self, runner):
         model = _model(runner)
@@ -94,9 +108,10 @@ class OpenSetEvaluationHook(Hook):
             if isinstance(metric, OpenSetMetric) and metric.report is not None:
                 folder = Path(runner.work_dir) / self.folder / stage
                 folder.mkdir(parents=True, exist_ok=True)
-                report = dict(stage=stage, iteration=runner.iter, mode=_model(runner).test_cfg.get('mode', 'whole'),
-                              checkpoint=runner._load_from, version=__version__, commit=_commit(),
-                              seed=runner.seed, **metric.report)
+                model = _model(runner)
+                report = dict(stage=stage, iteration=runner.iter or None, mode=model.test_cfg.get('mode', 'whole'),
+                              checkpoint=runner._load_from, segmentor=model.segmentor_source, version=__version__,
+                              commit=_commit(), seed=runner.seed, **metric.report)
                 _replace(folder / 'metrics.json', json.dumps(_plain(report), indent=1).encode())
                 if plot:
                     title = f"{report['label_policy']}, {report['resolution']} resolution, {stage}"
@@ -122,13 +137,18 @@ def _plain(value):
     """JSON has no nan: an undefined number is null."""
     if isinstance(value, dict):
         return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _commit() -> str | None:
     """The commit of this package's checkout, or None where it is installed without one."""
+    checkout = Path(__file__).parents[2]
+    if not (checkout / '.git').exists():  # git would name the repository around a virtual environment
+        return None
     try:
-        return subprocess.run(['git', '-C', Path(__file__).parent, 'describe', '--always', '--dirty'], check=True,
+        return subprocess.run(['git', '-C', checkout, 'describe', '--always', '--dirty'], check=True,
                               capture_output=True, text=True).stdout.strip()
     except (OSError, subprocess.CalledProcessError):
         return None

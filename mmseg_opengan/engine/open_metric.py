@@ -6,7 +6,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import torch
-from mmengine.dist import all_reduce, barrier, get_world_size
+from mmengine.dist import all_gather_object, all_reduce, get_world_size
 from mmengine.evaluator import BaseMetric
 from mmengine.logging import MMLogger
 from mmseg.evaluation import IoUMetric
@@ -84,16 +84,19 @@ class OpenSetMetric(BaseMetric):
             self.results.append(sample.get('img_path'))
 
     def _count(self, name, scores, open_map):
-        if name not in self.counts:
-            self.counts[name] = ScoreCounts(num_open_classes=len(self.dataset_meta['open_classes']))
         on_grid = scores.shape != open_map.shape
         self.resolution = 'feature' if on_grid else 'image'
         labels = labels_on_grid(open_map, scores.shape) if on_grid else open_map
         labels = labels.to(scores.device)
-        self.counts[name].update(scores, labels)
+        self._counts_of(name).update(scores, labels)
         if self.bootstrap_block:
             block = self.block.setdefault(name, ScoreCounts(num_open_classes=1))
             block.update(scores, torch.where(labels == VOID, VOID, (labels != CLOSED).to(labels)))
+
+    def _counts_of(self, name):
+        if name not in self.counts:
+            self.counts[name] = ScoreCounts(num_open_classes=len(self.dataset_meta['open_classes']))
+        return self.counts[name]
 
     def _finish_block(self):
         for name, counts in self.block.items():
@@ -122,14 +125,19 @@ class OpenSetMetric(BaseMetric):
         seen = torch.tensor(self.num_images)
         all_reduce(seen)
         if int(seen) != size:
+            self.results.clear()
+            self._reset()
             raise ValueError(f'OpenSetMetric: the dataset has {size} images, {int(seen)} were evaluated. Use '
                              "sampler=dict(type='DefaultSampler', shuffle=False, round_up=False)")
-        for counts in self.counts.values():
-            all_reduce(counts.tensor)
-        if self.areas is not None:
+        self.num_images = size
+        # More ranks than images: a rank that saw none must take part all the same, with zeros.
+        for name in sorted({name for names in all_gather_object(list(self.counts)) for name in names}):
+            all_reduce(self._counts_of(name).tensor)
+        if self.closed:
+            if self.areas is None:
+                self.areas = torch.zeros(4, len(self.dataset_meta['classes']), dtype=torch.float64)
             all_reduce(self.areas)
         metrics = super().evaluate(size)
-        barrier()
         self._reset()
         return metrics
 
@@ -159,7 +167,7 @@ class OpenSetMetric(BaseMetric):
         table = PrettyTable(['scorer', 'AUROC', 'AP', 'FPR95'])
         table.title = (f"{self.report['label_policy']}, {self.resolution} resolution, {first['num_closed']:,} closed "
                        f"and {first['num_open']:,} open pixels of {self.num_images} images")
-        names = sorted(self.report['scorers'], key=lambda name: name == OPENGAN)
+        names = sorted(self.report['scorers'], key=lambda name: (name == OPENGAN, name))
         for name in names:
             table.add_row([name, *(f"{self.report['scorers'][name][key]:.4f}" for key in ('AUROC', 'AP', 'FPR95'))])
         return table.get_string()

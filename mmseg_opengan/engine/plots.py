@@ -40,11 +40,13 @@ def density_figure(curves: dict[str, ScoreBins], title: str = '') -> Figure:
 def _draw_density(axes, bins: ScoreBins, num_bars: int = 100) -> None:
     edges = bins.lower.numpy()
     closed, open_ = bins.closed.double().numpy(), bins.open.double().numpy()
-    share = np.cumsum(closed / max(closed.sum(), 1) + open_ / max(open_.sum(), 1))
-    inside = edges[(share > 0.002) & (share < 1.998)]  # a few far scores must not squeeze the picture
+    share = closed / max(closed.sum(), 1) + open_ / max(open_.sum(), 1)
+    up_to = np.cumsum(share)
+    inside = edges[(up_to > 0.002) & (up_to - share < 1.998)]  # a few far scores must not squeeze the picture
     low, high = (inside.min(), inside.max()) if len(inside) else (0.0, 1.0)
+    high = max(high, low + 1e-6 * max(1, abs(low)))
     for counts, label in ((closed, 'closed'), (open_, 'open')):
-        heights, borders = np.histogram(edges, bins=num_bars, range=(low, max(high, low + 1e-6)), weights=counts)
+        heights, borders = np.histogram(edges, bins=num_bars, range=(low, high), weights=counts)
         axes.stairs(heights / max(heights.sum(), 1), borders, fill=True, alpha=0.5, label=label)
 
 

@@ -1,9 +1,11 @@
 """The picture of one image: what it shows, how it is labelled and segmented, and where it is open.
 
-Rows as in the paper's Figures 4 and 17-23: input, ground truth and segmentation; one score map per method; the open
-pixels above each threshold. H, W: size of the image; h, w: of a map, which may lie on the coarser feature grid.
+Rows as in the paper's Figures 4 and 17-23: input, ground truth and segmentation; one score map per method (in the
+first row, where it then holds no more than four); the open pixels above each threshold. H, W: size of the image; h, w:
+of a map, which may lie on the coarser feature grid.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -23,7 +25,6 @@ from ..functional.overlay import (
     OPEN_COLOUR,
     SCORE_COLOURS,
     VOID_COLOUR,
-    blend,
     colorize,
     open_pixels_white,
     robust_range,
@@ -72,7 +73,9 @@ def draw_panel(image_rgb: np.ndarray, *, gt: np.ndarray | None = None, open_map:
     scores = {name: np.asarray(score) for name, score in (scores or {}).items()}
     shape = image_rgb.shape[:2]
 
-    size = _cell(shape, 3)
+    given = 1 + (gt is not None or open_map is not None) + (pred is not None)
+    together = given + len(scores) <= 4
+    size = _cell(shape, max(3, given + len(scores)) if together else 3)
     views = [_titled('input', _fit(image_rgb, size))]
     if gt is not None or open_map is not None:
         views.append(_titled('ground truth', _fit(_ground_truth(gt, open_map, palette), size)))
@@ -80,16 +83,20 @@ def draw_panel(image_rgb: np.ndarray, *, gt: np.ndarray | None = None, open_map:
         views.append(_titled('segmentation', _fit(colorize(pred, palette), size)))
     rows = [views]
 
-    lines = -(-len(scores) // 5)  # at most five in a row, as many in each
-    columns = max(3, -(-len(scores) // max(lines, 1)))
-    size = _cell(shape, columns)
-    panels = [_score_panel(name, score, size) for name, score in scores.items()]
-    rows += [panels[i:i + columns] for i in range(0, len(panels), columns)]
+    if together:
+        views += [_score_panel(name, score, size) for name, score in scores.items()]
+    else:
+        lines = -(-len(scores) // 5)  # at most five in a row, as many in each
+        columns = max(3, -(-len(scores) // lines))
+        size = _cell(shape, columns)
+        panels = [_score_panel(name, score, size) for name, score in scores.items()]
+        rows += [panels[i:i + columns] for i in range(0, len(panels), columns)]
 
     if threshold_of in scores and len(thresholds):
         size = _cell(shape, max(len(thresholds), 3))
-        dimmed = blend(_fit(image_rgb, size).mean(axis=2, keepdims=True).repeat(3, axis=2), VOID_COLOUR, .55)
-        rows.append([_titled(f'{threshold_of} > {p:g}', _whitened(dimmed, threshold_map(scores[threshold_of], p)))
+        dimmed = _dimmed(_fit(image_rgb, size))
+        logits = scores[threshold_of]
+        rows.append([_titled(f'{threshold_of}: p(open) > {p:g}', _whitened(dimmed, threshold_map(logits, p)))
                      for p in thresholds])
     else:
         threshold_of = None
@@ -158,7 +165,7 @@ class OpenSetVisualizer(SegLocalVisualizer):
             step: Step the backends record.
             with_labels: Draw the legend.
         """
-        drawn = draw_panel(image, **_fields(data_sample, draw_gt, draw_pred),
+        drawn = draw_panel(image, **panel_fields(data_sample, draw_gt, draw_pred),
                            classes=self.dataset_meta.get('classes') or (),
                            palette=self.dataset_meta.get('palette') or (), thresholds=self.thresholds,
                            threshold_of=self.threshold_of, legend=bool(with_labels))
@@ -171,8 +178,8 @@ class OpenSetVisualizer(SegLocalVisualizer):
             self.add_image(name, drawn, step)
 
 
-def _fields(sample: SegDataSample | None, draw_gt: bool, draw_pred: bool) -> dict:
-    """Arguments of ``draw_panel`` that a sample holds."""
+def panel_fields(sample: SegDataSample | None, draw_gt: bool = True, draw_pred: bool = True) -> dict:
+    """Arguments of :func:`draw_panel` that a sample holds, as arrays (h, w); score maps by name, OpenGAN's last."""
     def plane(tensor):
         return np.asarray(tensor.detach().cpu().float() if tensor.is_floating_point() else tensor.cpu()).squeeze(0)
 
@@ -182,7 +189,9 @@ def _fields(sample: SegDataSample | None, draw_gt: bool, draw_pred: bool) -> dic
         if sample is not None and field in sample:
             found[argument] = plane(sample.get(field).data)
     if sample is not None and draw_pred and OPEN_SCORES in sample:
-        found['scores'] = {name: plane(score) for name, score in sample.get(OPEN_SCORES).items()}
+        # mmengine keeps the names in a set, whose order differs between runs.
+        scores = sorted(sample.get(OPEN_SCORES).items(), key=lambda item: (item[0] == OPENGAN, item[0]))
+        found['scores'] = {name: plane(score) for name, score in scores}
     return found
 
 
@@ -213,13 +222,28 @@ def _ground_truth(gt, open_map, palette) -> np.ndarray:
 def _score_panel(name: str, score: np.ndarray, size) -> np.ndarray:
     """Title, map, and a colour bar with the scores at its ends."""
     lo, hi = robust_range(score)
-    width, ends = size[1], (f'{lo:.3g}', f'{hi:.3g}')
+    width, ends = size[1], _bar_ends(lo, hi)
     bar = np.full((_BAR, width, 3), _PAPER, np.uint8)
     left, right = (int(_font(14).getlength(end)) + 8 for end in ends)
     if left + right < width:
         bar[8:20, left:width - right] = _fit(SCORE_COLOURS[None], (12, width - left - right), smooth=True)
     bar = _text(bar, [(0, 5, ends[0]), (width - right + 8, 5, ends[1])], 14)
     return np.vstack([_titled(name, _fit(score_to_color(score, lo, hi), size, smooth=True)), bar])
+
+
+def _bar_ends(lo: float, hi: float) -> tuple[str, str]:
+    """Both ends of a range with as many decimals as tell them apart: three digits of their difference."""
+    decimals = 2 - math.floor(math.log10(hi - lo)) if hi > lo else 3
+    if not -3 <= decimals <= 5:
+        return f'{lo:.3g}', f'{hi:.3g}'
+    places = max(0, decimals)
+    return tuple(f'{round(end, places) + 0.:.{places}f}' for end in (lo, hi))  # + 0. turns -0. into 0.
+
+
+def _dimmed(picture: np.ndarray) -> np.ndarray:
+    """Grey, and dark enough for white to stand out; the root keeps shadows apart."""
+    grey = .38 * np.sqrt(255 * picture.mean(axis=2, keepdims=True))
+    return grey.round().astype(np.uint8).repeat(3, axis=2)
 
 
 def _whitened(picture: np.ndarray, mask: np.ndarray) -> np.ndarray:
@@ -237,7 +261,7 @@ def _legend(entries) -> np.ndarray:
     """Swatch and name of each entry, in as many lines as it takes."""
     x, line, places = 0, 0, []
     for name, colour in entries:
-        length = 22 + int(_font(15).getlength(name)) + 22
+        length = 22 + int(_font(15).getlength(name)) + 16
         if x and x + length > WIDTH - 2 * _GAP:
             x, line = 0, line + 1
         places.append((x, line * _ENTRY, name, colour))

@@ -126,6 +126,43 @@ def best_f1(bins: ScoreBins) -> tuple[float, float]:
     return float(f1[best]), float(bins.lower.flip(0)[best])
 
 
+def resolve_threshold(wanted: float | str, bins: ScoreBins | None = None) -> float:
+    """The threshold that ``--threshold`` asks for, in the units of the score.
+
+    Args:
+        wanted: a number; or a rule to apply to ``bins``: ``'fpr=0.05'`` (:func:`threshold_at_fpr`), ``'tpr=0.95'``
+            (:func:`threshold_at_tpr`) or ``'f1'`` (:func:`best_f1`).
+        bins: scores of the open validation set, never of the test set; a number needs none.
+
+    Returns:
+        float: may be ``inf`` for an FPR that no threshold reaches, see :func:`threshold_at_fpr`.
+
+    Raises:
+        ValueError: no such rule, a rate out of range, a rule without ``bins``, or bins without the pixels it needs.
+    """
+    rule, separator, value = str(wanted).partition('=')
+    try:
+        number = float(value if separator else rule)
+    except ValueError:
+        number = math.nan
+    if not separator and not math.isnan(number):
+        return number
+    rules = {('f1', False): lambda: best_f1(bins)[1], ('fpr', True): lambda: threshold_at_fpr(bins, fpr=number),
+             ('tpr', True): lambda: threshold_at_tpr(bins, tpr=number)}
+    found = rules.get((rule, bool(separator)))
+    if found is None or (separator and math.isnan(number)):
+        raise ValueError(f"threshold must be a number, 'fpr=RATE', 'tpr=RATE' or 'f1', got {wanted!r}")
+    if bins is None:
+        raise ValueError(f'threshold {wanted!r} is a rule and needs the scores of an open validation set, got none')
+    with warnings.catch_warnings():
+        warnings.simplefilter('ignore')  # an error follows
+        threshold = found()
+    if math.isnan(threshold):
+        raise ValueError(f'threshold {wanted!r} is undefined: {int(bins.closed.sum())} closed and '
+                         f'{int(bins.open.sum())} open pixels were counted')
+    return threshold
+
+
 def roc_points(bins: ScoreBins, *, max_points: int = 1000) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """FPR, TPR and threshold, each (n,) float64, from (0, 0) at threshold inf to (1, 1).
 

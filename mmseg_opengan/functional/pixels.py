@@ -32,9 +32,9 @@ def grid_stride(image_size: Sequence[int], grid_size: Sequence[int]) -> int:
             if stride and all(cells in (size // stride, -(-size // stride))
                               for size, cells in ((height, rows), (width, cols))):
                 return stride
-    raise ValueError(f'a feature grid of {rows}x{cols} does not fit an image of {height}x{width}: wanted one stride for '
-                     f'both axes, found {height / max(rows, 1):g} and {width / max(cols, 1):g}. Is the image resized or '
-                     "padded on the way? Use resolution='image' there.")
+    raise ValueError(f'a feature grid of {rows}x{cols} does not fit an image of {height}x{width}: wanted one stride '
+                     f'for both axes, found {height / max(rows, 1):g} and {width / max(cols, 1):g}. Is the image '
+                     "resized or padded on the way? Use resolution='image' there.")
 
 
 def labels_on_grid(labels, grid_size: Sequence[int]):

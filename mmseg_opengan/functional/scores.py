@@ -10,9 +10,12 @@ from torch import Tensor
 def msp(logits: Tensor) -> Tensor:
     """1 - maximum softmax probability, in [0, 1 - 1/K] (Hendrycks and Gimpel, ICLR 2017).
 
-    Computed as -expm1(max - logsumexp), which keeps the order of confident pixels where ``1 - p`` rounds to 0.
+    Computed as the sum of the other classes' probabilities, which keeps the order of confident pixels where ``1 - p``
+    rounds to 0 (logits that lead by 17 or more in float32).
     """
-    return -torch.expm1(logits.amax(dim=1) - torch.logsumexp(logits, dim=1))
+    largest, winner = logits.max(dim=1, keepdim=True)
+    others = torch.exp(logits - largest).scatter(1, winner, 0).sum(dim=1)
+    return others / (1 + others)
 
 
 def entropy(logits: Tensor) -> Tensor:

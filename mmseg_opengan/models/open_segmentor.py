@@ -5,6 +5,7 @@ Shapes: inputs (N, 3, H, W); features (N, C, h, w) and logits (N, K, h, w) on th
 
 import hashlib
 import os
+from contextlib import contextmanager
 
 import torch
 from mmengine.runner import CheckpointLoader
@@ -51,6 +52,7 @@ class OpenSetMixin:
         self._sha256 = None
         self._windows = []
         self._score_maps = {}
+        self._trainable = [p for p in self.parameters() if p.requires_grad]
         self.requires_grad_(False)
         self.register_load_state_dict_post_hook(_expect_no_networks)
         self.scorers = nn.ModuleDict({name: SCORERS.build(cfg) for name, cfg in (scorers or {}).items()})
@@ -66,7 +68,8 @@ class OpenSetMixin:
     @torch.no_grad()
     def extract_taps(self, inputs: Tensor) -> Tap:
         """Features and logits of preprocessed images (N, 3, H, W), whole-image mode."""
-        self._forward(inputs)
+        with self._flags_of_mmseg():
+            self._forward(inputs)
         return self.tap_head.pop_tap()
 
     def score_features(self, tap: Tap) -> dict[str, Tensor]:
@@ -87,7 +90,8 @@ class OpenSetMixin:
 
     def inference(self, inputs, batch_img_metas):
         self._windows = []
-        seg_logits = super().inference(inputs, batch_img_metas)
+        with self._flags_of_mmseg():
+            seg_logits = super().inference(inputs, batch_img_metas)
         windows, self._windows = self._windows, []
         if self.test_cfg.get('mode', 'whole') == 'slide':
             self._score_maps = self._merge_windows(windows, inputs.shape[2:])
@@ -136,6 +140,21 @@ class OpenSetMixin:
                       warning=False)[0]
 
     # ------------------------------------------------------------------ frozen weights
+
+    @contextmanager
+    def _flags_of_mmseg(self):
+        """Let the segmentor's weights say what they say in mmseg's own model while no gradient is kept.
+
+        torch picks a matrix kernel by ``requires_grad``, under ``no_grad`` too, and kernels round differently.
+        """
+        weights = [] if torch.is_grad_enabled() else self._trainable
+        for weight in weights:
+            weight.requires_grad_(True)
+        try:
+            yield
+        finally:
+            for weight in weights:
+                weight.requires_grad_(False)
 
     def train(self, mode: bool = True):
         """Only D and G ever leave eval mode: the segmentor's BN statistics never move."""

@@ -7,7 +7,14 @@ from mmseg.registry import VISUALIZERS
 from mmseg.structures import SegDataSample
 
 from mmseg_opengan.contracts import GT_OPEN_MAP, IGNORE, OPEN_SCORES, VOID
-from mmseg_opengan.engine.visualizer import WIDTH, OpenSetVisualizer, draw_panel, legend_entries
+from mmseg_opengan.engine.visualizer import (
+    WIDTH,
+    OpenSetVisualizer,
+    _bar_ends,
+    draw_panel,
+    legend_entries,
+    panel_fields,
+)
 from mmseg_opengan.functional.overlay import SCORE_COLOURS
 
 CLASSES = ('road', 'sky', 'car')
@@ -51,8 +58,9 @@ def test_golden_sizes(image, labels):
     score, quarter = TITLE + THIRD[0] + BAR, TITLE + QUARTER[0]
     heights = {
         (): first,
-        ('opengan',): first + GAP + score + GAP + quarter,
-        ('msp',): first + GAP + score,
+        ('opengan',): quarter + BAR + GAP + quarter,  # the three views and one map fill a row of four
+        ('msp',): quarter + BAR,
+        ('msp', 'a'): first + GAP + score,
         ('opengan', 'msp', 'a'): first + GAP + score + GAP + quarter,
         ('opengan', 'msp', 'a', 'b'): first + GAP + quarter + BAR + GAP + quarter,
         ('opengan', 'msp', 'a', 'b', 'c'): first + GAP + TITLE + 112 + BAR + GAP + quarter,
@@ -79,11 +87,11 @@ def test_first_row_shows_image_truth_and_segmentation(image, labels):
 
 def test_thresholds_at_exact_pixels(image):
     """Four columns of the feature grid lie between the thresholds; each map whitens those above its own."""
-    logit = _grid(-3.)
+    logit = _grid(-3.)  # beside the image, in the first row
     for i, p in enumerate((.65, .75, .85, .95)):
         logit[:, 12 * i:12 * i + 4] = np.log(p / (1 - p))
     sheet = draw_panel(image // 2, scores={'opengan': logit})
-    top = MARGIN + 2 * (TITLE + THIRD[0] + GAP) + BAR
+    top = MARGIN + TITLE + THIRD[0] + BAR + GAP
     for column, above in enumerate(((1, 1, 1, 1), (0, 1, 1, 1), (0, 0, 1, 1), (0, 0, 0, 1))):
         picture = _cell(sheet, top, column, QUARTER)
         for i, white in enumerate(above):
@@ -102,8 +110,7 @@ def test_thresholds_are_left_out_without_their_score(image):
 def test_each_score_map_has_its_own_range(image):
     ramp = np.broadcast_to(np.linspace(0, 1, W // 4, dtype=np.float32), (H // 4, W // 4))
     sheet = draw_panel(image, scores={'small': ramp * 1e-3, 'large': 500 + 100 * ramp})
-    top = MARGIN + TITLE + THIRD[0] + GAP
-    small, large = (_cell(sheet, top, i, THIRD) for i in (0, 1))
+    small, large = (_cell(sheet, MARGIN, i, THIRD) for i in (1, 2))
     assert np.abs(small.astype(int) - large).max() <= 6
     assert (small[50, 2] == SCORE_COLOURS[0]).all()
     assert (small[50, -3] == SCORE_COLOURS[-1]).all()
@@ -111,12 +118,31 @@ def test_each_score_map_has_its_own_range(image):
 
 def test_scores_at_image_size_and_on_the_grid_look_alike(image):
     full = np.linspace(-1, 1, W)[None].repeat(H, 0)
-    top = MARGIN + TITLE + THIRD[0] + GAP
     coarse = draw_panel(image, scores={'s': full[::4, ::4]})
     fine = draw_panel(image, scores={'s': full})
-    difference = np.abs(_cell(coarse, top, 0, THIRD).astype(int) - _cell(fine, top, 0, THIRD))
+    difference = np.abs(_cell(coarse, MARGIN, 1, THIRD).astype(int) - _cell(fine, MARGIN, 1, THIRD))
     assert coarse.shape == fine.shape
     assert difference.mean() < 8
+
+
+def test_score_maps_begin_a_row_where_four_do_not_hold_all(image, labels):
+    ramp = np.broadcast_to(np.linspace(0, 1, W // 4, dtype=np.float32), (H // 4, W // 4))
+    one = draw_panel(image, **labels, **META, scores={'a': ramp})
+    two = draw_panel(image, **labels, **META, scores={'a': ramp, 'b': ramp})
+    assert (_cell(one, MARGIN, 3, QUARTER)[50, 2] == SCORE_COLOURS[0]).all()
+    assert (_cell(two, MARGIN + TITLE + THIRD[0] + GAP, 0, THIRD)[50, 2] == SCORE_COLOURS[0]).all()
+
+
+@pytest.mark.parametrize(('ends', 'text'), [
+    ((2.6e-5, 1.361), ('0.00', '1.36')), ((-3.2249, 1.124), ('-3.22', '1.12')), ((-1e-4, .5), ('0.000', '0.500')),
+    ((12345.6, 23456.7), ('12346', '23457')), ((1., 1.), ('1.000', '1.000')), ((1e-9, 3e-9), ('1e-09', '3e-09'))])
+def test_the_ends_of_a_colour_bar_are_told_apart_in_few_digits(ends, text):
+    assert _bar_ends(*ends) == text
+
+
+def test_scores_of_a_sample_come_in_one_order_at_every_run(labels):
+    sample = _sample(labels)
+    assert list(panel_fields(sample)['scores']) == ['msp', 'opengan']  # mmengine holds the names in a set
 
 
 def test_nan_and_constant_scores_are_drawn(image):
@@ -214,3 +240,17 @@ def test_backends_get_the_picture_under_its_name_and_step(image, labels, tmp_pat
     visualizer.add_datasample('val_a.png', image, _sample(labels), step=7)
     (file,) = tmp_path.rglob('val_a.png_7.png')
     assert cv2.imread(str(file)).shape[1] == WIDTH
+
+
+def test_tensorboard_backend_gets_the_panel(image, labels, tmp_path):
+    event_accumulator = pytest.importorskip('tensorboard.backend.event_processing.event_accumulator')
+    visualizer = _visualizer('tensorboard', vis_backends=[{'type': 'TensorboardVisBackend'}], save_dir=str(tmp_path))
+    sample = _sample(labels)
+    visualizer.add_datasample('val_a.png', image, sample, step=7)
+    visualizer.close()
+    (folder,) = {file.parent for file in tmp_path.rglob('events.out.tfevents*')}
+    events = event_accumulator.EventAccumulator(str(folder)).Reload()
+    (event,) = events.Images('val_a.png')
+    assert event.step == 7
+    picture = cv2.imdecode(np.frombuffer(event.encoded_image_string, np.uint8), cv2.IMREAD_COLOR)[..., ::-1]
+    assert (picture == draw_panel(image, **labels, scores=panel_fields(sample)['scores'], **META)).all()

@@ -197,3 +197,36 @@ def test_auroc_agrees_with_torchmetrics_on_probabilities():
     scored = labels != 255
     wanted = functional.binary_auroc(scores[scored].sigmoid(), labels[scored], thresholds=None)
     assert curves.exact_auroc(scores.sigmoid(), labels) == pytest.approx(float(wanted), abs=1e-5)
+
+
+# Thresholds by rule.
+
+def test_a_threshold_is_a_number_or_a_rule_on_validation_scores():
+    bins = exact_bins(*_data('distinct')[:2])
+    for number in (.6, '.6', ' 0.6', 6e-1):
+        assert curves.resolve_threshold(number) == .6
+    assert curves.resolve_threshold('-3', bins) == -3
+    assert curves.resolve_threshold('fpr=0.05', bins) == curves.threshold_at_fpr(bins, fpr=.05)
+    assert curves.resolve_threshold('tpr=0.95', bins) == curves.threshold_at_tpr(bins, tpr=.95)
+    assert curves.resolve_threshold('f1', bins) == curves.best_f1(bins)[1]
+    assert curves.resolve_threshold('fpr=0', exact_bins(torch.zeros(2), torch.tensor([0, 1]))) == math.inf
+
+
+@pytest.mark.parametrize('wanted', ['', 'f', 'F1=.5', 'f1=.5', 'fpr', 'fpr=', 'fpr=x', 'fpr=nan', 'nan', math.nan,
+                                    'tnr=.5', '=.5', None])
+def test_what_is_neither_a_number_nor_a_rule_is_an_error_that_names_the_rules(wanted):
+    with pytest.raises(ValueError, match="'fpr=RATE', 'tpr=RATE' or 'f1', got"):
+        curves.resolve_threshold(wanted, _bins([1, 1], [1, 1]))
+
+
+def test_a_rule_needs_scores_of_the_right_kind_and_a_rate_in_range():
+    with pytest.raises(ValueError, match=r"'tpr=\.9' is a rule and needs the scores of an open validation set"):
+        curves.resolve_threshold('tpr=.9')
+    for rule in ('f1', 'tpr=.9'):
+        with pytest.raises(ValueError, match='2 closed and 0 open pixels'):
+            curves.resolve_threshold(rule, _bins([2], [0]))
+    with pytest.raises(ValueError, match='0 closed and 2 open pixels'):
+        curves.resolve_threshold('fpr=.1', _bins([0], [2]))
+    for rule in ('fpr=1.5', 'fpr=-1', 'tpr=0', 'tpr=inf'):
+        with pytest.raises(ValueError, match='must lie in'):
+            curves.resolve_threshold(rule, _bins([2], [2]))

@@ -18,6 +18,8 @@ class Scorer(nn.Module, metaclass=ABCMeta):
     #: True for scorers of the closed logits alone. At image resolution they see the logits that mmseg has resized, the
     #: convention of the anomaly benchmarks; scores from features are computed on the grid, then resized.
     from_logits = False
+    #: True for scorers whose score is an open logit: its sigmoid is a probability of open.
+    is_logit = False
 
     @abstractmethod
     def score(self, features: Tensor, logits: Tensor) -> Tensor:

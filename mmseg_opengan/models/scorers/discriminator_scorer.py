@@ -24,6 +24,8 @@ class DiscriminatorScorer(Scorer):
         RuntimeError: the checkpoint does not hold exactly this network's weights.
     """
 
+    is_logit = True
+
     def __init__(self, discriminator: dict, checkpoint: str | None = None):
         super().__init__()
         weights = None

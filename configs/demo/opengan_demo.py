@@ -1,0 +1,16 @@
+# OpenGAN on the street world: closed, real open and generated pixels, on the frozen features of closed_hr_small.py.
+_base_ = ['./hr_small.py', '../_base_/datasets/cityscapes_open.py', '../_base_/schedules/opengan_2k.py',
+          '../_base_/default_runtime.py']
+output = '{{$DEMO_OUTPUT:demo_output}}'
+data_root = f'{output}/world'
+work_dir = f'{output}/opengan'
+load_from = f'{output}/closed/segmentor.pth'
+
+train_dataloader = dict(dataset=dict(
+    root=f'{output}/closed/features', closed=dict(data_root=data_root), open=dict(data_root=data_root),
+    closed_per_image=2000, sampler=dict(closed_images_per_batch='all')))  # 400 steps see each image only few times
+val_dataloader = dict(num_workers=0, persistent_workers=False, dataset=dict(data_root=data_root))
+test_dataloader = dict(num_workers=0, persistent_workers=False, dataset=dict(data_root=data_root))
+train_cfg = dict(max_iters=400, val_interval=50)
+default_hooks = dict(logger=dict(interval=10))
+custom_hooks = [dict(type='OpenGANHook'), dict(type='OpenSetEvaluationHook', plot_val=False)]

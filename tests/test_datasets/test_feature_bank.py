@@ -1,0 +1,359 @@
+"""The bank says what every row is, survives being killed, and refuses what does not belong to it."""
+
+import json
+import multiprocessing
+import os
+import pickle
+import signal
+import tracemalloc
+from functools import partial
+
+import numpy as np
+import pytest
+import torch
+from cityscapesscripts.helpers.labels import id2label
+from tiny_cityscapes import NO_CLOSED, NO_OPEN, SEGMENTOR, SIZE, STRIDE, built, extract, label_ids, source, write_images
+
+from mmseg_opengan.contracts import CLOSED, VOID
+from mmseg_opengan.datasets import feature_bank, feature_source
+from mmseg_opengan.datasets.feature_bank import BankWriter, FeatureBank, FeatureBankError, choose_pixels
+
+NUM_IMAGES = 6  # of which the bank is built
+VOID_IDS = (1, 2, 3)
+SHARDS = 3
+
+
+@pytest.fixture(scope='module')
+def world(tmp_path_factory):
+    return write_images(tmp_path_factory.mktemp('world'))
+
+
+@pytest.fixture(autouse=True)
+def _two_images_per_shard(monkeypatch):
+    monkeypatch.setattr(feature_source, 'BankWriter', partial(BankWriter, images_per_shard=2))
+
+
+def content(folder):
+    return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
+
+
+def located(bank, group):
+    """(image number, row, col, label) of all rows of a group."""
+    numbers = [int(name.split('/')[-1][:3]) for name in bank.manifest['images']]
+    return [(numbers[p['image']], int(p['row']), int(p['col']), int(p['label'])) for p in bank.pixels(group)]
+
+
+def is_open(label_id):
+    return label_id not in VOID_IDS and id2label[label_id].trainId in (255, -1)
+
+
+# ---------------------------------------------------------------------------------------------- content
+
+
+@pytest.mark.parametrize('group', ['closed', 'open'])
+def test_rows_are_the_features_of_the_recorded_pixels(world, tmp_path, group):
+    bank = built(world, tmp_path, closed_per_image=None).bank
+    rows = bank.gather(group, np.arange(bank.num_pixels(group)))
+    assert rows.dtype == torch.float16
+    pixels = located(bank, group)
+    assert rows.tolist() == [[image, STRIDE * row, STRIDE * col] for image, row, col, _ in pixels]
+    for image, row, col, label in pixels:
+        label_id = label_ids(world, image)[row, col]
+        if group == 'closed':
+            assert id2label[label_id].trainId == label
+        else:
+            assert id2label[label_id].name == bank.manifest['identity']['open_classes'][label]
+
+
+def test_every_closed_and_open_pixel_is_there_once_and_no_void_one(world, tmp_path):
+    bank = built(world, tmp_path, closed_per_image=None).bank
+    ids = {(i, row, col): label_ids(world, i)[row, col]
+           for i in range(NUM_IMAGES) for row in range(SIZE[0] // STRIDE) for col in range(SIZE[1] // STRIDE)}
+    assert any(label_id in VOID_IDS for label_id in ids.values())
+    wanted = {'open': [place for place, label_id in ids.items() if is_open(label_id)]}
+    wanted['closed'] = [place for place, label_id in ids.items() if id2label[label_id].trainId not in (255, -1)]
+    for group, places in wanted.items():
+        assert sorted(pixel[:3] for pixel in located(bank, group)) == sorted(places)
+        assert bank.manifest['counts'][group] == len(places) == bank.num_pixels(group)
+
+
+def test_images_that_lack_a_group_have_zero_rows(world, tmp_path):
+    bank = built(world, tmp_path).bank
+    assert len(bank.images('closed')) == len(bank.images('open')) == NUM_IMAGES
+    for group, number in (('open', NO_OPEN), ('closed', NO_CLOSED)):
+        lengths = bank.pool(group, bank.images(group)).lengths
+        assert lengths[number] == 0
+        assert (np.delete(lengths, number) > 0).all()
+
+
+def test_closed_per_image_is_a_limit(world, tmp_path):
+    bank = built(world, tmp_path, closed_per_image=5).bank
+    numbers = [pixel[0] for pixel in located(bank, 'closed')]
+    assert [numbers.count(i) for i in range(NUM_IMAGES)] == [0 if i == NO_CLOSED else 5 for i in range(NUM_IMAGES)]
+
+
+def test_chosen_closed_pixels_depend_on_seed_and_name_only(world, tmp_path):
+    def chosen(folder, **options):
+        pixels = located(built(world, tmp_path / folder, closed_per_image=5, **options).bank, 'closed')
+        return {i: {p for p in pixels if p[0] == i} for i in range(NUM_IMAGES)}
+    full, half = chosen('full'), chosen('half', held_out=4)
+    assert half[0]
+    assert all(half[i] in (full[i], set()) for i in range(NUM_IMAGES))
+    assert chosen('other', bank_seed=1) != full
+
+
+def test_chosen_closed_pixels_are_spread_evenly():
+    closed = np.full((10, 10), CLOSED)
+    closed[0] = VOID
+    picks = np.zeros((10, 10))
+    for i in range(500):
+        where = choose_pixels(closed, closed, 'closed', 9, 0, f'image {i}')
+        assert len({tuple(p) for p in where.tolist()}) == 9
+        picks[where[:, 0], where[:, 1]] += 1
+    assert picks[0].sum() == 0
+    assert 20 < picks[1:].min() < 50 < picks[1:].max() < 80  # 500 * 9 / 90 = 50, standard deviation 6.7
+
+
+def test_gather_equals_indexing_the_concatenated_shards(world, tmp_path):
+    bank = built(world, tmp_path).bank
+    files = sorted(tmp_path.glob('shard-*.closed.npy'))
+    assert len(files) == SHARDS
+    everything = np.concatenate([np.load(file) for file in files])
+    rng = np.random.default_rng(0)
+    for rows in (rng.integers(len(everything), size=200), np.arange(len(everything))[::-1], np.array([3, 3, 0])):
+        assert np.array_equal(bank.gather('closed', rows).numpy(), everything[rows])
+    assert bank.gather('closed', np.empty(0, np.int64)).shape == (0, 3)
+
+
+def test_pool_of_some_images(world, tmp_path):
+    bank = built(world, tmp_path).bank
+    names = [bank.images('closed')[i] for i in (4, NO_CLOSED, 0)]
+    pool = bank.pool('closed', names)
+    rows = bank.gather('closed', pool.rows(np.arange(len(pool))))
+    assert rows[:, 0].unique_consecutive().tolist() == [4, 0]
+    assert len(pool) == sum(p[0] in (0, 4) for p in located(bank, 'closed'))
+    with pytest.raises(FeatureBankError, match=r'lacks the open pixels of 1 images, such as elsewhere\.png'):
+        bank.pool('open', ['elsewhere.png'])
+
+
+# ---------------------------------------------------------------------------------------------- kill and resume
+
+
+@pytest.fixture(scope='module')
+def uninterrupted(world, tmp_path_factory):
+    folder = tmp_path_factory.mktemp('uninterrupted')
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(feature_source, 'BankWriter', partial(BankWriter, images_per_shard=2))
+        built(world, folder, closed_per_image=7)
+    return content(folder)
+
+
+@pytest.mark.parametrize('images_before', range(NUM_IMAGES))
+def test_failed_extraction_resumes_to_the_same_bytes(world, tmp_path, uninterrupted, images_before):
+    calls = []
+
+    def failing(image, sample):
+        calls.append(1)
+        if len(calls) == images_before + 2:  # the first call only asks for the grid
+            raise RuntimeError('out of memory')
+        return extract(image, sample)
+
+    with pytest.raises(RuntimeError, match='out of memory'):
+        source(world, tmp_path, closed_per_image=7).prepare(failing, SEGMENTOR)
+    built(world, tmp_path, closed_per_image=7)
+    assert content(tmp_path) == uninterrupted
+
+
+@pytest.mark.parametrize('write', range(5 * SHARDS))  # four files and the manifest for each shard
+def test_killed_before_any_rename_resumes_to_the_same_bytes(world, tmp_path, uninterrupted, write):
+    def killed():
+        renames = iter(range(5 * SHARDS))
+        rename = os.replace
+
+        def replace(old, new):
+            if next(renames) == write:
+                with open(old, 'r+b') as file:  # not everything had reached the disk
+                    file.truncate(os.path.getsize(old) // 2)
+                os.kill(os.getpid(), signal.SIGKILL)
+            rename(old, new)
+
+        feature_bank.os.replace = replace
+        built(world, tmp_path, closed_per_image=7)
+
+    process = multiprocessing.get_context('fork').Process(target=killed)
+    process.start()
+    process.join(60)
+    assert process.exitcode == -signal.SIGKILL
+    assert content(tmp_path) != uninterrupted
+    built(world, tmp_path, closed_per_image=7)
+    assert content(tmp_path) == uninterrupted
+
+
+def test_more_images_extend_the_bank_without_touching_the_old_shards(world, tmp_path):
+    seen = []
+
+    def counting(image, sample):
+        seen.append(int(image[0, 0, 0]))
+        return extract(image, sample)
+
+    built(world, tmp_path, held_out=4, closed_per_image=7, open_=False)
+    before = content(tmp_path)
+    grown = source(world, tmp_path, closed_per_image=7)
+    grown.prepare(counting, SEGMENTOR)
+    after = content(tmp_path)
+    assert all(after[name] == data for name, data in before.items() if name.startswith('shard'))
+    # The old images are read again for their open pixels; none twice, but the first, which also gives the grid.
+    assert sorted(seen) == sorted([*range(NUM_IMAGES), seen[0]])
+    whole = built(world, tmp_path.with_name('whole'), closed_per_image=7).bank
+    for group in ('closed', 'open'):
+        assert sorted(located(grown.bank, group)) == sorted(located(whole, group))
+    seen.clear()
+    source(world, tmp_path, closed_per_image=7).prepare(counting, SEGMENTOR)
+    assert seen == []  # nothing is missing, so no image is read
+    assert content(tmp_path) == after
+
+
+def test_two_builders_at_once_take_turns(world, tmp_path, uninterrupted):
+    fork = multiprocessing.get_context('fork')
+    processes = [fork.Process(target=built, args=(world, tmp_path), kwargs=dict(closed_per_image=7)) for _ in range(3)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join(60)
+    assert [process.exitcode for process in processes] == [0, 0, 0]
+    assert content(tmp_path) == uninterrupted
+
+
+# ---------------------------------------------------------------------------------------------- what is refused
+
+
+@pytest.mark.parametrize(('segmentor', 'options', 'message'), [
+    (dict(SEGMENTOR, sha256='b' * 64), {}, "segmentor_sha256: wanted 'bbb.*', found 'aaa"),
+    (dict(SEGMENTOR, name='Other'), {}, "segmentor: wanted 'Other', found 'Lookup'"),
+    (SEGMENTOR, dict(closed_per_image=8), 'closed_per_image: wanted 8, found 7'),
+    (SEGMENTOR, dict(bank_seed=1), 'seed: wanted 1, found 0')])
+def test_bank_of_something_else_is_refused(world, tmp_path, segmentor, options, message):
+    built(world, tmp_path, closed_per_image=7)
+    before = content(tmp_path)
+    with pytest.raises(FeatureBankError, match=message) as error:
+        source(world, tmp_path, **{'closed_per_image': 7, **options}).prepare(extract, segmentor)
+    assert str(tmp_path) in str(error.value)
+    assert content(tmp_path) == before
+
+
+def test_bank_of_another_policy_is_refused(world, tmp_path):
+    built(world, tmp_path)
+    other = source(world, tmp_path)
+    for dataset in (other.closed_images, other.open_images):
+        dataset._metainfo['label_policy'] = 'cityscapes/strict'
+    with pytest.raises(FeatureBankError,
+                       match=r"label_policy: wanted \['cityscapes/strict'\], found \['cityscapes/paper'\]"):
+        other.prepare(extract, SEGMENTOR)
+
+
+def test_reader_refuses_too(world, tmp_path):
+    bank = built(world, tmp_path).bank
+    assert FeatureBank(tmp_path, bank.manifest['identity']).channels == 3
+    with pytest.raises(FeatureBankError, match='channels: wanted 720, found 3'):
+        FeatureBank(tmp_path, dict(channels=720))
+
+
+def test_no_bank(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r'There is no feature bank in .*manifest\.json is missing'):
+        FeatureBank(tmp_path)
+
+
+def test_another_version_is_refused(world, tmp_path):
+    built(world, tmp_path)
+    manifest = json.loads((tmp_path / 'manifest.json').read_text())
+    (tmp_path / 'manifest.json').write_text(json.dumps(dict(manifest, version=0)))
+    for attempt in (lambda: FeatureBank(tmp_path), lambda: built(world, tmp_path)):
+        with pytest.raises(FeatureBankError, match=r'manifest\.json.*wanted version 1, found 0'):
+            attempt()
+
+
+def test_unreadable_manifest_is_named(tmp_path):
+    (tmp_path / 'manifest.json').write_text('{"version": 1,')
+    with pytest.raises(FeatureBankError, match=r'manifest\.json.* is not readable JSON'):
+        FeatureBank(tmp_path)
+
+
+def test_truncated_shard_is_named(world, tmp_path):
+    built(world, tmp_path)
+    shard = tmp_path / 'shard-00001.open.npy'
+    size = shard.stat().st_size
+    os.truncate(shard, size - 1)
+    with pytest.raises(FeatureBankError, match=rf'shard-00001\.open\.npy.*wanted {size} bytes, found {size - 1}'):
+        FeatureBank(tmp_path)
+    shard.unlink()
+    with pytest.raises(FeatureBankError, match=r'shard-00001\.open\.npy.*found no file'):
+        FeatureBank(tmp_path)
+
+
+def test_flipped_byte_is_named(world, tmp_path):
+    bank = built(world, tmp_path).bank
+    bank.verify()
+    shard = tmp_path / 'shard-00002.closed.npy'
+    data = bytearray(shard.read_bytes())
+    data[-5] ^= 1
+    shard.write_bytes(data)
+    with pytest.raises(FeatureBankError, match=r'shard-00002\.closed\.npy.* is damaged: sha256 wanted'):
+        FeatureBank(tmp_path).verify()
+
+
+def test_full_disk_is_refused_before_anything_is_written(world, tmp_path, monkeypatch):
+    monkeypatch.setattr(feature_bank.shutil, 'disk_usage', lambda path: type('Usage', (), {'free': 1000}))
+    with pytest.raises(FeatureBankError, match=r'needs 0\.00 GB, and the disk has 0\.00 GB free'):
+        built(world, tmp_path / 'bank')
+    assert [path.name for path in (tmp_path / 'bank').iterdir()] == ['.lock']
+
+
+def test_announced_bytes_are_the_bytes_written(world, tmp_path, monkeypatch):
+    announced = []
+    monkeypatch.setattr(feature_source, 'require_space', lambda root, needed: announced.append(needed))
+    built(world, tmp_path, closed_per_image=7)
+    assert announced == [sum(np.load(file).nbytes for file in tmp_path.glob('*.npy'))]
+
+
+@pytest.mark.parametrize('value', [float('nan'), float('-inf'), 1e6])
+def test_features_that_fp16_cannot_hold_are_named(world, tmp_path, value):
+    def broken(image, sample):
+        features = extract(image, sample)
+        if image[0, 0, 0] == 3:
+            features[1] = value
+        return features
+
+    with pytest.raises(ValueError, match=r"closed features of '.*003_leftImg8bit\.png' are NaN or beyond float16"):
+        source(world, tmp_path).prepare(broken, SEGMENTOR)
+
+
+# ---------------------------------------------------------------------------------------------- memory and processes
+
+
+def test_opening_and_gathering_read_no_more_than_the_rows(tmp_path):
+    rows, channels = 2_000_000, 256  # a sparse file of 1 GB
+    writer = BankWriter(tmp_path, dict(channels=channels))
+    writer.add('image', dict(closed=(np.ones((1, channels), np.float16), np.zeros((1, 3), int))))
+    writer.flush()
+    path = tmp_path / 'shard-00000.closed.npy'
+    np.lib.format.open_memmap(path, mode='w+', dtype=np.float16, shape=(rows, channels))[-1] = 7
+    entry = writer.manifest['shards'][0]['groups']['closed']
+    entry.update(bytes=path.stat().st_size, images={'image': rows})
+    (tmp_path / 'manifest.json').write_text(json.dumps(writer.manifest))
+    tracemalloc.start()
+    bank = FeatureBank(tmp_path)
+    found = bank.gather('closed', np.array([rows - 1, 0]))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert found[:, 0].tolist() == [7, 0]
+    assert peak < 2e6
+
+
+def test_a_pickled_source_opens_the_bank_anew(world, tmp_path):
+    made = built(world, tmp_path)
+    batch = made[0, 3]
+    data = pickle.dumps(made)
+    assert len(data) < 100_000
+    again = pickle.loads(data)[0, 3]
+    assert torch.equal(again['closed'], batch['closed'])
+    assert torch.equal(again['open'], batch['open'])

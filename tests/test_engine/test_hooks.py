@@ -1,0 +1,301 @@
+"""Training, resuming and testing a tiny model through mmengine's runner: checkpoints, bank, reports."""
+
+import json
+import logging
+import shutil
+from unittest.mock import Mock
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from mmengine.config import Config
+from mmengine.runner import EpochBasedTrainLoop, Runner
+from mmengine.runner.checkpoint import find_latest_checkpoint
+from mmseg.registry import DATASETS
+from tiny_cityscapes import MODEL, StoreSource, images, source_config, write_images, write_segmentor
+
+from mmseg_opengan.contracts import CLOSED, VOID
+from mmseg_opengan.engine import hooks
+from mmseg_opengan.engine.hooks import OpenGANHook, OpenSetEvaluationHook
+
+STEPS, INTERVAL = 8, 4
+
+
+def config(root, work_dir, **options):
+    """A whole configuration of few steps; ``options`` are dotted overrides."""
+    network = dict(optimizer=dict(type='Adam', lr=1e-2))
+    loader = dict(batch_size=1, num_workers=0, sampler=dict(type='DefaultSampler', shuffle=False, round_up=False))
+    cfg = Config(dict(
+        default_scope='mmseg', work_dir=str(work_dir), load_from=str(root / 'segmentor.pth'), model=MODEL,
+        train_dataloader=dict(loader, sampler=dict(type='StepSampler'), collate_fn=dict(type='one_step'),
+                              dataset=source_config(root / 'world', work_dir.parent / 'bank')),
+        val_dataloader=dict(loader, dataset=images(root / 'world', split='open_val')),
+        test_dataloader=dict(loader, dataset=images(root / 'world', split='test')),
+        optim_wrapper=dict(type='OptimWrapper', constructor='OpenGANOptimWrapperConstructor', discriminator=network,
+                           generator=network),
+        train_cfg=dict(type='IterBasedTrainLoop', max_iters=STEPS, val_interval=INTERVAL // 2),
+        val_cfg=dict(type='ValLoop'), test_cfg=dict(type='TestLoop'),
+        val_evaluator=dict(type='OpenSetMetric'), test_evaluator=dict(type='OpenSetMetric'),
+        default_hooks=dict(
+            logger=dict(type='LoggerHook', interval=2, log_metric_by_epoch=False),
+            checkpoint=dict(type='CheckpointHook', by_epoch=False, interval=INTERVAL, save_best='opengan/AUROC',
+                            rule='greater')),
+        custom_hooks=[dict(type='OpenGANHook'), dict(type='OpenSetEvaluationHook')],
+        visualizer=dict(type='SegLocalVisualizer', vis_backends=[dict(type='LocalVisBackend')],
+                        name=f'visualizer of {work_dir}'),
+        log_processor=dict(by_epoch=False), log_level='ERROR', randomness=dict(seed=3),
+        experiment_name=f'{work_dir}'.replace('/', '_')))
+    cfg.merge_from_dict(options)
+    return cfg
+
+
+def runner(*args, **options):
+    made = Runner.from_cfg(config(*args, **options))
+    made.logger.setLevel(logging.ERROR)
+    return made
+
+
+def load(path):
+    return torch.load(path, weights_only=True)
+
+
+def equal_states(one, other):
+    assert one.keys() == other.keys()
+    return all(torch.equal(one[key], other[key]) for key in one)
+
+
+@pytest.fixture(scope='module')
+def root(tmp_path_factory):
+    folder = tmp_path_factory.mktemp('hooks')
+    for kind, number in (('train', 7), ('val', 3)):
+        write_images(folder / 'world', number, folder=kind)
+    write_segmentor(folder / 'segmentor.pth')
+    return folder
+
+
+@pytest.fixture(scope='module')
+def trained(root):
+    """Work directory of an uninterrupted training, and its runner."""
+    made = runner(root, root / 'trained')
+    made.train()
+    return root / 'trained', made
+
+
+# ---------------------------------------------------------------------------------------------- checkpoints
+
+
+def test_checkpoints_hold_discriminator_and_generator_only(trained):
+    folder, made = trained
+    saved = load(folder / f'iter_{STEPS}.pth')
+    assert {key.split('.')[0] for key in saved['state_dict']} == {'discriminator', 'generator'}
+    assert saved['state_dict'].keys() == {key for key in made.model.state_dict()
+                                          if key.startswith(('discriminator', 'generator'))}
+    assert sorted(saved['optimizer']) == ['discriminator', 'generator']
+    assert saved['meta']['opengan']['segmentor_checkpoint'] == str(folder.parent / 'segmentor.pth')
+    assert saved['meta']['opengan']['segmentor_sha256'] == made.model.segmentor_sha256()
+
+
+def test_segmentor_is_untouched_by_training(trained):
+    folder, made = trained
+    assert equal_states(made.model.segmentor_state(), load(folder.parent / 'segmentor.pth')['state_dict'])
+
+
+def test_a_checkpoint_is_completed_with_its_segmentor_when_it_is_loaded(root, trained):
+    folder, made = trained
+    other = runner(root, root / 'completed', load_from=str(folder / f'iter_{STEPS}.pth'))
+    other.load_or_resume()
+    assert equal_states(other.model.state_dict(), made.model.state_dict())
+
+
+def test_best_checkpoint_is_the_one_with_the_best_auroc(trained):
+    folder, made = trained
+    best = made.message_hub.get_info('best_ckpt')
+    assert [str(path) for path in folder.glob('best_*.pth')] == [best]
+    log = [json.loads(line) for line in next(folder.glob('*/vis_data/scalars.json')).read_text().splitlines()]
+    scores = {entry['step']: entry['opengan/AUROC'] for entry in log if 'opengan/AUROC' in entry}
+    assert sorted(scores) == [2, 4, 6, 8]
+    assert f'best_opengan_AUROC_iter_{max(scores, key=scores.get)}.pth' in best
+
+
+def test_logged_terms(trained):
+    folder, _ = trained
+    log = [json.loads(line) for line in next(folder.glob('*/vis_data/scalars.json')).read_text().splitlines()]
+    terms = {'loss_closed', 'loss_open', 'loss_fake', 'loss_discriminator', 'loss_generator', 'D_closed', 'D_open',
+             'D_fake', 'empty_groups'}
+    assert terms <= {key for entry in log for key in entry}
+
+
+# ---------------------------------------------------------------------------------------------- resuming
+
+
+def interrupted(root, trained, name):
+    """A work directory as a kill after the first checkpoint leaves it."""
+    folder = root / name
+    folder.mkdir()
+    shutil.copy(trained[0] / f'iter_{INTERVAL}.pth', folder)
+    (folder / 'last_checkpoint').write_text(str(folder / f'iter_{INTERVAL}.pth'))
+    return folder
+
+
+@pytest.mark.parametrize('workers', [0, 1])
+def test_resuming_is_exact(root, trained, workers):
+    folder = interrupted(root, trained, f'resumed_{workers}')
+    made = runner(root, folder, resume=True, **{'train_dataloader.num_workers': workers})
+    made.train()
+    one, other = (load(path / f'iter_{STEPS}.pth') for path in (folder, trained[0]))
+    assert equal_states(one['state_dict'], other['state_dict'])
+    for name in ('discriminator', 'generator'):
+        states = [saved['optimizer'][name]['state'] for saved in (one, other)]
+        assert states[0].keys() == states[1].keys()
+        assert all(torch.equal(states[0][i][key], states[1][i][key]) for i in states[0] for key in states[0][i])
+    hubs = [r.message_hub for r in (made, trained[1])]
+    assert hubs[0].get_info('best_score') == hubs[1].get_info('best_score')
+
+
+def test_steps_trained_before_are_not_loaded_again(root, trained, monkeypatch):
+    loaded = []
+    batch = StoreSource._batch
+    monkeypatch.setattr(StoreSource, '_batch', lambda self, draw: loaded.append(draw.step) or batch(self, draw))
+    runner(root, interrupted(root, trained, 'skipping'), resume=True).train()
+    assert loaded == list(range(INTERVAL, STEPS))
+
+
+def test_validation_lost_to_a_kill_is_made_up_for(root, trained):
+    """A run killed between the checkpoint and the validation of a step."""
+    folder = interrupted(root, trained, 'lost')
+    saved = load(folder / f'iter_{INTERVAL}.pth')
+    for key in ('best_score', 'best_ckpt'):
+        saved['message_hub']['runtime_info'].pop(key, None)
+    torch.save(saved, folder / f'iter_{INTERVAL}.pth')
+    made = runner(root, folder, resume=True)
+    scores = []
+    made.register_hook(Spy(scores))
+    made.train()
+    assert [step for step, _ in scores] == [4, 6, 8]
+    assert made.message_hub.get_info('best_score') == max(score for _, score in scores)
+
+
+class Spy(OpenSetEvaluationHook):
+    def __init__(self, scores):
+        self.scores = scores
+
+    def after_val_epoch(self, runner, metrics=None):
+        self.scores.append((runner.iter, metrics['opengan/AUROC']))
+
+    def after_test_epoch(self, runner, metrics=None):
+        pass
+
+
+def test_resume_with_nothing_to_resume_starts_from_the_segmentor(root):
+    made = runner(root, root / 'fresh', resume=True, **{'train_cfg.max_iters': 2})
+    made.train()
+    assert made.iter == 2
+    assert find_latest_checkpoint(str(root / 'fresh')).endswith('iter_2.pth')
+
+
+def test_resume_from_a_named_checkpoint(root, trained):
+    made = runner(root, root / 'named', resume=True, load_from=str(trained[0] / f'iter_{INTERVAL}.pth'))
+    made.train()
+    assert equal_states(load(root / 'named' / f'iter_{STEPS}.pth')['state_dict'],
+                        load(trained[0] / f'iter_{STEPS}.pth')['state_dict'])
+
+
+# ---------------------------------------------------------------------------------------------- before running
+
+
+def test_loader_workers_see_the_bank_that_was_built_after_they_started(root):
+    made = runner(root, root / 'workers' / 'run', **{'train_dataloader.num_workers': 1, 'train_cfg.max_iters': 2,
+                                                    'train_dataloader.persistent_workers': True})
+    made.train()
+    assert made.iter == 2
+
+
+def test_random_segmentor_is_refused(root):
+    with pytest.raises(RuntimeError, match='The frozen segmentor has random weights'):
+        runner(root, root / 'random', load_from=None).train()
+
+
+def test_random_discriminator_is_refused_in_test(root):
+    with pytest.raises(RuntimeError, match='The discriminator has random weights'):
+        runner(root, root / 'random_d').test()
+
+
+def test_other_loops_are_refused():
+    made = Mock(train_loop=Mock(spec=EpochBasedTrainLoop))
+    with pytest.raises(TypeError, match="wanted type='IterBasedTrainLoop', found EpochBasedTrainLoop"):
+        OpenGANHook().before_train(made)
+
+
+# ---------------------------------------------------------------------------------------------- reports
+
+
+@pytest.fixture(scope='module')
+def tested(root, trained):
+    made = runner(root, root / 'tested', load_from=str(trained[0] / f'iter_{STEPS}.pth'))
+    return root / 'tested', made, made.test()
+
+
+def test_validation_report(root, trained):
+    report = json.loads((trained[0] / 'open_set_eval/val/metrics.json').read_text())
+    assert report['stage'] == 'val'
+    assert report['iteration'] == STEPS
+    assert report['num_images'] == 1
+    assert report['checkpoint'] == report['segmentor'] == str(root / 'segmentor.pth')
+
+
+def test_test_report(root, trained, tested):
+    folder, _, metrics = tested
+    report = json.loads((folder / 'open_set_eval/test/metrics.json').read_text())
+    assert {key: report[key] for key in ('stage', 'iteration', 'mode', 'resolution', 'label_policy', 'num_images', 'seed',
+                                         'pooling')} == dict(
+        stage='test', iteration=None, mode='whole', resolution='feature', label_policy='cityscapes/paper', num_images=3,
+        seed=3, pooling='all pixels')
+    assert report['checkpoint'] == str(trained[0] / f'iter_{STEPS}.pth')
+    assert report['segmentor'] == str(root / 'segmentor.pth')
+    assert report['commit'] == hooks._commit()
+    assert report['version'] == '0.1.0'
+    assert sorted(report['scorers']) == ['msp', 'opengan']
+    for name, numbers in report['scorers'].items():
+        assert all(metrics[f'{name}/{key}'] == numbers[key] for key in ('AUROC', 'AP', 'FPR95'))
+    for key in ('mIoU', 'mAcc', 'aAcc'):
+        assert report[key] == metrics[key]
+
+
+def test_report_counts_the_pixels_of_the_grid(root, tested):
+    dataset = DATASETS.build(images(root / 'world', split='test'))
+    maps = [dataset.read_labels(i)[1][::4, ::4] for i in range(3)]
+    numbers = json.loads((tested[0] / 'open_set_eval/test/metrics.json').read_text())['scorers']['msp']
+    assert numbers['num_closed'] == sum((m == CLOSED).sum() for m in maps)
+    assert numbers['num_open'] == sum(((m != CLOSED) & (m != VOID)).sum() for m in maps)
+    # Classes that do not occur are undefined, and JSON has no nan.
+    assert numbers['per_class']['caravan'] == dict(AUROC=None, AP=None, FPR95=None, auroc_error_bound=None, num_open=0,
+                                                   num_closed=numbers['num_closed'])
+
+
+@pytest.mark.parametrize('name', ['roc', 'density'])
+def test_figures(trained, tested, name):
+    for folder, stage in ((trained[0], 'val'), (tested[0], 'test')):
+        picture = cv2.imread(str(folder / f'open_set_eval/{stage}/{name}.png'))
+        assert min(picture.shape[:2]) > 300
+        assert len(np.unique(picture.reshape(-1, 3), axis=0)) > 20
+        backend = list(folder.glob(f'*/vis_data/vis_image/{stage}/{name}_*.png'))
+        assert len(backend) == (4 if stage == 'val' else 1)
+        assert cv2.imread(str(backend[0])).shape == picture.shape
+    assert not list(tested[0].rglob('*.tmp'))
+
+
+def test_figures_in_validation_can_be_left_out(root):
+    hook = dict(type='OpenSetEvaluationHook', plot_val=False, folder='reports')
+    made = runner(root, root / 'plain', custom_hooks=[dict(type='OpenGANHook'), hook], **{'train_cfg.max_iters': 2})
+    made.train()
+    assert [path.name for path in (root / 'plain/reports/val').iterdir()] == ['metrics.json']
+
+
+def test_undefined_numbers_are_null_in_json():
+    assert hooks._plain(dict(a=float('nan'), b=[1.0, (float('inf'), 'c')])) == dict(a=None, b=[1.0, [None, 'c']])
+
+
+def test_no_commit_outside_a_checkout(tmp_path, monkeypatch):
+    monkeypatch.setattr(hooks, '__file__', str(tmp_path / 'site-packages' / 'mmseg_opengan' / 'engine' / 'hooks.py'))
+    assert hooks._commit() is None

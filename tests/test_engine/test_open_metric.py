@@ -1,0 +1,271 @@
+"""The streaming metric equals scikit-learn on all pixels at once, whatever the images, ranks and scorers."""
+
+import math
+import multiprocessing
+import pickle
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from mmengine.evaluator import Evaluator
+from mmengine.structures import PixelData
+from mmseg.evaluation import IoUMetric
+from mmseg.structures import SegDataSample
+from sklearn.metrics import average_precision_score, roc_auc_score, roc_curve
+
+import mmseg_opengan.register  # noqa: F401
+from mmseg_opengan.contracts import GT_OPEN_MAP, IGNORE, OPEN_SCORES, VOID
+from mmseg_opengan.engine.open_metric import OpenSetMetric
+
+META = dict(classes=('road', 'sky', 'car'), open_classes=('box', 'dog'), label_policy='toy/paper',
+            palette=[[0, 0, 0]] * 3)
+SIZE, STRIDE = (16, 24), 4
+
+
+def sample(rng, *, open_labels=(0, 1, 2, VOID), scorers=('opengan', 'msp'), resolution='image', name='ulm/a.png'):
+    """One prediction. Scores are multiples of 1/64 and so have a bin each: the counts lose nothing."""
+    open_map = rng.choice(np.array(open_labels, np.uint8), SIZE)
+    gt = np.where(open_map == 0, rng.integers(0, 3, SIZE), IGNORE).astype(np.uint8)
+    labels = open_map if resolution == 'image' else open_map[::STRIDE, ::STRIDE]
+    is_open = (labels > 0) & (labels < VOID)
+    made = SegDataSample(metainfo=dict(img_path=name))
+    made.gt_sem_seg = PixelData(data=torch.from_numpy(gt)[None])
+    made.set_data({GT_OPEN_MAP: PixelData(data=torch.from_numpy(open_map)[None])})
+    made.pred_sem_seg = PixelData(data=torch.from_numpy(rng.integers(0, 3, SIZE))[None])
+    maps = {s: np.round(64 * (rng.normal(size=labels.shape) + is_open)) / 64 for s in scorers}
+    made.set_data({OPEN_SCORES: PixelData(**{s: torch.from_numpy(m).float()[None] for s, m in maps.items()})})
+    return made
+
+
+def samples(number=5, **options):
+    rng = np.random.default_rng(0)
+    return [sample(rng, name=f'ulm/{i}.png', **options) for i in range(number)]
+
+
+def run(data, *, size=None, **options):
+    """Metrics and the metric after one evaluation, fed as mmengine's loops do."""
+    metric = OpenSetMetric(**options)
+    evaluator = Evaluator([metric])
+    evaluator.dataset_meta = META
+    for one in data:
+        evaluator.process(data_samples=[one])
+    return evaluator.evaluate(len(data) if size is None else size), metric
+
+
+def pooled(data, scorer):
+    """Open (1) or closed (0), and score, of every pixel that is not void, of all samples."""
+    truth, scores = [], []
+    for one in data:
+        score = one.get(OPEN_SCORES).get(scorer)[0].numpy()
+        labels = one.get(GT_OPEN_MAP).data[0].numpy()
+        labels = labels if labels.shape == score.shape else labels[::STRIDE, ::STRIDE]
+        truth.append((labels[labels != VOID] > 0).astype(int))
+        scores.append(score[labels != VOID])
+    return np.concatenate(truth), np.concatenate(scores)
+
+
+def fpr95(truth, scores):
+    fpr, tpr, _ = roc_curve(truth, scores, drop_intermediate=False)
+    return fpr[np.argmax(tpr >= 0.95)]
+
+
+# ---------------------------------------------------------------------------------------------- numbers
+
+
+@pytest.mark.parametrize('resolution', ['image', 'feature'])
+def test_equals_scikit_learn_on_all_pixels_of_all_images(resolution):
+    data = samples(resolution=resolution)
+    metrics, metric = run(data)
+    for scorer in ('opengan', 'msp'):
+        truth, scores = pooled(data, scorer)
+        assert metrics[f'{scorer}/AUROC'] == pytest.approx(roc_auc_score(truth, scores), abs=1e-12)
+        assert metrics[f'{scorer}/AP'] == pytest.approx(average_precision_score(truth, scores), abs=1e-12)
+        assert metrics[f'{scorer}/FPR95'] == pytest.approx(fpr95(truth, scores), abs=1e-12)
+        report = metric.report['scorers'][scorer]
+        assert (report['num_closed'], report['num_open']) == ((truth == 0).sum(), (truth == 1).sum())
+    assert metric.report['resolution'] == resolution
+    assert metric.report['label_policy'] == 'toy/paper'
+    assert metric.report['num_images'] == 5
+
+
+def test_each_open_class_has_its_own_row():
+    data = samples()
+    _, metric = run(data)
+    rows = metric.report['scorers']['opengan']['per_class']
+    assert list(rows) == ['box', 'dog']
+    for label, name in ((1, 'box'), (2, 'dog')):
+        truth, scores = [], []
+        for one in data:
+            labels, score = one.get(GT_OPEN_MAP).data.numpy(), one.get(OPEN_SCORES).get('opengan').numpy()
+            chosen = (labels == 0) | (labels == label)
+            truth.append(labels[chosen] > 0)
+            scores.append(score[chosen])
+        assert rows[name]['AUROC'] == pytest.approx(roc_auc_score(np.concatenate(truth), np.concatenate(scores)))
+
+
+def test_pooling_is_not_the_mean_over_images():
+    rng = np.random.default_rng(0)
+    easy, hard = sample(rng), sample(rng)
+    hard.get(OPEN_SCORES).set_data(dict(opengan=hard.get(OPEN_SCORES).opengan + 5))  # another offset
+    metrics, _ = run([easy, hard])
+    means = np.mean([roc_auc_score(*pooled([one], 'opengan')) for one in (easy, hard)])
+    assert metrics['opengan/AUROC'] == pytest.approx(roc_auc_score(*pooled([easy, hard], 'opengan')))
+    assert abs(metrics['opengan/AUROC'] - means) > 0.02
+
+
+def test_images_without_open_pixels_count_their_closed_ones():
+    rng = np.random.default_rng(0)
+    data = [sample(rng), sample(rng, open_labels=(0, VOID))]
+    metrics, metric = run(data)
+    truth, scores = pooled(data, 'msp')
+    assert metrics['msp/AUROC'] == pytest.approx(roc_auc_score(truth, scores))
+    assert metric.report['scorers']['msp']['num_closed'] == (truth == 0).sum()
+
+
+@pytest.mark.parametrize('labels', [(0, VOID), (1, 2, VOID), (VOID,)])
+def test_one_kind_of_pixels_only_is_nan(labels):
+    with pytest.warns(UserWarning, match='AUROC, AP and FPR95 are undefined'):
+        metrics, metric = run(samples(2, open_labels=labels), closed=False)
+    assert all(math.isnan(metrics[f'opengan/{key}']) for key in ('AUROC', 'AP', 'FPR95'))
+    assert metric.report['num_images'] == 2
+
+
+def test_void_scores_may_be_anything():
+    data = samples(2)
+    wanted, _ = run(data)
+    for one in data:
+        score = one.get(OPEN_SCORES).opengan
+        score[one.get(GT_OPEN_MAP).data == VOID] = float('nan')
+    assert run(data)[0] == wanted
+
+
+def test_miou_is_mmsegs():
+    data = samples()
+    metrics, metric = run(data)
+    oracle = Evaluator([IoUMetric(iou_metrics=['mIoU'])])
+    oracle.dataset_meta = META
+    for one in data:
+        oracle.process(data_samples=[one])
+    for key, value in oracle.evaluate(len(data)).items():
+        assert metrics[key] == pytest.approx(value, abs=0.0051)  # mmseg rounds to two digits
+        assert metric.report[key] == metrics[key]
+
+
+def test_without_closed_classes_there_is_no_miou():
+    metrics, metric = run(samples(2), closed=False)
+    assert 'mIoU' not in metrics
+    assert 'mIoU' not in metric.report
+
+
+def test_bootstrap_interval_holds_the_value():
+    metrics, metric = run(samples(12), bootstrap_block=2)
+    low, high = metric.report['scorers']['opengan']['AUROC_interval']
+    assert 0 < low < metrics['opengan/AUROC'] < high < 1
+
+
+# ---------------------------------------------------------------------------------------------- bookkeeping
+
+
+def test_evaluations_are_independent():
+    metric = OpenSetMetric()
+    metric.dataset_meta = META
+    evaluator = Evaluator([metric])
+    evaluator.dataset_meta = META
+    found = []
+    for data in (samples(2), samples(4), samples(2)):
+        evaluator.process(data_samples=data)
+        found.append(evaluator.evaluate(len(data)))
+    assert found[0] == found[2] != found[1]
+
+
+@pytest.mark.parametrize('size', [4, 6])
+def test_another_number_of_images_than_the_dataset_has(size):
+    with pytest.raises(ValueError, match=rf'the dataset has {size} images, 5 were evaluated.*round_up=False'):
+        run(samples(5), size=size)
+
+
+def test_a_refused_evaluation_leaves_nothing_behind():
+    metric = OpenSetMetric()
+    metric.dataset_meta = META
+    dicts = [one.to_dict() for one in samples(2)]
+    metric.process({}, dicts)
+    with pytest.raises(ValueError, match='2 were evaluated'):
+        metric.evaluate(3)
+    metric.process({}, dicts)
+    assert metric.evaluate(2) == run(samples(2))[0]
+
+
+def test_sample_without_scores_is_named():
+    one = samples(1)[0]
+    del one.open_scores
+    with pytest.raises(ValueError, match=r'ulm/0\.png: the model gave no score maps'):
+        run([one])
+
+
+def test_memory_does_not_grow_with_the_images():
+    metric = OpenSetMetric()
+    metric.dataset_meta = META
+    rng = np.random.default_rng(0)
+
+    def held():
+        tensors = [*(counts.tensor for counts in metric.counts.values()), metric.areas]
+        return sum(tensor.untyped_storage().nbytes() for tensor in tensors)
+
+    sizes = []
+    for _ in range(30):
+        metric.process({}, [sample(rng).to_dict()])
+        sizes.append(held())
+    assert set(sizes) == {sizes[0]}
+    assert len(pickle.dumps(metric.results)) < 30 * 50  # a name for each image
+
+
+def test_output_dir_holds_predictions_and_raw_scores(tmp_path):
+    data = samples(3, resolution='feature')
+    run(data, output_dir=str(tmp_path / 'new' / 'out'), keep_results=True)
+    names = {f'{i}.{end}' for i in range(3) for end in ('png', 'opengan.npy', 'msp.npy')}
+    assert {path.name for path in (tmp_path / 'new' / 'out').iterdir()} == names
+    for i, one in enumerate(data):
+        stem = str(tmp_path / 'new' / 'out' / str(i))
+        assert np.array_equal(cv2.imread(f'{stem}.png', cv2.IMREAD_UNCHANGED), one.pred_sem_seg.data[0].numpy())
+        scores = np.load(f'{stem}.opengan.npy')
+        assert scores.dtype == np.float16
+        assert np.array_equal(scores, one.get(OPEN_SCORES).opengan[0].numpy())
+
+
+# ---------------------------------------------------------------------------------------------- ranks
+
+
+def _evaluate_as_rank(rank, rendezvous, shares, outcomes):
+    torch.distributed.init_process_group('gloo', init_method=f'file://{rendezvous}', rank=rank, world_size=len(shares))
+    metric = OpenSetMetric()
+    metric.dataset_meta = META
+    data = samples(sum(map(len, shares)))
+    metric.process({}, [data[i].to_dict() for i in shares[rank]])
+    metrics = metric.evaluate(len(data))
+    outcomes.put((rank, metrics, metric.report))
+    torch.distributed.barrier()
+
+
+@pytest.mark.parametrize('shares', [([0, 2, 4], [1, 3]), ([0], [])])  # the second: more ranks than images
+def test_counts_of_ranks_add(tmp_path: Path, shares):
+    fork = multiprocessing.get_context('fork')
+    outcomes = fork.Queue()
+    processes = [fork.Process(target=_evaluate_as_rank, args=(rank, tmp_path / 'rendezvous', shares, outcomes),
+                              daemon=True) for rank in range(2)]
+    for process in processes:
+        process.start()
+    found = {rank: (metrics, report) for rank, metrics, report in (outcomes.get(timeout=60) for _ in processes)}
+    for process in processes:
+        process.join(60)
+    wanted, metric = run(samples(sum(map(len, shares))))
+    assert found[0][0] == found[1][0] == wanted
+    assert found[0][1] == metric.report
+    assert found[1][1] is None
+
+
+def test_bootstrap_needs_one_process(monkeypatch):
+    monkeypatch.setattr('mmseg_opengan.engine.open_metric.get_world_size', lambda: 2)
+    with pytest.raises(ValueError, match='bootstrap_block: wanted one process'):
+        OpenSetMetric(bootstrap_block=5)

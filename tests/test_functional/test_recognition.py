@@ -1,0 +1,187 @@
+import math
+import warnings
+
+import pytest
+import torch
+from sklearn.metrics import f1_score
+
+from mmseg_opengan.contracts import IGNORE, VOID
+from mmseg_opengan.functional import curves, recognition
+from mmseg_opengan.functional.recognition import RecognitionCounts
+from mmseg_opengan.functional.roc import ScoreCounts
+
+K = 4
+
+
+def _data(seed=0, count=4000, classes=range(K)):
+    """Scores, closed predictions (70 % right), ground truth and open map with 15 % open and 5 % void pixels."""
+    generator = torch.Generator().manual_seed(seed)
+    truth = torch.tensor(list(classes))[torch.randint(len(classes), (count,), generator=generator)]
+    predicted = torch.where(torch.rand(count, generator=generator) < .7, truth,
+                            torch.randint(K, (count,), generator=generator))
+    draw = torch.rand(count, generator=generator)
+    open_map = torch.where(draw < .1, 1, torch.where(draw < .15, 2, torch.where(draw < .2, VOID, 0)))
+    scores = torch.randn(count, generator=generator) + 1.5 * ((open_map == 1) | (open_map == 2))
+    return scores, predicted, truth.where(open_map == 0, torch.tensor(IGNORE)), open_map
+
+
+def _counts(*data, thresholds=(), num_classes=K):
+    counts = RecognitionCounts(num_classes, thresholds=thresholds)
+    counts.update(*data)
+    return counts
+
+
+def _oracle(data, threshold):
+    """scikit-learn on the K + 1-way labels, over the classes that occur."""
+    scores, predicted, truth, open_map = data
+    scored = open_map != VOID
+    truth = truth.where(open_map == 0, torch.tensor(K))[scored].numpy()
+    called = predicted.where(scores < threshold, torch.tensor(K))[scored].numpy()
+    return f1_score(truth, called, average='macro', labels=sorted(set(truth.tolist())), zero_division=0)
+
+
+@pytest.mark.parametrize('threshold', [-.3, 0., .6, 1.2345, 7., math.inf])
+def test_macro_f1_is_that_of_scikit_learn_at_any_threshold_named(threshold):
+    data = _data()
+    counts = _counts(*data, thresholds=[t for t in (threshold, .1, .1) if t < math.inf])
+    assert counts.macro_f1_at(threshold) == pytest.approx(_oracle(data, threshold), abs=1e-12)
+
+
+def test_the_whole_curve_is_that_of_scikit_learn():
+    data = _data(seed=3, count=1500)
+    thresholds, f1 = _counts(*data, thresholds=[.61]).macro_f1_curve()
+    assert thresholds.dtype == torch.float32
+    assert (thresholds.diff() > 0).all()
+    for index in [0, *range(3000, len(f1) - 2000, 97), len(f1) - 1]:
+        assert f1[index] == pytest.approx(_oracle(data, thresholds[index]), abs=1e-12)
+
+
+def test_by_hand():
+    """One pixel of each kind: right, wrong, open called closed, open called open, closed called open, void."""
+    scores = torch.tensor([.1, .2, .3, .9, .8, .99])
+    predicted = torch.tensor([0, 1, 1, 0, 1, 0])
+    truth = torch.tensor([0, 0, IGNORE, IGNORE, 1, 0])
+    counts = _counts(scores, predicted, truth, torch.tensor([0, 0, 1, 3, 0, VOID]), thresholds=[.5], num_classes=2)
+    # class 0: TP 1, FN 1; class 1: called twice wrongly, its one pixel missed; open: TP 1, FP 1, FN 1.
+    assert counts.f1_at(.5) == pytest.approx([2 / 3, 0, 1 / 2])
+    assert counts.macro_f1_at(.5) == pytest.approx((2 / 3 + 0 + 1 / 2) / 3)
+    # nothing is called open: class 0: TP 1, FN 1, FP 1; class 1: TP 1, FP 2; open never found.
+    assert counts.f1_at(math.inf) == pytest.approx([1 / 2, 1 / 2, 0])
+    # everything is called open: 2 TP of 5 calls
+    assert counts.f1_at(float(counts.thresholds[0])) == pytest.approx([0, 0, 4 / 7])
+
+
+def test_a_class_that_never_occurs_is_left_out_of_the_mean_also_where_it_is_predicted():
+    data = _data(classes=[0, 1, 3])
+    assert (data[1] == 2).any()
+    counts = _counts(*data, thresholds=[.5])
+    per_class = counts.f1_at(.5)
+    assert math.isnan(per_class[2])
+    rest = [f1 for f1 in per_class if not math.isnan(f1)]
+    assert len(rest) == K
+    assert counts.macro_f1_at(.5) == pytest.approx(sum(rest) / K) == pytest.approx(_oracle(data, .5))
+
+
+def test_the_best_threshold_is_on_the_curve_and_can_be_used_on_other_data():
+    validation, test = _data(seed=5), _data(seed=6)
+    counts = _counts(*validation)
+    f1, threshold = counts.best_macro_f1()
+    assert f1 == pytest.approx(_oracle(validation, threshold), abs=1e-12)
+    assert all(f1 + 1e-12 >= _oracle(validation, t) for t in torch.linspace(-2, 4, 40))
+    assert all(f1 > other for other in counts.macro_f1_curve()[1][counts.thresholds > threshold])
+    assert _counts(*test).macro_f1_at(threshold) == pytest.approx(_oracle(test, threshold), abs=1e-12)
+
+
+def test_a_threshold_resolved_on_score_counts_is_counted_exactly():
+    data = _data(seed=8)
+    binned = ScoreCounts(num_open_classes=2)
+    binned.update(data[0], data[3])
+    threshold = curves.threshold_at_fpr(binned.bins(), fpr=.05)
+    counts = _counts(*data, thresholds=[threshold])
+    assert counts.macro_f1_at(threshold) == pytest.approx(_oracle(data, threshold), abs=1e-12)
+
+
+def test_grid_steps_are_as_fine_as_promised():
+    thresholds = RecognitionCounts(1).thresholds.double()
+    for low, high, step in ((.01, .999, .016), (1.1, 16, .004)):
+        inside = thresholds[(thresholds > low) & (thresholds < high)]
+        assert (inside.diff() / inside[:-1]).max() < step
+    assert RecognitionCounts(19).tensor.numel() * 8 < 4.4e6
+    assert RecognitionCounts(254).tensor.numel() * 8 < 64 * 2 ** 20
+
+
+def test_streamed_in_parts_and_added_over_ranks_equals_all_at_once(monkeypatch):
+    monkeypatch.setattr(recognition, '_CHUNK', 999)
+    data = _data(seed=1)
+    whole, parts = _counts(*data, thresholds=[.3]), []
+    for part in zip(*(one.split(700) for one in data)):
+        parts.append(_counts(*part, thresholds=[.3]))
+    for part in parts[1:]:
+        parts[0].merge(part)
+    assert torch.equal(parts[0].tensor, whole.tensor)
+    image = [one.view(2, 40, 50) for one in data]
+    assert torch.equal(_counts(*image, thresholds=[.3]).tensor, whole.tensor)
+    small = [data[0], *(one.to(torch.uint8) for one in data[1:])]
+    assert torch.equal(_counts(*small, thresholds=[.3]).tensor, whole.tensor)
+    with pytest.raises(ValueError, match='same thresholds'):
+        whole.merge(_counts(*data))
+
+
+def test_void_pixels_may_hold_anything():
+    scores, predicted, truth, open_map = _data(seed=2)
+    expected = _counts(scores, predicted, truth, open_map).tensor
+    void = open_map == VOID
+    scores[void], predicted[void], truth[void] = math.nan, 200, 77
+    assert torch.equal(_counts(scores, predicted, truth, open_map).tensor, expected)
+
+
+@pytest.mark.parametrize('label', [0, 1, VOID])
+def test_one_kind_of_pixel_only_gives_nan_and_a_warning(label):
+    truth = torch.zeros(5, dtype=torch.long)
+    counts = _counts(torch.randn(5), truth, truth, torch.full((5,), label))
+    with pytest.warns(UserWarning, match='Macro-F1 is undefined'):
+        assert math.isnan(counts.macro_f1_at(math.inf))
+
+
+def test_an_empty_batch_counts_nothing():
+    none = torch.zeros(0, dtype=torch.long)
+    assert not _counts(torch.zeros(0), none, none, none).tensor.any()
+
+
+def test_wrong_arguments_are_named_and_nothing_is_counted():
+    scores, predicted, truth, open_map = _data(count=10)
+    counts = RecognitionCounts(K)
+    zeros = torch.zeros(10, dtype=torch.long)
+    with pytest.raises(TypeError, match=r'scores must be floating point, got torch\.int64'):
+        counts.update(predicted, predicted, truth, open_map)
+    with pytest.raises(TypeError, match='closed_prediction must hold integers'):
+        counts.update(scores, scores, truth, open_map)
+    with pytest.raises(ValueError, match=r'open_map must have the shape of scores \(10,\), got \(9,\)'):
+        counts.update(scores, predicted, truth, open_map[:9])
+    with pytest.raises(ValueError, match=r'closed_prediction must hold classes in \[0, 3\] at scored pixels, got 4'):
+        counts.update(scores, zeros + 4, zeros, zeros + 1)
+    with pytest.raises(ValueError, match=r'gt_sem_seg must hold classes in \[0, 3\] at closed pixels, got 255 \(10'):
+        counts.update(scores, zeros, zeros + IGNORE, zeros)
+    with pytest.raises(ValueError, match='10 of 10 scored pixels are NaN'):
+        counts.update(scores * math.nan, zeros, zeros, zeros)
+    with pytest.raises(ValueError, match='at least 1, got 0'):
+        RecognitionCounts(0)
+    with pytest.raises(ValueError, match='thresholds must be finite'):
+        RecognitionCounts(2, thresholds=[math.nan])
+    assert not counts.tensor.any()
+    with pytest.raises(ValueError, match=r'one of the \d+ that were counted, got 0\.61'):
+        _counts(scores, predicted, truth, open_map).macro_f1_at(.61)
+
+
+def test_a_full_table_gives_no_warning():
+    with warnings.catch_warnings():
+        warnings.simplefilter('error')
+        _counts(*_data()).best_macro_f1()
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason='no CUDA device')
+def test_a_gpu_counts_what_a_cpu_counts():
+    data = _data(count=300_000)
+    counts = RecognitionCounts(K, thresholds=[.3], device='cuda')
+    counts.update(*(one.cuda() for one in data))
+    assert torch.equal(counts.tensor.cpu(), _counts(*data, thresholds=[.3]).tensor)

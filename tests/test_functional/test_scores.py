@@ -1,0 +1,71 @@
+"""Scores of closed logits against one pixel at a time; larger = more open."""
+
+import math
+
+import pytest
+import torch
+
+from mmseg_opengan.functional import scores
+
+NAMES = ('msp', 'entropy', 'max_logit', 'energy')
+
+
+def slow(name, logits):
+    """One pixel's score from its K logits."""
+    total = math.fsum(math.exp(x) for x in logits)
+    p = [math.exp(x) / total for x in logits]
+    return {'msp': 1 - max(p), 'entropy': -math.fsum(x * math.log(x) for x in p), 'max_logit': -max(logits),
+            'energy': -math.log(total)}[name]
+
+
+@pytest.mark.parametrize('name', NAMES)
+def test_equals_the_slow_formula(name):
+    torch.manual_seed(0)
+    logits = 4 * torch.randn(2, 5, 3, 4, dtype=torch.float64)
+    found = getattr(scores, name)(logits)
+    assert found.shape == (2, 3, 4)
+    for n in range(2):
+        for i in range(3):
+            for j in range(4):
+                assert found[n, i, j].item() == pytest.approx(slow(name, logits[n, :, i, j].tolist()), rel=1e-9)
+
+
+@pytest.mark.parametrize('name', NAMES)
+def test_an_undecided_pixel_is_more_open_than_a_confident_one(name):
+    logits = torch.zeros(1, 5, 1, 2)
+    logits[0, 2, 0, 1] = 10
+    undecided, confident = getattr(scores, name)(logits)[0, 0]
+    assert undecided > confident
+
+
+@pytest.mark.parametrize(('name', 'low', 'high'), [('msp', 0, 4 / 5), ('entropy', 0, math.log(5))])
+def test_range(name, low, high):
+    flat, sure = torch.zeros(1, 5, 1, 1), torch.zeros(1, 5, 1, 1)
+    sure[0, 0] = 200
+    assert getattr(scores, name)(flat).item() == pytest.approx(high)
+    assert getattr(scores, name)(sure).item() == pytest.approx(low, abs=1e-30)
+
+
+@pytest.mark.parametrize('name', ['msp', 'entropy'])
+def test_adding_a_constant_to_all_logits_changes_nothing(name):
+    logits = torch.randn(1, 5, 4, 4, dtype=torch.float64)
+    torch.testing.assert_close(getattr(scores, name)(logits + 50), getattr(scores, name)(logits))
+
+
+def test_msp_of_a_tie():
+    """Two classes share the lead: p = 1/2."""
+    assert scores.msp(torch.tensor([7.0, 7.0, -200.0]).view(1, 3, 1, 1)).item() == .5
+
+
+def test_msp_keeps_the_order_of_confident_pixels():
+    """1 - p rounds to 0 for each of these in float32."""
+    logits = torch.zeros(1, 2, 1, 4)
+    logits[0, 0, 0] = torch.tensor([18.0, 20.0, 22.0, 24.0])
+    assert (1 - logits.softmax(1).amax(1)).unique().numel() == 1
+    assert (scores.msp(logits)[0, 0].diff() < 0).all()
+
+
+@pytest.mark.parametrize('name', NAMES)
+def test_extreme_logits_stay_finite(name):
+    logits = torch.tensor([200.0, -200.0, 0.0]).view(1, 3, 1, 1)
+    assert torch.isfinite(getattr(scores, name)(logits)).all()

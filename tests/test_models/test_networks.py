@@ -1,0 +1,192 @@
+"""D and G against a written-out numpy forward pass, their sizes and options, and ``frozen``."""
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from mmseg_opengan.models.networks import FeatureDiscriminator, FeatureGenerator, discriminate, frozen
+
+
+def slow_forward(network: nn.Sequential, rows: np.ndarray, training: bool) -> np.ndarray:
+    """Every layer in float64 as its definition has it."""
+    for layer in network:
+        if isinstance(layer, nn.Linear):
+            weight, bias = layer.weight.detach().double().numpy(), layer.bias.detach().double().numpy()
+            rows = np.stack([[float(np.dot(w, row)) + b for w, b in zip(weight, bias)] for row in rows])
+        elif isinstance(layer, nn.BatchNorm1d):
+            mean = rows.mean(0) if training else layer.running_mean.double().numpy()
+            var = ((rows - mean) ** 2).mean(0) if training else layer.running_var.double().numpy()
+            rows = (rows - mean) / np.sqrt(var + layer.eps)
+            rows = rows * layer.weight.detach().double().numpy() + layer.bias.detach().double().numpy()
+        elif isinstance(layer, nn.LeakyReLU):
+            rows = np.where(rows > 0, rows, .2 * rows)
+        elif isinstance(layer, nn.ReLU):
+            rows = np.where(rows > 0, rows, 0)
+        elif isinstance(layer, nn.Tanh):
+            rows = np.tanh(rows)
+        else:
+            assert isinstance(layer, nn.Identity)
+    return rows
+
+
+def shaken(network):
+    """Weights, biases and running statistics away from their initial values."""
+    for i, values in enumerate([*network.parameters(), *network.buffers()]):
+        if values.is_floating_point():
+            torch.manual_seed(i)
+            values.data.copy_(torch.rand_like(values) + .5 if values.dim() == 1 else torch.randn_like(values) / 3)
+    return network
+
+
+def state_of(network):
+    return {key: value.clone() for key, value in network.state_dict().items()}
+
+
+def assert_same_state(network, before):
+    assert all(torch.equal(value, before[key]) for key, value in network.state_dict().items())
+
+
+@pytest.mark.parametrize('training', [True, False])
+@pytest.mark.parametrize('options', [dict(), dict(first_bn=False), dict(act='relu'), dict(hidden=(8,))])
+def test_discriminator_equals_the_slow_forward_pass(options, training):
+    network = shaken(FeatureDiscriminator(7, **{'hidden': (12, 8, 6), **options})).train(training)
+    rows = torch.randn(9, 7)
+    found = network(rows)
+    assert found.shape == (9,)
+    expected = slow_forward(network.layers, rows.double().numpy(), training)[:, 0]
+    np.testing.assert_allclose(found.detach().numpy(), expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize('training', [True, False])
+@pytest.mark.parametrize('options', [dict(), dict(act='relu'), dict(out_act='tanh'), dict(out_act='relu')])
+def test_generator_equals_the_slow_forward_pass(options, training):
+    network = shaken(FeatureGenerator(7, noise_channels=5, hidden=(12, 6, 8), **options)).train(training)
+    noise = torch.randn(9, 5)
+    expected = slow_forward(network.layers, noise.double().numpy(), training)
+    np.testing.assert_allclose(network(noise).detach().numpy(), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_sizes_of_the_paper():
+    """512-256-128-64-1 and 512-256-128-256, about 2 MB each for 720-d features (section 6.1)."""
+    networks = FeatureDiscriminator(720), FeatureGenerator(720)
+    linears = [[(m.in_features, m.out_features) for m in net.modules() if isinstance(m, nn.Linear)] for net in networks]
+    assert linears == [[(720, 512), (512, 256), (256, 128), (128, 64), (64, 1)],
+                       [(64, 512), (512, 256), (256, 128), (128, 256), (256, 720)]]
+    d, g = (sum(v.numel() * v.element_size() for v in net.state_dict().values()) / 1e6 for net in networks)
+    assert d == pytest.approx(2.2, abs=.1)
+    assert g == pytest.approx(1.7, abs=.1)
+
+
+@pytest.mark.parametrize(('options', 'norms'), [(dict(), [512, 256, 128, 64]), (dict(first_bn=False), [256, 128, 64])])
+def test_batch_norm_after_the_first_layer_is_an_option(options, norms):
+    network = FeatureDiscriminator(10, **options)
+    assert [m.num_features for m in network.modules() if isinstance(m, nn.BatchNorm1d)] == norms
+
+
+@pytest.mark.parametrize('network', [FeatureDiscriminator(720), FeatureGenerator(720)])
+def test_normal_initialisation(network):
+    weights = torch.cat([m.weight.flatten() for m in network.modules() if isinstance(m, nn.Linear)])
+    assert weights.mean().item() == pytest.approx(0, abs=1e-3)
+    assert weights.std().item() == pytest.approx(.02, rel=.02)
+    scales = torch.cat([m.weight for m in network.modules() if isinstance(m, nn.BatchNorm1d)])
+    assert scales.mean().item() == pytest.approx(1, abs=.01)
+    assert scales.std().item() == pytest.approx(.02, rel=.2)
+    assert all((m.bias == 0).all() for m in network.modules() if isinstance(m, nn.Linear | nn.BatchNorm1d))
+
+
+def test_default_initialisation_is_torchs():
+    torch.manual_seed(0)
+    network = FeatureDiscriminator(10, init='default')
+    torch.manual_seed(0)
+    assert torch.equal(network.layers[0].weight, nn.Linear(10, 512).weight)
+
+
+def test_l2_normalisation_sees_directions_only():
+    network = shaken(FeatureDiscriminator(7, hidden=(8,), normalize='l2')).eval()
+    rows = torch.randn(5, 7)
+    torch.testing.assert_close(network(rows), network(30 * rows))
+    assert torch.isfinite(network(torch.zeros(2, 7))).all()
+
+
+def test_batch_normalisation_takes_out_the_scale_of_features():
+    network = FeatureDiscriminator(7, hidden=(8,), normalize='batch')
+    rows = torch.randn(50, 7)
+    torch.testing.assert_close(network(rows), network(30 * rows + 5), rtol=1e-3, atol=1e-4)
+    plain = FeatureDiscriminator(7, hidden=(8,))
+    plain.load_state_dict(network.state_dict(), strict=False)
+    normed = (rows - rows.mean(0)) / torch.sqrt(rows.var(0, unbiased=False) + 1e-5)
+    torch.testing.assert_close(network(rows), plain(normed))
+
+
+def test_tanh_cannot_reach_features_beyond_one():
+    noise = torch.randn(50, 64)
+    torch.manual_seed(0)
+    assert shaken(FeatureGenerator(7, out_act='tanh'))(noise).abs().max() <= 1
+    assert shaken(FeatureGenerator(7, out_act='none'))(noise).abs().max() > 1
+    assert shaken(FeatureGenerator(7, out_act='relu'))(noise).min() >= 0
+
+
+@pytest.mark.parametrize(('build', 'message'), [
+    (lambda: FeatureDiscriminator(7, act='gelu'), "act: wanted 'leaky_relu' or 'relu', found 'gelu'"),
+    (lambda: FeatureDiscriminator(7, normalize='l1'), "normalize: wanted 'none', 'l2' or 'batch', found 'l1'"),
+    (lambda: FeatureDiscriminator(7, init='zeros'), "init: wanted 'normal' or 'default', found 'zeros'"),
+    (lambda: FeatureGenerator(7, out_act='sigmoid'), r"out_act: wanted one of .*'tanh'.*found 'sigmoid'"),
+])
+def test_wrong_options(build, message):
+    with pytest.raises(ValueError, match=message):
+        build()
+
+
+@pytest.mark.parametrize('shape', [(5, 8), (5, 7, 1), (7,)])
+def test_wrong_features(shape):
+    with pytest.raises(ValueError, match=r'wanted features of shape \(pixels, 7\), found .* set in_channels'):
+        FeatureDiscriminator(7)(torch.zeros(shape))
+
+
+# ------------------------------------------------------------------ frozen and discriminate
+
+
+@pytest.mark.parametrize('normalize', ['none', 'batch'])
+def test_frozen_lets_gradients_through_and_changes_nothing(normalize):
+    network = FeatureDiscriminator(7, hidden=(8, 6), normalize=normalize).train()
+    rows = torch.randn(20, 7, requires_grad=True)
+    before, expected = state_of(network), None
+    with frozen(network):
+        found = network(rows)
+        found.sum().backward()
+    assert_same_state(network, before)
+    assert rows.grad.abs().sum() > 0
+    assert all(p.grad is None and p.requires_grad for p in network.parameters())
+    expected = network(rows)
+    assert torch.equal(found, expected)  # batch statistics, as in ordinary training
+    assert any(not torch.equal(value, before[key]) for key, value in network.state_dict().items())
+
+
+def test_frozen_ends_with_an_error_too():
+    network = FeatureDiscriminator(7, hidden=(8,))
+    with pytest.raises(KeyError), frozen(network):
+        raise KeyError
+    assert all(p.requires_grad for p in network.parameters())
+    assert network.layers[1].track_running_stats
+
+
+def test_frozen_leaves_what_was_frozen_before():
+    network = FeatureDiscriminator(7, hidden=(8,))
+    network.layers[0].weight.requires_grad_(False)
+    with frozen(network):
+        pass
+    assert not network.layers[0].weight.requires_grad
+
+
+@pytest.mark.parametrize('chunk', [1, 7, 1000])
+def test_discriminate_is_the_network_at_every_pixel(chunk):
+    network = shaken(FeatureDiscriminator(5, hidden=(8,))).eval()
+    features = torch.randn(2, 5, 3, 4)
+    found = discriminate(network, features, chunk)
+    assert found.shape == (2, 3, 4)
+    for n in range(2):
+        for i in range(3):
+            for j in range(4):
+                torch.testing.assert_close(found[n, i, j], network(features[n, :, i, j][None])[0])
+    assert not found.requires_grad

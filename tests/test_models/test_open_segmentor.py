@@ -1,0 +1,429 @@
+"""The frozen segmentor: its closed prediction is mmseg's bit for bit, and score maps travel beside it."""
+
+import hashlib
+
+import pytest
+import torch
+from mmengine.runner import load_checkpoint
+from mmengine.runner.checkpoint import get_state_dict
+from mmseg.models.utils import resize
+from mmseg.utils.misc import stack_batch
+from small_models import NUM_CLASSES, SEGMENTORS, SLIDE, batch_of, build_open, build_plain, pair, raw_image
+
+from mmseg_opengan.contracts import OPEN_SCORES, OPENGAN
+from mmseg_opengan.functional import scores
+from mmseg_opengan.models.networks import discriminate
+
+SCORERS = dict(msp=dict(type='MSP'), entropy=dict(type='Entropy'))
+VIEWS = {
+    'whole': (None, [dict()]),
+    'resized': (None, [dict(ori_shape=(90, 70))]),
+    'two_images_of_different_original_size': (None, [dict(ori_shape=(90, 70)), dict(seed=1, ori_shape=(50, 64))]),
+    'padded': (None, [dict(height=50, width=60)]),
+    'flipped': (None, [dict(flip=True, flip_direction='horizontal'),
+                       dict(flip=True, flip_direction='vertical', seed=1)]),
+    'padded_and_flipped': (None, [dict(height=50, width=60, flip=True, flip_direction='horizontal')]),
+    'slide': (SLIDE, [dict(height=80, width=100), dict(height=80, width=100, seed=1)]),
+    'slide_resized': (SLIDE, [dict(height=80, width=100, ori_shape=(160, 200))]),
+    'slide_over_a_smaller_image': (SLIDE, [dict(height=32, width=60)]),
+}
+
+
+def predict(model, images):
+    """Both predictions through mmengine's own entry, from raw images."""
+    with torch.no_grad():
+        return model.test_step(batch_of(*(raw_image(**image) for image in images)))
+
+
+def assert_same_closed_prediction(ours, theirs):
+    for one, other in zip(ours, theirs, strict=True):
+        assert torch.equal(one.seg_logits.data, other.seg_logits.data)
+        assert torch.equal(one.pred_sem_seg.data, other.pred_sem_seg.data)
+
+
+@pytest.mark.parametrize('view', VIEWS)
+@pytest.mark.parametrize('name', SEGMENTORS)
+def test_closed_prediction_is_bit_identical(name, view):
+    test_cfg, images = VIEWS[view]
+    plain, wrapped = pair(name, test_cfg=test_cfg, scorers=SCORERS, size_divisor=32 if 'padded' in view else None)
+    ours, theirs = predict(wrapped, images), predict(plain, images)
+    assert_same_closed_prediction(ours, theirs)
+    assert len(theirs[0].seg_logits.data.unique()) > 100  # the comparison sees real logits
+    for sample in ours:
+        maps = sample.get(OPEN_SCORES)
+        assert set(maps.keys()) == {OPENGAN, *SCORERS}
+        assert maps.shape == tuple(sample.metainfo['ori_shape'])
+        assert sample.seg_logits.data.shape[0] == NUM_CLASSES  # no score map is a class channel
+
+
+@pytest.mark.parametrize('name', SEGMENTORS)
+@torch.no_grad()
+def test_batch_of_images_of_different_sizes(name):
+    """Images padded to one size, as mmseg's stack_batch does it, come back at their own sizes."""
+    plain, wrapped = pair(name, scorers=SCORERS)
+    results = []
+    for model in (plain, wrapped):
+        images, samples = zip(*(raw_image(40 + 8 * i, 64 - 16 * i, seed=i) for i in range(3)))
+        inputs, padded = stack_batch([image.float() / 60 for image in images], size_divisor=32)
+        for sample, info in zip(samples, padded):
+            sample.set_metainfo(info)
+        results.append(model.predict(inputs, list(samples)))
+    assert_same_closed_prediction(results[1], results[0])
+    assert [tuple(s.get(OPEN_SCORES).shape) for s in results[1]] == [(40, 64), (48, 48), (56, 32)]
+
+
+@torch.no_grad()
+def test_prediction_without_data_samples():
+    plain, wrapped = pair(scorers=SCORERS)
+    inputs = torch.randn(2, 3, 64, 64)
+    ours, theirs = wrapped.predict(inputs), plain.predict(inputs)
+    assert_same_closed_prediction(ours, theirs)
+    assert ours[1].get(OPEN_SCORES).shape == (64, 64)
+
+
+# ------------------------------------------------------------------ score maps
+
+
+def features_of(model, image):
+    """The tap of one raw image, by the direct way."""
+    return model.extract_taps(model.data_preprocessor(batch_of(image))['inputs'])
+
+
+@pytest.mark.parametrize('name', SEGMENTORS)
+@torch.no_grad()
+def test_feature_resolution_is_the_direct_computation_on_the_tap(name):
+    model = build_open(name, resolution='feature', scorers=SCORERS)
+    image = raw_image(64, 96)
+    tap = features_of(model, image)
+    maps = model.test_step(batch_of(image))[0].get(OPEN_SCORES)
+    assert torch.equal(maps.get(OPENGAN), -discriminate(model.discriminator, tap.features))
+    assert torch.equal(maps.msp, scores.msp(tap.logits))
+    assert torch.equal(maps.entropy, scores.entropy(tap.logits))
+
+
+@torch.no_grad()
+def test_image_resolution_resizes_features_scores_and_scores_resized_logits():
+    model = build_open(scorers=SCORERS)
+    image = raw_image(64, 96)
+    tap = features_of(model, image)
+    sample = model.test_step(batch_of(image))[0]
+    maps = sample.get(OPEN_SCORES)
+    direct = -discriminate(model.discriminator, tap.features)[:, None]
+    assert torch.equal(maps.get(OPENGAN), resize(direct, size=(64, 96), mode='bilinear', align_corners=False)[0])
+    assert torch.equal(maps.msp, scores.msp(sample.seg_logits.data[None]))
+
+
+@pytest.mark.parametrize('direction', ['horizontal', 'vertical'])
+def test_a_flipped_image_gives_the_flipped_back_map(direction):
+    model = build_open(scorers=SCORERS)
+    axis = dict(vertical=1, horizontal=2)[direction]
+    image, sample = raw_image(64, 96)
+    _, told = raw_image(64, 96, flip=True, flip_direction=direction)
+    with torch.no_grad():
+        untold, flipped = (model.test_step(dict(inputs=[image], data_samples=[s]))[0] for s in (sample, told))
+    for name in (OPENGAN, *SCORERS):
+        torch.testing.assert_close(flipped.get(OPEN_SCORES).get(name), untold.get(OPEN_SCORES).get(name).flip(axis))
+
+
+@torch.no_grad()
+def test_padding_is_cut_off_the_map():
+    """The map of a padded image is the top left part of the map over the padded canvas."""
+    model = build_open(size_divisor=32)
+    image, sample = raw_image(50, 60)
+    cut = model.test_step(dict(inputs=[image], data_samples=[sample]))[0].get(OPEN_SCORES).get(OPENGAN)
+    canvas = model.data_preprocessor(batch_of(raw_image(50, 60)))['inputs']
+    assert canvas.shape[2:] == (64, 64)
+    whole = model.predict(canvas)[0].get(OPEN_SCORES).get(OPENGAN)
+    torch.testing.assert_close(cut, whole[:, :50, :60])
+
+
+@pytest.mark.parametrize('size', [(80, 100), (48, 64), (97, 65), (32, 200)])
+@torch.no_grad()
+def test_slide_score_map_equals_a_written_out_accumulation(size):
+    model = build_open(test_cfg=SLIDE, scorers=SCORERS)
+    image = raw_image(*size)
+    inputs = model.data_preprocessor(batch_of(image))['inputs']
+    (height, width), (rows, cols), (down, right) = size, SLIDE['crop_size'], SLIDE['stride']
+    total, count = torch.zeros(size), torch.zeros(size)
+    last_top, last_left = max(height - rows, 0), max(width - cols, 0)
+    for top in sorted({min(t, last_top) for t in range(0, height, down)}):
+        for left in sorted({min(t, last_left) for t in range(0, width, right)}):
+            crop = inputs[:, :, top:top + rows, left:left + cols]
+            window = -discriminate(model.discriminator, model.extract_taps(crop).features)[:, None]
+            window = resize(window, size=crop.shape[2:], mode='bilinear', align_corners=False)[0, 0]
+            for row in range(window.shape[0]):
+                total[top + row, left:left + window.shape[1]] += window[row]
+                count[top + row, left:left + window.shape[1]] += 1
+    sample = model.test_step(batch_of(image))[0]
+    torch.testing.assert_close(sample.get(OPEN_SCORES).get(OPENGAN)[0], total / count)
+    assert torch.equal(sample.get(OPEN_SCORES).entropy, scores.entropy(sample.seg_logits.data[None]))
+
+
+@pytest.mark.parametrize(('test_cfg', 'image', 'size_divisor'), [
+    (None, dict(ori_shape=(128, 128)), None),
+    (None, dict(flip=True, flip_direction='horizontal'), None),
+    (None, dict(height=50, width=60), 32),
+    (None, dict(padding_size=[0, 8, 0, 0]), None),
+    (None, dict(img_padding_size=[0, 0, 0, 8]), None),
+])
+def test_feature_resolution_refuses_other_geometry(test_cfg, image, size_divisor):
+    model = build_open(resolution='feature', size_divisor=size_divisor)
+    with pytest.raises(ValueError, match=r"resolution='feature' needs.*0\.png.*Use resolution='image'"):
+        predict(model, [image])
+
+
+def test_feature_resolution_refuses_slide():
+    model = build_open(resolution='feature', test_cfg=SLIDE)
+    with pytest.raises(ValueError, match=r"needs test_cfg.mode='whole', found 'slide'"):
+        predict(model, [dict(height=80, width=100)])
+
+
+def test_unknown_resolution():
+    with pytest.raises(ValueError, match=r"resolution: wanted one of.*found 'full'"):
+        build_open(resolution='full')
+
+
+def test_a_model_without_scorers_adds_no_field():
+    model = build_open(discriminator=None)
+    assert OPEN_SCORES not in predict(model, [dict()])[0]
+
+
+# ------------------------------------------------------------------ frozen
+
+
+def test_the_segmentor_is_in_eval_mode_from_the_start_and_stays_there():
+    """The feature bank is built before any loop sets a mode: BN must not normalise by the image at hand."""
+    from mmseg.registry import MODELS
+    from small_models import plain_config
+    cfg = plain_config()
+    cfg.update(type='OpenGANSegmentor', discriminator=dict(type='FeatureDiscriminator', hidden=(16, 8)),
+               generator=dict(type='FeatureGenerator', hidden=(8,)), scorers=SCORERS)
+    model = MODELS.build(cfg)
+    for mode in (None, True, False, True):
+        if mode is not None:
+            model.train(mode)
+        trained = mode is not False
+        assert model.discriminator.training == model.generator.training == trained
+        frozen = [m for name, child in model.named_children() for m in child.modules()
+                  if name not in ('discriminator', 'generator')]
+        assert len(frozen) > 50
+        assert not any(m.training for m in frozen)
+    assert {name.split('.')[0] for name, p in model.named_parameters() if p.requires_grad} == {
+        'discriminator', 'generator'}
+
+
+@pytest.mark.parametrize('context', [torch.no_grad, torch.inference_mode, torch.enable_grad])
+def test_no_prediction_leaves_a_trainable_weight_behind(context):
+    model = build_open()
+    with context():
+        model.test_step(batch_of(raw_image()))
+        model.extract_image(*raw_image())
+    assert all(p.requires_grad == name.startswith('discriminator.') for name, p in model.named_parameters())
+
+
+def test_init_weights_leaves_loaded_weights_alone():
+    plain, wrapped = pair()
+    wrapped.init_weights()
+    assert all(torch.equal(value, plain.state_dict()[key]) for key, value in wrapped.segmentor_state().items())
+
+
+# ------------------------------------------------------------------ loading
+
+
+@pytest.fixture
+def published(tmp_path):
+    """(plain model, path of its checkpoint) as mmseg's tools write it."""
+    plain = build_plain()
+    path = tmp_path / 'plain.pth'
+    torch.save(dict(meta=dict(CLASSES=('a', 'b'), PALETTE=[[1, 2, 3]]), state_dict=plain.state_dict()), path)
+    return plain, path
+
+
+def save(path, state):
+    torch.save(dict(state_dict=state), path)
+    return str(path)
+
+
+@pytest.mark.parametrize('prefix', ['', 'module.'])
+@pytest.mark.parametrize('strict', [True, False])
+def test_a_published_checkpoint_loads_without_renaming(published, tmp_path, strict, prefix):
+    plain, _ = published
+    path = save(tmp_path / 'prefixed.pth', {prefix + key: value for key, value in plain.state_dict().items()})
+    model = build_open()
+    load_checkpoint(model, path, map_location='cpu', strict=strict)
+    state = plain.state_dict()
+    assert model.segmentor_state().keys() == state.keys()
+    assert all(torch.equal(value, state[key]) for key, value in model.segmentor_state().items())
+    model.check_segmentor()
+
+
+def drop(state):
+    del state['backbone.conv1.weight']
+
+
+def drop_head(state):
+    del state['decode_head.conv_seg.bias']
+
+
+def other_classes(state):
+    state['decode_head.conv_seg.weight'] = torch.zeros(11, 60, 1, 1)
+
+
+def add(state):
+    state['decode_head.extra.weight'] = torch.zeros(3)
+
+
+def nested(state):
+    for key in [key for key in state if key.startswith('decode_head.')]:
+        state[key.replace('decode_head.', 'decode_head.inner.')] = state.pop(key)
+
+
+@pytest.mark.parametrize(('damage', 'message'), [
+    (drop, r'missing in the checkpoint: backbone\.conv1\.weight$'),
+    (drop_head, r'missing in the checkpoint: decode_head\.conv_seg\.bias$'),
+    (other_classes, r'shapes differ: decode_head\.conv_seg\.weight \(model \(5, 60, 1, 1\), checkpoint \(11, 60, 1, '),
+    (add, r'unknown to the model: decode_head\.extra\.weight$'),
+    (nested, r'missing in the checkpoint: decode_head\.conv_seg\.weight.*unknown to the model: decode_head\.inner'),
+])
+@pytest.mark.parametrize('load', [load_checkpoint, lambda model, path: model.load_state_dict(
+    torch.load(path)['state_dict'], strict=False)], ids=['mmengine', 'torch'])
+def test_a_checkpoint_that_does_not_fit_the_segmentor_is_refused(published, tmp_path, load, damage, message):
+    state = dict(published[0].state_dict())
+    damage(state)
+    with pytest.raises(RuntimeError, match=message):
+        load(build_open(), save(tmp_path / 'damaged.pth', state))
+
+
+def test_the_many_missing_keys_of_another_architecture_are_counted(tmp_path):
+    with pytest.raises(RuntimeError, match=r'missing in the checkpoint: .* and \d+ more; unknown to the model: '):
+        load_checkpoint(build_open(), save(tmp_path / 'other.pth', build_plain('SegformerHead').state_dict()))
+
+
+def test_auxiliary_head_keys_are_dropped(published, tmp_path):
+    state = dict(published[0].state_dict(), **{'auxiliary_head.conv_seg.weight': torch.zeros(1)})
+    model = build_open()
+    load_checkpoint(model, save(tmp_path / 'aux.pth', state), strict=True)
+    assert not any(key.startswith('auxiliary_head') for key in model.state_dict())
+
+
+def test_old_checkpoints_may_lack_num_batches_tracked(published, tmp_path):
+    state = {key: value for key, value in published[0].state_dict().items() if 'num_batches_tracked' not in key}
+    model = build_open()
+    load_checkpoint(model, save(tmp_path / 'old.pth', state))
+    model.check_segmentor()
+
+
+def test_random_segmentor_is_refused():
+    with pytest.raises(RuntimeError, match=r'random weights\. Set load_from'):
+        build_open().check_segmentor()
+
+
+def test_segmentor_checkpoint_is_loaded_where_nothing_else_was(published):
+    plain, path = published
+    model = build_open(segmentor_checkpoint=str(path))
+    model.check_segmentor()
+    assert all(torch.equal(value, plain.state_dict()[key]) for key, value in model.segmentor_state().items())
+
+
+# ------------------------------------------------------------------ checkpoints of D and G
+
+
+@pytest.fixture
+def trained(published):
+    """(model, its stripped checkpoint, path of the segmentor), as after training with ``load_from``."""
+    _, path = published
+    model = build_open()
+    state = torch.load(path)
+    model.complete_checkpoint(state, str(path))
+    model.load_state_dict(state['state_dict'], strict=False)
+    checkpoint = dict(state_dict=get_state_dict(model), meta=dict())
+    model.strip_checkpoint(checkpoint)
+    return model, checkpoint, path
+
+
+def test_a_stripped_checkpoint_holds_d_and_g_only(trained):
+    model, checkpoint, path = trained
+    assert all(key.startswith('discriminator.') for key in checkpoint['state_dict'])
+    assert checkpoint['meta']['opengan'] == dict(segmentor_checkpoint=str(path),
+                                                 segmentor_sha256=model.segmentor_sha256())
+
+
+def test_strip_and_complete_give_the_same_model(trained):
+    model, checkpoint, path = trained
+    other = build_open(seed=7)
+    other.complete_checkpoint(checkpoint, 'elsewhere.pth')
+    other.load_state_dict(checkpoint['state_dict'], strict=True)
+    other.check_segmentor()
+    assert other.discriminator_loaded
+    assert other.segmentor_source == str(path)
+    assert all(torch.equal(value, other.state_dict()[key]) for key, value in model.state_dict().items())
+
+
+def test_a_moved_segmentor_is_an_error_that_says_what_to_set(trained):
+    _, checkpoint, path = trained
+    path.rename(path.with_name('moved.pth'))
+    with pytest.raises(FileNotFoundError, match=rf"segmentor '{path}', which is not there. Set model.segmentor_check"):
+        build_open().complete_checkpoint(checkpoint)
+    model = build_open(segmentor_checkpoint=str(path.with_name('moved.pth')))
+    model.complete_checkpoint(checkpoint)
+    model.load_state_dict(checkpoint['state_dict'], strict=True)
+    model.check_segmentor()
+
+
+def test_d_trained_on_other_weights_is_refused(trained):
+    _, checkpoint, path = trained
+    save(path, build_plain(seed=9).state_dict())
+    model = build_open()
+    model.complete_checkpoint(checkpoint)
+    model.load_state_dict(checkpoint['state_dict'])
+    with pytest.raises(RuntimeError, match=r"other segmentor weights than those in '.*plain.pth' \(sha256 wanted"):
+        model.check_segmentor()
+
+
+def test_d_without_a_known_segmentor_is_refused(trained, tmp_path):
+    _, checkpoint, path = trained
+    checkpoint['meta'].clear()
+    with pytest.raises(RuntimeError, match=r'names no segmentor\. Set model\.segmentor_checkpoint'):
+        build_open().complete_checkpoint(checkpoint)
+    alone = save(tmp_path / 'alone.pth', checkpoint['state_dict'])
+    with pytest.raises(RuntimeError, match=r'no segmentor is loaded: set model\.segmentor_checkpoint'):
+        load_checkpoint(build_open(), alone)
+    model = build_open(segmentor_checkpoint=str(path))
+    load_checkpoint(model, alone)
+    model.check_segmentor()
+
+
+@pytest.mark.parametrize('discriminator', [
+    dict(hidden=(16, 4)), dict(hidden=(16, 8), first_bn=False), dict(hidden=(16, 8), normalize='batch')])
+def test_d_of_another_shape_is_refused(trained, discriminator):
+    """mmengine would log a warning and test a D that is partly random."""
+    _, checkpoint, path = trained
+    model = build_open(discriminator=dict(type='FeatureDiscriminator', **discriminator), segmentor_checkpoint=str(path))
+    model.complete_checkpoint(checkpoint)
+    with pytest.raises(RuntimeError, match='does not fit the discriminator, which would stay partly random'):
+        model.load_state_dict(checkpoint['state_dict'], strict=False)
+
+
+def test_a_model_without_d_takes_a_checkpoint_that_has_one(trained):
+    _, checkpoint, _ = trained
+    model = build_open(discriminator=None, scorers=SCORERS)
+    model.complete_checkpoint(checkpoint)
+    model.load_state_dict(checkpoint['state_dict'], strict=False)
+    model.check_segmentor()
+
+
+def test_sha256_is_over_names_and_values(trained):
+    model = trained[0]
+    digest = hashlib.sha256()
+    for key in sorted(model.segmentor_state()):
+        digest.update(key.encode() + model.segmentor_state()[key].numpy().tobytes())
+    assert model.segmentor_sha256() == digest.hexdigest()
+    other = build_open(weights=build_plain(seed=9).state_dict())
+    assert other.segmentor_sha256() != model.segmentor_sha256()
+
+
+def test_sha256_follows_a_second_load(trained):
+    model = trained[0]
+    before = model.segmentor_sha256()
+    model.load_state_dict(build_plain(seed=9).state_dict(), strict=False)
+    assert model.segmentor_sha256() != before

@@ -1,0 +1,157 @@
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import pytest
+from mmengine.config import Config
+
+from mmseg_opengan.datasets.demo_open_things import VAL_ONLY
+from mmseg_opengan.datasets.demo_world import MANIFEST
+from mmseg_opengan.demo import METHODS, METRICS, TRAINED, _Stages, choose_pictures, run_demo, table
+from mmseg_opengan.engine.visualizer import WIDTH
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def _demo(out) -> subprocess.CompletedProcess:
+    environment = dict(os.environ, PYTHONPATH=str(ROOT))
+    return subprocess.run([sys.executable, str(ROOT / 'tools' / 'demo.py'), '--quick', '--out', str(out)], check=False,
+                          capture_output=True, text=True, env=environment, cwd=out.parent)
+
+
+@pytest.fixture(scope='module')
+def runs(tmp_path_factory):
+    """Two quick demos in different folders."""
+    outs = [tmp_path_factory.mktemp('demo') / 'first', tmp_path_factory.mktemp('demo') / 'second']
+    results = [_demo(out) for out in outs]
+    for result in results:
+        assert result.returncode == 0, result.stdout + result.stderr
+    return outs, results
+
+
+def test_quick_demo_leaves_every_file(runs):
+    out = runs[0][0]
+    for name in ('closed/segmentor.pth', 'closed/features/manifest.json', 'metrics.json', 'table.md', 'demo.log',
+                 'pictures/roc.png', 'pictures/density.png', *(f'{name}/best.pth' for name in TRAINED)):
+        assert (out / name).stat().st_size > 0, name
+    panels = sorted((out / 'pictures').glob('panel_*.png'))
+    assert len(panels) == 2
+    for panel in panels:
+        assert cv2.imread(str(panel)).shape[1] == WIDTH
+        assert any(kind.replace(' ', '-') in panel.stem for kind in VAL_ONLY)
+
+
+def test_quick_demo_prints_stages_table_and_pictures_and_little_else(runs):
+    (out, _), (result, _) = runs
+    assert re.findall(r'^\[(\d)/6\]', result.stdout, re.MULTILINE) == list('123456')
+    assert (out / 'table.md').read_text() in result.stdout
+    for picture in (out / 'pictures').iterdir():
+        assert str(picture) in result.stdout
+    assert len(result.stdout.splitlines()) < 50
+    for chatter in ('mmengine', 'Warning', 'Traceback'):
+        assert chatter not in result.stdout + result.stderr
+
+
+def test_quick_demo_table_is_complete_and_in_range(runs):
+    out = runs[0][0]
+    report = json.loads((out / 'metrics.json').read_text())
+    rows = re.findall(r'^\| (\S+) +\| (\S+) +\| (\S+) +\| (\S+) +\|$', (out / 'table.md').read_text(), re.MULTILINE)[1:]
+    assert [row[0] for row in rows] == list(METHODS) == list(report['scorers'])
+    for method, *numbers in rows:
+        for metric, number in zip(METRICS, numbers):
+            assert 0 < float(number) < 1
+            assert float(number) == pytest.approx(report['scorers'][method][metric], abs=5e-5)
+    assert 0 < report['mIoU'] < 100
+    assert (report['label_policy'], report['resolution'], report['num_images']) == ('cityscapes/paper', 'feature', 4)
+    assert {found['step'] for found in report['open_validation'].values()} == {4}
+
+
+def test_two_quick_demos_give_the_same_numbers(runs):
+    reports = [json.loads((out / 'metrics.json').read_text()) for out in runs[0]]
+    assert reports[0]['scorers'] == reports[1]['scorers']
+    assert reports[0]['mIoU'] == reports[1]['mIoU']
+    assert reports[0]['open_validation'] == reports[1]['open_validation']
+
+
+def test_finished_stages_are_not_run_again(runs):
+    out = runs[0][0]
+    before = {file: file.stat().st_mtime_ns for file in out.rglob('*.p*')}
+    again = _demo(out)
+    assert again.returncode == 0, again.stdout + again.stderr
+    assert again.stdout.count('done before') == 5
+    assert {file: file.stat().st_mtime_ns for file in out.rglob('*.p*')} == before
+    assert (out / 'table.md').read_text() in again.stdout
+
+
+def test_a_stage_runs_again_when_its_or_an_earlier_config_changes(tmp_path):
+    ran = []
+
+    def go(first, second):
+        ran.clear()
+        stages = _Stages(tmp_path, 'world', lambda line: None)
+        for name, value in (('a', first), ('b', second)):
+            folder = tmp_path / name
+
+            def work(cfg, folder=folder):
+                assert not folder.exists()  # what an unfinished stage has left is gone
+                folder.mkdir()
+                ran.append((folder.name, cfg.value))
+                return {'value': cfg.value}
+
+            assert stages.run(name, Config(dict(work_dir=str(folder), value=value)), work)['value'] == value
+        return ran
+
+    assert go(1, 1) == [('a', 1), ('b', 1)]
+    assert go(1, 1) == []
+    assert go(1, 2) == [('b', 2)]
+    assert go(2, 2) == [('a', 2), ('b', 2)]
+
+
+def test_an_unfinished_stage_runs_again(tmp_path):
+    cfg = Config(dict(work_dir=str(tmp_path / 'a')))
+
+    def killed(cfg):
+        Path(cfg.work_dir).mkdir()
+        raise KeyboardInterrupt
+
+    def work(cfg):
+        Path(cfg.work_dir).mkdir()
+        return {'done': True}
+
+    with pytest.raises(KeyboardInterrupt):
+        _Stages(tmp_path, 'world', lambda line: None).run('a', cfg, killed)
+    assert _Stages(tmp_path, 'world', lambda line: None).run('a', cfg, work)['done']
+
+
+def test_pictures_show_as_many_unseen_kinds_as_they_can(tmp_path):
+    kinds = {'val/z/z_0': ['bench', 'statue', 'cones'], 'val/z/z_1': ['statue'], 'val/z/z_2': ['dog'],
+             'val/z/z_3': ['tunnel', 'statue'], 'train/a/a_0': ['bench']}
+    (tmp_path / MANIFEST).write_text(json.dumps({'open_kinds': kinds}))
+    assert choose_pictures(tmp_path, 2) == {'z_0_leftImg8bit.png': 'panel_01_statue_cones',
+                                            'z_3_leftImg8bit.png': 'panel_02_tunnel_statue'}
+
+
+def test_pictures_of_fewer_images_than_wanted(tmp_path):
+    (tmp_path / MANIFEST).write_text(json.dumps({'open_kinds': {'val/z/z_0': ['tunnel']}}))
+    assert list(choose_pictures(tmp_path, 9)) == ['z_0_leftImg8bit.png']
+
+
+def test_another_folder_is_left_alone(tmp_path):
+    (tmp_path / 'closed').mkdir()
+    with pytest.raises(FileExistsError, match='holds no demo'):
+        run_demo(ROOT / 'configs' / 'demo', tmp_path)
+    assert (tmp_path / 'closed').is_dir()
+
+
+def test_table_says_what_belongs_beside_the_numbers():
+    scorers = {method: dict(AUROC=.5, AP=.25, FPR95=.125, num_closed=12345, num_open=678) for method in METHODS}
+    text = table(dict(scorers=scorers, mIoU=51.23, num_images=7, label_policy='cityscapes/paper', resolution='feature',
+                      open_validation={'CLS': dict(step=300, AUROC=.9)}))
+    assert text.count('| 0.5000 | 0.2500 | 0.1250 |') == len(METHODS)
+    for wanted in ('51.2 %', '7 test images', '12,345 closed', '678 open', 'cityscapes/paper', 'feature resolution',
+                   'CLS 0.9000 at step 300'):
+        assert wanted in text
