@@ -116,7 +116,7 @@ class OpenSetEvaluationHook(Hook):
                 if plot:
                     title = f"{report['label_policy']}, {report['resolution']} resolution, {stage}"
                     for name, draw in (('roc', roc_figure), ('density', density_figure)):
-                        self._save(runner, folder / f'{name}.png', draw(metric.curves, title), f'{stage}/{name}')
+                        self._save(runner, folder / f'{name}.png', draw(metric.curves, title), f'{stage}_{name}')
 
     @staticmethod
     def _save(runner, path, figure, tag):

@@ -1,10 +1,10 @@
 """Calibration of open scores: probabilities that mean what they say (the paper leaves D uncalibrated, its section 14).
 
 Platt scaling is p(open) = sigmoid(slope * score + intercept), temperature scaling the same with intercept 0 and
-slope = 1 / T (Platt 1999; Guo et al., ICML 2017). Both are fitted by maximum likelihood on open validation, with Platt's
-targets (P + 1) / (P + 2) for open pixels and 1 / (N + 2) for closed ones, P and N of them, so that separable scores have
-a finite fit too. A slope above 0 keeps the order of scores: AUROC, AP and FPR95 do not change, and are computed from the
-raw scores, whose order no rounding of a sigmoid can lose.
+slope = 1 / T (Platt 1999; Guo et al., ICML 2017). Both are fitted by maximum likelihood on open validation, with
+Platt's targets (P + 1) / (P + 2) for open pixels and 1 / (N + 2) for closed ones, P and N of them, so that separable
+scores have a finite fit too. A slope above 0 keeps the order of scores: AUROC, AP and FPR95 do not change, and are
+computed from the raw scores, whose order no rounding of a sigmoid can lose.
 
 A calibrated probability is that of a pixel drawn like those of the validation set, where perhaps 1 % are open: most
 pixels then lie far below 1/2, and rightly so. For data with another fraction of open pixels, and the same scores within
@@ -68,6 +68,10 @@ class Calibration(NamedTuple):
         return calibration
 
 
+#: The plain sigmoid, "before" calibration; only open logits admit it.
+UNCALIBRATED = Calibration()
+
+
 def fit_platt(bins: ScoreBins) -> Calibration:
     """Slope and intercept of largest likelihood; see the head of this file.
 
@@ -100,9 +104,9 @@ def _fit(bins, method):
     slope, *intercept = _newton(inputs, pixels, wanted)
     slope = slope / spread
     if not slope > 0:
-        raise ValueError(f'{method} scaling found the slope {slope:g}, wanted one above 0: larger scores are not more '
-                         'often open' + ('' if method == 'platt' else ', or the balance of open and closed pixels needs '
-                                         'an intercept (use Platt scaling)'))
+        hint = '' if method == 'platt' else ', or their balance needs an intercept (use Platt scaling)'
+        raise ValueError(f'{method} scaling found the slope {slope:g}, wanted one above 0: pixels with larger scores '
+                         f'are not more often open{hint}')
     return Calibration(slope, intercept[0] - slope * centre if intercept else 0., method, opened / (closed + opened))
 
 
@@ -143,13 +147,13 @@ class Reliability(NamedTuple):
     num_pixels: torch.Tensor
 
 
-def reliability(bins: ScoreBins, calibration: Calibration = Calibration(), *, grouping: str = 'mass',
+def reliability(bins: ScoreBins, calibration: Calibration = UNCALIBRATED, *, grouping: str = 'mass',
                 num_groups: int = 15) -> Reliability:
     """Probability against frequency, in groups of pixels; the diagonal is perfect. Empty groups are left out.
 
     Args:
         bins: the scores.
-        calibration: how they become probabilities; by default by a plain sigmoid, which only open logits admit.
+        calibration: how they become probabilities; by default by the plain sigmoid.
         grouping: ``'width'``, num_groups intervals [i, i + 1) / num_groups of probability, the last one closed; or
             ``'mass'``, by rank into num_groups of equally many pixels (but pixels of one score bin stay together). With
             1 % of the pixels open, equal width leaves nearly all of them in the first group; equal mass resolves them.
@@ -174,14 +178,16 @@ def reliability(bins: ScoreBins, calibration: Calibration = Calibration(), *, gr
 
     size = summed(pixels)
     used = size > 0
-    return Reliability((summed(pixels * probability) / size)[used], (summed(bins.open) / size)[used], size[used])
+    # In float64: torch divides integers in float32.
+    return Reliability(*((summed(values) / size.double())[used] for values in (pixels * probability, bins.open)),
+                       size[used])
 
 
 def expected_calibration_error(points: Reliability) -> float:
     """ECE, the mean over pixels of |probability - open fraction| of their group, in [0, 1]; nan without a pixel.
 
-    It is that of p(open) itself, not of the confidence in the more likely of open and closed (Guo et al.): always saying
-    1 % where 1 % is open scores 0 in either form. Read it beside AUROC, and compare only equal groupings.
+    It is that of p(open) itself, not of the confidence in the more likely of open and closed (Guo et al.). Always
+    saying 1 % where 1 % is open has an ECE of 0: read it beside AUROC, and compare equal groupings only.
     """
     total = int(points.num_pixels.sum())
     if not total:

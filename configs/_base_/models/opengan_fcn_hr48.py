@@ -22,7 +22,7 @@ model = dict(
             num_classes=19, norm_cfg=norm_cfg, align_corners=False,
             loss_decode=dict(type='CrossEntropyLoss', use_sigmoid=False, loss_weight=1.0))),
     discriminator=dict(type='FeatureDiscriminator'),
-    generator=dict(type='FeatureGenerator'),
+    generator=dict(type='FeatureGenerator', out_act='relu'),  # what enters conv_seg comes out of a ReLU
     lambda_open=1.0,  # lambda_o of Eq. 2
     lambda_fake=0.2,  # lambda_G of Eq. 2
     reduction='term',  # each term averaged by itself, as Eq. 2 is written; 'batch' is the authors' notebook

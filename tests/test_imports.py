@@ -1,0 +1,113 @@
+"""Imports point one way: contracts <- functional <- {datasets, models, engine} <- register <- what users call."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+PACKAGE = ROOT / 'mmseg_opengan'
+MODULES = sorted(path.relative_to(ROOT).with_suffix('').parts for path in PACKAGE.rglob('*.py'))
+ROOMS = ('datasets', 'models', 'engine')
+#: What each part may import from the package besides itself; a part that is not listed is one that users call.
+ALLOWED = {
+    'contracts': set(),
+    '__init__': set(),
+    'compat': set(),
+    'functional': {'contracts'},
+    **{room: {'contracts', 'functional', '__init__'} for room in ROOMS},
+    'register': {'compat', *ROOMS},
+}
+#: Third-party packages of the functional core; a further one names the only modules that may use it.
+CORE = {'torch', 'numpy'}
+EXTRA = {'scipy': {'components'}}
+
+
+def part_of(module) -> str:
+    """Part of the package that a module, given by its names, lies in; the package itself is ``__init__``."""
+    return module[1] if len(module) > 1 else '__init__'
+
+
+def imported(module, source: str | None = None) -> list[tuple[str, ...]]:
+    """Every module that a file imports, at top level or inside a function, as absolute names."""
+    path = ROOT.joinpath(*module).with_suffix('.py')
+    found = []
+    for node in ast.walk(ast.parse(path.read_text() if source is None else source)):
+        if isinstance(node, ast.Import):
+            found += [tuple(alias.name.split('.')) for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            base = module[:len(module) - node.level] if node.level else ()
+            base += tuple(node.module.split('.')) if node.module else ()
+            # ``from . import x`` may import the module x
+            found += [(*base, alias.name) if is_module((*base, alias.name)) else base for alias in node.names]
+    return found
+
+
+def is_module(names) -> bool:
+    path = ROOT.joinpath(*names)
+    return path.is_dir() or path.with_suffix('.py').is_file()
+
+
+def violations(module, source: str | None = None) -> list[str]:
+    part, bad = part_of(module), []
+    for name in imported(module, source):
+        if name[0] in ('tools', 'configs', 'tests'):
+            bad.append(f'{".".join(module)} imports {".".join(name)}')
+        if name[0] == 'mmseg_opengan' and part in ALLOWED and part_of(name) not in {part, *ALLOWED[part]}:
+            bad.append(f'{".".join(module)} imports {".".join(name)}')
+        if part == 'contracts' or (part == 'functional' and name[0] not in {'mmseg_opengan', *sys.stdlib_module_names} and
+                                   name[0] not in CORE and module[-1] not in EXTRA.get(name[0], ())):
+            bad.append(f'{".".join(module)} imports {".".join(name)}')
+    return bad
+
+
+@pytest.mark.parametrize('module', MODULES, ids='.'.join)
+def test_imports_point_one_way(module):
+    assert violations(module) == []
+
+
+@pytest.mark.parametrize(('module', 'source'), [
+    ('contracts', 'import os'),
+    ('functional.roc', 'from ..models import networks'),
+    ('functional.roc', 'from .. import compat'),
+    ('functional.roc', 'import mmengine'),
+    ('functional.roc', 'def f():\n    import cv2'),
+    ('functional.roc', 'import scipy'),
+    ('datasets.camvid', 'from ..models.networks import frozen'),
+    ('models.opengan', 'import mmseg_opengan.engine.optim'),
+    ('models.scorers.base', 'from ...datasets.feature_bank import FeatureBank'),
+    ('engine.hooks', 'from ..datasets import feature_bank'),
+    ('engine.hooks', 'from .. import register'),
+    ('register', 'from . import inferencer'),
+    ('compat', 'from .functional import roc'),
+    ('inferencer', 'from tools.train import main'),
+    ('models.opengan', 'import tests.conftest'),
+])
+def test_the_rule_sees_a_violation(module, source):
+    assert len(violations(('mmseg_opengan', *module.split('.')), source)) == 1
+
+
+def test_the_rule_lets_pass_what_is_allowed():
+    source = 'import os\nimport numpy as np\nfrom torch import nn\nfrom ..contracts import VOID\nfrom . import curves'
+    assert violations(('mmseg_opengan', 'functional', 'roc'), source) == []
+
+
+def test_the_core_works_without_openmmlab():
+    """Also without what draws and what reads images."""
+    code = '''
+import sys
+for name in ('mmcv', 'mmengine', 'mmseg', 'cv2', 'matplotlib', 'sklearn', 'cityscapesscripts'):
+    sys.modules[name] = None
+import torch
+import mmseg_opengan.contracts
+import mmseg_opengan.functional.roc, mmseg_opengan.functional.curves, mmseg_opengan.functional.bootstrap
+import mmseg_opengan.functional.overlay
+from mmseg_opengan.functional import gan_losses, pixels, scores
+print(pixels.grid_stride((1024, 2048), (256, 512)), scores.msp(torch.zeros(1, 4, 1, 1)).item(),
+      len(gan_losses.discriminator_loss(torch.zeros(2), torch.zeros(2), torch.zeros(2))))
+'''
+    done = subprocess.run([sys.executable, '-c', code], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == ['4', '0.75', '3']
