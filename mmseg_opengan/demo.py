@@ -57,8 +57,8 @@ class DemoSettings:
     num_val: int = 40
     closed_steps: int = 1000
     closed_batch: int = 4
-    open_steps: int = 400
-    val_interval: int = 50
+    open_steps: int = 200
+    val_interval: int = 25
     num_pictures: int = 6
     threads: int = 2
 

@@ -135,7 +135,7 @@ class Comparison:
             auroc={f'{high} above {low}': _auroc(self.groups[low].logits, self.groups[high].logits)
                    for low, high in combinations(present, 2)},
             features={name: statistics(self.groups[name].features) for name in present},
-            distance={f'{name} to nearest {stored}': {metric: quartiles(self._distances(name, stored, metric))
+            distance={f'{name} to nearest {stored}': {metric: self._quartiles(name, stored, metric)
                                                       for metric in METRICS}
                       for name in present for stored in self.stored},
             fakes_within_reach={stored: self._within_reach(stored) for stored in self.stored},
@@ -146,6 +146,10 @@ class Comparison:
         """Of the features that have a neighbour: a bank of one image has none for its own pixels."""
         distance = self.found[name, stored, metric].distance
         return distance[distance.isfinite()]
+
+    def _quartiles(self, name, stored, metric) -> dict | None:
+        distances = self._distances(name, stored, metric)
+        return quartiles(distances) if len(distances) else None
 
     def _within_reach(self, stored) -> dict:
         """Share of fakes no farther from a stored pixel than 95 % of that group's own pixels are from one another."""

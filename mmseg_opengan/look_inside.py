@@ -25,6 +25,7 @@ from .engine.feature_plots import PROJECTIONS, Patch, map_figure, patch_figure
 from .feature_comparison import CLOSED, FAKE, STORED, Comparison, draw_groups
 from .models.open_segmentor import META_KEY
 
+_FOOTNOTE = 'D: p(closed) of the real or generated feature;  L1: distance from the generated feature to this pixel'
 _STRIDES = (32, 16, 8, 4, 2, 1)
 
 
@@ -73,7 +74,7 @@ def look_inside(config, checkpoint, out, *, num_sought: int = 256, num_points: i
 
     out = Path(out)
     out.mkdir(parents=True, exist_ok=True)
-    _save(patch_figure(patch_blocks(comparison, images, num_patches, patch_size)), out / 'patches.png')
+    _save(patch_figure(patch_blocks(comparison, images, num_patches, patch_size), _FOOTNOTE), out / 'patches.png')
     shown = {name: group.head(num_points) for name, group in groups.items()}
     for name in PROJECTIONS:
         _save(feature_map(name, shown, comparison, images.palette, l2=l2, seed=seed), out / f'features_{name}.png')
@@ -148,19 +149,19 @@ class StoredImages:
         raise ValueError(f"'{path}' and its labels are not those that the feature bank in '{bank.root}' was built "
                          'from: at no grid stride are the labels those of the stored pixels')
 
-    def patch(self, pixel, size: int) -> np.ndarray:
-        """(size, size, 3) uint8 RGB around a stored pixel, in the middle; grey beyond the image."""
-        return cut_patch(self.read(int(pixel['image'])), int(pixel['row']) * self.stride,
-                         int(pixel['col']) * self.stride, size)
+    def patch(self, pixel, size: int) -> tuple[np.ndarray, tuple[int, int]]:
+        """:func:`cut_patch` around a stored pixel."""
+        row, col = (int(pixel[axis]) * self.stride for axis in ('row', 'col'))
+        return cut_patch(self.read(int(pixel['image'])), row, col, size)
 
 
-def cut_patch(image: np.ndarray, row: int, col: int, size: int) -> np.ndarray:
-    """(size, size, 3) part of an image (H, W, 3) with pixel (row, col) at [size // 2, size // 2]; grey outside."""
-    patch = np.full((size, size, 3), 200, np.uint8)
-    top, left = row - size // 2, col - size // 2
-    part = image[max(top, 0):max(top + size, 0), max(left, 0):max(left + size, 0)]
-    patch[max(-top, 0):, max(-left, 0):][:part.shape[0], :part.shape[1]] = part
-    return patch
+def cut_patch(image: np.ndarray, row: int, col: int, size: int) -> tuple[np.ndarray, tuple[int, int]]:
+    """(size, size, 3) part of an image (H, W, 3), and where in it the image's pixel (row, col) lies.
+
+    The pixel is in the middle, or off it where the part would reach beyond the image; a smaller image comes whole.
+    """
+    top, left = (max(0, min(at - size // 2, length - size)) for at, length in zip((row, col), image.shape))
+    return image[top:top + size, left:left + size], (row - top, col - left)
 
 
 def patch_blocks(comparison: Comparison, images: StoredImages, number: int, size: int) -> dict[str, list[Patch]]:
@@ -169,12 +170,12 @@ def patch_blocks(comparison: Comparison, images: StoredImages, number: int, size
     for stored in comparison.stored:
         some = comparison.groups[stored].head(number)
         blocks[f'real {stored} pixels, random'] = [
-            Patch(images.patch(pixel, size), stored, comparison.class_of(stored, pixel), f'p(closed) {p:.2f}')
+            Patch(*images.patch(pixel, size), stored, comparison.class_of(stored, pixel), f'D {p:.2f}')
             for pixel, p in zip(some.pixels, some.logits.sigmoid().tolist())]
     p_closed = comparison.groups[FAKE].logits.sigmoid().tolist()
-    blocks['generated: the real pixel nearest to each'] = [
-        Patch(images.patch(pixel, size), stored, comparison.class_of(stored, pixel), f'p(closed) {p:.2f}')
-        for (stored, pixel, _), p in zip(comparison.nearest(FAKE)[:number], p_closed)]
+    blocks['generated: nearest real pixel of each'] = [
+        Patch(*images.patch(pixel, size), stored, comparison.class_of(stored, pixel), f'D {p:.2f}, L1 {distance:.0f}')
+        for (stored, pixel, distance), p in zip(comparison.nearest(FAKE)[:number], p_closed)]
     return blocks
 
 

@@ -50,17 +50,18 @@ def is_module(names) -> bool:
     return path.is_dir() or path.with_suffix('.py').is_file()
 
 
+def is_allowed(module, name) -> bool:
+    part = part_of(module)
+    if part == 'contracts' or name[0] in ('tools', 'configs', 'tests'):
+        return False
+    if name[0] == 'mmseg_opengan':
+        return part not in ALLOWED or part_of(name) in {part, *ALLOWED[part]}
+    return part != 'functional' or name[0] in {*CORE, *sys.stdlib_module_names} or module[-1] in EXTRA.get(name[0], ())
+
+
 def violations(module, source: str | None = None) -> list[str]:
-    part, bad = part_of(module), []
-    for name in imported(module, source):
-        if name[0] in ('tools', 'configs', 'tests'):
-            bad.append(f'{".".join(module)} imports {".".join(name)}')
-        if name[0] == 'mmseg_opengan' and part in ALLOWED and part_of(name) not in {part, *ALLOWED[part]}:
-            bad.append(f'{".".join(module)} imports {".".join(name)}')
-        if part == 'contracts' or (part == 'functional' and name[0] not in {'mmseg_opengan', *sys.stdlib_module_names} and
-                                   name[0] not in CORE and module[-1] not in EXTRA.get(name[0], ())):
-            bad.append(f'{".".join(module)} imports {".".join(name)}')
-    return bad
+    return [f'{".".join(module)} imports {".".join(name)}' for name in imported(module, source)
+            if not is_allowed(module, name)]
 
 
 @pytest.mark.parametrize('module', MODULES, ids='.'.join)

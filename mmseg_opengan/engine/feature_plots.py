@@ -21,42 +21,43 @@ _COLUMNS = 4  # patches beside each other in a block
 
 
 class Patch(NamedTuple):
-    """A part of an image (S, S, 3) uint8 RGB, the group of the pixel in its middle, and two lines of caption."""
+    """A part of an image (H, W, 3) uint8 RGB, a pixel (row, col) in it, that pixel's group, and two captions."""
 
     image: np.ndarray
+    pixel: tuple[int, int]
     group: str
     title: str
     note: str
 
 
-def patch_figure(blocks: dict[str, list[Patch]]) -> Figure:
+def patch_figure(blocks: dict[str, list[Patch]], footnote: str = '') -> Figure:
     """Titled blocks of patches beside each other, as the paper's Figures 6 and 16; the frame says closed or open."""
     rows = max(-(-len(patches) // _COLUMNS) for patches in blocks.values())
-    figure = Figure(figsize=(.35 + 4.45 * len(blocks), 1.0 + 1.42 * rows))
-    parts = figure.subfigures(1, len(blocks), wspace=.03)
-    for part, (title, patches) in zip(np.atleast_1d(parts), blocks.items()):
-        part.suptitle(title, fontsize=13, y=1 - .12 / figure.get_figheight(), va='top')
-        grid = part.add_gridspec(rows, _COLUMNS, left=.03, right=.97, bottom=.38 / figure.get_figheight(),
-                                 top=1 - .72 / figure.get_figheight(), wspace=.1, hspace=.42)
+    height = 1.2 + 1.5 * rows
+    figure = Figure(figsize=(4.6 * len(blocks), height))
+    parts = np.atleast_1d(figure.subfigures(1, len(blocks)))
+    for part, (title, patches) in zip(parts, blocks.items()):
+        part.suptitle(title, fontsize=14, y=1 - .12 / height, va='top')
+        grid = part.add_gridspec(rows, _COLUMNS, left=.02, right=.98, bottom=.8 / height, top=1 - .68 / height,
+                                 wspace=.08, hspace=.45)
         for place, patch in enumerate(patches):
             _draw_patch(part.add_subplot(grid[divmod(place, _COLUMNS)]), patch)
-    frames = [Line2D([], [], marker='s', linestyle='', markersize=10, markerfacecolor='none', markeredgewidth=2.5,
-                     markeredgecolor=GROUP_COLOURS[group], label=f'pixel of {article} {group} class')
-              for group, article in (('closed', 'a'), ('open', 'an'))]
-    figure.legend(handles=frames, loc='lower center', ncols=2, frameon=False, fontsize=11, handletextpad=.2)
+    frames = [Line2D([], [], marker='s', linestyle='', markersize=11, markerfacecolor='none', markeredgewidth=2.5,
+                     markeredgecolor=GROUP_COLOURS[group], label=f'{group} class') for group in ('closed', 'open')]
+    figure.legend(handles=frames, loc='lower left', ncols=2, frameon=False, fontsize=12, handletextpad=.1)
+    figure.text(.99, .16 / height, footnote, ha='right', fontsize=11, color='0.3')
     return figure
 
 
 def _draw_patch(axes, patch: Patch) -> None:
     axes.imshow(patch.image, interpolation='bicubic')
-    middle = patch.image.shape[0] // 2
-    for size, colour in ((9, 'black'), (7, 'white')):
-        axes.plot(middle, middle, '+', color=colour, markersize=size, markeredgewidth=size / 4 - .75)
+    for size, width, colour in ((9, 3, 'black'), (9, 1.3, 'white')):
+        axes.plot(*patch.pixel[::-1], 'o', color=colour, markersize=size, markeredgewidth=width, fillstyle='none')
     axes.set(xticks=[], yticks=[])
     for spine in axes.spines.values():
-        spine.set(color=GROUP_COLOURS[patch.group], linewidth=2.5)
-    axes.set_title(patch.title, fontsize=9, pad=4, color=GROUP_COLOURS[patch.group], weight='bold')
-    axes.set_xlabel(patch.note, fontsize=8, labelpad=3)
+        spine.set(color=GROUP_COLOURS[patch.group], linewidth=3)
+    axes.set_title(patch.title, fontsize=10, pad=4, color=GROUP_COLOURS[patch.group], weight='bold')
+    axes.set_xlabel(patch.note, fontsize=9.5, labelpad=4)
 
 
 def project_pca(features: np.ndarray, is_real: np.ndarray, seed: int) -> tuple[np.ndarray, str]:
@@ -90,9 +91,9 @@ def map_figure(points: np.ndarray, kinds: np.ndarray, classes: np.ndarray, p_ope
     figure.suptitle(title, fontsize=16)
     extent = limits(points)
     axes = figure.subplots(2, 2)
-    for panel, name in zip(axes.flat, ('class', 'group', "D's open score", "D's landscape")):
+    for panel, name in zip(axes.flat, ('classes', 'groups', "D's open score", "D's landscape: the score, smoothed")):
         panel.set(xlim=extent[:2], ylim=extent[2:], xticks=[], yticks=[])
-        panel.set_title(name, fontsize=13)
+        panel.set_title(name, fontsize=14)
     _by_class(axes[0, 0], points, kinds, classes, palette)
     _by_group(axes[0, 1], points, kinds)
     order = np.random.default_rng(0).permutation(len(points))
@@ -106,8 +107,7 @@ def _by_class(axes, points, kinds, classes, palette) -> None:
     """Closed classes as dots in their own colours, open ones as triangles, fakes as small black crosses."""
     handles = []
     for kind, marker in (('closed', 'o'), ('open', '^')):
-        counts = Counter(classes[kinds == kind].tolist())
-        names = [name for name in palette if name in counts] if kind == 'closed' else [n for n, _ in counts.most_common()]
+        names = [name for name, _ in Counter(classes[kinds == kind].tolist()).most_common()]
         bright = matplotlib.colormaps['Set1'].colors
         for i, name in enumerate(names):
             colour = np.array(palette[name]) / 255 if kind == 'closed' else bright[i % len(bright)]
@@ -134,8 +134,8 @@ def _by_group(axes, points, kinds) -> None:
 def _landscape(axes, points, p_open, extent):
     """Smoothed open score, faded where there are few features, with the boundary p = .5."""
     average, mass = smooth_landscape(points, p_open, extent)
-    shades = axes.imshow(average, cmap=_SCORES, vmin=0, vmax=1, extent=extent, origin='lower', aspect='auto',
-                         alpha=np.clip(mass * 60, 0, 1), interpolation='bilinear')
+    axes.imshow(average, cmap=_SCORES, vmin=0, vmax=1, extent=extent, origin='lower', aspect='auto',
+                alpha=np.clip(mass * 60, 0, 1), interpolation='bilinear')
     near = np.where(mass > .004, average, np.nan)
     if np.nanmin(near) < .5 < np.nanmax(near):
         axes.contour(near, levels=[.5], extent=extent, colors='white', linewidths=4)

@@ -19,7 +19,8 @@ from mmseg_opengan.contracts import CLOSED, VOID
 from mmseg_opengan.engine import hooks
 from mmseg_opengan.engine.hooks import OpenGANHook, OpenSetEvaluationHook
 
-STEPS, INTERVAL = 8, 4
+STEPS, INTERVAL = 6, 3
+NO_PLOTS = [dict(type='OpenGANHook'), dict(type='OpenSetEvaluationHook', plot_val=False)]
 
 
 def config(root, work_dir, **options):
@@ -34,7 +35,7 @@ def config(root, work_dir, **options):
         test_dataloader=dict(loader, dataset=images(root / 'world', split='test')),
         optim_wrapper=dict(type='OptimWrapper', constructor='OpenGANOptimWrapperConstructor', discriminator=network,
                            generator=network),
-        train_cfg=dict(type='IterBasedTrainLoop', max_iters=STEPS, val_interval=INTERVAL // 2),
+        train_cfg=dict(type='IterBasedTrainLoop', max_iters=STEPS, val_interval=INTERVAL),
         val_cfg=dict(type='ValLoop'), test_cfg=dict(type='TestLoop'),
         val_evaluator=dict(type='OpenSetMetric'), test_evaluator=dict(type='OpenSetMetric'),
         default_hooks=dict(
@@ -114,7 +115,7 @@ def test_best_checkpoint_is_the_one_with_the_best_auroc(trained):
     assert [str(path) for path in folder.glob('best_*.pth')] == [best]
     log = [json.loads(line) for line in next(folder.glob('*/vis_data/scalars.json')).read_text().splitlines()]
     scores = {entry['step']: entry['opengan/AUROC'] for entry in log if 'opengan/AUROC' in entry}
-    assert sorted(scores) == [2, 4, 6, 8]
+    assert sorted(scores) == [3, 6]
     assert f'best_opengan_AUROC_iter_{max(scores, key=scores.get)}.pth' in best
 
 
@@ -138,11 +139,14 @@ def interrupted(root, trained, name):
     return folder
 
 
-@pytest.mark.parametrize('workers', [0, 1])
-def test_resuming_is_exact(root, trained, workers):
-    folder = interrupted(root, trained, f'resumed_{workers}')
-    made = runner(root, folder, resume=True, **{'train_dataloader.num_workers': workers})
+def test_resuming_is_exact(root, trained, monkeypatch):
+    loaded = []
+    batch = StoreSource._batch
+    monkeypatch.setattr(StoreSource, '_batch', lambda self, draw: loaded.append(draw.step) or batch(self, draw))
+    folder = interrupted(root, trained, 'resumed')
+    made = runner(root, folder, resume=True, custom_hooks=NO_PLOTS)
     made.train()
+    assert loaded == list(range(INTERVAL, STEPS))  # nothing is loaded for the steps trained before
     one, other = (load(path / f'iter_{STEPS}.pth') for path in (folder, trained[0]))
     assert equal_states(one['state_dict'], other['state_dict'])
     for name in ('discriminator', 'generator'):
@@ -153,14 +157,6 @@ def test_resuming_is_exact(root, trained, workers):
     assert hubs[0].get_info('best_score') == hubs[1].get_info('best_score')
 
 
-def test_steps_trained_before_are_not_loaded_again(root, trained, monkeypatch):
-    loaded = []
-    batch = StoreSource._batch
-    monkeypatch.setattr(StoreSource, '_batch', lambda self, draw: loaded.append(draw.step) or batch(self, draw))
-    runner(root, interrupted(root, trained, 'skipping'), resume=True).train()
-    assert loaded == list(range(INTERVAL, STEPS))
-
-
 def test_validation_lost_to_a_kill_is_made_up_for(root, trained):
     """A run killed between the checkpoint and the validation of a step."""
     folder = interrupted(root, trained, 'lost')
@@ -168,11 +164,11 @@ def test_validation_lost_to_a_kill_is_made_up_for(root, trained):
     for key in ('best_score', 'best_ckpt'):
         saved['message_hub']['runtime_info'].pop(key, None)
     torch.save(saved, folder / f'iter_{INTERVAL}.pth')
-    made = runner(root, folder, resume=True)
+    made = runner(root, folder, resume=True, custom_hooks=NO_PLOTS)
     scores = []
     made.register_hook(Spy(scores))
     made.train()
-    assert [step for step, _ in scores] == [4, 6, 8]
+    assert [step for step, _ in scores] == [3, 6]
     assert made.message_hub.get_info('best_score') == max(score for _, score in scores)
 
 
@@ -188,14 +184,16 @@ class Spy(OpenSetEvaluationHook):
 
 
 def test_resume_with_nothing_to_resume_starts_from_the_segmentor(root):
-    made = runner(root, root / 'fresh', resume=True, **{'train_cfg.max_iters': 2})
+    made = runner(root, root / 'fresh', resume=True, custom_hooks=NO_PLOTS,
+                  **{'train_cfg.max_iters': 2})
     made.train()
     assert made.iter == 2
     assert find_latest_checkpoint(str(root / 'fresh')).endswith('iter_2.pth')
 
 
 def test_resume_from_a_named_checkpoint(root, trained):
-    made = runner(root, root / 'named', resume=True, load_from=str(trained[0] / f'iter_{INTERVAL}.pth'))
+    made = runner(root, root / 'named', resume=True, load_from=str(trained[0] / f'iter_{INTERVAL}.pth'),
+                  custom_hooks=NO_PLOTS, **{'train_dataloader.num_workers': 1})
     made.train()
     assert equal_states(load(root / 'named' / f'iter_{STEPS}.pth')['state_dict'],
                         load(trained[0] / f'iter_{STEPS}.pth')['state_dict'])
@@ -205,8 +203,8 @@ def test_resume_from_a_named_checkpoint(root, trained):
 
 
 def test_loader_workers_see_the_bank_that_was_built_after_they_started(root):
-    made = runner(root, root / 'workers' / 'run', **{'train_dataloader.num_workers': 1, 'train_cfg.max_iters': 2,
-                                                    'train_dataloader.persistent_workers': True})
+    made = runner(root, root / 'workers' / 'run', custom_hooks=NO_PLOTS, **{
+        'train_dataloader.num_workers': 1, 'train_dataloader.persistent_workers': True, 'train_cfg.max_iters': 2})
     made.train()
     assert made.iter == 2
 
@@ -277,9 +275,9 @@ def test_figures(trained, tested, name):
     for folder, stage in ((trained[0], 'val'), (tested[0], 'test')):
         picture = cv2.imread(str(folder / f'open_set_eval/{stage}/{name}.png'))
         assert min(picture.shape[:2]) > 300
-        assert len(np.unique(picture.reshape(-1, 3), axis=0)) > 20
+        assert len(np.unique(picture)) > 20
         backend = list(folder.glob(f'*/vis_data/vis_image/{stage}_{name}_*.png'))
-        assert len(backend) == (4 if stage == 'val' else 1)
+        assert len(backend) == (2 if stage == 'val' else 1)
         assert cv2.imread(str(backend[0])).shape == picture.shape
     assert not list(tested[0].rglob('*.tmp'))
 

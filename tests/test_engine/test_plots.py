@@ -90,4 +90,4 @@ def test_little_to_show(draw, case):
 def test_pictures_are_not_empty(draw, curves):
     picture = pixels(draw(curves))
     assert min(picture.shape[:2]) > 300
-    assert len(np.unique(picture.reshape(-1, 3), axis=0)) > 20
+    assert len(np.unique(picture)) > 20

@@ -16,13 +16,13 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from sklearn.metrics import roc_auc_score
-from small_models import FCN, HRNET, SEGMENTORS, adam, build_open
+from small_models import FCN, HRNET, adam, build_open
 
 from mmseg_opengan.models.pixel_sampler import PixelSampler
 
 CHANNELS, CLASSES, NORM, SPREAD = 16, 5, 3.0, .5
 NEW = 0  # the open kind of the training set; kinds 1 to 10 are the blends of two classes
-SEGMENTORS['FeatureWorld'] = (HRNET, dict(FCN, channels=CHANNELS), CHANNELS)
+SEGMENTOR = (HRNET, dict(FCN, channels=CHANNELS), CHANNELS)  # whose tap has 16 channels
 
 
 class FeatureWorld:
@@ -81,7 +81,7 @@ def train(seed: int, *, use_open: bool = True, use_fake: bool = True, steps: int
     val = world.closed(1000), world.open(500, [NEW, 1, 2, 3])
     test = world.closed(2000), world.open(1000, range(4, len(world.kinds)))
     sampler = PixelSampler(num_closed=200, num_open=100 * use_open, num_fake=100 * use_fake)
-    model = build_open('FeatureWorld', seed=seed, discriminator=dict(type='FeatureDiscriminator', hidden=(64, 64, 32)),
+    model = build_open(SEGMENTOR, seed=seed, discriminator=dict(type='FeatureDiscriminator', hidden=(64, 64, 32)),
                        generator=dict(type='FeatureGenerator', hidden=(64, 64)) if use_fake else None)
     model.train()
     optimizers, best, chosen = adam(model), -1.0, None

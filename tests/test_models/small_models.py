@@ -52,9 +52,9 @@ def head_config(head: dict, num_classes: int = NUM_CLASSES) -> dict:
     return dict(head, num_classes=num_classes, norm_cfg=BN, align_corners=False)
 
 
-def plain_config(name: str = 'FCNHead', *, test_cfg=None, num_classes: int = NUM_CLASSES, size_divisor=None) -> dict:
-    """Config of mmseg's own model."""
-    backbone, heads, _ = SEGMENTORS[name]
+def plain_config(name='FCNHead', *, test_cfg=None, num_classes: int = NUM_CLASSES, size_divisor=None) -> dict:
+    """Config of mmseg's own model; ``name`` is a key of ``SEGMENTORS`` or a triple like its values."""
+    backbone, heads, _ = name if isinstance(name, tuple) else SEGMENTORS[name]
     cascade = isinstance(heads, list)
     decode_head = [head_config(h, num_classes) for h in heads] if cascade else head_config(heads, num_classes)
     preprocessor = dict(type='SegDataPreProcessor', mean=[120.0, 110.0, 100.0], std=[60.0, 50.0, 55.0],
@@ -66,7 +66,7 @@ def plain_config(name: str = 'FCNHead', *, test_cfg=None, num_classes: int = NUM
                       test_cfg=test_cfg or dict(mode='whole'))
 
 
-def build_plain(name: str = 'FCNHead', seed: int = 0, **options):
+def build_plain(name='FCNHead', seed: int = 0, **options):
     """mmseg's own model in eval mode, random, with BN statistics and scales as of a trained one."""
     init_default_scope('mmseg')
     torch.manual_seed(seed)
@@ -79,7 +79,7 @@ def build_plain(name: str = 'FCNHead', seed: int = 0, **options):
     return model.eval()
 
 
-def build_open(name: str = 'FCNHead', *, weights=None, seed: int = 1, resolution='image', discriminator='small',
+def build_open(name='FCNHead', *, weights=None, seed: int = 1, resolution='image', discriminator='small',
                generator=None, scorers=None, lambda_fake: float = .2, segmentor_checkpoint=None, **options):
     """The wrapped model in eval mode; ``weights`` is a state dict under published names."""
     init_default_scope('mmseg')
@@ -96,7 +96,7 @@ def build_open(name: str = 'FCNHead', *, weights=None, seed: int = 1, resolution
     return model.eval()
 
 
-def pair(name: str = 'FCNHead', **options):
+def pair(name='FCNHead', **options):
     """(plain, wrapped) with the same weights, passed under mmseg's published names."""
     shared = {key: value for key, value in options.items() if key in ('test_cfg', 'num_classes', 'size_divisor')}
     plain = build_plain(name, **shared)

@@ -1,0 +1,151 @@
+"""Every config builds: model, data, optimizers, hooks, metrics; no network, no data, no weights."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from mmengine.config import Config
+from mmengine.optim import build_optim_wrapper
+from mmengine.registry import FUNCTIONS, init_default_scope
+from mmengine.runner import CheckpointLoader
+from mmseg.registry import (
+    DATA_SAMPLERS,
+    DATASETS,
+    HOOKS,
+    LOOPS,
+    METRICS,
+    MODEL_WRAPPERS,
+    MODELS,
+    TRANSFORMS,
+    VISUALIZERS,
+)
+
+import mmseg_opengan.register  # noqa: F401
+
+CONFIGS = Path(__file__).resolve().parents[1] / 'configs'
+FILES = sorted(str(path.relative_to(CONFIGS)) for path in CONFIGS.rglob('*.py') if '_base_' not in path.parts)
+LEAVES = [file for file in FILES if 'train_dataloader' in Config.fromfile(CONFIGS / file)]
+LOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
+
+
+@pytest.fixture(autouse=True)
+def _no_network(monkeypatch):
+    def refuse(*args, **kwargs):
+        raise AssertionError('a config must not download or load weights to be built')
+    init_default_scope('mmseg')
+    for name in ('torch.hub.download_url_to_file', 'torch.hub.load_state_dict_from_url', 'socket.create_connection'):
+        monkeypatch.setattr(name, refuse)
+    monkeypatch.setattr(CheckpointLoader, 'load_checkpoint', refuse)
+
+
+def read(file) -> Config:
+    return Config.fromfile(CONFIGS / file)
+
+
+def lazily(dataset: dict) -> dict:
+    """The config with every dataset that reads a folder told to wait."""
+    if 'closed' in dataset:
+        return dict(dataset, **{name: dataset[name] and lazily(dataset[name]) for name in ('closed', 'open')})
+    return dict(dataset, lazy_init=True)
+
+
+def build_model(cfg):
+    """On the meta device: shapes without numbers."""
+    with torch.device('meta'):
+        return MODELS.build(cfg.model)
+
+
+def downloads(value, path='model'):
+    """Places in a config that name pretrained weights."""
+    if isinstance(value, dict):
+        for key, item in value.items():
+            if key in ('pretrained', 'checkpoint') and item is not None:
+                yield f'{path}.{key}={item!r}'
+            yield from downloads(item, f'{path}.{key}')
+    elif isinstance(value, (list, tuple)):
+        for i, item in enumerate(value):
+            yield from downloads(item, f'{path}[{i}]')
+
+
+def test_there_are_configs():
+    assert {'opengan/opengan_hr48_cityscapes.py', 'opengan/opengan_hr18s_camvid.py'} <= set(LEAVES)
+
+
+@pytest.mark.parametrize('file', FILES)
+def test_model_builds(file):
+    cfg = read(file)
+    assert list(downloads(cfg.get('model', {}))) == []
+    model = build_model(cfg)
+    if cfg.model.type.endswith('OpenGANSegmentor') and model.discriminator is not None:
+        assert model.discriminator.in_channels == model.tap_head.feature_channels
+        if 'hr48' in file:
+            assert model.tap_head.feature_channels == 720
+        if 'hr18s' in file:
+            assert model.tap_head.feature_channels == 270
+
+
+@pytest.mark.parametrize('file', LEAVES)
+def test_data_builds(file):
+    cfg = read(file)
+    for name in LOADERS:
+        loader = cfg[name]
+        dataset = DATASETS.build(lazily(loader.dataset))
+        assert DATA_SAMPLERS.get(loader.sampler.type) is not None
+        for part in [loader.dataset] if 'closed' not in loader.dataset else [loader.dataset.closed, loader.dataset.open]:
+            for step in part.pipeline if part else ():
+                assert TRANSFORMS.build(step) is not None
+        if 'closed' in loader.dataset:
+            assert FUNCTIONS.get(loader.collate_fn.type) is not None
+            dataset = dataset.closed_images
+        assert len(dataset.metainfo['classes']) == _num_classes(cfg.model.decode_head)
+
+
+def _num_classes(head):
+    head = head[-1] if isinstance(head, list) else head
+    return head.get('head', head)['num_classes']
+
+
+@pytest.mark.parametrize('file', LEAVES)
+def test_evaluation_sees_every_image_once(file):
+    cfg = read(file)
+    for name in LOADERS[1:]:
+        sampler = cfg[name].sampler
+        assert (sampler.type, sampler.shuffle) == ('DefaultSampler', False)
+        if cfg.test_evaluator.type == 'OpenSetMetric':
+            assert sampler.round_up is False
+
+
+@pytest.mark.parametrize('file', LEAVES)
+def test_everything_around_the_model_builds(file):
+    cfg = read(file)
+    assert cfg.custom_imports.imports == ['mmseg_opengan.register']
+    assert isinstance(VISUALIZERS.build(dict(cfg.visualizer, vis_backends=None, name=file)), VISUALIZERS.get('Visualizer'))
+    for hook in [*cfg.default_hooks.values(), *cfg.custom_hooks]:
+        assert HOOKS.build(hook) is not None
+    for evaluator in (cfg.val_evaluator, cfg.test_evaluator):
+        assert isinstance(evaluator, dict)  # --out of the test tools sets an option of the one metric
+        assert METRICS.build(evaluator) is not None
+    for loop in (cfg.train_cfg, cfg.val_cfg, cfg.test_cfg):
+        assert LOOPS.get(loop.type) is not None
+    if cfg.model_wrapper_cfg is not None:
+        assert MODEL_WRAPPERS.get(cfg.model_wrapper_cfg.type) is not None
+
+
+@pytest.mark.parametrize('file', [file for file in LEAVES if read(file).model.type.endswith('OpenGANSegmentor')])
+def test_networks_losses_and_samples_agree(file):
+    """One model, three methods: what is not used is neither built, nor sampled, nor optimised."""
+    cfg = read(file)
+    assert cfg.optim_wrapper.type == 'OptimWrapper'  # --amp of mmseg's tool replaces this one only
+    assert cfg.model_wrapper_cfg.type == 'MMSeparateDistributedDataParallel'
+    assert (cfg.default_hooks.checkpoint.save_best, cfg.default_hooks.checkpoint.rule) == ('opengan/AUROC', 'greater')
+    if cfg.model.discriminator is None:
+        return
+    wrappers = build_optim_wrapper(build_model(cfg), cfg.optim_wrapper)
+    sampler = cfg.train_dataloader.dataset.sampler
+    method = file.rpartition('/')[2].split('_')[0]
+    has_generator, has_open = method != 'cls', method != 'opengan0'
+    assert ('generator' in wrappers.keys()) == has_generator
+    assert (cfg.model.generator is not None) == has_generator == (sampler.num_fake > 0)
+    assert (cfg.train_dataloader.dataset.open is not None) == has_open == (sampler.num_open > 0)
+    assert cfg.model.lambda_fake == 0 or has_generator
+    assert cfg.model.lambda_open == 0 or has_open

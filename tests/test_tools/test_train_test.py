@@ -1,0 +1,154 @@
+"""tools/train.py and tools/test.py, and mmseg's own, as subprocesses on a tiny Cityscapes and a tiny HRNet.
+
+Every training below runs the same config file, so all of them must end with the same D and G, bit for bit.
+"""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import mmseg
+import numpy as np
+import pytest
+import torch
+from mmengine.config import Config
+from mmengine.registry import init_default_scope
+from mmseg.registry import MODELS
+from tiny_cityscapes import write_images
+
+REPO = Path(__file__).resolve().parents[2]
+OURS = REPO / 'tools'
+MMSEG = Path(mmseg.__file__).parent / '.mim' / 'tools'
+SIZE = (64, 128)
+STEPS, INTERVAL = 4, 2
+
+CONFIG = """
+_base_ = [{models!r}, {datasets!r}, {schedules!r}, {runtime!r}]
+load_from = {segmentor!r}
+model = dict(
+    backbone=dict(extra=dict(
+        stage1=dict(num_blocks=(1,), num_channels=(8,)),
+        stage2=dict(num_blocks=(1, 1), num_channels=(4, 8)),
+        stage3=dict(num_modules=1, num_blocks=(1, 1, 1), num_channels=(4, 8, 16)),
+        stage4=dict(num_modules=1, num_blocks=(1, 1, 1, 1), num_channels=(4, 8, 16, 32)))),
+    decode_head=dict(head=dict(in_channels=[4, 8, 16, 32], channels=60)),
+    scorers=dict(msp=dict(type='MSP')))
+train_dataloader = dict(dataset=dict(
+    root={bank!r}, closed=dict(data_root={world!r}, num_open_val=2), open=dict(data_root={world!r}, num_open_val=2),
+    closed_per_image=200, sampler=dict(num_closed=200, num_open=100, num_fake=100)))
+val_dataloader = dict(num_workers=0, persistent_workers=False, dataset=dict(data_root={world!r}, num_open_val=2))
+test_dataloader = dict(num_workers=0, persistent_workers=False, dataset=dict(data_root={world!r}))
+train_cfg = dict(max_iters={steps}, val_interval={interval})
+default_hooks = dict(logger=dict(interval=1), checkpoint=dict(interval={interval}, max_keep_ckpts=-1))
+"""
+
+
+def call(tool, config, *arguments):
+    """Run a tool as a user would, from the config's folder, and return what it prints."""
+    environment = dict(os.environ, PYTHONPATH=str(REPO), OMP_NUM_THREADS='1', CUDA_VISIBLE_DEVICES='')
+    done = subprocess.run([sys.executable, tool, config, *map(str, arguments)], cwd=config.parent, env=environment,
+                          capture_output=True, text=True, check=False, timeout=400)
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    return done.stdout + done.stderr
+
+
+def weights(path):
+    return torch.load(path, weights_only=True)['state_dict']
+
+
+def assert_same(one, other):
+    assert one.keys() == other.keys()
+    assert all(torch.equal(one[key], other[key]) for key in one)
+
+
+@pytest.fixture(scope='module')
+def root(tmp_path_factory):
+    """Data, config file and a random segmentor under mmseg's published names."""
+    folder = tmp_path_factory.mktemp('tools')
+    write_images(folder / 'world', 5, SIZE)
+    write_images(folder / 'world', 3, SIZE, folder='val')
+    base = REPO / 'configs' / '_base_'
+    (folder / 'tiny.py').write_text(CONFIG.format(
+        models=str(base / 'models/opengan_fcn_hr18s.py'), datasets=str(base / 'datasets/cityscapes_open.py'),
+        schedules=str(base / 'schedules/opengan_2k.py'), runtime=str(base / 'default_runtime.py'),
+        segmentor=str(folder / 'segmentor.pth'), bank=str(folder / 'bank'), world=str(folder / 'world'), steps=STEPS,
+        interval=INTERVAL))
+    init_default_scope('mmseg')
+    torch.manual_seed(0)
+    model = Config.fromfile(folder / 'tiny.py').model
+    plain = MODELS.build(dict(type='EncoderDecoder', backbone=model.backbone, decode_head=model.decode_head.head))
+    assert 'decode_head.conv_seg.weight' in plain.state_dict()
+    torch.save(dict(state_dict=plain.state_dict(), meta=dict(CLASSES=('road',), PALETTE=[[0, 0, 0]])),
+               folder / 'segmentor.pth')
+    return folder
+
+
+@pytest.fixture(scope='module')
+def trained(root):
+    """Work directory of an uninterrupted training by our tool."""
+    call(OURS / 'train.py', root / 'tiny.py', '--work-dir', root / 'ours')
+    return root / 'ours'
+
+
+@pytest.fixture(scope='module')
+def half_trained(root, trained):
+    """The same by mmseg's tool, which stops half way."""
+    call(MMSEG / 'train.py', root / 'tiny.py', '--work-dir', root / 'mmseg', '--cfg-options',
+         f'train_cfg.max_iters={INTERVAL}')
+    return root / 'mmseg'
+
+
+def test_training_writes_what_a_user_looks_for(trained):
+    names = {path.name for path in trained.iterdir()}
+    assert {'tiny.py', 'iter_2.pth', 'iter_4.pth', 'last_checkpoint', 'open_set_eval'} <= names
+    assert [name for name in names if name.startswith('best_opengan_AUROC_iter_')]
+    reports = {path.name for path in (trained / 'open_set_eval/val').iterdir()}
+    assert reports == {'metrics.json', 'roc.png', 'density.png'}
+    report = json.loads((trained / 'open_set_eval/val/metrics.json').read_text())
+    assert (report['iteration'], report['num_images'], report['resolution']) == (STEPS, 2, 'feature')
+    assert (trained / 'iter_4.pth').stat().st_size < 30e6
+
+
+def test_mmsegs_train_tool_trains_the_same_networks(trained, half_trained):
+    assert_same(weights(half_trained / 'iter_2.pth'), weights(trained / 'iter_2.pth'))
+    assert not (half_trained / 'iter_4.pth').exists()  # --cfg-options were heard
+
+
+def test_resuming_ends_with_the_networks_of_an_uninterrupted_training(root, trained, half_trained):
+    call(OURS / 'train.py', root / 'tiny.py', '--work-dir', half_trained, '--resume')
+    assert_same(weights(half_trained / 'iter_4.pth'), weights(trained / 'iter_4.pth'))
+    moments = [torch.load(path / 'iter_4.pth', weights_only=True)['optimizer']['discriminator']['state'][0]['exp_avg']
+               for path in (half_trained, trained)]
+    assert torch.equal(*moments)
+
+
+def test_mmsegs_train_tool_with_amp(root, trained):
+    printed = call(MMSEG / 'train.py', root / 'tiny.py', '--work-dir', root / 'amp', '--amp', '--cfg-options',
+                   f'train_cfg.max_iters={INTERVAL}')
+    assert '--amp on a CPU: bfloat16 autocast' in printed
+    full, half = weights(trained / 'iter_2.pth'), weights(root / 'amp' / 'iter_2.pth')
+    assert all(value.dtype == full[key].dtype and value.isfinite().all() for key, value in half.items())
+    assert not torch.equal(half['discriminator.layers.0.weight'], full['discriminator.layers.0.weight'])
+    assert torch.allclose(half['discriminator.layers.0.weight'], full['discriminator.layers.0.weight'], atol=1e-3)
+
+
+def test_both_test_tools_find_the_same(root, trained):
+    found = {}
+    for name, tools in (('ours', OURS), ('mmseg', MMSEG)):
+        work_dir, out = root / f'{name}_tested', root / f'{name}_out'
+        printed = call(tools / 'test.py', root / 'tiny.py', trained / 'iter_4.pth', '--work-dir', work_dir,
+                       '--out', out, '--show-dir', root / f'{name}_pictures',
+                       '--cfg-options', 'default_hooks.visualization.interval=1')
+        assert 'opengan' in printed
+        report = json.loads((work_dir / 'open_set_eval/test/metrics.json').read_text())
+        assert report['checkpoint'] == str(trained / 'iter_4.pth')
+        assert report['num_images'] == 3
+        pictures = {path.name: path.read_bytes() for path in (root / f'{name}_pictures').rglob('test_*.png')}
+        assert {'test_roc_0.png', 'test_000_leftImg8bit.png_0.png'} <= pictures.keys()
+        found[name] = report, pictures, {path.name: path.read_bytes() for path in out.iterdir()}
+    assert found['ours'] == found['mmseg']
+    names = {f'{i:03d}_leftImg8bit.{end}' for i in range(3) for end in ('png', 'opengan.npy', 'msp.npy')}
+    assert set(found['ours'][2]) == names
+    assert np.load(root / 'ours_out' / '000_leftImg8bit.opengan.npy').shape == (SIZE[0] // 4, SIZE[1] // 4)
