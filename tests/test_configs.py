@@ -81,6 +81,9 @@ def test_there_are_configs():
 @pytest.mark.parametrize('file', FILES)
 def test_model_builds(file):
     cfg = read(file)
+    for scorer in cfg.model.get('scorers', {}).values():
+        if 'checkpoint' in scorer:  # a trained D: the file of an earlier run, which also tells its channels
+            scorer.discriminator.in_channels, scorer.checkpoint = 8, None
     assert list(downloads(cfg.get('model', {}))) == []
     model = build_model(cfg)
     if cfg.model.type.endswith('OpenGANSegmentor') and model.discriminator is not None:
