@@ -354,7 +354,7 @@ def test_camvid_scores_are_those_of_the_test_loop(shared, monkeypatch, tmp_path)
             ours, theirs = each[kind], tmp_path / 'a' / each[kind].name
             read = np.load if kind.endswith('npy') else lambda path: png(path)[0]
             assert np.array_equal(read(ours), read(theirs)), kind
-    shown = sorted((tmp_path / 'shown').rglob('test_*.png'))
+    shown = sorted((tmp_path / 'shown').rglob('test_*.jpg_*.png'))
     (first,) = run(inferencer, inferencer.dataset('test'), limit=1)
     assert len(shown) == 2
     assert np.array_equal(png(shown[0])[0], first.picture)  # mmseg's own hook draws the same panel
