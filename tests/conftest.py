@@ -5,10 +5,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from mmengine.registry import init_default_scope
 
 from mmseg_opengan import compat
 
 compat.install()
+init_default_scope('mmseg')
 torch.set_num_threads(1)
 
 

@@ -131,8 +131,11 @@ class OpenSetMetric(BaseMetric):
                              "sampler=dict(type='DefaultSampler', shuffle=False, round_up=False)")
         self.num_images = size
         # More ranks than images: a rank that saw none must take part all the same, with zeros.
-        for name in sorted({name for names in all_gather_object(list(self.counts)) for name in names}):
-            all_reduce(self._counts_of(name).tensor)
+        names = {name for found in all_gather_object(list(self.counts)) for name in found}
+        # Samples name their maps in no order; reports and figures have the methods by name, OpenGAN last.
+        self.counts = {name: self._counts_of(name) for name in sorted(names, key=lambda name: (name == OPENGAN, name))}
+        for counts in self.counts.values():
+            all_reduce(counts.tensor)
         if self.closed:
             if self.areas is None:
                 self.areas = torch.zeros(4, len(self.dataset_meta['classes']), dtype=torch.float64)
@@ -167,7 +170,6 @@ class OpenSetMetric(BaseMetric):
         table = PrettyTable(['scorer', 'AUROC', 'AP', 'FPR95'])
         table.title = (f"{self.report['label_policy']}, {self.resolution} resolution, {first['num_closed']:,} closed "
                        f"and {first['num_open']:,} open pixels of {self.num_images} images")
-        names = sorted(self.report['scorers'], key=lambda name: (name == OPENGAN, name))
-        for name in names:
-            table.add_row([name, *(f"{self.report['scorers'][name][key]:.4f}" for key in ('AUROC', 'AP', 'FPR95'))])
+        for name, numbers in self.report['scorers'].items():
+            table.add_row([name, *(f'{numbers[key]:.4f}' for key in ('AUROC', 'AP', 'FPR95'))])
         return table.get_string()

@@ -105,6 +105,11 @@ def test_each_open_class_has_its_own_row():
         assert rows[name]['AUROC'] == pytest.approx(roc_auc_score(np.concatenate(truth), np.concatenate(scores)))
 
 
+def test_scorers_are_reported_by_name_and_opengan_last():
+    _, metric = run(samples(1, scorers=('opengan', 'msp', 'zeta', 'entropy')))
+    assert list(metric.report['scorers']) == list(metric.curves) == ['entropy', 'msp', 'zeta', 'opengan']
+
+
 def test_pooling_is_not_the_mean_over_images():
     rng = np.random.default_rng(0)
     easy, hard = sample(rng), sample(rng)
