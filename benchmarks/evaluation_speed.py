@@ -114,7 +114,7 @@ def cpu_seconds(functions: dict, repetitions: int) -> tuple[dict, dict]:
 
 def stream(path: str, number: int) -> None:
     """Evaluate ``number`` maps of 1024 x 2048, each made from the stored ones when its turn comes."""
-    stored = np.load(path)
+    stored = dict(np.load(path))
     counts = ScoreCounts(num_open_classes=1)
     start = time.process_time()
     for i in range(number):
@@ -123,7 +123,7 @@ def stream(path: str, number: int) -> None:
         counts.update(*(torch.from_numpy(np.ascontiguousarray(one)) for one in tiled))
     summarize(counts)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2 ** 20
-    print(f'{peak:.2f} GiB at the peak (targets: below 1.5), {time.process_time() - start:.0f} CPU s, '
+    print(f'{peak:.2f} GiB at the peak (target: below 1.5), {time.process_time() - start:.0f} CPU s, '
           f'{counts.num_closed + counts.num_open:,} scored pixels')
 
 

@@ -185,7 +185,10 @@ class Row:
 def rows(report: dict) -> list[Row]:
     """The report's scorers, the seeds of a method (``method_s0``, ``method_s1``, ...) in one row."""
     found = {}
-    for name, summary in report['scorers'].items():
+    seed_of = {name: int(name[match.end():]) if (match := re.search('_s(?=[0-9]+$)', name)) else 0
+               for name in report['scorers']}
+    for name in sorted(seed_of, key=seed_of.get):  # the report has no order; differences pair equal seeds
+        summary = report['scorers'][name]
         method = re.sub(r'_s\d+$', '', name)
         row = found.setdefault(method, Row(method, {metric: [] for metric in METRICS}, []))
         for metric in METRICS:
