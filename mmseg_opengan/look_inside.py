@@ -5,6 +5,7 @@
 Shape letters: n pixels, C channels, H, W image size.
 """
 
+import ast
 import json
 import os
 from functools import lru_cache
@@ -94,16 +95,36 @@ def open_bank(cfg: Config, checkpoint: dict) -> FeatureBank:
 
 
 def load_networks(cfg: Config, checkpoint: dict, channels: int, path) -> tuple[nn.Module, nn.Module]:
-    """D in eval mode, as it scores images, and G in training mode, as D met it: batch norm of the batch itself."""
+    """D in eval mode, as it scores images, and G in training mode, as D met it: batch norm of the batch itself.
+
+    Raises:
+        ValueError: one of them is missing, or was trained with other options than the config's. The weights of two
+            generators look alike where one ends in a ReLU and the other does not; their features do not.
+    """
     weights = checkpoint.get('state_dict', checkpoint)
     networks = []
     for name, width in (('discriminator', 'in_channels'), ('generator', 'out_channels')):
         own = {key[len(name) + 1:]: value for key, value in weights.items() if key.startswith(f'{name}.')}
         if not own or not cfg.model.get(name):
             raise ValueError(f"'{path}' or its config has no {name}: wanted a checkpoint of OpenGAN or OpenGAN-0")
+        trained = trained_options(checkpoint, name)
+        if trained is not None and trained != dict(cfg.model[name]):
+            raise ValueError(f"model.{name}: '{path}' was trained with {trained}, found {dict(cfg.model[name])}. Use "
+                             'the config that lies in the work directory of its training.')
         networks.append(MODELS.build({**cfg.model[name], width: channels}))
         networks[-1].load_state_dict(own)
     return networks[0].eval(), networks[1].train()
+
+
+def trained_options(checkpoint: dict, name: str) -> dict | None:
+    """Config of a network in the config that a checkpoint carries as Python text, which is read and not run."""
+    try:
+        text = checkpoint['meta']['cfg']
+        model = next(line.value for line in ast.parse(text).body if line.targets[0].id == 'model')
+        network = next(option.value for option in model.keywords if option.arg == name)
+        return {option.arg: ast.literal_eval(option.value) for option in network.keywords}
+    except (KeyError, TypeError, AttributeError, StopIteration, SyntaxError, ValueError):
+        return None  # saved by other hands; nothing to compare with
 
 
 class StoredImages:

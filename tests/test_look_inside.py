@@ -15,7 +15,7 @@ from mmseg.registry import MODELS
 from tiny_cityscapes import SEGMENTOR, STRIDE, built, source_config, write_images
 
 from mmseg_opengan.datasets.feature_bank import FeatureBank, FeatureBankError
-from mmseg_opengan.look_inside import StoredImages, cut_patch, load_networks, look_inside
+from mmseg_opengan.look_inside import StoredImages, cut_patch, load_networks, look_inside, trained_options
 from mmseg_opengan.models.open_segmentor import META_KEY
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -114,6 +114,23 @@ def test_networks_are_those_of_the_checkpoint_in_the_modes_of_training_and_scori
     for name, network in (('discriminator', discriminator), ('generator', generator)):
         for key, value in network.state_dict().items():
             assert torch.equal(value, stored['state_dict'][f'{name}.{key}'])
+
+
+def test_networks_trained_with_other_options_are_refused(made):
+    config = Config.fromfile(made / 'config.py')
+    stored = load(made)
+    stored['meta']['cfg'] = config.pretty_text
+    assert trained_options(stored, 'generator') == NETWORKS['generator']
+    load_networks(config, stored, 3, 'gan.pth')
+    config.model.generator.out_act = 'relu'
+    with pytest.raises(ValueError, match=r"model.generator: 'gan.pth' was trained with .*'out_act': 'relu'"):
+        load_networks(config, stored, 3, 'gan.pth')
+
+
+@pytest.mark.parametrize('meta', [None, {}, dict(cfg=None), dict(cfg='model = {'), dict(cfg='import os'),
+                                  dict(cfg='model = dict(generator=None)'), dict(cfg='model = dict(generator=f(a=b))')])
+def test_a_checkpoint_that_does_not_say_how_it_was_trained(meta):
+    assert trained_options(dict(meta=meta), 'generator') is None
 
 
 def test_opengan0_looks_at_a_bank_without_open_pixels(made, tmp_path):

@@ -138,9 +138,10 @@ class _BankSource(Dataset):
     def bank(self) -> FeatureBank:
         """The bank, opened on first use in each process."""
         if self._bank is None:
-            self._bank = FeatureBank(self.root, self.identity)
-            self._pools = {group: self._bank.pool(group, [name for name, *_ in images])
+            bank = FeatureBank(self.root, self.identity)
+            self._pools = {group: bank.pool(group, [name for name, *_ in images])
                            for group, images in self._requests().items()}
+            self._bank = bank
         return self._bank
 
     def _open_features(self, draw) -> torch.Tensor | None:

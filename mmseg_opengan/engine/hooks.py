@@ -11,7 +11,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from mmengine.dist import master_only
 from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
-from mmengine.runner import CheckpointLoader, IterBasedTrainLoop
+from mmengine.runner import BaseLoop, CheckpointLoader, IterBasedTrainLoop
 from mmseg.registry import HOOKS
 
 from .. import __version__
@@ -109,7 +109,7 @@ class OpenSetEvaluationHook(Hook):
                 folder = Path(runner.work_dir) / self.folder / stage
                 folder.mkdir(parents=True, exist_ok=True)
                 model = _model(runner)
-                report = dict(stage=stage, iteration=runner.iter or None, mode=model.test_cfg.get('mode', 'whole'),
+                report = dict(stage=stage, iteration=_step(runner) or None, mode=model.test_cfg.get('mode', 'whole'),
                               checkpoint=runner._load_from, segmentor=model.segmentor_source, version=__version__,
                               commit=_commit(), seed=runner.seed, **metric.report)
                 _replace(folder / 'metrics.json', json.dumps(_plain(report), indent=1).encode())
@@ -124,7 +124,12 @@ class OpenSetEvaluationHook(Hook):
         with open(f'{path}.tmp', 'wb') as file:
             canvas.print_png(file)
         os.replace(f'{path}.tmp', path)
-        runner.visualizer.add_image(tag, np.asarray(canvas.buffer_rgba())[..., :3], runner.iter)
+        runner.visualizer.add_image(tag, np.asarray(canvas.buffer_rgba())[..., :3], _step(runner))
+
+
+def _step(runner) -> int:
+    """Training steps so far; 0 in a test, where ``runner.iter`` would build the training data to find out."""
+    return runner.train_loop.iter if isinstance(runner._train_loop, BaseLoop) else 0
 
 
 def _replace(path, content: bytes) -> None:

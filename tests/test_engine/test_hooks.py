@@ -202,8 +202,14 @@ def test_resume_from_a_named_checkpoint(root, trained):
 # ---------------------------------------------------------------------------------------------- before running
 
 
-def test_loader_workers_see_the_bank_that_was_built_after_they_started(root):
-    made = runner(root, root / 'workers' / 'run', custom_hooks=NO_PLOTS, **{
+@pytest.mark.parametrize('closed_before', [False, True])
+def test_loader_workers_see_the_bank_that_is_built_after_they_start(root, closed_before):
+    """Nothing of the bank is there before, or the closed pixels only."""
+    folder = root / f'workers_{closed_before}'
+    if closed_before:
+        runner(root, folder / 'before', custom_hooks=NO_PLOTS,
+               **{'train_dataloader.dataset.open': None, 'train_cfg.max_iters': 0}).train()
+    made = runner(root, folder / 'run', custom_hooks=NO_PLOTS, **{
         'train_dataloader.num_workers': 1, 'train_dataloader.persistent_workers': True, 'train_cfg.max_iters': 2})
     made.train()
     assert made.iter == 2
