@@ -54,8 +54,7 @@ class OpenGANHook(Hook):
             name=f'{type(model.backbone).__name__}+{type(model.tap_head.head).__name__}',
             sha256=model.segmentor_sha256(), channels=model.tap_head.feature_channels))
         loop.dataloader.sampler.skip = loop.iter
-        # The loop started its workers when it was built, before there was a bank: start them anew.
-        loop.dataloader._iterator = None
+        # The loop started its workers when it was built, before there was a bank: let them begin anew.
         loop.dataloader_iterator = type(loop.dataloader_iterator)(loop.dataloader)
 
     def before_train_epoch(self, runner):
