@@ -6,6 +6,7 @@ Shape letters: n pixels, C channels, H, W image size.
 """
 
 import ast
+import inspect
 import json
 import os
 from functools import lru_cache
@@ -107,10 +108,10 @@ def load_networks(cfg: Config, checkpoint: dict, channels: int, path) -> tuple[n
         own = {key[len(name) + 1:]: value for key, value in weights.items() if key.startswith(f'{name}.')}
         if not own or not cfg.model.get(name):
             raise ValueError(f"'{path}' or its config has no {name}: wanted a checkpoint of OpenGAN or OpenGAN-0")
-        trained = trained_options(checkpoint, name)
-        if trained is not None and trained != dict(cfg.model[name]):
-            raise ValueError(f"model.{name}: '{path}' was trained with {trained}, found {dict(cfg.model[name])}. Use "
-                             'the config that lies in the work directory of its training.')
+        trained, wanted = trained_options(checkpoint, name), dict(cfg.model[name])
+        if trained is not None and _with_defaults(trained) != _with_defaults(wanted):
+            raise ValueError(f"model.{name}: '{path}' was trained with {trained}, found {wanted}. Use the config that "
+                             'lies in the work directory of its training.')
         networks.append(MODELS.build({**cfg.model[name], width: channels}))
         networks[-1].load_state_dict(own)
     return networks[0].eval(), networks[1].train()
@@ -125,6 +126,11 @@ def trained_options(checkpoint: dict, name: str) -> dict | None:
         return {option.arg: ast.literal_eval(option.value) for option in network.keywords}
     except (KeyError, TypeError, AttributeError, StopIteration, SyntaxError, ValueError):
         return None  # saved by other hands; nothing to compare with
+
+
+def _with_defaults(options: dict) -> dict:
+    parameters = inspect.signature(MODELS.get(options['type'])).parameters.values()
+    return {**{parameter.name: parameter.default for parameter in parameters}, **options}
 
 
 class StoredImages:

@@ -122,6 +122,8 @@ def test_networks_trained_with_other_options_are_refused(made):
     stored['meta']['cfg'] = config.pretty_text
     assert trained_options(stored, 'generator') == NETWORKS['generator']
     load_networks(config, stored, 3, 'gan.pth')
+    config.model.generator.out_act = 'none'  # said or not, it is the default
+    load_networks(config, stored, 3, 'gan.pth')
     config.model.generator.out_act = 'relu'
     with pytest.raises(ValueError, match=r"model.generator: 'gan.pth' was trained with .*'out_act': 'relu'"):
         load_networks(config, stored, 3, 'gan.pth')
