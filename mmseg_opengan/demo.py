@@ -30,6 +30,7 @@ from .datasets.demo_open_things import VAL_ONLY
 from .datasets.demo_world import MANIFEST, write_demo_world
 from .engine.plots import density_figure, roc_figure
 from .engine.visualizer import draw_panel, panel_fields
+from .functional.files import write_json
 
 TRAINED = {'cls': 'CLS', 'opengan0': 'OpenGAN-0', 'opengan': 'OpenGAN'}  # folder and config -> name in the table
 METHODS = ('MSP', 'Entropy', *TRAINED.values())
@@ -148,7 +149,7 @@ class _Stages:
             shutil.rmtree(folder, ignore_errors=True)
             start = time.monotonic()
             record = dict(key=self.key, **work(cfg), seconds=round(time.monotonic() - start, 1))
-            path.write_text(json.dumps(record, indent=1) + '\n')
+            write_json(path, record)
         self.say(f"      {'done before, in ' * before}{record['seconds']:.0f} s")
         return record
 
@@ -251,7 +252,7 @@ def _test(cfg: Config, *, out: Path, wanted: dict[str, str], chosen: dict[str, d
     report['scorers'] = {method: report['scorers'][method] for method in METHODS}
     report['open_validation'] = {method: {key: found[key] for key in ('step', 'AUROC')}
                                  for method, found in chosen.items()}
-    (out / REPORT).write_text(json.dumps(report, indent=1) + '\n')
+    write_json(out / REPORT, report)
     (out / TABLE).write_text(table(report))
     return {}
 

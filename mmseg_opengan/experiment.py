@@ -22,6 +22,7 @@ from mmengine.runner import Runner
 from tqdm import tqdm
 
 from .functional.bootstrap import BlockTable, interval, resampled_aurocs
+from .functional.files import write_json
 
 _DONE = 'best.json'
 METRICS = ('AUROC', 'AP', 'FPR95')
@@ -107,7 +108,7 @@ def _train_one(job: Job) -> None:
                   step=int(re.search(r'iter_(\d+)', os.path.basename(best))[1]),
                   open_validation={key: float(runner.message_hub.get_info('best_score'))},
                   steps=runner.max_iters, minutes=round((time.monotonic() - start) / 60, 2))
-    _write_json(job.work_dir / _DONE, record)
+    write_json(job.work_dir / _DONE, record)
 
 
 def _run_quietly(function, job: Job) -> None:
@@ -182,14 +183,18 @@ class Row:
         return interval(resampled_aurocs(self.tables))
 
 
+def _method_and_seed(scorer: str) -> tuple[str, int]:
+    """``opengan_s3`` is seed 3 of opengan; a scorer without a seed is seed 0 of itself."""
+    match = re.fullmatch(r'(.+)_s(\d+)', scorer)
+    return (match[1], int(match[2])) if match else (scorer, 0)
+
+
 def rows(report: dict) -> list[Row]:
     """The report's scorers, the seeds of a method (``method_s0``, ``method_s1``, ...) in one row."""
     found = {}
-    seed_of = {name: int(name[match.end():]) if (match := re.search('_s(?=[0-9]+$)', name)) else 0
-               for name in report['scorers']}
-    for name in sorted(seed_of, key=seed_of.get):  # the report has no order; differences pair equal seeds
+    parts = {name: _method_and_seed(name) for name in report['scorers']}
+    for name, (method, _) in sorted(parts.items(), key=lambda item: item[1]):  # differences pair equal seeds
         summary = report['scorers'][name]
-        method = re.sub(r'_s\d+$', '', name)
         row = found.setdefault(method, Row(method, {metric: [] for metric in METRICS}, []))
         for metric in METRICS:
             row.values[metric].append(summary[metric])
@@ -224,7 +229,7 @@ def compare(report: dict, method: str, other: str) -> dict:
 def report_text(jobs: list[Job], reports: dict[str, dict], labels: dict[str, str],
                 paper: dict[str, float] | None = None) -> str:
     """Tables at every resolution, the open-validation numbers behind the choice of checkpoints, and the comparisons."""
-    present = {re.sub(r'_s\d+$', '', name) for name in next(iter(reports.values()))['scorers']}
+    present = {_method_and_seed(name)[0] for name in next(iter(reports.values()))['scorers']}
     shown = {method: label for method, label in labels.items() if method in present}
     parts = []
     for resolution, report in reports.items():
@@ -242,11 +247,5 @@ def report_text(jobs: list[Job], reports: dict[str, dict], labels: dict[str, str
         f"| {job.name} | {best['step']} of {best['steps']} | {next(iter(best['open_validation'].values())):.4f} | "
         f"{best['minutes']} |" for job in jobs if (best := job.best())))
     return '\n\n'.join(parts) + '\n'
-
-
-def _write_json(path: Path, content) -> None:
-    temporary = path.with_suffix('.tmp')
-    temporary.write_text(json.dumps(content, indent=1))
-    os.replace(temporary, path)
 
 

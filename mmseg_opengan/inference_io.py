@@ -1,7 +1,6 @@
 """What the inferencer reads and writes: inputs one by one under their names, results as files."""
 
 import io
-import os
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from .engine.visualizer import draw_panel
+from .functional.files import replacing
 
 IMAGE_SUFFIXES = ('.bmp', '.jpeg', '.jpg', '.pgm', '.png', '.ppm', '.tif', '.tiff', '.webp')
 VIDEO_SUFFIXES = ('.avi', '.m4v', '.mkv', '.mov', '.mp4', '.mpeg', '.mpg', '.webm', '.wmv')
@@ -66,7 +66,7 @@ class OpenSetResult:
             contents[f'{scorer}.png'] = (f'{scorer}.png', score_png(score, logit=scorer in self.logits))
         if picture:
             contents['panel'] = ('panel.png', _png(self.picture))
-        return {kind: _replace(Path(out_dir, f'{self.name}.{end}'), data) for kind, (end, data) in contents.items()}
+        return {kind: _write(Path(out_dir, f'{self.name}.{end}'), data) for kind, (end, data) in contents.items()}
 
 
 def score_png(score: np.ndarray, *, logit: bool) -> bytes:
@@ -190,10 +190,8 @@ def _npy(score: np.ndarray) -> bytes:
     return file.getvalue()
 
 
-def _replace(path: Path, content: bytes) -> Path:
-    """Write under a temporary name, then rename."""
+def _write(path: Path, content: bytes) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f'{path.name}.tmp')
-    temporary.write_bytes(content)
-    os.replace(temporary, path)
+    with replacing(path) as file:
+        file.write(content)
     return path

@@ -7,8 +7,6 @@ Shape letters: n pixels, C channels, H, W image size.
 
 import ast
 import inspect
-import json
-import os
 from functools import lru_cache
 from pathlib import Path
 
@@ -25,6 +23,7 @@ from . import register  # noqa: F401
 from .datasets.feature_bank import FeatureBank
 from .engine.feature_plots import PROJECTIONS, Patch, map_figure, patch_figure
 from .feature_comparison import CLOSED, FAKE, STORED, Comparison, draw_groups
+from .functional.files import replacing, write_json
 from .models.open_segmentor import META_KEY
 
 _FOOTNOTE = 'D: p(closed) of the real or generated feature;  L1: distance from the generated feature to this pixel'
@@ -80,9 +79,7 @@ def look_inside(config, checkpoint, out, *, num_sought: int = 256, num_points: i
     shown = {name: group.head(num_points) for name, group in groups.items()}
     for name in PROJECTIONS:
         _save(feature_map(name, shown, comparison, images.palette, l2=l2, seed=seed), out / f'features_{name}.png')
-    temporary = out / 'look_inside.json.tmp'
-    temporary.write_text(json.dumps(report, indent=1))
-    os.replace(temporary, out / 'look_inside.json')
+    write_json(out / 'look_inside.json', report)
     return report
 
 
@@ -220,7 +217,5 @@ def feature_map(projection: str, groups: dict, comparison: Comparison, palette, 
 
 
 def _save(figure, path: Path) -> None:
-    """Write under a temporary name, then rename."""
-    temporary = path.with_suffix('.tmp.png')
-    figure.savefig(temporary, dpi=110)
-    os.replace(temporary, path)
+    with replacing(path) as file:
+        figure.savefig(file, format='png', dpi=110)

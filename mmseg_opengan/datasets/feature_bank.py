@@ -14,7 +14,6 @@ then the manifest is replaced. Extraction therefore resumes after a kill with by
 
 import hashlib
 import json
-import os
 import shutil
 import zlib
 from collections.abc import Iterable
@@ -25,6 +24,7 @@ import numpy as np
 import torch
 
 from ..contracts import CLOSED, FIRST_OPEN, VOID
+from ..functional.files import replacing, write_json
 
 try:
     import fcntl
@@ -236,7 +236,7 @@ class BankWriter:
         self.manifest['shards'].append(dict(groups=groups))
         for group in GROUPS:
             self.manifest['counts'][group] += sum(groups[group]['images'].values())
-        write_atomically(self.root / 'manifest.json', json.dumps(self.manifest, indent=1).encode())
+        write_json(self.root / 'manifest.json', self.manifest)
         self._pending = []
 
     def _write_group(self, stem, group):
@@ -249,9 +249,8 @@ class BankWriter:
         pixels['row'], pixels['col'], pixels['label'] = where.T
         path, pixels_path = self.root / f'{stem}.npy', self.root / f'{stem}.pixels.npy'
         for target, array in ((pixels_path, pixels), (path, features)):
-            with open(f'{target}.tmp', 'wb') as file:
+            with replacing(target) as file:
                 np.save(file, array)
-            os.replace(f'{target}.tmp', target)
         return dict(file=path.name, pixels_file=pixels_path.name, bytes=path.stat().st_size, sha256=_sha256(path),
                     images={image: len(features) for image, features, _ in parts})
 
@@ -302,14 +301,6 @@ def require_space(root: Path, needed: int) -> None:
         raise FeatureBankError(f"The feature bank in '{root}' needs {needed / 1e9:.2f} GB, and the disk has "
                                f'{free / 1e9:.2f} GB free. Lower closed_per_image, use fewer open images, or choose '
                                'another folder.')
-
-
-def write_atomically(path: Path, content: bytes) -> None:
-    """Write to a temporary name, then rename, so that a reader never meets half a file."""
-    temporary = f'{path}.tmp'
-    with open(temporary, 'wb') as file:
-        file.write(content)
-    os.replace(temporary, path)
 
 
 def _sha256(path: Path) -> str:

@@ -1,8 +1,5 @@
 """What happens around mmengine's loops: the feature bank before training, lean checkpoints, evaluation reports."""
 
-import json
-import math
-import os
 import subprocess
 from pathlib import Path
 
@@ -15,6 +12,7 @@ from mmengine.runner import BaseLoop, CheckpointLoader, IterBasedTrainLoop
 from mmseg.registry import HOOKS
 
 from .. import __version__
+from ..functional.files import replacing, write_json
 from .open_metric import OpenSetMetric
 from .plots import density_figure, roc_figure
 
@@ -111,7 +109,7 @@ class OpenSetEvaluationHook(Hook):
                 report = dict(stage=stage, iteration=_step(runner) or None, mode=model.test_cfg.get('mode', 'whole'),
                               checkpoint=runner._load_from, segmentor=model.segmentor_source, version=__version__,
                               commit=_commit(), seed=runner.seed, **metric.report)
-                _replace(folder / 'metrics.json', json.dumps(_plain(report), indent=1).encode())
+                write_json(folder / 'metrics.json', report)
                 if plot:
                     title = f"{report['label_policy']}, {report['resolution']} resolution, {stage}"
                     for name, draw in (('roc', roc_figure), ('density', density_figure)):
@@ -120,30 +118,14 @@ class OpenSetEvaluationHook(Hook):
     @staticmethod
     def _save(runner, path, figure, tag):
         canvas = FigureCanvasAgg(figure)
-        with open(f'{path}.tmp', 'wb') as file:
+        with replacing(path) as file:
             canvas.print_png(file)
-        os.replace(f'{path}.tmp', path)
         runner.visualizer.add_image(tag, np.asarray(canvas.buffer_rgba())[..., :3], _step(runner))
 
 
 def _step(runner) -> int:
     """Training steps so far; 0 in a test, where ``runner.iter`` would build the training data to find out."""
     return runner.train_loop.iter if isinstance(runner._train_loop, BaseLoop) else 0
-
-
-def _replace(path, content: bytes) -> None:
-    """Write under a temporary name, then rename."""
-    Path(f'{path}.tmp').write_bytes(content)
-    os.replace(f'{path}.tmp', path)
-
-
-def _plain(value):
-    """JSON has no nan: an undefined number is null."""
-    if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _commit() -> str | None:

@@ -1,6 +1,5 @@
 """Pooled pixel AUROC, AP and FPR95 of every score map, with mIoU beside them, in fixed memory."""
 
-import os
 from pathlib import Path
 
 import cv2
@@ -15,6 +14,7 @@ from prettytable import PrettyTable
 
 from ..contracts import CLOSED, GT_OPEN_MAP, IGNORE, LABEL_POLICY, OPEN_SCORES, OPENGAN, VOID
 from ..functional.bootstrap import block_table, interval, resampled_aurocs
+from ..functional.files import replacing
 from ..functional.pixels import labels_on_grid
 from ..functional.roc import ScoreCounts, summarize
 
@@ -113,12 +113,11 @@ class OpenSetMetric(BaseMetric):
     def _write(self, sample):
         stem = self.output_dir / Path(sample['img_path']).stem
         prediction = sample['pred_sem_seg']['data'].squeeze().cpu().numpy().astype(np.uint8)
-        cv2.imwrite(f'{stem}.tmp.png', prediction)
-        os.replace(f'{stem}.tmp.png', f'{stem}.png')
+        with replacing(f'{stem}.png') as file:
+            file.write(cv2.imencode('.png', prediction)[1].tobytes())
         for name, scores in sample[OPEN_SCORES].items():
-            with open(f'{stem}.{name}.tmp', 'wb') as file:
+            with replacing(f'{stem}.{name}.npy') as file:
                 np.save(file, scores.squeeze(0).cpu().numpy().astype(np.float16))
-            os.replace(f'{stem}.{name}.tmp', f'{stem}.{name}.npy')
 
     def evaluate(self, size: int) -> dict:
         """Add the tables of all ranks, then compute; see :class:`BaseMetric`."""

@@ -171,7 +171,7 @@ class OpenSetMixin:
 
     def segmentor_state(self) -> dict[str, Tensor]:
         """The frozen segmentor's weights under mmseg's published names."""
-        return {key: value for key, value in self.state_dict().items() if not key.startswith(_OWN)}
+        return _segmentor_part(self.state_dict())
 
     def segmentor_sha256(self) -> str:
         """Digest of names and values of all segmentor weights: what a feature store or a D belongs to."""
@@ -199,7 +199,7 @@ class OpenSetMixin:
             RuntimeError: the checkpoint does not say which segmentor it belongs to, or the weights found are others.
         """
         state = checkpoint.get('state_dict', checkpoint)
-        if any(not key.startswith(_OWN) for key in state):
+        if _segmentor_part(state):
             self.segmentor_source = _absolute(filename)
             return
         meta = checkpoint.get('meta', {}).get(META_KEY, {})
@@ -219,14 +219,14 @@ class OpenSetMixin:
     def _load_from_state_dict(self, state_dict, prefix, *args):
         """Refuse a checkpoint that would leave any part of the segmentor or of D at its random initialisation."""
         own = self.segmentor_state()
-        if not any(not key.startswith(_OWN) for key in state_dict) and not self.segmentor_loaded:
+        if not _segmentor_part(state_dict) and not self.segmentor_loaded:
             if self.segmentor_checkpoint is None:
                 raise RuntimeError('This checkpoint holds D and G only, and no segmentor is loaded: set '
                                    'model.segmentor_checkpoint to the weights of the segmentor it was trained on.')
             state_dict.update(_read_segmentor(self.segmentor_checkpoint))
         for key in [key for key in state_dict if key.startswith('auxiliary_head.') and key not in own]:
             del state_dict[key]
-        given = {key: value for key, value in state_dict.items() if not key.startswith(_OWN)}
+        given = _segmentor_part(state_dict)
         _require_fit('segmentor', own, given)
         _require_fit('discriminator', _discriminator_part(get_state_dict(self)), _discriminator_part(state_dict))
         super()._load_from_state_dict(state_dict, prefix, *args)
@@ -246,6 +246,10 @@ class OpenSetMixin:
         if expected is not None and expected != self.segmentor_sha256():
             raise RuntimeError(f"D was trained on other segmentor weights than those in '{self.segmentor_source}' "
                                f'(sha256 wanted {expected[:12]}, found {self.segmentor_sha256()[:12]}).')
+
+
+def _segmentor_part(state) -> dict[str, Tensor]:
+    return {key: value for key, value in state.items() if not key.startswith(_OWN)}
 
 
 def _discriminator_part(state) -> dict[str, Tensor]:

@@ -17,6 +17,7 @@ from tiny_cityscapes import NO_CLOSED, NO_OPEN, SEGMENTOR, SIZE, STRIDE, built, 
 from mmseg_opengan.contracts import CLOSED, VOID
 from mmseg_opengan.datasets import feature_bank, feature_source
 from mmseg_opengan.datasets.feature_bank import BankWriter, FeatureBank, FeatureBankError, choose_pixels, locked
+from mmseg_opengan.functional import files
 
 NUM_IMAGES = 6  # of which the bank is built
 VOID_IDS = (1, 2, 3)
@@ -177,7 +178,7 @@ def test_killed_before_any_rename_resumes_to_the_same_bytes(world, tmp_path, uni
                 os.kill(os.getpid(), signal.SIGKILL)
             rename(old, new)
 
-        feature_bank.os.replace = replace
+        files.os.replace = replace
         built(world, tmp_path, closed_per_image=7)
 
     process = multiprocessing.get_context('fork').Process(target=killed)
