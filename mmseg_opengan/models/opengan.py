@@ -31,12 +31,17 @@ class OpenGANMixin(OpenSetMixin):
     def __init__(self, *, discriminator: dict | None, generator: dict | None = None, lambda_open: float = 1.0,
                  lambda_fake: float = 0.2, reduction: str = 'term', generator_loss: str = 'non_saturating', **kwargs):
         super().__init__(**kwargs)
-        channels = self.tap_head.feature_channels
+        channels = self.network_channels
         self.discriminator = None if discriminator is None else MODELS.build(
             dict(discriminator, in_channels=channels))
         self.generator = None if generator is None else MODELS.build(dict(generator, out_channels=channels))
         self.loss_options = dict(lambda_open=lambda_open, lambda_fake=lambda_fake, reduction=reduction)
         self.generator_loss = generator_loss
+
+    @property
+    def network_channels(self) -> int:
+        """Channels of what D reads and G makes: the tapped feature's."""
+        return self.tap_head.feature_channels
 
     def score_features(self, tap):
         maps = super().score_features(tap)
@@ -66,10 +71,14 @@ class OpenGANMixin(OpenSetMixin):
             noise_d, noise_g = (z.to(device) for z in draw.noise(_unwrap(self.generator).noise_channels))
             with torch.no_grad():
                 fake = self.generator(noise_d).float()
-        log = self._step_discriminator((closed, open_, fake), optim_wrapper['discriminator'])
+        groups = (closed, open_, fake)
+        log = self._step_discriminator(
+            lambda: self.discriminator(torch.cat(groups)).split([len(group) for group in groups]),
+            optim_wrapper['discriminator'])
         log['empty_groups'] = torch.tensor(float(not len(closed)) + float(draw.sampler.num_open > 0 and not len(open_)))
         if self.generator is not None:
-            log.update(self._step_generator(noise_g, optim_wrapper['generator']))
+            log.update(self._step_generator(lambda network: network(self.generator(noise_g)),
+                                            optim_wrapper['generator']))
         return log
 
     def _closed_pixels(self, data, draw):
@@ -89,10 +98,10 @@ class OpenGANMixin(OpenSetMixin):
         batch = self.data_preprocessor(dict(inputs=[image], data_samples=[sample]), training=False)
         return self.extract_taps(batch['inputs']).features[0]
 
-    def _step_discriminator(self, groups, optimizer):
-        """``groups`` are closed, open and fake features (n, C); one forward pass of D sees them together."""
+    def _step_discriminator(self, forward, optimizer):
+        """``forward()`` gives D's logits of the closed, the open and the fake pixels, each (n,), with their graph."""
         with optimizer.optim_context(self.discriminator):
-            logits = self.discriminator(torch.cat(groups)).split([len(group) for group in groups])
+            logits = forward()
             terms = discriminator_loss(*logits, **self.loss_options)
             loss = sum(terms.values())
         optimizer.zero_grad()
@@ -103,10 +112,11 @@ class OpenGANMixin(OpenSetMixin):
                     for name, group in zip(('closed', 'open', 'fake'), logits) if len(group)})
         return log
 
-    def _step_generator(self, noise, optimizer):
+    def _step_generator(self, forward, optimizer):
+        """``forward(D)`` gives the logits (n,) of newly generated pixels under a D that stays as it is."""
         discriminator = _unwrap(self.discriminator)
         with optimizer.optim_context(self.generator), frozen(discriminator):
-            terms = generator_loss(discriminator(self.generator(noise)), kind=self.generator_loss)
+            terms = generator_loss(forward(discriminator), kind=self.generator_loss)
             loss = sum(terms.values())
         optimizer.zero_grad()
         optimizer.update_params(loss)
