@@ -4,22 +4,27 @@ Shapes: inputs (N, 3, H, W); features (N, C, h, w) and logits (N, K, h, w) on th
 """
 
 import hashlib
-import os
 from contextlib import contextmanager
 
 import torch
-from mmengine.runner import CheckpointLoader
 from mmengine.runner.checkpoint import get_state_dict
 from mmengine.structures import PixelData
 from mmseg.models.utils import resize
 from torch import Tensor, nn
 
 from ..contracts import OPEN_SCORES, RESOLUTIONS
+from .checkpoint_parts import (
+    OWN,
+    TRAINED,
+    absolute,
+    discriminator_part,
+    read_segmentor,
+    require_fit,
+    segmentor_part,
+)
 from .opengan_head import OpenGANHead, Tap
 from .scorers.base import SCORERS
 
-_TRAINED = ('discriminator.', 'generator.')
-_OWN = (*_TRAINED, 'scorers.')
 #: Key of ``checkpoint['meta']`` that says which segmentor a checkpoint of D and G belongs to.
 META_KEY = 'opengan'
 
@@ -75,16 +80,40 @@ class OpenSetMixin:
     def score_features(self, tap: Tap) -> dict[str, Tensor]:
         """Score maps (N, h, w) by name: of every scorer, or at image resolution of those that read features."""
         return {name: scorer(tap.features, tap.logits) for name, scorer in self.scorers.items()
-                if self.resolution == 'feature' or not scorer.from_logits}
+                if not scorer.reads_image and (self.resolution == 'feature' or not scorer.from_logits)}
+
+    def score_inputs(self, inputs: Tensor, grid) -> dict[str, Tensor]:
+        """Score maps (N, h, w) on ``grid`` (h, w), by name, of scorers that read the network's input (N, 3, H, W)."""
+        return {name: self._at_size(scorer.score_image(inputs, self._differentiable_tap), grid)
+                for name, scorer in self.scorers.items() if scorer.reads_image}
+
+    def _differentiable_tap(self, inputs: Tensor) -> Tap:
+        """As ``extract_taps``; follows gradients to ``inputs`` where they are enabled, never to the weights."""
+        weights = [weight for weight in self._trainable if weight.requires_grad and torch.is_grad_enabled()]
+        for weight in weights:
+            weight.requires_grad_(False)
+        try:
+            self._forward(inputs)
+            return self.tap_head.pop_tap()
+        finally:
+            for weight in weights:
+                weight.requires_grad_(True)
+
+    def _at_size(self, scores: Tensor, size) -> Tensor:
+        """(N, h, w) maps resized to ``size`` (rows, columns) as mmseg resizes logits."""
+        if tuple(scores.shape[1:]) == tuple(size):
+            return scores
+        return resize(scores[:, None].float(), size=tuple(size), mode='bilinear', align_corners=self.align_corners,
+                      warning=False)[:, 0]
 
     # ------------------------------------------------------------------ prediction
 
     def encode_decode(self, inputs, batch_img_metas):
         seg_logits = super().encode_decode(inputs, batch_img_metas)
-        maps = self.score_features(self.tap_head.pop_tap())
+        tap = self.tap_head.pop_tap()
+        maps = {**self.score_features(tap), **self.score_inputs(inputs, tap.logits.shape[2:])}
         if self.resolution == 'image':
-            maps = {name: resize(scores[:, None].float(), size=seg_logits.shape[2:], mode='bilinear',
-                                 align_corners=self.align_corners)[:, 0] for name, scores in maps.items()}
+            maps = {name: self._at_size(scores.float(), seg_logits.shape[2:]) for name, scores in maps.items()}
         self._windows.append(maps)
         return seg_logits
 
@@ -125,7 +154,7 @@ class OpenSetMixin:
                 one = {name: place(scores, sample.metainfo, size) for name, scores in one.items()}
             if self.resolution == 'image':
                 one.update({name: scorer(None, sample.seg_logits.data[None]) for name, scorer in self.scorers.items()
-                            if scorer.from_logits})
+                            if scorer.from_logits and not scorer.reads_image})
             if one:
                 sample.set_data({OPEN_SCORES: PixelData(**one)})
         return results
@@ -160,7 +189,7 @@ class OpenSetMixin:
         """Only D and G ever leave eval mode: the segmentor's BN statistics never move."""
         super().train(mode)
         for name, child in self.named_children():
-            if f'{name}.' not in _TRAINED:
+            if f'{name}.' not in TRAINED:
                 child.eval()
         return self
 
@@ -171,7 +200,7 @@ class OpenSetMixin:
 
     def segmentor_state(self) -> dict[str, Tensor]:
         """The frozen segmentor's weights under mmseg's published names."""
-        return _segmentor_part(self.state_dict())
+        return segmentor_part(self.state_dict())
 
     def segmentor_sha256(self) -> str:
         """Digest of names and values of all segmentor weights: what a feature store or a D belongs to."""
@@ -187,7 +216,7 @@ class OpenSetMixin:
     def strip_checkpoint(self, checkpoint: dict) -> None:
         """Keep D and G only in a checkpoint about to be saved, and note which segmentor they belong to."""
         checkpoint['state_dict'] = {key: value for key, value in checkpoint['state_dict'].items()
-                                    if key.startswith(_TRAINED)}
+                                    if key.startswith(TRAINED)}
         checkpoint.setdefault('meta', {})[META_KEY] = dict(
             segmentor_checkpoint=self.segmentor_source or self.segmentor_checkpoint,
             segmentor_sha256=self.segmentor_sha256())
@@ -199,8 +228,8 @@ class OpenSetMixin:
             RuntimeError: the checkpoint does not say which segmentor it belongs to, or the weights found are others.
         """
         state = checkpoint.get('state_dict', checkpoint)
-        if _segmentor_part(state):
-            self.segmentor_source = _absolute(filename)
+        if segmentor_part(state):
+            self.segmentor_source = absolute(filename)
             return
         meta = checkpoint.get('meta', {}).get(META_KEY, {})
         source = self.segmentor_checkpoint or meta.get('segmentor_checkpoint')
@@ -208,7 +237,7 @@ class OpenSetMixin:
             raise RuntimeError('This checkpoint holds D and G only and names no segmentor. Set '
                                'model.segmentor_checkpoint to the weights of the segmentor it was trained on.')
         try:
-            segmentor = _read_segmentor(source)
+            segmentor = read_segmentor(source)
         except FileNotFoundError as error:
             raise FileNotFoundError(f"The checkpoint of D and G was trained on the segmentor '{source}', which is not "
                                     'there. Set model.segmentor_checkpoint to where it lies now.') from error
@@ -219,16 +248,16 @@ class OpenSetMixin:
     def _load_from_state_dict(self, state_dict, prefix, *args):
         """Refuse a checkpoint that would leave any part of the segmentor or of D at its random initialisation."""
         own = self.segmentor_state()
-        if not _segmentor_part(state_dict) and not self.segmentor_loaded:
+        if not segmentor_part(state_dict) and not self.segmentor_loaded:
             if self.segmentor_checkpoint is None:
                 raise RuntimeError('This checkpoint holds D and G only, and no segmentor is loaded: set '
                                    'model.segmentor_checkpoint to the weights of the segmentor it was trained on.')
-            state_dict.update(_read_segmentor(self.segmentor_checkpoint))
+            state_dict.update(read_segmentor(self.segmentor_checkpoint))
         for key in [key for key in state_dict if key.startswith('auxiliary_head.') and key not in own]:
             del state_dict[key]
-        given = _segmentor_part(state_dict)
-        _require_fit('segmentor', own, given)
-        _require_fit('discriminator', _discriminator_part(get_state_dict(self)), _discriminator_part(state_dict))
+        given = segmentor_part(state_dict)
+        require_fit('segmentor', own, given)
+        require_fit('discriminator', discriminator_part(get_state_dict(self)), discriminator_part(state_dict))
         super()._load_from_state_dict(state_dict, prefix, *args)
         self._sha256 = None
         self.segmentor_loaded = self.segmentor_loaded or bool(given)
@@ -237,8 +266,8 @@ class OpenSetMixin:
     def check_segmentor(self) -> None:
         """Raise unless the segmentor's weights are loaded, and are those that a loaded D was trained on."""
         if not self.segmentor_loaded and self.segmentor_checkpoint is not None:
-            self.load_state_dict(_read_segmentor(self.segmentor_checkpoint), strict=False)
-            self.segmentor_source = _absolute(self.segmentor_checkpoint)
+            self.load_state_dict(read_segmentor(self.segmentor_checkpoint), strict=False)
+            self.segmentor_source = absolute(self.segmentor_checkpoint)
         if not self.segmentor_loaded:
             raise RuntimeError('The frozen segmentor has random weights. Set load_from (training) or '
                                'model.segmentor_checkpoint to its trained checkpoint.')
@@ -246,37 +275,18 @@ class OpenSetMixin:
         if expected is not None and expected != self.segmentor_sha256():
             raise RuntimeError(f"D was trained on other segmentor weights than those in '{self.segmentor_source}' "
                                f'(sha256 wanted {expected[:12]}, found {self.segmentor_sha256()[:12]}).')
-
-
-def _segmentor_part(state) -> dict[str, Tensor]:
-    return {key: value for key, value in state.items() if not key.startswith(_OWN)}
-
-
-def _discriminator_part(state) -> dict[str, Tensor]:
-    return {key: value for key, value in state.items() if key.startswith(_TRAINED[0])}
-
-
-def _require_fit(part: str, own: dict[str, Tensor], given: dict[str, Tensor]) -> None:
-    """Raise unless a checkpoint that holds a part of the model holds exactly that part's weights."""
-    if not own or not given:
-        return
-    missing = [key for key in own if key not in given and not key.endswith('num_batches_tracked')]
-    extra = [key for key in given if key not in own]
-    shapes = [f'{key} (model {tuple(own[key].shape)}, checkpoint {tuple(given[key].shape)})'
-              for key in own if key in given and own[key].shape != given[key].shape]
-    if missing or extra or shapes:
-        raise RuntimeError(
-            f'The checkpoint does not fit the {part}, which would stay partly random. '
-            + '; '.join(f'{what}: {", ".join(keys[:5])}{f" and {len(keys) - 5} more" * (len(keys) > 5)}'
-                        for what, keys in (('missing in the checkpoint', missing), ('unknown to the model', extra),
-                                           ('shapes differ', shapes)) if keys))
+        for name, scorer in self.scorers.items():
+            if scorer.segmentor_sha256 not in (None, self.segmentor_sha256()):
+                raise RuntimeError(f"The scorer '{name}' was fitted on another segmentor (sha256 "
+                                   f'{scorer.segmentor_sha256[:12]}) than the one loaded '
+                                   f'({self.segmentor_sha256()[:12]}). Fit it again with tools/fit_scorers.py.')
 
 
 def _expect_no_networks(module, incompatible_keys) -> None:
     """A segmentor's checkpoint holds neither D nor G: nothing to warn about before training."""
     if not module.discriminator_loaded:
         missing = incompatible_keys.missing_keys
-        missing[:] = [key for key in missing if not key.startswith(_OWN)]
+        missing[:] = [key for key in missing if not key.startswith(OWN)]
 
 
 def _tapped(decode_head):
@@ -284,17 +294,6 @@ def _tapped(decode_head):
     if isinstance(decode_head, (list, tuple)):
         return [*decode_head[:-1], _tapped(decode_head[-1])]
     return decode_head if decode_head.get('type') == 'OpenGANHead' else dict(type='OpenGANHead', head=decode_head)
-
-
-def _absolute(source: str | None) -> str | None:
-    """A local file's full path, so that a checkpoint finds it from any folder; URLs stay as they are."""
-    return os.path.abspath(source) if source and '://' not in source else source
-
-
-def _read_segmentor(source: str) -> dict[str, Tensor]:
-    checkpoint = CheckpointLoader.load_checkpoint(source, map_location='cpu')
-    return {key.removeprefix('module.'): value for key, value in checkpoint.get('state_dict', checkpoint).items()
-            if not key.startswith(_OWN)}
 
 
 def _window_boxes(size, crop, stride):

@@ -1,25 +1,185 @@
-"""One contract for every registered scorer: shape, direction, dtype, no change of what it is given."""
+"""One contract for every registered scorer, in the manner of scikit-learn's estimator checks."""
 
 import pytest
 import torch
+from scorer_world import SCORER_OPTIONS, World, build
 from small_models import batch_of, build_open, raw_image
 
 from mmseg_opengan.contracts import OPEN_SCORES, OPENGAN
 from mmseg_opengan.functional import scores
-from mmseg_opengan.models.scorers.base import SCORERS, Scorer
+from mmseg_opengan.models.scorers.base import SCORERS, FittedScorer, NotFittedError, Scorer
 
 LOGIT_SCORERS = {'MSP': scores.msp, 'Entropy': scores.entropy, 'MaxLogit': scores.max_logit, 'Energy': scores.energy}
 SMALL = dict(type='FeatureDiscriminator', hidden=(16, 8))
+OWN = sorted(name for name, cls in SCORERS.module_dict.items() if cls.__module__.startswith('mmseg_opengan'))
+FITTED = [name for name in OWN if issubclass(SCORERS.get(name), FittedScorer)]
+#: Trained elsewhere and random here: no direction to expect.
+UNDIRECTED = {'DiscriminatorScorer'}
 
 
-def build(name):
-    return SCORERS.build(dict(type=name)).eval()
+@pytest.fixture(scope='module')
+def world():
+    return World()
 
 
-def test_registered_scorers_are_all_tested_here():
-    own = {name for name, cls in SCORERS.module_dict.items() if cls.__module__.startswith('mmseg_opengan')}
-    fitted_elsewhere = {name for name in own if 'fit' in vars(SCORERS.get(name))}
-    assert own - fitted_elsewhere == {*LOGIT_SCORERS, 'DiscriminatorScorer'}
+# ------------------------------------------------------------------ the contract
+
+
+def test_every_registered_scorer_is_tested_here():
+    assert set(OWN) == set(SCORER_OPTIONS)
+
+
+@pytest.mark.parametrize('name', OWN)
+def test_scores_are_finite_float32_maps(name, world):
+    found = world.score(world.fitted(name))
+    assert found.shape == world.open_map.shape
+    assert found.dtype == torch.float32
+    assert found.isfinite().all()
+    assert not found.requires_grad
+
+
+@pytest.mark.parametrize('name', sorted(set(OWN) - UNDIRECTED))
+def test_larger_is_more_open(name, world):
+    found = world.score(world.fitted(name))
+    closed, opened = found[~world.open_map], found[world.open_map]
+    assert (opened[:, None] > closed[None]).float().mean() > .95
+
+
+@pytest.mark.parametrize('name', OWN)
+@pytest.mark.parametrize('dtype', [torch.float16, torch.bfloat16])
+def test_half_precision_is_scored_in_float32(name, dtype, world):
+    scorer = world.fitted(name)
+    half = World(maps=[value.to(dtype) for value in (world.inputs, world.features, world.logits)])
+    full = World(maps=[value.float() for value in (half.inputs, half.features, half.logits)])
+    found = half.score(scorer)
+    assert found.dtype == torch.float32
+    torch.testing.assert_close(found, full.score(scorer))
+
+
+@pytest.mark.parametrize('name', OWN)
+def test_input_is_left_alone(name, world):
+    given = [world.inputs, world.features, world.logits]
+    before = [value.clone() for value in given]
+    world.score(world.fitted(name))
+    assert all(torch.equal(value, old) for value, old in zip(given, before))
+
+
+@pytest.mark.parametrize('name', OWN)
+def test_a_pixel_scores_alike_alone_and_in_a_batch(name, world):
+    scorer = world.fitted(name)
+    alone = World(maps=[value[1:] for value in (world.inputs, world.features, world.logits)])
+    torch.testing.assert_close(alone.score(scorer)[0], world.score(scorer)[1], rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize('name', OWN)
+@pytest.mark.parametrize('value', [0., 1., 3e4])
+def test_constant_and_saturated_input_gives_finite_scores(name, value, world):
+    found = World(maps=[torch.full_like(one, value) for one in (world.inputs, world.features, world.logits)]).score(
+        world.fitted(name))
+    assert found.isfinite().all()
+    assert (found - found.flatten()[0]).abs().max() <= 1e-4 * (1 + found.abs().max())
+
+
+@pytest.mark.parametrize('name', OWN)
+def test_state_moves_to_a_fresh_object(name, world):
+    first, fresh = world.fitted(name), build(name)
+    fresh.load_state_dict(first.state_dict())
+    assert torch.equal(world.score(fresh), world.score(first))
+
+
+@pytest.mark.parametrize('name', OWN)
+def test_nothing_is_left_to_train(name, world):
+    assert not any(parameter.requires_grad for parameter in world.fitted(name).parameters())
+
+
+# ------------------------------------------------------------------ scorers that learn
+
+
+@pytest.mark.parametrize('name', FITTED)
+def test_scores_before_fit_are_refused(name, world):
+    with pytest.raises(NotFittedError, match=f'{name} has learned nothing yet: call fit'):
+        world.score(build(name))
+
+
+@pytest.mark.parametrize('name', FITTED)
+def test_the_same_data_and_seed_learn_the_same(name, world):
+    first, second = (build(name).fit(world.data) for _ in range(2))
+    assert torch.equal(world.score(first), world.score(second))
+    for one, other in zip(first.state_dict().values(), second.state_dict().values(), strict=True):
+        assert torch.equal(one, other)
+
+
+@pytest.mark.parametrize('name', FITTED)
+def test_fit_forgets_what_was_learned_before(name, world):
+    other = build(name).fit(world.data._replace(features=world.data.features[:200] * 2,
+                                                logits=world.data.logits[:200] * 2, labels=world.data.labels[:200]))
+    assert torch.equal(world.score(other.fit(world.data)), world.score(world.fitted(name)))
+
+
+@pytest.mark.parametrize('name', FITTED)
+def test_learned_names_end_in_an_underscore(name, world):
+    keys = world.fitted(name).state_dict()
+    assert keys
+    assert all(key.split('.')[0].endswith('_') for key in keys)
+
+
+@pytest.mark.parametrize('name', FITTED)
+def test_a_file_restores_state_and_options(name, world, tmp_path):
+    first = world.fitted(name)
+    first.save_file(tmp_path / 'scorer.pth', segmentor_sha256='abc')
+    second = SCORERS.build(dict(type=name, checkpoint=str(tmp_path / 'scorer.pth')))
+    assert second.options() == first.options()
+    assert second.segmentor_sha256 == 'abc'
+    assert torch.equal(world.score(second), world.score(first))
+
+
+@pytest.mark.parametrize('name', FITTED)
+def test_a_file_of_another_scorer_is_refused(name, tmp_path):
+    torch.save(dict(state_dict={}, meta=dict(scorer='Other', options={})), tmp_path / 'other.pth')
+    with pytest.raises(RuntimeError, match=f'wanted a file of the scorer {name}, found Other'):
+        SCORERS.build(dict(type=name, checkpoint=str(tmp_path / 'other.pth')))
+
+
+@pytest.mark.parametrize('name', FITTED)
+def test_a_file_without_the_state_is_refused(name, tmp_path):
+    torch.save(dict(state_dict={}, meta=dict(scorer=name, options={})), tmp_path / 'empty.pth')
+    with pytest.raises(RuntimeError, match=rf"empty.pth' does not hold the state of a fitted {name}"):
+        SCORERS.build(dict(type=name, checkpoint=str(tmp_path / 'empty.pth')))
+
+
+@pytest.mark.parametrize('name', FITTED)
+@pytest.mark.parametrize(('field', 'value'), [
+    ('features', torch.zeros(0, 6)), ('labels', torch.zeros(3, dtype=torch.int64)), ('weight', torch.zeros(3, 5))])
+def test_data_that_does_not_agree_is_refused(name, field, value, world):
+    with pytest.raises(ValueError, match='fit: wanted features'):
+        build(name).fit(world.data._replace(**{field: value}))
+
+
+# ------------------------------------------------------------------ the base classes
+
+
+def test_a_scorer_without_score_cannot_be_built():
+    class Nothing(Scorer):
+        pass
+    with pytest.raises(TypeError, match='abstract'):
+        Nothing()
+
+
+def test_what_fit_returns_is_what_the_class_says(world):
+    class Forgetful(FittedScorer):
+        learned = ('mean_',)
+
+        def _fit(self, data):
+            return dict(median_=data.features.median(0).values)
+
+        def _score(self, features, logits):
+            return features.norm(dim=1)
+
+    with pytest.raises(TypeError, match=r"wanted \['mean_'\], returned \['median_'\]"):
+        Forgetful().fit(world.data)
+
+
+# ------------------------------------------------------------------ functions of the logits
 
 
 @pytest.mark.parametrize('name', LOGIT_SCORERS)
@@ -30,30 +190,6 @@ def test_logit_scorers_are_the_functions_of_the_core(name):
     assert scorer.from_logits
     assert torch.equal(scorer(None, logits), LOGIT_SCORERS[name](logits))
     assert not list(scorer.state_dict())
-
-
-@pytest.mark.parametrize('name', LOGIT_SCORERS)
-@pytest.mark.parametrize('dtype', [torch.float16, torch.bfloat16])
-def test_half_precision_logits_are_scored_in_float32(name, dtype):
-    logits = 3 * torch.randn(1, 5, 3, 4).to(dtype)
-    found = build(name)(None, logits)
-    assert found.dtype == torch.float32
-    assert torch.equal(found, LOGIT_SCORERS[name](logits.float()))
-
-
-@pytest.mark.parametrize('name', LOGIT_SCORERS)
-def test_scorers_leave_their_input_alone(name):
-    logits = torch.randn(1, 5, 3, 4)
-    before = logits.clone()
-    build(name)(None, logits)
-    assert torch.equal(logits, before)
-
-
-def test_a_scorer_without_score_cannot_be_built():
-    class Nothing(Scorer):
-        pass
-    with pytest.raises(TypeError, match='abstract'):
-        Nothing()
 
 
 # ------------------------------------------------------------------ a discriminator as a scorer
@@ -94,8 +230,7 @@ def test_a_checkpoint_without_discriminator_is_refused(tmp_path):
                            discriminator=dict(SMALL, in_channels=60)))
 
 
-def test_larger_is_more_open():
-    """The raw logit of closed, turned round."""
+def test_a_discriminators_score_is_its_logit_turned_round():
     scorer = SCORERS.build(dict(type='DiscriminatorScorer', discriminator=dict(SMALL, in_channels=6))).eval()
     features = torch.randn(1, 6, 4, 4)
     found = scorer(features, None)
