@@ -18,7 +18,7 @@ from mmseg_opengan.datasets.feature_source import OnlineSource, StoreSource
 
 SIZE, STRIDE = (24, 32), 4
 NO_OPEN, NO_CLOSED = 1, 2  # these images lack a group
-SEGMENTOR = dict(name='Lookup', sha256='a' * 64, channels=3)
+SEGMENTOR = dict(name='Lookup', sha256='a' * 64, channels=3, preprocessor=dict(mean=None))
 PIPELINE = [dict(type='LoadImageFromFile'), dict(type='LoadOpenSetAnnotations'), dict(type='PackOpenSetInputs')]
 IDS = (0, 1, 2, 3, 4, 6, 7, 8, 11, 23, 26, 30)  # open 0 4 6 30, void 1 2 3, the others closed (policy 'paper')
 

@@ -6,6 +6,7 @@ features or the raw ``inputs`` and ``data_samples`` of the images that give them
 """
 
 import itertools
+import json
 from datetime import timedelta
 from pathlib import Path
 
@@ -42,6 +43,10 @@ class _BankSource(Dataset):
         self.sampler = TASK_UTILS.build(sampler)
         self.closed_images = DATASETS.build(closed)
         self.open_images = None if open is None or self.sampler.num_open == 0 else DATASETS.build(open)
+        self.pipeline = closed.get('pipeline', [])
+        if self.open_images is not None and _plain(open.get('pipeline', [])) != _plain(self.pipeline):
+            raise ValueError(f'open.pipeline: wanted that of closed, {self.pipeline}, whose images may be the same '
+                             f"ones, found {open.get('pipeline', [])}")
         self.closed_per_image = closed_per_image
         self.bank_seed = bank_seed
         self.identity = None
@@ -69,7 +74,7 @@ class _BankSource(Dataset):
 
         Args:
             extract: maps a raw image (3, H, W) and its data sample to features (C, h, w).
-            segmentor: what identifies the frozen segmentor (``name``, ``sha256``, ``channels``).
+            segmentor: what identifies the frozen segmentor (``name``, ``sha256``, ``channels``, ``preprocessor``).
 
         Raises:
             FeatureBankError: the bank in place was made from something else, or the disk is too small.
@@ -79,10 +84,11 @@ class _BankSource(Dataset):
         policies = {self.metainfo['label_policy']}
         if self.open_images is not None:
             policies.add(self.open_images.metainfo['label_policy'])
-        self.identity = dict(
+        self.identity = _plain(dict(
             segmentor=segmentor['name'], segmentor_sha256=segmentor['sha256'], channels=segmentor['channels'],
+            preprocessor=segmentor['preprocessor'], pipeline=self.pipeline,
             label_policy=sorted(policies), closed_per_image=self.closed_per_image, seed=self.bank_seed,
-            closed_classes=list(self.metainfo['classes']), open_classes=list(self.metainfo['open_classes']))
+            closed_classes=list(self.metainfo['classes']), open_classes=list(self.metainfo['open_classes'])))
         _on_main_process(lambda: self._build(extract))
         self._bank = None
 
@@ -194,6 +200,11 @@ class OnlineSource(_BankSource):
         items = [self.closed_images[int(i)] for i in draw.images(len(self.closed_images))]
         return dict(draw=draw, inputs=[item['inputs'] for item in items],
                     data_samples=[item['data_samples'] for item in items], open=self._open_features(draw))
+
+
+def _plain(value):
+    """A value as the manifest gives it back."""
+    return json.loads(json.dumps(value, default=repr))
 
 
 def _on_main_process(work) -> None:

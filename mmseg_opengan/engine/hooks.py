@@ -48,9 +48,7 @@ class OpenGANHook(Hook):
             raise TypeError(f"train_cfg: wanted type='IterBasedTrainLoop', found {type(loop).__name__}; training data "
                             'is an endless stream of steps.')
         model.check_segmentor()
-        loop.dataloader.dataset.prepare(model.extract_image, dict(
-            name=f'{type(model.backbone).__name__}+{type(model.tap_head.head).__name__}',
-            sha256=model.segmentor_sha256(), channels=model.tap_head.feature_channels))
+        loop.dataloader.dataset.prepare(model.extract_image, model.segmentor_identity())
         loop.dataloader.sampler.skip = loop.iter
         # The loop started its workers when it was built, before there was a bank: let them begin anew.
         loop.dataloader_iterator = type(loop.dataloader_iterator)(loop.dataloader)

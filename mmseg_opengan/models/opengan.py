@@ -98,6 +98,16 @@ class OpenGANMixin(OpenSetMixin):
         batch = self.data_preprocessor(dict(inputs=[image], data_samples=[sample]), training=False)
         return self.extract_taps(batch['inputs']).features[0]
 
+    def segmentor_identity(self) -> dict:
+        """What makes features of an image what they are: network, weights, preprocessing. Plain values only."""
+        before = self.data_preprocessor
+        values = {name: getattr(before, name, None) for name in ('mean', 'std', 'channel_conversion', 'test_cfg')}
+        preprocessor = {name: value.flatten().tolist() if isinstance(value, Tensor) else value
+                        for name, value in values.items()}
+        return dict(name=f'{type(self.backbone).__name__}+{type(self.tap_head.head).__name__}',
+                    sha256=self.segmentor_sha256(), channels=self.tap_head.feature_channels,
+                    preprocessor=dict(type=type(before).__name__, **preprocessor))
+
     def _step_discriminator(self, forward, optimizer):
         """``forward()`` gives D's logits of the closed, the open and the fake pixels, each (n,), with their graph."""
         with optimizer.optim_context(self.discriminator):

@@ -12,7 +12,19 @@ import numpy as np
 import pytest
 import torch
 from cityscapesscripts.helpers.labels import id2label
-from tiny_cityscapes import NO_CLOSED, NO_OPEN, SEGMENTOR, SIZE, STRIDE, built, extract, label_ids, source, write_images
+from tiny_cityscapes import (
+    NO_CLOSED,
+    NO_OPEN,
+    SEGMENTOR,
+    SIZE,
+    STRIDE,
+    built,
+    extract,
+    label_ids,
+    source,
+    source_config,
+    write_images,
+)
 
 from mmseg_opengan.contracts import CLOSED, VOID
 from mmseg_opengan.datasets import feature_bank, feature_source
@@ -240,6 +252,7 @@ def test_two_builders_take_turns(world, tmp_path, uninterrupted):
 @pytest.mark.parametrize(('segmentor', 'options', 'message'), [
     (dict(SEGMENTOR, sha256='b' * 64), {}, "segmentor_sha256: wanted 'bbb.*', found 'aaa"),
     (dict(SEGMENTOR, name='Other'), {}, "segmentor: wanted 'Other', found 'Lookup'"),
+    (dict(SEGMENTOR, preprocessor=dict(mean=[1.])), {}, r"preprocessor: wanted {'mean': \[1.0\]}, found {'mean': "),
     (SEGMENTOR, dict(closed_per_image=8), 'closed_per_image: wanted 8, found 7'),
     (SEGMENTOR, dict(bank_seed=1), 'seed: wanted 1, found 0')])
 def test_bank_of_something_else_is_refused(world, tmp_path, segmentor, options, message):
@@ -259,6 +272,21 @@ def test_bank_of_another_policy_is_refused(world, tmp_path):
     with pytest.raises(FeatureBankError,
                        match=r"label_policy: wanted \['cityscapes/strict'\], found \['cityscapes/paper'\]"):
         other.prepare(extract, SEGMENTOR)
+
+
+def test_bank_of_another_pipeline_is_refused(world, tmp_path):
+    built(world, tmp_path)
+    other = source(world, tmp_path)
+    other.pipeline = [*other.pipeline[:1], dict(type='Resize', scale=(16, 12)), *other.pipeline[1:]]
+    with pytest.raises(FeatureBankError, match=r"pipeline: wanted .*'Resize', 'scale': \[16, 12\].*, found"):
+        other.prepare(extract, SEGMENTOR)
+
+
+def test_closed_and_open_images_share_a_pipeline(world, tmp_path):
+    config = source_config(world, tmp_path)
+    config['open']['pipeline'] = config['open']['pipeline'][:1]
+    with pytest.raises(ValueError, match=r'open\.pipeline: wanted that of closed'):
+        feature_source.StoreSource(**{key: value for key, value in config.items() if key != 'type'})
 
 
 def test_reader_refuses_too(world, tmp_path):
