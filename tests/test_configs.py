@@ -160,3 +160,15 @@ def test_networks_losses_and_samples_agree(file):
     assert (cfg.train_dataloader.dataset.open is not None) == has_open == (sampler.num_open > 0)
     assert cfg.model.lambda_fake == 0 or has_generator
     assert cfg.model.lambda_open == 0 or has_open
+
+
+@pytest.mark.parametrize('method', ['cls', 'opengan'])
+def test_an_unseen_open_kind_is_left_out_of_training_only(method):
+    """In a bank of its own: which kinds are open belongs to a bank's identity."""
+    usual, unseen = (read(f'opengan/{method}_hr18s_camvid{end}.py') for end in ('', '_unseen'))
+    assert unseen.train_dataloader.dataset.open == dict(usual.train_dataloader.dataset.open,
+                                                        ignore_open=('OtherMoving',))
+    assert unseen.train_dataloader.dataset.root != usual.train_dataloader.dataset.root
+    assert unseen.model == usual.model
+    for loader in LOADERS[1:]:
+        assert unseen[loader] == usual[loader]
