@@ -3,7 +3,8 @@
 import pytest
 import torch
 from scipy.spatial.distance import cdist
-from sklearn.neighbors import NearestCentroid
+from sklearn.covariance import EmpiricalCovariance
+from sklearn.neighbors import NearestCentroid, NearestNeighbors
 
 from mmseg_opengan.functional import distances
 
@@ -29,17 +30,64 @@ def test_a_class_without_pixels_has_no_mean():
     assert classes.tolist() == [0, 2]
 
 
-def test_nearest_centre_is_the_least_distance():
+def test_covariance_and_whitening_are_those_of_scikit_learn():
+    features, labels = rows(maps((1, 6, 10, 10))), torch.arange(100) % 4
+    means, _ = distances.class_means(features, labels, 4)
+    reference = EmpiricalCovariance(assume_centered=True).fit((features.double() - means[labels]).numpy())
+    covariance = distances.pooled_covariance(features, labels, 4)
+    torch.testing.assert_close(covariance, torch.from_numpy(reference.covariance_))
+    weight = distances.whitening(covariance)
+    torch.testing.assert_close(weight.T @ weight, torch.from_numpy(reference.precision_))
+
+
+def test_a_channel_that_never_varies_is_left_out_of_the_inverse():
+    covariance = torch.diag(torch.tensor([4., 0, 9], dtype=torch.float64))
+    weight = distances.whitening(covariance)
+    assert weight.shape == (2, 3)
+    torch.testing.assert_close(weight.T @ weight, torch.linalg.pinv(covariance))
+
+
+@pytest.mark.parametrize('unit', [False, True])
+def test_projection_is_a_product_at_every_pixel(unit):
+    features, weight, offset = maps(), rows(maps((1, 6, 1, 5), seed=1)), torch.arange(5.)
+    one = rows(features)
+    wanted = (one / one.norm(dim=1, keepdim=True) if unit else one) @ weight.T - offset
+    found = distances.project(features, weight, offset, unit=unit)
+    torch.testing.assert_close(found.permute(0, 2, 1).reshape(-1, 5), wanted)
+
+
+@pytest.mark.parametrize('unit', [False, True])
+def test_nearest_centre_is_the_least_distance(unit):
     features, centres = maps(), rows(maps((1, 6, 1, 5), seed=1))
-    wanted = torch.from_numpy(cdist(rows(features), centres).min(1)).view(2, 3, 4).float()
-    torch.testing.assert_close(distances.nearest_centre(features, centres), wanted)
+    one = distances.unit_length(rows(features)) if unit else rows(features)
+    wanted = torch.from_numpy(cdist(one, centres).min(1)).view(2, 12).float()
+    torch.testing.assert_close(distances.nearest_centre(features.flatten(2), centres, unit=unit), wanted)
 
 
 @pytest.mark.parametrize('scale', [1e-3, 1, 1e4])
 def test_nearest_centre_on_a_centre_is_almost_nothing(scale):
     centres = scale * rows(maps())
-    found = distances.nearest_centre(centres.T[None, :, None], centres)
+    found = distances.nearest_centre(centres.T[None], centres)
     assert found.max() < 2e-3 * scale
+
+
+@pytest.mark.parametrize('k', [1, 3, 40])
+@pytest.mark.parametrize('unit', [False, True])
+@pytest.mark.parametrize('block_bytes', [1, 4 * 40 * 5, 2 ** 26])
+def test_kth_neighbour_is_that_of_scikit_learn(k, unit, block_bytes):
+    features, references = maps(), rows(maps((1, 6, 5, 8), seed=1))
+    one = distances.unit_length(rows(features)) if unit else rows(features)
+    wanted = NearestNeighbors(n_neighbors=k, algorithm='brute').fit(references).kneighbors(one)[0][:, -1]
+    found = distances.kth_neighbour(features.flatten(2), references, k, unit=unit, block_bytes=block_bytes)
+    torch.testing.assert_close(found, torch.from_numpy(wanted).view(2, 12).float(), rtol=1e-4, atol=1e-5)
+
+
+def test_a_zero_feature_has_unit_distances_all_the_same():
+    zero = torch.zeros(1, 3, 2)
+    centres = torch.tensor([[3., 4, 0]])
+    assert distances.nearest_centre(zero, centres, unit=True).tolist() == [[5, 5]]
+    assert distances.kth_neighbour(zero, centres, 1, unit=True).tolist() == [[5, 5]]
+    assert distances.project(zero[..., None], centres, torch.ones(1), unit=True).tolist() == [[[-1, -1]]]
 
 
 def test_unit_length():

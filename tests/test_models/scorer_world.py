@@ -18,7 +18,8 @@ WEIGHT, BIAS = 2 * SPREAD.T.contiguous(), torch.full((COLOURS,), -1.)
 SCORER_OPTIONS = {
     'MSP': {}, 'Entropy': {}, 'MaxLogit': {}, 'Energy': {},
     'DiscriminatorScorer': dict(discriminator=dict(type='FeatureDiscriminator', hidden=(16, 8), in_channels=CHANNELS)),
-    'ClassCentroid': {},
+    'ClassCentroid': {}, 'GDM': {}, 'NearestNeighbour': dict(num_references=200),
+    'GMM': dict(num_components=3, channels=4, covariance='diag'),
 }
 
 
