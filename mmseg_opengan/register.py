@@ -32,4 +32,11 @@ for _name, _found, _lowest, _beyond in _BOUNDS:
 from .datasets import anomaly, camvid, cityscapes, feature_source, transforms  # noqa: E402, F401
 from .engine import hooks, open_metric, optim, visualizer  # noqa: E402, F401
 from .models import networks, opengan, opengan_head, pixel_sampler  # noqa: E402, F401
-from .models.scorers import discriminator_scorer, distance_scorers, logit_scorers, mixture_scorer  # noqa: E402, F401
+from .models.scorers import (  # noqa: E402, F401
+    calibrated_scorers,
+    discriminator_scorer,
+    distance_scorers,
+    logit_scorers,
+    mixture_scorer,
+    openmax_scorer,
+)

@@ -32,3 +32,22 @@ def max_logit(logits: Tensor) -> Tensor:
 def energy(logits: Tensor) -> Tensor:
     """Minus logsumexp of the logits (Liu et al., NeurIPS 2020)."""
     return -torch.logsumexp(logits, dim=1)
+
+
+def max_logit_statistics(logits: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation (K,) of the largest logit of the pixels (n, K) predicted as each class.
+
+    A class that fewer than two pixels were predicted as has those of all pixels.
+    """
+    largest, winner = logits.double().max(dim=1)
+    count = torch.bincount(winner, minlength=logits.shape[1])
+    mean = torch.zeros_like(count, dtype=torch.float64).index_add_(0, winner, largest) / count
+    square = torch.zeros_like(mean).index_add_(0, winner, (largest - mean[winner]).square()) / count
+    enough = count > 1
+    return torch.where(enough, mean, largest.mean()), torch.where(enough, square.sqrt(), largest.std(correction=0))
+
+
+def standardized_max_logit(logits: Tensor, mean: Tensor, deviation: Tensor) -> Tensor:
+    """Minus the largest logit, standardised by the statistics (K,) of the predicted class (Jung et al., ICCV 2021)."""
+    largest, winner = logits.max(dim=1)
+    return (mean[winner] - largest) / deviation[winner]

@@ -69,3 +69,15 @@ def test_msp_keeps_the_order_of_confident_pixels():
 def test_extreme_logits_stay_finite(name):
     logits = torch.tensor([200.0, -200.0, 0.0]).view(1, 3, 1, 1)
     assert torch.isfinite(getattr(scores, name)(logits)).all()
+
+
+def test_max_logit_statistics_and_score_are_those_of_each_predicted_class():
+    train, test = (3 * torch.randn(size, generator=torch.Generator().manual_seed(i)) for i, size in
+                   enumerate([(400, 5), (2, 5, 3, 4)]))
+    train[:, 4], train[0, 4], test[0, 4, 0, 0] = -50, 50, 60  # a class that one pixel was predicted as
+    mean, deviation = scores.max_logit_statistics(train)
+    found = scores.standardized_max_logit(test, mean, deviation)
+    for pixel, value in zip(test.permute(0, 2, 3, 1).reshape(-1, 5), found.flatten()):
+        k = pixel.argmax()
+        own = train[train.argmax(1) == k].amax(1).double() if k != 4 else train.amax(1).double()
+        assert value.item() == pytest.approx(-(pixel[k].double() - own.mean()).item() / own.std(correction=0).item())

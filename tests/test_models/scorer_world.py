@@ -19,7 +19,8 @@ SCORER_OPTIONS = {
     'MSP': {}, 'Entropy': {}, 'MaxLogit': {}, 'Energy': {},
     'DiscriminatorScorer': dict(discriminator=dict(type='FeatureDiscriminator', hidden=(16, 8), in_channels=CHANNELS)),
     'ClassCentroid': {}, 'GDM': {}, 'NearestNeighbour': dict(num_references=200),
-    'GMM': dict(num_components=3, channels=4, covariance='diag'),
+    'StandardizedMaxLogit': {}, 'OpenMax': dict(alpha=2, tail_size=50), 'MCDropout': dict(num_samples=20),
+    'MSPc': dict(temperature=10., epsilon=.01), 'GMM': dict(num_components=3, channels=4, covariance='diag'),
 }
 
 

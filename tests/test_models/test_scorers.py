@@ -13,6 +13,7 @@ LOGIT_SCORERS = {'MSP': scores.msp, 'Entropy': scores.entropy, 'MaxLogit': score
 SMALL = dict(type='FeatureDiscriminator', hidden=(16, 8))
 OWN = sorted(name for name, cls in SCORERS.module_dict.items() if cls.__module__.startswith('mmseg_opengan'))
 FITTED = [name for name in OWN if issubclass(SCORERS.get(name), FittedScorer)]
+FROM_FILES = [name for name in OWN if name in FITTED or SCORERS.get(name).candidates]
 #: Trained elsewhere and random here: no direction to expect.
 UNDIRECTED = {'DiscriminatorScorer'}
 
@@ -123,7 +124,7 @@ def test_learned_names_end_in_an_underscore(name, world):
     assert all(key.split('.')[0].endswith('_') for key in keys)
 
 
-@pytest.mark.parametrize('name', FITTED)
+@pytest.mark.parametrize('name', FROM_FILES)
 def test_a_file_restores_state_and_options(name, world, tmp_path):
     first = world.fitted(name)
     first.save_file(tmp_path / 'scorer.pth', segmentor_sha256='abc')
@@ -133,7 +134,7 @@ def test_a_file_restores_state_and_options(name, world, tmp_path):
     assert torch.equal(world.score(second), world.score(first))
 
 
-@pytest.mark.parametrize('name', FITTED)
+@pytest.mark.parametrize('name', FROM_FILES)
 def test_a_file_of_another_scorer_is_refused(name, tmp_path):
     torch.save(dict(state_dict={}, meta=dict(scorer='Other', options={})), tmp_path / 'other.pth')
     with pytest.raises(RuntimeError, match=f'wanted a file of the scorer {name}, found Other'):
@@ -153,6 +154,14 @@ def test_a_file_without_the_state_is_refused(name, tmp_path):
 def test_data_that_does_not_agree_is_refused(name, field, value, world):
     with pytest.raises(ValueError, match='fit: wanted features'):
         build(name).fit(world.data._replace(**{field: value}))
+
+
+@pytest.mark.parametrize('name', [name for name in OWN if SCORERS.get(name).candidates])
+def test_candidates_are_options(name):
+    cls = SCORERS.get(name)
+    assert set(cls.candidates) <= set(build(name).options())
+    for values in cls.candidates.values():
+        assert len(values) == len(set(values)) > 1
 
 
 # ------------------------------------------------------------------ the base classes
