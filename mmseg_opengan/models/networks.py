@@ -16,9 +16,9 @@ HIDDEN_G = (512, 256, 128, 256)
 
 def _activation(name: str) -> nn.Module:
     if name == 'leaky_relu':
-        return nn.LeakyReLU(0.2)
+        return nn.LeakyReLU(0.2, inplace=True)
     if name == 'relu':
-        return nn.ReLU()
+        return nn.ReLU(inplace=True)
     raise ValueError(f"act: wanted 'leaky_relu' or 'relu', found {name!r}")
 
 
