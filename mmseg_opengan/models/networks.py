@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from ..functional.pixels import pixels_first
+from .folding import Affine, apply_folded, fold
 
 HIDDEN_D = (512, 256, 128, 64)
 HIDDEN_G = (512, 256, 128, 256)
@@ -79,6 +80,12 @@ class FeatureDiscriminator(nn.Module):
             features = self.input_norm(features)
         return self.layers(features).squeeze(1)
 
+    def folded(self) -> list[Affine] | None:
+        """What ``forward`` does in eval mode after an L2 normalisation, for :func:`discriminate`; None if it cannot."""
+        if self.training or type(self).forward is not FeatureDiscriminator.forward:
+            return None
+        return fold([*filter(None, [self.input_norm]), *self.layers])
+
 
 @MODELS.register_module()
 class FeatureGenerator(nn.Module):
@@ -139,9 +146,25 @@ def frozen(network: nn.Module):
 
 
 @torch.no_grad()
-def discriminate(discriminator: nn.Module, features: Tensor, chunk: int = 65536) -> Tensor:
-    """Raw closed logits of feature maps: (N, C, h, w) -> (N, h, w), a bounded number of pixels at a time."""
+def discriminate(discriminator: nn.Module, features: Tensor, chunk: int | None = None) -> Tensor:
+    """Raw closed logits of feature maps: (N, C, h, w) -> (N, h, w), a bounded number of pixels at a time.
+
+    A discriminator in eval mode runs with its batch norms folded in, equal to its ``forward`` up to rounding (about
+    1e-6 of the logits' range). One that does not fold runs as it is.
+
+    Args:
+        chunk: pixels at a time. None: what fits a CPU's caches, or keeps an accelerator busy.
+    """
     batch, _, rows, cols = features.shape
-    pixels = pixels_first(features)
-    logits = torch.cat([discriminator(part) for part in pixels.split(chunk)])
+    folded = discriminator.folded() if isinstance(discriminator, FeatureDiscriminator) else None
+    if folded is None or features.shape[1] != discriminator.in_channels:
+        logits = torch.cat([discriminator(part) for part in pixels_first(features).split(chunk or 65536)])
+        return logits.view(batch, rows, cols)
+    logits = features.new_empty(batch, rows * cols)
+    chunk = chunk or (2048 if features.device.type == 'cpu' else 65536)
+    for image, out in zip(features.flatten(2), logits):
+        for columns, part in zip(image.split(chunk, dim=1), out.split(chunk)):
+            if discriminator.normalize == 'l2':
+                columns = nn.functional.normalize(columns, dim=0)
+            part.copy_(apply_folded(folded, columns)[0])
     return logits.view(batch, rows, cols)

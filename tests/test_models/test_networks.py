@@ -5,6 +5,7 @@ import pytest
 import torch
 from torch import nn
 
+from mmseg_opengan.functional.pixels import pixels_first
 from mmseg_opengan.models.networks import FeatureDiscriminator, FeatureGenerator, discriminate, frozen
 
 
@@ -190,3 +191,50 @@ def test_discriminate_is_the_network_at_every_pixel(chunk):
             for j in range(4):
                 torch.testing.assert_close(found[n, i, j], network(features[n, :, i, j][None])[0])
     assert not found.requires_grad
+
+
+@pytest.mark.parametrize('options', [
+    dict(), dict(first_bn=False), dict(act='relu'), dict(hidden=(8,)), dict(normalize='l2'), dict(normalize='batch'),
+    dict(normalize='l2', first_bn=False), dict(normalize='batch', first_bn=False, act='relu')])
+def test_folded_batch_norms_change_nothing(options):
+    network = shaken(FeatureDiscriminator(20, **{'hidden': (32, 16, 12), **options})).eval()
+    assert network.folded() is not None
+    features = torch.randn(2, 20, 6, 11)
+    before = features.clone(), state_of(network)
+    found = discriminate(network, features, 7)
+    expected = network(pixels_first(features)).view(2, 6, 11)
+    assert (found - expected).abs().max() < 1e-5 * expected.abs().max()
+    assert torch.equal(features, before[0])
+    assert_same_state(network, before[1])
+
+
+def test_folded_weights_are_never_stale():
+    network = shaken(FeatureDiscriminator(5, hidden=(8,))).eval()
+    features = torch.randn(1, 5, 3, 4)
+    first = discriminate(network, features)
+    network(torch.randn(4, 5))
+    assert torch.equal(discriminate(network, features), first)
+    network.train()(torch.randn(50, 5) + 3)  # the running statistics follow
+    expected = network.eval()(pixels_first(features)).view(1, 3, 4)
+    torch.testing.assert_close(discriminate(network, features), expected)
+    assert (expected - first).abs().max() > .01
+
+
+def test_a_discriminator_that_does_not_fold_runs_as_it_is():
+    class Doubled(FeatureDiscriminator):
+        def forward(self, features):
+            return 2 * super().forward(features)
+
+    features = torch.randn(1, 5, 3, 4)
+    doubled = shaken(Doubled(5, hidden=(8,))).eval()
+    training = shaken(FeatureDiscriminator(5, hidden=(8,))).train()
+    spectral = shaken(FeatureDiscriminator(5, hidden=(8,))).eval()
+    nn.utils.parametrizations.spectral_norm(spectral.layers[0])
+    for network in (doubled, training, spectral.eval()):
+        assert network.folded() is None
+        torch.testing.assert_close(discriminate(network, features).flatten(), network(pixels_first(features)))
+
+
+def test_wrong_channels_are_named_in_maps_too():
+    with pytest.raises(ValueError, match=r'wanted features of shape \(pixels, 7\), found \(12, 8\)'):
+        discriminate(FeatureDiscriminator(7).eval(), torch.zeros(1, 8, 3, 4))
