@@ -82,8 +82,10 @@ def test_there_are_configs():
 def test_model_builds(file):
     cfg = read(file)
     for scorer in cfg.model.get('scorers', {}).values():
-        if 'checkpoint' in scorer:  # a trained D: the file of an earlier run, which also tells its channels
-            scorer.discriminator.in_channels, scorer.checkpoint = 8, None
+        if 'checkpoint' in scorer:  # the file of an earlier run, which also tells a discriminator's channels
+            scorer.checkpoint = None
+            if 'discriminator' in scorer:
+                scorer.discriminator.in_channels = 8
     assert list(downloads(cfg.get('model', {}))) == []
     model = build_model(cfg)
     if cfg.model.type.endswith('OpenGANSegmentor') and model.discriminator is not None:

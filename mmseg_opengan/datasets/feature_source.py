@@ -20,7 +20,7 @@ from tqdm import tqdm
 
 from ..contracts import GT_OPEN_MAP
 from ..functional.pixels import grid_stride, labels_on_grid
-from .feature_bank import GROUPS, BankWriter, FeatureBank, choose_pixels, locked, require_space
+from .feature_bank import GROUPS, BankWriter, FeatureBank, RowPool, choose_pixels, locked, require_space
 
 
 class _BankSource(Dataset):
@@ -149,6 +149,11 @@ class _BankSource(Dataset):
                            for group, images in self._requests().items()}
             self._bank = bank
         return self._bank
+
+    def pool(self, group: str) -> RowPool:
+        """The rows of the bank that this source may draw from, of a group that it stores."""
+        self.bank  # noqa: B018 - opens it
+        return self._pools[group]
 
     def _open_features(self, draw) -> torch.Tensor | None:
         if self.open_images is None:

@@ -89,15 +89,15 @@ class OpenSetMixin:
 
     def _differentiable_tap(self, inputs: Tensor) -> Tap:
         """As ``extract_taps``; follows gradients to ``inputs`` where they are enabled, never to the weights."""
-        weights = [weight for weight in self._trainable if weight.requires_grad and torch.is_grad_enabled()]
-        for weight in weights:
-            weight.requires_grad_(False)
+        before = [weight.requires_grad for weight in self._trainable]
+        for weight in self._trainable:
+            weight.requires_grad_(not torch.is_grad_enabled())
         try:
             self._forward(inputs)
             return self.tap_head.pop_tap()
         finally:
-            for weight in weights:
-                weight.requires_grad_(True)
+            for weight, flag in zip(self._trainable, before):
+                weight.requires_grad_(flag)
 
     def _at_size(self, scores: Tensor, size) -> Tensor:
         """(N, h, w) maps resized to ``size`` (rows, columns) as mmseg resizes logits."""

@@ -104,7 +104,7 @@ class Scorer(nn.Module, metaclass=ABCMeta):
         """
         if path is None:
             return
-        checkpoint = CheckpointLoader.load_checkpoint(str(path), map_location='cpu')
+        checkpoint = CheckpointLoader.load_checkpoint(str(path), map_location='cpu', logger='silent')
         meta = checkpoint.get('meta', {})
         if meta.get('scorer') != type(self).__name__:
             raise RuntimeError(f"'{path}': wanted a file of the scorer {type(self).__name__}, found "

@@ -52,7 +52,7 @@ class MSPc(Scorer):
     """
 
     reads_image = True
-    candidates = dict(temperature=[1., 2., 5., 10., 100., 1000.], epsilon=[0., .001, .01, .05])
+    candidates = dict(temperature=[1., 5., 100., 1000.], epsilon=[0., .002, .02])
 
     def __init__(self, *, temperature: float = 1000., epsilon: float = .001, checkpoint: str | None = None):
         super().__init__()

@@ -1,0 +1,34 @@
+"""Fit the scorers of a config on the feature bank and choose their options on the open-validation images.
+
+    python tools/fit_scorers.py configs/baselines/all_hr18s_camvid.py --out work_dirs/scorers_camvid
+"""
+
+import argparse
+
+from mmengine.config import Config, DictAction
+
+from mmseg_opengan import compat
+
+
+def parse_args():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('config', help='config file')
+    parser.add_argument('--scorers', nargs='+', help='names in model.scorers (default: all that learn)')
+    parser.add_argument('--out', required=True, help='folder for NAME.pth and fitting.json')
+    parser.add_argument('--cfg-options', nargs='+', action=DictAction, help='override config entries: key=value')
+    return parser.parse_args()
+
+
+def main():
+    args = parse_args()
+    compat.install()
+    from mmseg_opengan.scorer_fitting import fit_scorers
+    cfg = Config.fromfile(args.config)
+    if args.cfg_options is not None:
+        cfg.merge_from_dict(args.cfg_options)
+    for name, found in fit_scorers(cfg, out=args.out, names=args.scorers).items():
+        print(f"{name}: open-validation AUROC {found['AUROC']:.4f} with {found['options']}")
+
+
+if __name__ == '__main__':
+    main()
