@@ -1,12 +1,14 @@
-"""Let MMSegmentation run where mmcv has no compiled ops, and load checkpoints safely.
+"""Let MMSegmentation run where mmcv has no compiled ops, load checkpoints safely, and save them fast.
 
-Two facts of the OpenMMLab stack are handled here and nowhere else:
+Three facts of the OpenMMLab stack are handled here and nowhere else:
 
 * ``mmseg`` imports ``mmcv.ops`` on import, which needs ``mmcv._ext``. ``mmcv-lite`` has none. No model here
   calls such an op, so a placeholder whose functions raise when *called* is enough.
 * torch >= 2.6 unpickles checkpoints with ``weights_only=True``. Checkpoints written by mmengine hold a few
   harmless classes (the logged history, numpy scalars), which are allow-listed. mmengine's http loader does
   not use the safe loader, so both loaders are replaced by ones that do.
+* mmengine formats the config's text anew, a quarter of a second or more, for every checkpoint that it saves. The same
+  text is formatted once.
 """
 
 import importlib.util
@@ -14,6 +16,7 @@ import os
 import pickle
 import sys
 import types
+from functools import lru_cache
 
 import numpy as np
 import torch
@@ -120,10 +123,29 @@ def _load_from_http(filename, map_location=None, model_dir=None, progress=True):
     return load_checkpoint_file(target, map_location)
 
 
+def remember_formatted_configs() -> None:
+    """Let mmengine's configs format the same text once per process."""
+    from mmengine.config import config as module
+    if hasattr(module.FormatCode, 'remembered'):
+        return
+    format_code = module.FormatCode
+
+    @lru_cache(maxsize=8)
+    def formatted(text, style, options):
+        return format_code(text, style_config=dict(style), **dict(options))
+
+    def remembered(text, style_config, **options):
+        return formatted(text, tuple(sorted(style_config.items())), tuple(sorted(options.items())))
+
+    remembered.remembered = formatted
+    module.FormatCode = remembered
+
+
 def install() -> None:
     """Apply everything above; safe to call more than once, and before or after mmseg's import."""
     ensure_mmcv_ops()
     allow_mmengine_checkpoints()
+    remember_formatted_configs()
     from mmengine.runner.checkpoint import CheckpointLoader
     CheckpointLoader.register_scheme(prefixes='', loader=_load_from_local, force=True)
     CheckpointLoader.register_scheme(prefixes=('http://', 'https://'), loader=_load_from_http, force=True)

@@ -44,7 +44,7 @@ class _BankSource(Dataset):
         self.closed_images = DATASETS.build(closed)
         self.open_images = None if open is None or self.sampler.num_open == 0 else DATASETS.build(open)
         self.pipeline = closed.get('pipeline', [])
-        if self.open_images is not None and _plain(open.get('pipeline', [])) != _plain(self.pipeline):
+        if self.open_images is not None and plain(open.get('pipeline', [])) != plain(self.pipeline):
             raise ValueError(f'open.pipeline: wanted that of closed, {self.pipeline}, whose images may be the same '
                              f"ones, found {open.get('pipeline', [])}")
         self.closed_per_image = closed_per_image
@@ -64,9 +64,9 @@ class _BankSource(Dataset):
         """For each group that the bank must hold, (image name, dataset, index) in order."""
         requests = {group: [] for group in GROUPS}
         if self.stores_closed:
-            requests['closed'] = list(_named(self.closed_images))
+            requests['closed'] = list(named(self.closed_images))
         if self.open_images is not None:
-            requests['open'] = list(_named(self.open_images))
+            requests['open'] = list(named(self.open_images))
         return requests
 
     def prepare(self, extract, segmentor: dict) -> None:
@@ -84,12 +84,12 @@ class _BankSource(Dataset):
         policies = {self.metainfo['label_policy']}
         if self.open_images is not None:
             policies.add(self.open_images.metainfo['label_policy'])
-        self.identity = _plain(dict(
+        self.identity = plain(dict(
             segmentor=segmentor['name'], segmentor_sha256=segmentor['sha256'], channels=segmentor['channels'],
             preprocessor=segmentor['preprocessor'], pipeline=self.pipeline,
             label_policy=sorted(policies), closed_per_image=self.closed_per_image, seed=self.bank_seed,
             closed_classes=list(self.metainfo['classes']), open_classes=list(self.metainfo['open_classes'])))
-        _on_main_process(lambda: self._build(extract))
+        on_main_process(lambda: self._build(extract))
         self._bank = None
 
     def _build(self, extract):
@@ -207,12 +207,12 @@ class OnlineSource(_BankSource):
                     data_samples=[item['data_samples'] for item in items], open=self._open_features(draw))
 
 
-def _plain(value):
+def plain(value):
     """A value as the manifest gives it back."""
     return json.loads(json.dumps(value, default=repr))
 
 
-def _on_main_process(work) -> None:
+def on_main_process(work) -> None:
     """Run ``work`` on rank 0 while the others wait, for days if need be; if it fails, no rank goes on.
 
     At a plain barrier the others would end after the backend's timeout (10 minutes for NCCL), or wait for a rank that
@@ -236,7 +236,7 @@ def _on_main_process(work) -> None:
         raise RuntimeError(f'The main process could not build the feature bank. {failure[0]}')
 
 
-def _named(dataset):
+def named(dataset):
     """(name, dataset, index) of each image; the path is the name, below the dataset's own root where it has one."""
     root = Path(dataset.data_root) if dataset.data_root else None
     for index in range(len(dataset)):

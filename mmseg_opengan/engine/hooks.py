@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
-from mmengine.dist import master_only
+from mmengine.dist import broadcast, get_world_size, master_only
 from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
 from mmengine.runner import BaseLoop, CheckpointLoader, IterBasedTrainLoop
@@ -15,6 +15,8 @@ from .. import __version__
 from ..functional.files import replacing, write_json
 from .open_metric import OpenSetMetric
 from .plots import density_figure, roc_figure
+
+_VALIDATED = 'validated_step'  # in the message hub, and so in checkpoints: the last step that was validated
 
 
 def _model(runner):
@@ -56,13 +58,37 @@ class OpenGANHook(Hook):
     def before_train_epoch(self, runner):
         """Validate a resumed step once more: its checkpoint is written before its validation, which a kill may cost."""
         loop = runner.train_loop
-        validated = loop.iter > 0 and (loop.iter % loop.val_interval == 0 or loop.iter == loop.max_iters)
-        if validated and runner.val_loop is not None:
+        due = loop.iter > 0 and (loop.iter % loop.val_interval == 0 or loop.iter == loop.max_iters)
+        if due and runner.val_loop is not None and runner.message_hub.runtime_info.get(_VALIDATED) != loop.iter:
             runner.val_loop.run()
+
+    def before_val(self, runner):
+        self._prepare(runner, runner.val_dataloader)
+        self._share_statistics(runner)
+
+    def after_val_epoch(self, runner, metrics=None):
+        runner.message_hub.update_info(_VALIDATED, _step(runner))
+
+    @staticmethod
+    def _prepare(runner, loader):
+        """Let a dataset that stores what the segmentor makes of its images do so."""
+        model = _model(runner)
+        if hasattr(loader.dataset, 'prepare'):
+            model.check_segmentor()
+            loader.dataset.prepare(model.extract_tap, model.segmentor_identity())
+
+    @staticmethod
+    def _share_statistics(runner):
+        """All ranks validate the networks that the main process saves: each has batch statistics of its own pixels."""
+        model = _model(runner)
+        for network in (model.discriminator, model.generator):
+            for buffer in () if network is None or get_world_size() == 1 else network.buffers():
+                broadcast(buffer)
 
     def before_test(self, runner):
         model = _model(runner)
         model.check_segmentor()
+        self._prepare(runner, runner.test_dataloader)
         if model.discriminator is not None and not model.discriminator_loaded:
             raise RuntimeError('The discriminator has random weights. Give a checkpoint that OpenGAN training wrote, '
                                'or set model.discriminator=None to evaluate the other scorers alone.')

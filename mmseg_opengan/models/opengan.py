@@ -11,6 +11,7 @@ from ..functional.gan_losses import discriminator_loss, generator_loss, mean_clo
 from ..functional.pixels import labels_on_grid, pixels_first
 from .networks import discriminate, frozen
 from .open_segmentor import OpenSetMixin
+from .stored_taps import StoredTapMixin
 
 
 class OpenGANMixin(OpenSetMixin):
@@ -95,8 +96,21 @@ class OpenGANMixin(OpenSetMixin):
 
     def extract_image(self, image: Tensor, sample) -> Tensor:
         """Tapped features (C, h, w) of one raw image (3, H, W) and its data sample."""
-        batch = self.data_preprocessor(dict(inputs=[image], data_samples=[sample]), training=False)
-        return self.extract_taps(batch['inputs']).features[0]
+        return self.extract_tap(image, sample).features[0]
+
+    @torch.no_grad()
+    def score_generated(self, number: int, seed: int) -> Tensor:
+        """(number,) open scores of generated features, of a noise that ``seed`` fixes.
+
+        D scores as it does in validation; G is as D met it in training, with batch norm of the batch itself.
+        """
+        generator, device = _unwrap(self.generator), next(self.generator.parameters()).device
+        noise = torch.randn(number, generator.noise_channels, generator=torch.Generator().manual_seed(seed))
+        training = generator.training
+        with frozen(generator.train()):
+            fake = generator(noise.to(device)).float()
+        generator.train(training)
+        return -_unwrap(self.discriminator)(fake)
 
     def segmentor_identity(self) -> dict:
         """What makes features of an image what they are: network, weights, preprocessing. Plain values only."""
@@ -138,10 +152,10 @@ def _unwrap(network):
 
 
 @MODELS.register_module()
-class OpenGANSegmentor(OpenGANMixin, EncoderDecoder):
+class OpenGANSegmentor(OpenGANMixin, StoredTapMixin, EncoderDecoder):
     """OpenGAN on an :class:`EncoderDecoder`."""
 
 
 @MODELS.register_module()
-class CascadeOpenGANSegmentor(OpenGANMixin, CascadeEncoderDecoder):
+class CascadeOpenGANSegmentor(OpenGANMixin, StoredTapMixin, CascadeEncoderDecoder):
     """OpenGAN on a :class:`CascadeEncoderDecoder` (OCRHead); its last head is tapped."""

@@ -91,6 +91,10 @@ class OpenGANHead(BaseModule):
         tap, self._tap = self._tap, None
         return tap
 
+    def give_tap(self, tap: Tap) -> None:
+        """Lay down a tap that was taken earlier, as if a forward pass had just left it."""
+        self._tap = tap
+
     @staticmethod
     def _save_published_names(module, state_dict, prefix, local_metadata):
         _rename(state_dict, prefix + _INNER, prefix)

@@ -1,7 +1,6 @@
 """Training, resuming and testing a tiny model through mmengine's runner: checkpoints, bank, reports."""
 
 import json
-import logging
 import shutil
 from unittest.mock import Mock
 
@@ -9,52 +8,17 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from mmengine.config import Config
-from mmengine.runner import EpochBasedTrainLoop, Runner
+from mmengine.runner import EpochBasedTrainLoop
 from mmengine.runner.checkpoint import find_latest_checkpoint
 from mmseg.registry import DATASETS
-from tiny_cityscapes import MODEL, StoreSource, images, source_config, write_images, write_segmentor
+from tiny_cityscapes import StoreSource, images, write_images, write_segmentor
+from tiny_training import INTERVAL, STEPS, runner
 
 from mmseg_opengan.contracts import CLOSED, VOID
 from mmseg_opengan.engine import hooks
 from mmseg_opengan.engine.hooks import OpenGANHook, OpenSetEvaluationHook
 
-STEPS, INTERVAL = 6, 3
 NO_PLOTS = [dict(type='OpenGANHook'), dict(type='OpenSetEvaluationHook', plot_val=False)]
-
-
-def config(root, work_dir, **options):
-    """A whole configuration of few steps; ``options`` are dotted overrides."""
-    network = dict(optimizer=dict(type='Adam', lr=1e-2))
-    loader = dict(batch_size=1, num_workers=0, sampler=dict(type='DefaultSampler', shuffle=False, round_up=False))
-    cfg = Config(dict(
-        default_scope='mmseg', work_dir=str(work_dir), load_from=str(root / 'segmentor.pth'), model=MODEL,
-        train_dataloader=dict(loader, sampler=dict(type='StepSampler'), collate_fn=dict(type='one_step'),
-                              dataset=source_config(root / 'world', work_dir.parent / 'bank')),
-        val_dataloader=dict(loader, dataset=images(root / 'world', split='open_val')),
-        test_dataloader=dict(loader, dataset=images(root / 'world', split='test')),
-        optim_wrapper=dict(type='OptimWrapper', constructor='OpenGANOptimWrapperConstructor', discriminator=network,
-                           generator=network),
-        train_cfg=dict(type='IterBasedTrainLoop', max_iters=STEPS, val_interval=INTERVAL),
-        val_cfg=dict(type='ValLoop'), test_cfg=dict(type='TestLoop'),
-        val_evaluator=dict(type='OpenSetMetric'), test_evaluator=dict(type='OpenSetMetric'),
-        default_hooks=dict(
-            logger=dict(type='LoggerHook', interval=2, log_metric_by_epoch=False),
-            checkpoint=dict(type='CheckpointHook', by_epoch=False, interval=INTERVAL, save_best='opengan/AUROC',
-                            rule='greater')),
-        custom_hooks=[dict(type='OpenGANHook'), dict(type='OpenSetEvaluationHook')],
-        visualizer=dict(type='SegLocalVisualizer', vis_backends=[dict(type='LocalVisBackend')],
-                        name=f'visualizer of {work_dir}'),
-        log_processor=dict(by_epoch=False), log_level='ERROR', randomness=dict(seed=3),
-        experiment_name=f'{work_dir}'.replace('/', '_')))
-    cfg.merge_from_dict(options)
-    return cfg
-
-
-def runner(*args, **options):
-    made = Runner.from_cfg(config(*args, **options))
-    made.logger.setLevel(logging.ERROR)
-    return made
 
 
 def load(path):
@@ -161,7 +125,7 @@ def test_validation_lost_to_a_kill_is_made_up_for(root, trained):
     """A run killed between the checkpoint and the validation of a step."""
     folder = interrupted(root, trained, 'lost')
     saved = load(folder / f'iter_{INTERVAL}.pth')
-    for key in ('best_score', 'best_ckpt'):
+    for key in ('best_score', 'best_ckpt', 'validated_step'):
         saved['message_hub']['runtime_info'].pop(key, None)
     torch.save(saved, folder / f'iter_{INTERVAL}.pth')
     made = runner(root, folder, resume=True, custom_hooks=NO_PLOTS)

@@ -1,0 +1,91 @@
+"""Checkpoints that survive a kill at any moment."""
+
+import os
+from pathlib import Path
+
+from mmengine.dist import is_main_process
+from mmengine.fileio import LocalBackend, register_backend
+from mmengine.hooks import CheckpointHook
+from mmseg.registry import HOOKS
+
+from ..functional.files import replacing
+
+
+class _WholeFiles(LocalBackend):
+    """The local disk, where a file appears whole or not at all."""
+
+    def put(self, obj: bytes, filepath) -> None:
+        os.makedirs(os.path.dirname(filepath) or '.', exist_ok=True)
+        with replacing(filepath) as file:
+            file.write(obj)
+
+
+register_backend('whole_files', _WholeFiles, force=True)
+
+
+@HOOKS.register_module()
+class WholeCheckpointHook(CheckpointHook):
+    """mmengine's ``CheckpointHook``, except that there is always a complete checkpoint to resume from.
+
+    mmengine deletes the old checkpoint before it writes the new one, and writes it in place: a kill in between leaves
+    nothing, or half a file. Here a new file replaces the old ones once it is complete, in this order: the checkpoint,
+    ``last_checkpoint``, and only then the old files go. Whatever the moment of a kill, ``last_checkpoint`` names a
+    whole checkpoint and the best one that it knows of is there; what else a kill left goes when training resumes.
+
+    Args: as for ``CheckpointHook``, with one metric in ``save_best``. ``backend_args`` may name another place than the
+        local disk, whose writes are then that backend's.
+    """
+
+    def __init__(self, *args, backend_args: dict | None = None, **kwargs):
+        super().__init__(*args, backend_args=backend_args or dict(backend='whole_files'), **kwargs)
+        if self.save_best is not None and len(self.save_best) > 1:
+            raise ValueError(f'save_best: wanted one metric, found {self.save_best}')
+
+    def before_train(self, runner) -> None:
+        super().before_train(runner)
+        resumed = runner.iter > 0 and runner._load_from is None  # from this folder's own last checkpoint
+        if resumed:
+            self.last_ckpt = runner.message_hub.get_info('last_ckpt')  # where a better best is to be noted
+        if self.save_best is not None and resumed and is_main_process():
+            self._remove_other_bests()
+
+    def _remove_other_bests(self):
+        """Best checkpoints that were written or replaced in the moment of a kill."""
+        names = f'best_{self.key_indicators[0]}_{self.filename_tmpl}'.replace('/', '_').replace('{}', '*')
+        kept = os.path.basename(self.best_ckpt_path or '')
+        if os.path.isdir(self.out_dir):
+            for path in Path(self.out_dir).glob(names):
+                if path.name != kept:
+                    path.unlink()
+
+    def _save_best_checkpoint(self, runner, metrics) -> None:
+        old, self.best_ckpt_path = self.best_ckpt_path, None  # which would be deleted first
+        super()._save_best_checkpoint(runner, metrics)
+        if self.best_ckpt_path is None:
+            self.best_ckpt_path = old
+        elif old is not None and old != self.best_ckpt_path and is_main_process() and self.file_backend.isfile(old):
+            self.file_backend.remove(old)
+
+    def _save_checkpoint_with_step(self, runner, step, meta) -> None:
+        name = self.filename_tmpl.format(step)
+        self.last_ckpt = self.file_backend.join_path(self.out_dir, name)
+        runner.message_hub.update_info('last_ckpt', self.last_ckpt)
+        outdated = []
+        if self.max_keep_ckpts > 0:
+            steps = [kept for kept in self.keep_ckpt_ids if kept != step] + [step]
+            outdated = steps[:-self.max_keep_ckpts]
+            # All of them: after a kill before the old ones are gone, the resumed training deletes them.
+            runner.message_hub.update_info('keep_ckpt_ids', steps)
+            self.keep_ckpt_ids.clear()
+            self.keep_ckpt_ids.extend(steps[-self.max_keep_ckpts:])
+        runner.save_checkpoint(self.out_dir, name, save_optimizer=self.save_optimizer,
+                               save_param_scheduler=self.save_param_scheduler, meta=meta, by_epoch=self.by_epoch,
+                               backend_args=self.backend_args, **self.args)
+        if not is_main_process():
+            return
+        with replacing(os.path.join(runner.work_dir, 'last_checkpoint')) as file:
+            file.write(self.last_ckpt.encode())
+        for old in outdated:
+            path = self.file_backend.join_path(self.out_dir, self.filename_tmpl.format(old))
+            if self.file_backend.isfile(path):
+                self.file_backend.remove(path)
