@@ -30,7 +30,7 @@ for _name, _found, _lowest, _beyond in _BOUNDS:
         raise ImportError(f'mmseg_opengan needs {_name} {_wanted}, but found {_found}.')
 
 from .datasets import anomaly, camvid, cityscapes, feature_source, stored_taps, transforms  # noqa: E402, F401
-from .engine import checkpoints, generator_watch, hooks, open_metric, optim, visualizer  # noqa: E402, F401
+from .engine import averaging, checkpoints, generator_watch, hooks, open_metric, optim, visualizer  # noqa: E402, F401
 from .models import networks, opengan, opengan_head, pixel_sampler  # noqa: E402, F401
 from .models.scorers import (  # noqa: E402, F401
     calibrated_scorers,
