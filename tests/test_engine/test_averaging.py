@@ -6,10 +6,29 @@ import shutil
 import pytest
 import torch
 from mmengine.hooks import Hook
-from test_hooks import INTERVAL, STEPS, equal_states, load, root, runner  # noqa: F401
+from tiny_cityscapes import write_images, write_segmentor
+from tiny_training import INTERVAL, STEPS, runner
 
 MOMENTUM, GAMMA = .3, 2
 HOOKS = [dict(type='OpenGANHook'), dict(type='DiscriminatorAverageHook', momentum=MOMENTUM, gamma=GAMMA)]
+
+
+@pytest.fixture(scope='module')
+def root(tmp_path_factory):
+    folder = tmp_path_factory.mktemp('averaging')
+    for kind, number in (('train', 7), ('val', 3)):
+        write_images(folder / 'world', number, folder=kind)
+    write_segmentor(folder / 'segmentor.pth')
+    return folder
+
+
+def load(path):
+    return torch.load(path, weights_only=True)
+
+
+def equal_states(one, other):
+    assert one.keys() == other.keys()
+    return all(torch.equal(one[key], other[key]) for key in one)
 
 
 def state_of(network):
@@ -54,7 +73,7 @@ def discriminator_part(state):
 
 
 @pytest.fixture(scope='module')
-def averaged(root):  # noqa: F811
+def averaged(root):
     """Work directory, runner and records of a training with the hook, and a test in the same process."""
     made, recorder = runner(root, root / 'averaged', custom_hooks=copy.deepcopy(HOOKS)), Recorder()
     made.register_hook(recorder)
@@ -63,7 +82,7 @@ def averaged(root):  # noqa: F811
     return root / 'averaged', made, recorder
 
 
-def test_training_is_what_it_is_without_the_hook(root, averaged):  # noqa: F811
+def test_training_is_what_it_is_without_the_hook(root, averaged):
     made, recorder = runner(root, root / 'not_averaged', custom_hooks=HOOKS[:1]), Recorder()
     made.register_hook(recorder)
     made.train()
@@ -90,7 +109,7 @@ def test_checkpoints_hold_the_average_under_ds_name_and_d_beside_it(averaged):
     assert equal_states(discriminator_part(load(best)['state_dict']), recorder.validated[step // INTERVAL - 1])
 
 
-def test_resuming_is_exact(root, averaged):  # noqa: F811
+def test_resuming_is_exact(root, averaged):
     folder = root / 'averaged_resumed'
     folder.mkdir()
     shutil.copy(averaged[0] / f'iter_{INTERVAL}.pth', folder)
@@ -102,7 +121,7 @@ def test_resuming_is_exact(root, averaged):  # noqa: F811
 
 
 @pytest.mark.parametrize('hooks', [HOOKS, HOOKS[:1]], ids=['with the hook', 'without'])
-def test_a_test_of_its_checkpoint_sees_the_average(root, averaged, hooks):  # noqa: F811
+def test_a_test_of_its_checkpoint_sees_the_average(root, averaged, hooks):
     folder, _, records = averaged
     made, recorder = runner(root, root / f'test_{len(hooks)}', load_from=str(folder / f'iter_{STEPS}.pth'),
                             custom_hooks=hooks), Recorder()
@@ -111,7 +130,7 @@ def test_a_test_of_its_checkpoint_sees_the_average(root, averaged, hooks):  # no
     assert equal_states(recorder.tested[0], records.tested[0])
 
 
-def test_a_model_without_discriminator_is_left_alone(root):  # noqa: F811
+def test_a_model_without_discriminator_is_left_alone(root):
     made = runner(root, root / 'no_d', custom_hooks=HOOKS, load_from=None, **{
         'model.discriminator': None, 'model.generator': None,
         'model.segmentor_checkpoint': str(root / 'segmentor.pth')})
