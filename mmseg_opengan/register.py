@@ -31,11 +31,19 @@ for _name, _found, _lowest, _beyond in _BOUNDS:
 
 from .datasets import anomaly, camvid, cityscapes, feature_source, stored_taps, transforms  # noqa: E402, F401
 from .engine import averaging, checkpoints, generator_watch, hooks, open_metric, optim, visualizer  # noqa: E402, F401
-from .models import networks, opengan, opengan_head, pixel_sampler  # noqa: E402, F401
+from .models import (  # noqa: E402, F401
+    networks,
+    opengan,
+    opengan_head,
+    pixel_sampler,
+)
 from .models.scorers import (  # noqa: E402, F401
+    bigan,
+    c2ae,
     calibrated_scorers,
     discriminator_scorer,
     distance_scorers,
+    kplus1,
     logit_scorers,
     mixture_scorer,
     openmax_scorer,

@@ -14,8 +14,10 @@ SMALL = dict(type='FeatureDiscriminator', hidden=(16, 8))
 OWN = sorted(name for name, cls in SCORERS.module_dict.items() if cls.__module__.startswith('mmseg_opengan'))
 FITTED = [name for name in OWN if issubclass(SCORERS.get(name), FittedScorer)]
 FROM_FILES = [name for name in OWN if name in FITTED or SCORERS.get(name).candidates]
-#: Trained elsewhere and random here: no direction to expect.
-UNDIRECTED = {'DiscriminatorScorer'}
+#: Random here, or nearly: their direction is tested where they are trained.
+UNDIRECTED = {'DiscriminatorScorer', 'PixelDiscriminatorScorer', 'BiGAN'}
+#: The padding of their convolutions shows in a constant image, too.
+CONVOLUTIONAL = {'PixelDiscriminatorScorer'}
 
 
 @pytest.fixture(scope='module')
@@ -78,7 +80,8 @@ def test_constant_and_saturated_input_gives_finite_scores(name, value, world):
     found = World(maps=[torch.full_like(one, value) for one in (world.inputs, world.features, world.logits)]).score(
         world.fitted(name))
     assert found.isfinite().all()
-    assert (found - found.flatten()[0]).abs().max() <= 1e-4 * (1 + found.abs().max())
+    if name not in CONVOLUTIONAL:
+        assert (found - found.flatten()[0]).abs().max() <= 1e-4 * (1 + found.abs().max())
 
 
 @pytest.mark.parametrize('name', OWN)

@@ -1,0 +1,73 @@
+"""The (K+1)-way classifier: open as one more class."""
+
+import torch
+from torch import Tensor
+from torch.nn.functional import cross_entropy, linear
+
+from .base import SCORERS, FitData, FittedScorer
+from .training import draws
+
+
+@SCORERS.register_module()
+class KPlusOne(FittedScorer):
+    r"""Log-odds of class K+1 of a linear classifier on the frozen features, trained on closed and open pixels.
+
+    .. math:: s(x) = z_{K+1} - \log \sum_{k \le K} e^{z_k}, \quad z = W x + b,
+
+    the logit of p(open). The paper's HRNet-(K+1) (section 4.4) is a whole network trained so ("ground-up"); here only
+    the 1x1 classifier is, starting from the segmentor's own with a zero row for open. For a whole network see
+    ``configs/baselines``; a table must say which one its row is.
+
+    Args:
+        open_fraction: share of open pixels in a batch; None draws all pixels alike, as a (K+1)-way segmentor sees them.
+        steps, batch_size, lr: of Adam.
+        checkpoint: file that ``save_file`` wrote.
+    """
+
+    is_logit = True
+    learned = ('weight_', 'bias_')
+    candidates = dict(open_fraction=[None, 0.25])
+
+    def __init__(self, *, open_fraction: float | None = None, steps: int = 1000, batch_size: int = 1024,
+                 lr: float = 1e-3, checkpoint: str | None = None):
+        super().__init__()
+        if open_fraction is not None and not 0 < open_fraction < 1:
+            raise ValueError(f'open_fraction: wanted None or a share between 0 and 1, found {open_fraction!r}')
+        self.open_fraction = open_fraction
+        self.steps, self.batch_size, self.lr = steps, batch_size, lr
+        self.load_file(checkpoint)
+
+    def _fit(self, data: FitData):
+        if data.open_features is None or len(data.open_features) == 0:
+            raise ValueError('KPlusOne trains on open pixels: wanted open_features (m, C) of at least one, found none')
+        num_classes, device = len(data.weight), data.features.device
+        weight = torch.cat([data.weight, torch.zeros_like(data.weight[:1])]).clone().requires_grad_()
+        bias = torch.cat([data.bias, torch.zeros_like(data.bias[:1])]).clone().requires_grad_()
+        pixels = torch.cat([data.features, data.open_features])
+        labels = torch.cat([data.labels, torch.full((len(data.open_features),), num_classes, device=device)])
+        optimizer = torch.optim.Adam([weight, bias], lr=self.lr)
+        with torch.enable_grad():
+            for rows in self._batches(len(data.features), len(data.open_features), data.seed):
+                loss = cross_entropy(linear(pixels[rows], weight, bias), labels[rows])
+                optimizer.zero_grad()
+                loss.backward()
+                optimizer.step()
+        return dict(weight_=weight, bias_=bias)
+
+    def _batches(self, closed, open_, seed):
+        options = dict(steps=self.steps, seed=seed, name='K+1')
+        if self.open_fraction is None:
+            yield from draws(closed + open_, self.batch_size, **options)
+            return
+        wanted = max(1, round(self.open_fraction * self.batch_size))
+        open_draws = draws(open_, wanted, steps=self.steps, seed=seed, stream=1)
+        for rows, open_rows in zip(draws(closed, self.batch_size - wanted, **options), open_draws):
+            yield torch.cat([rows, closed + open_rows])
+
+    def _score(self, features, logits):
+        return open_log_odds(torch.einsum('kc,nchw->nkhw', self.weight_, features) + self.bias_[:, None, None])
+
+
+def open_log_odds(logits: Tensor) -> Tensor:
+    """(N, K + 1, h, w) logits, open last -> (N, h, w) log-odds of open: log p(open) - log(1 - p(open))."""
+    return logits[:, -1] - torch.logsumexp(logits[:, :-1], dim=1)
