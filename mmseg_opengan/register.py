@@ -29,12 +29,23 @@ for _name, _found, _lowest, _beyond in _BOUNDS:
     if _version < digit_version(_lowest) or (_beyond and _version >= digit_version(_beyond)):
         raise ImportError(f'mmseg_opengan needs {_name} {_wanted}, but found {_found}.')
 
-from .datasets import anomaly, camvid, cityscapes, feature_source, stored_taps, transforms  # noqa: E402, F401
+from .datasets import (  # noqa: E402, F401
+    anomaly,
+    camvid,
+    cityscapes,
+    feature_source,
+    image_source,
+    stored_taps,
+    transforms,
+)
 from .engine import averaging, checkpoints, generator_watch, hooks, open_metric, optim, visualizer  # noqa: E402, F401
 from .models import (  # noqa: E402, F401
     networks,
     opengan,
     opengan_head,
+    patch_sampler,
+    pixel_networks,
+    pixel_opengan,
     pixel_sampler,
 )
 from .models.scorers import (  # noqa: E402, F401
@@ -47,4 +58,5 @@ from .models.scorers import (  # noqa: E402, F401
     logit_scorers,
     mixture_scorer,
     openmax_scorer,
+    pixel_discriminator_scorer,
 )

@@ -89,7 +89,8 @@ def test_model_builds(file):
     assert list(downloads(cfg.get('model', {}))) == []
     model = build_model(cfg)
     if cfg.model.type.endswith('OpenGANSegmentor') and model.discriminator is not None:
-        assert model.discriminator.in_channels == model.tap_head.feature_channels
+        assert model.discriminator.in_channels == model.network_channels
+        assert model.network_channels == (3 if '-pix' in file else model.tap_head.feature_channels)
         if 'hr48' in file:
             assert model.tap_head.feature_channels == 720
         if 'hr18s' in file:
@@ -155,7 +156,7 @@ def test_networks_losses_and_samples_agree(file):
         return
     wrappers = build_optim_wrapper(build_model(cfg), cfg.optim_wrapper)
     sampler = cfg.train_dataloader.dataset.sampler
-    method = file.rpartition('/')[2].split('_')[0]
+    method = file.rpartition('/')[2].split('_')[0].removesuffix('-pix')
     has_generator, has_open = method != 'cls', method != 'opengan0'
     assert list(wrappers.keys()) == ['discriminator', 'generator'][:1 + has_generator]
     assert (cfg.model.generator is not None) == has_generator == (sampler.num_fake > 0)

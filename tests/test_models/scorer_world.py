@@ -21,6 +21,7 @@ SCORER_OPTIONS = {
     'ClassCentroid': {}, 'GDM': {}, 'NearestNeighbour': dict(num_references=200),
     'StandardizedMaxLogit': {}, 'OpenMax': dict(alpha=2, tail_size=50), 'MCDropout': dict(num_samples=20),
     'MSPc': dict(temperature=10., epsilon=.01), 'GMM': dict(num_components=3, channels=4, covariance='diag'),
+    'PixelDiscriminatorScorer': dict(discriminator=dict(type='PatchDiscriminator', width=4, norm='none')),
     'C2AE': dict(latent=2, hidden=32, steps=60, batch_size=64, lr=1e-2),
     'BiGAN': dict(latent=2, hidden=(16, 16), steps=10, batch_size=32),
     'KPlusOne': dict(steps=60, batch_size=128, lr=3e-2),
