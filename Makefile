@@ -7,8 +7,9 @@ READY = $(VENV)/.ready
 
 .PHONY: demo test lint clean
 
+# Waiting threads sleep: with torch's default they spin, which makes the demo several times slower beside other work.
 demo: $(READY)
-	$(BIN)/python tools/demo.py
+	OMP_WAIT_POLICY=passive $(BIN)/python tools/demo.py
 
 test: $(READY)
 	$(BIN)/python -m pytest

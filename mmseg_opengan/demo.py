@@ -1,6 +1,6 @@
 """The demo from nothing to a table: a street world, a closed segmentor, CLS, OpenGAN-0 and OpenGAN, a test, pictures.
 
-Every stage has its folder below ``out`` and is an ordinary run of a config in ``configs/demo``. A finished stage leaves
+Every stage is an ordinary run of the configs in ``configs/demo``, in folders below ``out``. A finished stage leaves
 ``stage.json`` there and is not run again as long as its settings, and those of the stages before it, are the same.
 """
 
@@ -30,13 +30,13 @@ from .datasets.demo_open_things import VAL_ONLY
 from .datasets.demo_world import MANIFEST, write_demo_world
 from .engine.plots import density_figure, roc_figure
 from .engine.visualizer import draw_panel, panel_fields
+from .experiment import METRICS, Job, train
 from .functional.files import write_json
 
 TRAINED = {'cls': 'CLS', 'opengan0': 'OpenGAN-0', 'opengan': 'OpenGAN'}  # folder and config -> name in the table
 METHODS = ('MSP', 'Entropy', *TRAINED.values())
-METRICS = ('AUROC', 'AP', 'FPR95')
 TABLE, REPORT, PICTURES, LOG = 'table.md', 'metrics.json', 'pictures', 'demo.log'  # what the demo leaves below ``out``
-_STAGE = 'stage.json'
+_STAGE, _STAGES = 'stage.json', 4
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,21 +51,26 @@ class DemoSettings:
         open_steps: training steps of each discriminator.
         val_interval: steps between open validations.
         num_pictures: panels to draw.
-        threads: threads of torch. Fixed, because sums depend on it in the last digits.
+        threads: threads of torch where one thing runs alone. Fixed, because sums depend on it in the last digits.
+        processes: processes that draw the world; the discriminators then train side by side, each in a process of one
+            thread. With 0, one thing after the other happens in this process. The numbers are the same.
+        size: (H, W) of the images.
     """
 
     num_train: int = 120
     num_val: int = 40
-    closed_steps: int = 1000
+    closed_steps: int = 600
     closed_batch: int = 4
-    open_steps: int = 200
-    val_interval: int = 25
+    open_steps: int = 300
+    val_interval: int = 60
     num_pictures: int = 6
     threads: int = 2
+    processes: int = 2
+    size: tuple[int, int] = (256, 512)
 
 
-QUICK = DemoSettings(num_train=16, num_val=4, closed_steps=8, closed_batch=2, open_steps=4, val_interval=4,
-                     num_pictures=2, threads=1)
+QUICK = DemoSettings(num_train=12, num_val=3, closed_steps=3, closed_batch=2, open_steps=2, val_interval=2,
+                     num_pictures=2, threads=1, processes=0, size=(128, 256))
 
 
 def run_demo(configs, out, *, settings: DemoSettings = DemoSettings(), fresh: bool = False) -> dict:
@@ -88,18 +93,17 @@ def run_demo(configs, out, *, settings: DemoSettings = DemoSettings(), fresh: bo
     if out.is_dir() and any(out.glob('[!.]*')) and not (world / MANIFEST).exists():
         raise FileExistsError(f"'{out}' is not empty and holds no demo: choose another folder or remove it.")
     if fresh:
-        for name in ('world', 'closed', *TRAINED, 'test', PICTURES):
+        for name in ('world', 'closed', 'bank', *TRAINED, 'test', PICTURES):
             shutil.rmtree(out / name, ignore_errors=True)
     os.environ['DEMO_OUTPUT'] = str(out)  # read by the configs
-    torch.set_num_threads(settings.threads)
     say = partial(print, file=sys.stdout, flush=True)  # while mmengine's own output goes to the log
 
-    say(f'[1/{2 + len(TRAINED) + 1}] street world: {settings.num_train} training and {settings.num_val} test images')
-    write_demo_world(world, num_train=settings.num_train, num_val=settings.num_val)
+    say(f'[1/{_STAGES}] street world: {settings.num_train} training and {settings.num_val} test images')
+    write_demo_world(world, num_train=settings.num_train, num_val=settings.num_val, size=settings.size,
+                     processes=max(settings.processes, 1))
     say(f'      {time.monotonic() - start:.0f} s')
     with _quiet(out / LOG):
-        stages = _Stages(out, (world / MANIFEST).read_text() + f'{settings.threads} threads', say)
-        _run_stages(stages, configs, settings, choose_pictures(world, settings.num_pictures))
+        _run_stages(_Stages((world / MANIFEST).read_text(), settings.threads, say), configs, out, settings)
     say('\n' + (out / TABLE).read_text())
     say('Pictures:', *sorted((out / PICTURES).iterdir()), sep='\n  ')
     say(f'Table: {out / TABLE}, numbers: {out / REPORT}, log: {out / LOG}')
@@ -107,51 +111,64 @@ def run_demo(configs, out, *, settings: DemoSettings = DemoSettings(), fresh: bo
     return json.loads((out / REPORT).read_text())
 
 
-def _run_stages(stages: '_Stages', configs: Path, settings: DemoSettings, wanted: dict[str, str]) -> None:
+def _run_stages(stages: '_Stages', configs: Path, out: Path, settings: DemoSettings) -> None:
     steps = settings.closed_steps
     cfg = _load(configs / 'closed_hr_small.py', {
         'train_cfg.max_iters': steps, 'param_scheduler.total_steps': steps,
         'train_dataloader.batch_size': settings.closed_batch})
-    stages.run(f'closed segmentor, {steps} steps', cfg, _train)
-    chosen = {}
-    for name, method in TRAINED.items():
-        cfg = _load(configs / f'{name}_demo.py', {'train_cfg.max_iters': settings.open_steps,
-                                                  'train_cfg.val_interval': settings.val_interval})
-        chosen[method] = stages.run(f'{method}, {settings.open_steps} steps', cfg, _train_open)
+    stages.run(f'closed segmentor, {steps} steps', partial(_train_closed, cfg), cfg)
+
+    steps = settings.open_steps
+    options = {'train_cfg.max_iters': steps, 'train_cfg.val_interval': settings.val_interval}
+    jobs = [Job(name, str(configs / f'{name}_demo.py'), 0, out / name, options) for name in TRAINED]
+    cfgs = [_load(Path(job.config), options) for job in jobs]
+    chosen = stages.run(f"{', '.join(TRAINED.values())}: {steps} steps each, side by side",
+                        partial(_train_open, jobs, settings.threads, settings.processes), *cfgs)
+
     cfg = _load(configs / 'compare_demo.py', {})
-    stages.run('test, all methods in one pass', cfg, partial(_test, out=stages.out, wanted=wanted, chosen=chosen))
+    wanted = choose_pictures(out / 'world', settings.num_pictures)
+    stages.run('test, all methods in one pass', partial(_test, cfg, out, wanted, chosen), cfg)
 
 
 # ---------------------------------------------------------------------- stages
 
 class _Stages:
-    """Runs one stage after the other, each in the folder that its config names.
+    """Runs one stage after the other, each in the folders that its configs name.
 
     Args:
-        out: Folder of the demo.
         key: What the first stage depends on; every further stage also depends on the configs before it.
+        threads: Threads of torch.
         say: Prints a line.
     """
 
-    def __init__(self, out: Path, key: str, say: Callable):
-        self.out, self.key, self.say, self.number = out, key, say, 1
+    def __init__(self, key: str, threads: int, say: Callable):
+        self.key, self.threads, self.say, self.number = f'{key}{threads} threads', threads, say, 1
 
-    def run(self, title: str, cfg: Config, work: Callable[[Config], dict]) -> dict:
-        """What ``work`` returns, with the seconds it took; read from the folder where this has been done before."""
+    def run(self, title: str, work: Callable[[], dict], *cfgs: Config) -> dict:
+        """What ``work`` returns, with the seconds it took; read from the last folder where it has been done before."""
         self.number += 1
-        self.say(f'[{self.number}/{2 + len(TRAINED) + 1}] {title}')
-        self.key = hashlib.sha256((self.key + json.dumps(cfg.to_dict(), default=str)).encode()).hexdigest()
-        folder = Path(cfg.work_dir)
-        path = folder / _STAGE
+        self.say(f'[{self.number}/{_STAGES}] {title}')
+        for cfg in cfgs:
+            self.key = hashlib.sha256((self.key + json.dumps(cfg.to_dict(), default=str)).encode()).hexdigest()
+        folders = [Path(cfg.work_dir) for cfg in cfgs]
+        path = folders[-1] / _STAGE
         record = json.loads(path.read_text()) if path.exists() else {}
         before = record.get('key') == self.key
         if not before:
-            shutil.rmtree(folder, ignore_errors=True)
-            start = time.monotonic()
-            record = dict(key=self.key, **work(cfg), seconds=round(time.monotonic() - start, 1))
+            for folder in folders:
+                shutil.rmtree(folder, ignore_errors=True)
+            torch.set_num_threads(self.threads)
+            start, busy = time.monotonic(), _cpu_seconds()
+            record = dict(key=self.key, **work(), seconds=round(time.monotonic() - start, 1),
+                          cpu_seconds=round(_cpu_seconds() - busy, 1))
             write_json(path, record)
         self.say(f"      {'done before, in ' * before}{record['seconds']:.0f} s")
         return record
+
+
+def _cpu_seconds() -> float:
+    """Of this process and of those it has waited for."""
+    return sum(os.times()[:4])
 
 
 def _load(path: Path, options: dict) -> Config:
@@ -178,17 +195,13 @@ def _quiet(log: Path):
 
 
 class _ProgressHook(Hook):
-    """A progress bar for training: the losses and, where there is one, the best open validation so far."""
+    """A progress bar with the loss."""
 
     def before_train(self, runner):
         self.bar = tqdm(total=runner.max_iters, unit='step', file=sys.stderr, mininterval=1)
 
     def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
-        shown = {name: f'{float(value):.3f}' for name, value in (outputs or {}).items()
-                 if name in ('loss', 'D_closed', 'D_open', 'D_fake')}
-        if 'best_score' in runner.message_hub.runtime_info:
-            shown['best AUROC'] = f"{float(runner.message_hub.get_info('best_score')):.4f}"
-        self.bar.set_postfix(shown, refresh=False)
+        self.bar.set_postfix(loss=f"{float(outputs['loss']):.3f}", refresh=False)
         self.bar.update()
 
     def after_train(self, runner):
@@ -220,7 +233,7 @@ class _PanelHook(Hook):
         self.bar.close()
 
 
-def _train(cfg: Config) -> dict:
+def _train_closed(cfg: Config) -> dict:
     runner = Runner.from_cfg(cfg)
     runner.model.to(memory_format=torch.channels_last)  # a fifth faster on a CPU
     runner.register_hook(_ProgressHook())
@@ -228,16 +241,18 @@ def _train(cfg: Config) -> dict:
     return {}
 
 
-def _train_open(cfg: Config) -> dict:
-    runner = Runner.from_cfg(cfg)
-    runner.register_hook(_ProgressHook())
-    runner.train()
-    best = Path(runner.message_hub.get_info('best_ckpt'))
-    best.replace(best.with_name('best.pth'))
-    return dict(step=int(best.stem.rsplit('_', 1)[1]), AUROC=float(runner.message_hub.get_info('best_score')))
+def _train_open(jobs: list[Job], threads: int, processes: int) -> dict:
+    """What open validation chose of each method; copied to ``best.pth``, where the config of the test looks for it."""
+    train(jobs, processes=len(jobs) if processes else 0, bank_threads=threads)
+    chosen = {}
+    for job in jobs:
+        best = job.best()
+        shutil.copyfile(job.work_dir / best['checkpoint'], job.work_dir / 'best.pth')
+        chosen[TRAINED[job.method]] = dict(step=best['step'], AUROC=next(iter(best['open_validation'].values())))
+    return chosen
 
 
-def _test(cfg: Config, *, out: Path, wanted: dict[str, str], chosen: dict[str, dict]) -> dict:
+def _test(cfg: Config, out: Path, wanted: dict[str, str], chosen: dict[str, dict]) -> dict:
     pictures = out / PICTURES
     shutil.rmtree(pictures, ignore_errors=True)
     pictures.mkdir()
@@ -250,8 +265,7 @@ def _test(cfg: Config, *, out: Path, wanted: dict[str, str], chosen: dict[str, d
         figure(curves, 'street world').savefig(pictures / f'{name}.png', dpi=150)
     report = json.loads(Path(cfg.work_dir, 'open_set_eval', 'test', 'metrics.json').read_text())
     report['scorers'] = {method: report['scorers'][method] for method in METHODS}
-    report['open_validation'] = {method: {key: found[key] for key in ('step', 'AUROC')}
-                                 for method, found in chosen.items()}
+    report['open_validation'] = {method: chosen[method] for method in TRAINED.values()}
     write_json(out / REPORT, report)
     (out / TABLE).write_text(table(report))
     return {}

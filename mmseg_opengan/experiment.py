@@ -10,14 +10,15 @@ import os
 import re
 import statistics
 import time
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
+from contextlib import contextmanager, nullcontext, redirect_stderr, redirect_stdout
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 import torch
 from mmengine.config import Config
+from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from tqdm import tqdm
 
@@ -54,8 +55,13 @@ def plan(configs: dict[str, str], seeds, out, options: dict | None = None) -> li
             for seed in seeds for method, config in configs.items()]
 
 
-def train(jobs: list[Job], *, processes: int = 1) -> None:
-    """Run the jobs that have not finished, in parallel processes of one thread each.
+def train(jobs: list[Job], *, processes: int = 1, bank_threads: int = 1) -> None:
+    """Run the jobs that have not finished.
+
+    Args:
+        jobs: the runs, which share a feature bank.
+        processes: parallel processes of one thread each; 0 trains one job after the other in this process.
+        bank_threads: threads that build the bank of the first job, before any job starts.
 
     Raises:
         RuntimeError: a job failed; names its log file.
@@ -63,16 +69,50 @@ def train(jobs: list[Job], *, processes: int = 1) -> None:
     todo = [job for job in jobs if job.best() is None]
     if not todo:
         return
-    _run_quietly(_prepare_bank, todo[0])  # once, before the others need it
+    with _quiet(todo[0].work_dir, threads=bank_threads, bars=True):
+        _prepare_bank(todo[0])  # once, before the others need it
+    if processes == 0:
+        for job in tqdm(todo, desc='Training', unit='run'):
+            _run_quietly(_train_one, job)
+        return
     context = multiprocessing.get_context('spawn')
-    with ProcessPoolExecutor(processes, mp_context=context, max_tasks_per_child=1) as pool:
+    steps = context.Value('l', 0)
+    total = sum(_load_config(job).train_cfg.max_iters for job in todo)
+    with ProcessPoolExecutor(processes, mp_context=context, max_tasks_per_child=1, initializer=_CountHook.count_in,
+                             initargs=(steps,)) as pool, tqdm(total=total, desc='Training', unit='step') as bar:
         running = {pool.submit(_run_quietly, _train_one, job): job for job in todo}
-        for done in tqdm(as_completed(running), total=len(todo), desc='Training', unit='run'):
-            job = running[done]
-            if done.exception() is not None:
-                for waiting in running:
-                    waiting.cancel()
-                raise RuntimeError(f"{job.name} failed; see '{job.work_dir / 'console.log'}'") from done.exception()
+        waiting = set(running)
+        while waiting:
+            finished, waiting = wait(waiting, timeout=1, return_when=FIRST_COMPLETED)
+            for done in finished:
+                if done.exception() is not None:
+                    for other in waiting:
+                        other.cancel()
+                    job = running[done]
+                    raise RuntimeError(f"{job.name} failed; see '{job.work_dir / 'console.log'}'") from done.exception()
+            bar.set_postfix_str(f'{len(todo) - len(waiting)}/{len(todo)} runs', refresh=False)
+            bar.update(steps.value - bar.n)
+
+
+class _CountHook(Hook):
+    """Counts the steps of all processes, for one progress bar."""
+
+    steps = None
+
+    @classmethod
+    def count_in(cls, steps):
+        cls.steps = steps
+
+    def _add(self, count):
+        if self.steps is not None:
+            with self.steps.get_lock():
+                self.steps.value += count
+
+    def before_train(self, runner):
+        self._add(runner.iter)  # of a resumed run
+
+    def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
+        self._add(1)
 
 
 def _load_config(job: Job) -> Config:
@@ -80,6 +120,7 @@ def _load_config(job: Job) -> Config:
     config.merge_from_dict({**job.options, 'randomness.seed': job.seed})
     config.work_dir = str(job.work_dir)
     config.resume = True  # from the last checkpoint in the work directory, if any
+    config.visualizer.name = job.name  # mmengine would give every job of a process the first one's visualizer
     return config
 
 
@@ -101,6 +142,7 @@ def _train_one(job: Job) -> None:
     config = _load_config(job)
     start = time.monotonic()
     runner = Runner.from_cfg(config)
+    runner.register_hook(_CountHook())
     runner.train()
     key = config.default_hooks.checkpoint.save_best
     best = runner.message_hub.get_info('best_ckpt')
@@ -117,11 +159,12 @@ def _run_quietly(function, job: Job) -> None:
 
 
 @contextmanager
-def _quiet(folder: Path):
-    """One thread, and everything printed goes to the folder's console.log."""
-    torch.set_num_threads(1)
+def _quiet(folder: Path, threads: int = 1, bars: bool = False):
+    """Everything printed goes to the folder's console.log, but for stderr, where progress bars are, with ``bars``."""
+    torch.set_num_threads(threads)
     folder.mkdir(parents=True, exist_ok=True)
-    with open(folder / 'console.log', 'a') as log, redirect_stdout(log), redirect_stderr(log):
+    log = open(folder / 'console.log', 'a', buffering=1)  # noqa: SIM115 (mmengine's loggers keep it while they live)
+    with redirect_stdout(log), nullcontext() if bars else redirect_stderr(log):
         yield
 
 

@@ -18,13 +18,14 @@ def parse_args():
     parser.add_argument('--num-val', type=int, help='test images')
     parser.add_argument('--closed-steps', type=int, help='training steps of the closed segmentor')
     parser.add_argument('--open-steps', type=int, help='training steps of each discriminator')
-    parser.add_argument('--threads', type=int, help='threads of torch')
+    parser.add_argument('--threads', type=int, help='threads of torch where one thing runs alone')
+    parser.add_argument('--processes', type=int, help='processes that draw; 0: all in one, one after the other')
     return parser.parse_args()
 
 
 def main():
     args = parse_args()
-    sizes = ('num_train', 'num_val', 'closed_steps', 'open_steps', 'threads')
+    sizes = ('num_train', 'num_val', 'closed_steps', 'open_steps', 'threads', 'processes')
     given = {name: getattr(args, name) for name in sizes if getattr(args, name) is not None}
     run_demo(CONFIGS, args.out, settings=replace(QUICK if args.quick else DemoSettings(), **given), fresh=args.fresh)
 

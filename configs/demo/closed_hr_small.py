@@ -10,9 +10,11 @@ pipeline = [dict(type='LoadImageFromFile'), dict(type='LoadOpenSetAnnotations'),
 train_pipeline = [
     dict(type='LoadImageFromFile'), dict(type='LoadOpenSetAnnotations'),
     dict(type='RandomResize', scale=(512, 256), ratio_range=(0.75, 1.5), keep_ratio=True),
-    dict(type='RandomCrop', crop_size=(192, 256)), dict(type='RandomFlip', prob=0.5), dict(type='PackOpenSetInputs')]
+    dict(type='RandomCrop', crop_size=(192, 256)), dict(type='RandomFlip', prob=0.5),
+    dict(type='SegRescale', scale_factor=0.25),  # the loss on the grid of the features: a fifth of the time saved
+    dict(type='PackOpenSetInputs')]
 train_dataloader = dict(
-    batch_size=4, num_workers=0, sampler=dict(type='InfiniteSampler', shuffle=True),
+    batch_size=4, num_workers=1, persistent_workers=True, sampler=dict(type='InfiniteSampler', shuffle=True),
     dataset=dict(type='CityscapesOpenSet', data_root=f'{output}/world', split='train', pipeline=train_pipeline))
 test_dataloader = dict(
     batch_size=1, num_workers=0, sampler=dict(type='DefaultSampler', shuffle=False, round_up=False),
@@ -20,8 +22,8 @@ test_dataloader = dict(
 test_evaluator = dict(_delete_=True, type='IoUMetric')
 val_cfg, val_evaluator = None, None
 
-max_iters = 1000
-optim_wrapper = dict(type='OptimWrapper', optimizer=dict(type='AdamW', lr=3e-3, weight_decay=0.01))
+max_iters = 600
+optim_wrapper = dict(type='OptimWrapper', optimizer=dict(type='AdamW', lr=3e-3, weight_decay=0.01, fused=True))
 param_scheduler = dict(type='OneCycleLR', eta_max=3e-3, total_steps=max_iters, pct_start=0.1, by_epoch=False)
 train_cfg = dict(type='IterBasedTrainLoop', max_iters=max_iters)
 default_hooks = dict(checkpoint=dict(

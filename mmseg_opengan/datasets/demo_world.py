@@ -1,9 +1,12 @@
 """Writes the demo world: procedural street scenes on disk, laid out and labelled like Cityscapes."""
 
 import json
+import multiprocessing
 import os
 import shutil
 import tempfile
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import cv2
@@ -20,10 +23,11 @@ _KINDS_PER_IMAGE = {'train': (3, 0), 'val': (2, 2)}  # common kinds, kinds that 
 
 
 def write_demo_world(root, *, num_train: int = 120, num_val: int = 40, seed: int = 0, size=(256, 512),
-                     progress: bool = True) -> Path:
+                     processes: int = 1, progress: bool = True) -> Path:
     """Write ``leftImg8bit`` and ``gtFine`` with splits ``train`` and ``val``, and a manifest of what is in them.
 
-    A picture depends on (seed, split, index) and the size only; the same arguments give the same bytes. Everything
+    A picture depends on (seed, split, index) and the size only: the same arguments give the same bytes, in any number
+    of processes. Everything
     is written into a temporary folder beside ``root``, which then takes its name; a complete world with the same
     arguments is left alone, one with other arguments is replaced.
 
@@ -33,6 +37,7 @@ def write_demo_world(root, *, num_train: int = 120, num_val: int = 40, seed: int
         num_val: Validation images. Some open kinds occur only here.
         seed: Seed of the world.
         size: (H, W) of every image.
+        processes: Processes that draw.
         progress: Show a progress bar.
 
     Returns:
@@ -52,22 +57,21 @@ def write_demo_world(root, *, num_train: int = 120, num_val: int = 40, seed: int
     if found is not None and found['parameters'] == wanted and _complete(root, found):
         return root
     root.parent.mkdir(parents=True, exist_ok=True)
-    partial = Path(tempfile.mkdtemp(prefix=f'.{root.name}-', dir=root.parent))
+    scratch = Path(tempfile.mkdtemp(prefix=f'.{root.name}-', dir=root.parent))
     try:
-        new = partial / 'new'
-        images = {}
-        plan = [(split, i) for split, count in (('train', num_train), ('val', num_val)) for i in range(count)]
-        for split, i in tqdm(plan, desc='demo world', unit='image', disable=not progress):
-            stem = _stem(split, i, num_train if split == 'train' else num_val)
-            images[stem] = list(kinds_of(split, i, seed))
-            _write_pair(new, stem, np.random.default_rng([seed, int(split == 'val'), i]), images[stem], (height, width))
+        new = scratch / 'new'
+        plan = [(split, i, _stem(split, i, count))
+                for split, count in (('train', num_train), ('val', num_val)) for i in range(count)]
+        with _drawing(processes) as imap:
+            drawn = imap(partial(_draw, root=new, seed=seed, size=(height, width)), plan)
+            images = dict(tqdm(drawn, total=len(plan), desc='demo world', unit='image', disable=not progress))
         new.mkdir(exist_ok=True)
         (new / MANIFEST).write_text(json.dumps({'parameters': wanted, 'open_kinds': images}, indent=1) + '\n')
         if root.exists():
-            os.replace(root, partial / 'old')
+            os.replace(root, scratch / 'old')
         os.replace(new, root)
     finally:
-        shutil.rmtree(partial, ignore_errors=True)
+        shutil.rmtree(scratch, ignore_errors=True)
     return root
 
 
@@ -80,6 +84,24 @@ def kinds_of(split: str, index: int, seed: int) -> tuple:
         orders = {turn: np.random.default_rng([seed, 2, turn]).permutation(len(kinds)) for turn in turns}
         chosen += [kinds[orders[place // len(kinds)][place % len(kinds)]] for place in places]
     return tuple(dict.fromkeys(chosen))
+
+
+@contextmanager
+def _drawing(processes: int):
+    """A ``map`` that yields results in order, as they come."""
+    if processes == 1:
+        yield map
+        return
+    with multiprocessing.Pool(processes, initializer=cv2.setNumThreads, initargs=(0,)) as pool:
+        yield pool.imap
+
+
+def _draw(job: tuple, *, root: Path, seed: int, size) -> tuple[str, list]:
+    """Draw and write one image; returns its stem and the open kinds in it."""
+    split, index, stem = job
+    kinds = list(kinds_of(split, index, seed))
+    _write_pair(root, stem, np.random.default_rng([seed, int(split == 'val'), index]), kinds, size)
+    return stem, kinds
 
 
 def _stem(split: str, index: int, count: int) -> str:

@@ -108,6 +108,12 @@ def test_same_seed_same_bytes_other_seed_other_bytes(tmp_path):
     assert all(here[name] != there[name] for name in here)
 
 
+def test_two_processes_write_the_same_bytes_as_one(tmp_path):
+    alone, shared = (write_demo_world(tmp_path / str(n), num_train=2, num_val=2, size=(32, 64), processes=n,
+                                      progress=False) for n in (1, 2))
+    assert _bytes(alone) == _bytes(shared)
+
+
 def test_the_street_is_seen_at_other_sizes():
     image, label = render_scene(np.random.default_rng(3), size=(96, 160))
     assert image.shape == (96, 160, 3)

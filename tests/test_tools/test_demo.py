@@ -11,26 +11,23 @@ from mmengine.config import Config
 
 from mmseg_opengan.datasets.demo_open_things import VAL_ONLY
 from mmseg_opengan.datasets.demo_world import MANIFEST
-from mmseg_opengan.demo import METHODS, METRICS, TRAINED, _Stages, choose_pictures, run_demo, table
+from mmseg_opengan.demo import METHODS, METRICS, QUICK, TRAINED, _Stages, choose_pictures, run_demo, table
 from mmseg_opengan.engine.visualizer import WIDTH
 
 ROOT = Path(__file__).resolve().parents[2]
-
-
-def _demo(out) -> subprocess.CompletedProcess:
-    environment = dict(os.environ, PYTHONPATH=str(ROOT))
-    return subprocess.run([sys.executable, str(ROOT / 'tools' / 'demo.py'), '--quick', '--out', str(out)], check=False,
-                          capture_output=True, text=True, env=environment, cwd=out.parent)
+CONFIGS = ROOT / 'configs' / 'demo'
 
 
 @pytest.fixture(scope='module')
 def runs(tmp_path_factory):
-    """Two quick demos in different folders."""
-    outs = [tmp_path_factory.mktemp('demo') / 'first', tmp_path_factory.mktemp('demo') / 'second']
-    results = [_demo(out) for out in outs]
-    for result in results:
-        assert result.returncode == 0, result.stdout + result.stderr
-    return outs, results
+    """Two quick demos: the command with parallel processes, and all in this one."""
+    outs = [tmp_path_factory.mktemp('demo') / name for name in ('first', 'second')]
+    environment = dict(os.environ, PYTHONPATH=str(ROOT))
+    command = [sys.executable, str(ROOT / 'tools' / 'demo.py'), '--quick', '--processes', '2', '--out', str(outs[0])]
+    result = subprocess.run(command, check=False, capture_output=True, text=True, env=environment, cwd=outs[0].parent)
+    assert result.returncode == 0, result.stdout + result.stderr
+    run_demo(CONFIGS, outs[1], settings=QUICK)
+    return outs, result
 
 
 def test_quick_demo_leaves_every_file(runs):
@@ -46,8 +43,8 @@ def test_quick_demo_leaves_every_file(runs):
 
 
 def test_quick_demo_prints_stages_table_and_pictures_and_little_else(runs):
-    (out, _), (result, _) = runs
-    assert re.findall(r'^\[(\d)/6\]', result.stdout, re.MULTILINE) == list('123456')
+    (out, _), result = runs
+    assert re.findall(r'^\[(\d)/4\]', result.stdout, re.MULTILINE) == list('1234')
     assert (out / 'table.md').read_text() in result.stdout
     for picture in (out / 'pictures').iterdir():
         assert str(picture) in result.stdout
@@ -66,25 +63,25 @@ def test_quick_demo_table_is_complete_and_in_range(runs):
             assert 0 < float(number) < 1
             assert float(number) == pytest.approx(report['scorers'][method][metric], abs=5e-5)
     assert 0 < report['mIoU'] < 100
-    assert (report['label_policy'], report['resolution'], report['num_images']) == ('cityscapes/paper', 'feature', 4)
-    assert {found['step'] for found in report['open_validation'].values()} == {4}
+    assert (report['label_policy'], report['resolution'], report['num_images']) == ('cityscapes/paper', 'feature', 3)
+    assert {found['step'] for found in report['open_validation'].values()} == {2}
 
 
-def test_two_quick_demos_give_the_same_numbers(runs):
+def test_another_run_gives_the_same_numbers_in_one_process_or_several(runs):
     reports = [json.loads((out / 'metrics.json').read_text()) for out in runs[0]]
     assert reports[0]['scorers'] == reports[1]['scorers']
     assert reports[0]['mIoU'] == reports[1]['mIoU']
     assert reports[0]['open_validation'] == reports[1]['open_validation']
 
 
-def test_finished_stages_are_not_run_again(runs):
-    out = runs[0][0]
+def test_finished_stages_are_not_run_again(runs, capsys):
+    out = runs[0][1]
     before = {file: file.stat().st_mtime_ns for file in out.rglob('*.p*')}
-    again = _demo(out)
-    assert again.returncode == 0, again.stdout + again.stderr
-    assert again.stdout.count('done before') == 5
+    run_demo(CONFIGS, out, settings=QUICK)
+    printed = capsys.readouterr().out
+    assert printed.count('done before') == 3
     assert {file: file.stat().st_mtime_ns for file in out.rglob('*.p*')} == before
-    assert (out / 'table.md').read_text() in again.stdout
+    assert (out / 'table.md').read_text() in printed
 
 
 def test_a_stage_runs_again_when_its_or_an_earlier_config_changes(tmp_path):
@@ -92,17 +89,17 @@ def test_a_stage_runs_again_when_its_or_an_earlier_config_changes(tmp_path):
 
     def go(first, second):
         ran.clear()
-        stages = _Stages(tmp_path, 'world', lambda line: None)
+        stages = _Stages('world', 1, lambda line: None)
         for name, value in (('a', first), ('b', second)):
             folder = tmp_path / name
 
-            def work(cfg, folder=folder):
+            def work(folder=folder, value=value):
                 assert not folder.exists()  # what an unfinished stage has left is gone
                 folder.mkdir()
-                ran.append((folder.name, cfg.value))
-                return {'value': cfg.value}
+                ran.append((folder.name, value))
+                return {'value': value}
 
-            assert stages.run(name, Config(dict(work_dir=str(folder), value=value)), work)['value'] == value
+            assert stages.run(name, work, Config(dict(work_dir=str(folder), value=value)))['value'] == value
         return ran
 
     assert go(1, 1) == [('a', 1), ('b', 1)]
@@ -114,17 +111,17 @@ def test_a_stage_runs_again_when_its_or_an_earlier_config_changes(tmp_path):
 def test_an_unfinished_stage_runs_again(tmp_path):
     cfg = Config(dict(work_dir=str(tmp_path / 'a')))
 
-    def killed(cfg):
+    def killed():
         Path(cfg.work_dir).mkdir()
         raise KeyboardInterrupt
 
-    def work(cfg):
+    def work():
         Path(cfg.work_dir).mkdir()
         return {'done': True}
 
     with pytest.raises(KeyboardInterrupt):
-        _Stages(tmp_path, 'world', lambda line: None).run('a', cfg, killed)
-    assert _Stages(tmp_path, 'world', lambda line: None).run('a', cfg, work)['done']
+        _Stages('world', 1, lambda line: None).run('a', killed, cfg)
+    assert _Stages('world', 1, lambda line: None).run('a', work, cfg)['done']
 
 
 def test_pictures_show_as_many_unseen_kinds_as_they_can(tmp_path):
@@ -143,7 +140,7 @@ def test_pictures_of_fewer_images_than_wanted(tmp_path):
 def test_another_folder_is_left_alone(tmp_path):
     (tmp_path / 'closed').mkdir()
     with pytest.raises(FileExistsError, match='holds no demo'):
-        run_demo(ROOT / 'configs' / 'demo', tmp_path)
+        run_demo(CONFIGS, tmp_path)
     assert (tmp_path / 'closed').is_dir()
 
 
