@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import yaml
 from mmengine.config import Config
 from mmengine.optim import build_optim_wrapper
 from mmengine.registry import FUNCTIONS, init_default_scope
@@ -175,3 +176,41 @@ def test_an_unseen_open_kind_is_left_out_of_training_only(method):
     assert unseen.model == usual.model
     for loader in LOADERS[1:]:
         assert unseen[loader] == usual[loader]
+
+
+# ---------------------------------------------------------------------- metafiles
+
+
+METAFILES = sorted(CONFIGS.glob('*/metafile.yml'))
+FAMILIES = [path.parent.name for path in METAFILES]
+TRAINABLE = [file for file in LEAVES if read(file).model.get('discriminator', True) is not None]
+
+
+def metafile(family) -> dict:
+    return yaml.safe_load((CONFIGS / family / 'metafile.yml').read_text())
+
+
+def test_the_index_names_every_metafile():
+    imports = yaml.safe_load((CONFIGS.parent / 'model-index.yml').read_text())['Import']
+    assert imports == [str(path.relative_to(CONFIGS.parent)) for path in METAFILES]
+    assert {Path(file).parts[0] for file in TRAINABLE} == set(FAMILIES)
+
+
+@pytest.mark.parametrize('family', FAMILIES)
+def test_a_metafile_lists_every_config_that_trains(family):
+    wanted = {f'configs/{file}' for file in TRAINABLE if Path(file).parts[0] == family}
+    assert {model['Config'] for model in metafile(family)['Models']} == wanted
+
+
+@pytest.mark.parametrize('family', FAMILIES)
+def test_a_metafile_says_what_its_configs_say(family):
+    [collection] = metafile(family)['Collections']
+    assert (CONFIGS.parent / collection['README']).is_file()
+    for model in metafile(family)['Models']:
+        assert model['Name'] == Path(model['Config']).stem
+        assert model['In Collection'] == collection['Name']
+        assert model['Metadata']['Training Data'] in collection['Metadata']['Training Data']
+        loader = read(Path(model['Config']).relative_to('configs')).train_dataloader
+        sampler = loader.dataset.get('sampler')
+        pixels = sampler and sum(sampler[f'num_{group}'] for group in ('closed', 'open', 'fake'))
+        assert model['Metadata']['Batch Size'] == (pixels or loader.batch_size), model['Name']
