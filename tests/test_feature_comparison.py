@@ -5,7 +5,8 @@ import pytest
 import torch
 from torch import nn
 
-from mmseg_opengan.datasets.feature_bank import BankWriter, FeatureBank
+from mmseg_opengan.datasets.bank_writer import BankWriter
+from mmseg_opengan.datasets.feature_bank import FeatureBank
 from mmseg_opengan.feature_comparison import FAKE, Comparison, Group, draw_groups, statistics
 
 IDENTITY = dict(channels=2, closed_classes=['road', 'sky'], open_classes=['dog', 'cart'])

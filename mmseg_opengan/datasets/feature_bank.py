@@ -1,37 +1,40 @@
-"""Pixel features on disk: fp16 shards, memory-mapped, with a manifest that says what every row is.
+"""Pixel features on disk: fp16 shards, memory-mapped, with a record that says what every row is.
 
 A bank is a folder::
 
-    manifest.json                 identity (segmentor, policy, ...), one entry per finished shard, counts
+    manifest.json                 identity (segmentor, policy, ...)
     shard-00000.closed.npy        (rows, C) float16 features of closed pixels
     shard-00000.closed.pixels.npy (rows,) records: image, row, col on the grid, label
     shard-00000.open.npy          the same for open pixels (label: index into open_classes)
     shard-00000.open.pixels.npy
+    shard-00000.json              images, rows, bytes and checksums of this shard
 
-A shard covers a few images and appears whole or not at all: its files are written under temporary names and renamed,
-then the manifest is replaced. Extraction therefore resumes after a kill with byte-identical result.
+A shard covers a few images and appears whole or not at all: each file is written under a temporary name and renamed,
+``shard-*.json`` last, and what lacks it does not count. Extraction therefore resumes after a kill with byte-identical
+result, and a shard costs the same however many there are.
 """
 
+import functools
 import hashlib
+import itertools
 import json
 import shutil
-import zlib
 from collections.abc import Iterable
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import numpy as np
 import torch
-
-from ..contracts import CLOSED, FIRST_OPEN, VOID
-from ..functional.files import replacing, write_json
+from tqdm import tqdm
 
 try:
     import fcntl
 except ImportError:  # Windows
     fcntl = None
 
-VERSION = 1
+VERSION = 2
+READABLE = (1, VERSION)  # version 1 kept the records of all shards in manifest.json
+MAX_OPEN = 256  # shards mapped at a time: each holds a file descriptor, and a process often has 1,024
 GROUPS = ('closed', 'open')
 PIXEL = np.dtype([('image', '<i4'), ('row', '<u2'), ('col', '<u2'), ('label', 'u1')])
 
@@ -54,12 +57,12 @@ class FeatureBank:
 
     def __init__(self, root, identity: dict | None = None):
         self.root = Path(root)
-        self.manifest = read_manifest(self.root)
+        self.manifest = read_bank(self.root)
         if self.manifest is None:
             raise FileNotFoundError(f"There is no feature bank in '{self.root}' (manifest.json is missing). Training "
                                     'builds it on first use; tools/extract_features.py builds it beforehand.')
         check_identity(self.root, self.manifest, identity or {})
-        self._features = {group: [] for group in GROUPS}
+        self._open = functools.lru_cache(MAX_OPEN)(self._open)
         self._rows = {group: {} for group in GROUPS}  # image name -> (first row, number of rows)
         self._starts = {group: [0] for group in GROUPS}
         for shard in self.manifest['shards']:
@@ -77,8 +80,14 @@ class FeatureBank:
             for name, count in entry['images'].items():
                 self._rows[group][name] = (start, count)
                 start += count
-            self._features[group].append(np.load(path, mmap_mode='r'))
             self._starts[group].append(start)
+
+    def _open(self, group: str, shard: int) -> np.ndarray:
+        """The features (rows, C) of a shard, memory-mapped."""
+        entry = self.manifest['shards'][shard]['groups'][group]
+        rows = self._starts[group][shard + 1] - self._starts[group][shard]
+        head = entry['bytes'] - 2 * rows * self.channels
+        return np.memmap(self.root / entry['file'], np.float16, 'r', head, (rows, self.channels))
 
     def images(self, group: str) -> list[str]:
         """Names of the images that gave (possibly zero) pixels to a group."""
@@ -110,10 +119,10 @@ class FeatureBank:
         out = np.empty((len(rows), self.channels), np.float16)
         order = np.argsort(rows, kind='stable')
         ends = np.searchsorted(rows[order], self._starts[group])
-        for features, start, first, last in zip(self._features[group], self._starts[group], ends[:-1], ends[1:]):
+        for shard, (first, last) in enumerate(itertools.pairwise(ends)):
             if last > first:
                 chosen = order[first:last]
-                out[chosen] = features[rows[chosen] - start]
+                out[chosen] = self._open(group, shard)[rows[chosen] - self._starts[group][shard]]
         return torch.from_numpy(out)
 
     def pixels(self, group: str) -> np.ndarray:
@@ -122,17 +131,18 @@ class FeatureBank:
         return np.concatenate(parts) if parts else np.empty(0, PIXEL)
 
     def verify(self) -> None:
-        """Compare every shard with its checksum.
+        """Compare every byte of every shard with its checksum.
 
         Raises:
             FeatureBankError: naming the first damaged file.
         """
-        for shard in self.manifest['shards']:
+        for shard in tqdm(self.manifest['shards'], desc='Verifying', unit='shard'):
             for entry in shard['groups'].values():
-                found = _sha256(self.root / entry['file'])
-                if found != entry['sha256']:
-                    raise FeatureBankError(f"Feature bank shard '{self.root / entry['file']}' is damaged: sha256 "
-                                           f"wanted {entry['sha256'][:12]}, found {found[:12]}")
+                for file, key in (('file', 'sha256'), ('pixels_file', 'pixels_sha256')):
+                    path, wanted = self.root / entry[file], entry.get(key)
+                    if wanted is not None and (found := _sha256(path)) != wanted:  # version 1 has one of them
+                        raise FeatureBankError(f"Feature bank shard '{path}' is damaged: sha256 wanted {wanted[:12]}, "
+                                               f'found {found[:12]}. Delete the bank and let it be built again.')
 
 
 class RowPool:
@@ -161,14 +171,49 @@ def read_manifest(root: Path) -> dict | None:
     path = Path(root) / 'manifest.json'
     if not path.exists():
         return None
-    try:
-        manifest = json.loads(path.read_text())
-    except ValueError as error:
-        raise FeatureBankError(f"'{path}' is not readable JSON ({error}). Delete the bank.") from error
-    if manifest.get('version') != VERSION:
+    manifest = _read_json(path)
+    if manifest.get('version') not in READABLE:
         raise FeatureBankError(f"'{path}': wanted version {VERSION}, found {manifest.get('version')!r}. Delete the "
                                'bank and let it be built again.')
     return manifest
+
+
+def read_bank(root: Path) -> dict | None:
+    """The manifest together with what all shards hold: ``images``, ``shards`` and ``counts``; None without a bank.
+
+    Raises:
+        FeatureBankError: the record of a shard before the last one is missing, or not readable.
+    """
+    bank = read_manifest(root)
+    if bank is None:
+        return None
+    bank = dict(images=[], shards=[], counts=dict.fromkeys(GROUPS, 0)) | bank
+    for path in sorted(Path(root).glob('shard-*.json'), key=lambda path: int(path.stem.split('-')[1])):
+        wanted = shard_stem(len(bank['shards']))
+        if path.stem != wanted:
+            raise FeatureBankError(f"Feature bank '{root}': there is '{path.name}', but no '{wanted}.json'. Delete the "
+                                   'bank and let it be built again.')
+        add_shard(bank, _read_json(path))
+    return bank
+
+
+def shard_stem(number: int) -> str:
+    return f'shard-{number:05d}'
+
+
+def add_shard(bank: dict, record: dict) -> None:
+    """Count the record of one more shard (``images`` new to the bank, ``groups``) into what :func:`read_bank` gives."""
+    bank['images'] += record['images']
+    bank['shards'].append(dict(groups=record['groups']))
+    for group in GROUPS:
+        bank['counts'][group] += sum(record['groups'][group]['images'].values())
+
+
+def _read_json(path: Path) -> dict:
+    try:
+        return json.loads(path.read_text())
+    except ValueError as error:
+        raise FeatureBankError(f"'{path}' is not readable JSON ({error}). Delete the bank.") from error
 
 
 def check_identity(root: Path, manifest: dict, wanted: dict) -> None:
@@ -179,80 +224,6 @@ def check_identity(root: Path, manifest: dict, wanted: dict) -> None:
     if differing:
         raise FeatureBankError(f"The feature bank in '{root}' was made from something else ({'; '.join(differing)}). "
                                'Choose another folder for this one, or delete it.')
-
-
-class BankWriter:
-    """Adds images to a bank, a shard at a time.
-
-    Args:
-        root: the bank's folder, made if needed.
-        identity: what the features come from; stored, and compared when the bank exists.
-        images_per_shard: a shard is written when it has this many images.
-    """
-
-    def __init__(self, root, identity: dict, *, images_per_shard: int = 16):
-        self.root = Path(root)
-        self.images_per_shard = images_per_shard
-        self.manifest = read_manifest(self.root)
-        if self.manifest is None:
-            self.root.mkdir(parents=True, exist_ok=True)
-            self.manifest = dict(version=VERSION, identity=identity, images=[], shards=[],
-                                 counts=dict.fromkeys(GROUPS, 0))
-        check_identity(self.root, self.manifest, identity)
-        self._index = {name: i for i, name in enumerate(self.manifest['images'])}
-        self._pending = []
-
-    def has(self, group: str, image: str) -> bool:
-        return any(image in shard['groups'][group]['images'] for shard in self.manifest['shards'])
-
-    def add(self, image: str, parts: dict[str, tuple[np.ndarray, np.ndarray]]) -> None:
-        """Add one image.
-
-        Args:
-            image: its name, unique in the bank.
-            parts: for each group to add, features (n, C) float16 and pixels (n, 3): row, col, label.
-
-        Raises:
-            ValueError: NaN or infinite features (an overflow of float16 included), naming the image.
-        """
-        for group, (features, _) in parts.items():
-            bad = int((~np.isfinite(features)).sum())
-            if bad:
-                raise ValueError(f"{bad} of {features.size} {group} features of '{image}' are NaN or beyond float16")
-        self._pending.append((image, parts))
-        if len(self._pending) >= self.images_per_shard:
-            self.flush()
-
-    def flush(self) -> None:
-        """Write the images added since the last shard as one shard."""
-        if not self._pending:
-            return
-        number = len(self.manifest['shards'])
-        for image, _ in self._pending:
-            if image not in self._index:
-                self._index[image] = len(self.manifest['images'])
-                self.manifest['images'].append(image)
-        groups = {group: self._write_group(f'shard-{number:05d}.{group}', group) for group in GROUPS}
-        self.manifest['shards'].append(dict(groups=groups))
-        for group in GROUPS:
-            self.manifest['counts'][group] += sum(groups[group]['images'].values())
-        write_json(self.root / 'manifest.json', self.manifest)
-        self._pending = []
-
-    def _write_group(self, stem, group):
-        channels = self.manifest['identity']['channels']
-        parts = [(image, *parts[group]) for image, parts in self._pending if group in parts]
-        features = np.concatenate([np.empty((0, channels), np.float16), *(f for _, f, _ in parts)])
-        pixels = np.empty(len(features), PIXEL)
-        pixels['image'] = np.repeat([self._index[image] for image, *_ in parts], [len(f) for _, f, _ in parts])
-        where = np.concatenate([np.empty((0, 3), np.int64), *(p for *_, p in parts)])
-        pixels['row'], pixels['col'], pixels['label'] = where.T
-        path, pixels_path = self.root / f'{stem}.npy', self.root / f'{stem}.pixels.npy'
-        for target, array in ((pixels_path, pixels), (path, features)):
-            with replacing(target) as file:
-                np.save(file, array)
-        return dict(file=path.name, pixels_file=pixels_path.name, bytes=path.stat().st_size, sha256=_sha256(path),
-                    images={image: len(features) for image, features, _ in parts})
 
 
 @contextmanager
@@ -268,25 +239,6 @@ def locked(root: Path):
             with suppress(OSError):
                 fcntl.flock(file, fcntl.LOCK_EX)
         yield
-
-
-def choose_pixels(open_map: np.ndarray, classes: np.ndarray, group: str, limit: int | None, seed: int,
-                  image: str) -> np.ndarray:
-    """(n, 3) grid pixels (row, col, label) of a group, in raster order: seeded by image name, not by position.
-
-    Args:
-        open_map, classes: (h, w) labels on the grid.
-        limit: at most so many closed pixels; None and the open group take all.
-    """
-    if group == 'open':
-        rows, cols = np.nonzero((open_map != CLOSED) & (open_map != VOID))
-        return np.stack([rows, cols, open_map[rows, cols].astype(np.int64) - FIRST_OPEN], axis=1)
-    rows, cols = np.nonzero(open_map == CLOSED)
-    if limit is not None and len(rows) > limit:
-        rng = np.random.default_rng([seed, zlib.crc32(image.encode())])
-        chosen = np.sort(rng.choice(len(rows), limit, replace=False))
-        rows, cols = rows[chosen], cols[chosen]
-    return np.stack([rows, cols, classes[rows, cols].astype(np.int64)], axis=1)
 
 
 def require_space(root: Path, needed: int) -> None:

@@ -12,15 +12,13 @@ from pathlib import Path
 
 import torch
 from mmengine.dist import get_rank, get_world_size, is_main_process
-from mmengine.logging import print_log
 from mmengine.registry import FUNCTIONS
 from mmseg.registry import DATA_SAMPLERS, DATASETS, TASK_UTILS
 from torch.utils.data import Dataset, Sampler
-from tqdm import tqdm
 
-from ..contracts import GT_OPEN_MAP
-from ..functional.pixels import grid_stride, labels_on_grid
-from .feature_bank import GROUPS, BankWriter, FeatureBank, RowPool, choose_pixels, locked, require_space
+from .extraction import extract_to_bank
+from .feature_bank import GROUPS, FeatureBank, RowPool, locked
+from .pixel_choice import PixelChoice
 
 
 class _BankSource(Dataset):
@@ -32,13 +30,15 @@ class _BankSource(Dataset):
         closed: config of the dataset whose images give closed pixels.
         open: config of the dataset whose images give open pixels; None where none are used (OpenGAN-0).
         closed_per_image: closed pixels stored per image (store only); None stores all.
+        closed_choice: how they are chosen: ``'uniform'``, or ``'balanced'`` over the classes of each image (see
+            :class:`PixelChoice`).
         bank_seed: seed of the choice of stored closed pixels.
     """
 
     stores_closed = False
 
     def __init__(self, *, root: str, sampler: dict, closed: dict, open: dict | None = None,
-                 closed_per_image: int | None = 5000, bank_seed: int = 0):
+                 closed_per_image: int | None = 5000, closed_choice: str = 'uniform', bank_seed: int = 0):
         self.root = Path(root)
         self.sampler = TASK_UTILS.build(sampler)
         self.closed_images = DATASETS.build(closed)
@@ -47,8 +47,7 @@ class _BankSource(Dataset):
         if self.open_images is not None and plain(open.get('pipeline', [])) != plain(self.pipeline):
             raise ValueError(f'open.pipeline: wanted that of closed, {self.pipeline}, whose images may be the same '
                              f"ones, found {open.get('pipeline', [])}")
-        self.closed_per_image = closed_per_image
-        self.bank_seed = bank_seed
+        self.choice = PixelChoice(closed_per_image, closed_choice, bank_seed)
         self.identity = None
         self._bank = None
 
@@ -87,58 +86,15 @@ class _BankSource(Dataset):
         self.identity = plain(dict(
             segmentor=segmentor['name'], segmentor_sha256=segmentor['sha256'], channels=segmentor['channels'],
             preprocessor=segmentor['preprocessor'], pipeline=self.pipeline,
-            label_policy=sorted(policies), closed_per_image=self.closed_per_image, seed=self.bank_seed,
+            label_policy=sorted(policies), closed_per_image=self.choice.limit, closed_choice=self.choice.how,
+            seed=self.choice.seed,
             closed_classes=list(self.metainfo['classes']), open_classes=list(self.metainfo['open_classes'])))
         on_main_process(lambda: self._build(extract))
         self._bank = None
 
     def _build(self, extract):
         with locked(self.root):
-            self._build_alone(extract)
-
-    def _build_alone(self, extract):
-        writer = BankWriter(self.root, self.identity)
-        todo = {}
-        for group, images in self._requests().items():
-            for name, dataset, index in images:
-                if not writer.has(group, name):
-                    todo.setdefault(name, (dataset, index, []))[2].append(group)
-        if not todo:
-            return
-        dataset, index, _ = next(iter(todo.values()))
-        grid = self._extract(extract, dataset, index)[0].shape[-2:]
-        pixels = sum(self._count(dataset, index, groups, grid, name)
-                     for name, (dataset, index, groups) in tqdm(todo.items(), desc='Counting pixels', unit='image'))
-        needed = pixels * (2 * self.identity['channels'] + 9)
-        print_log(f"Feature bank '{self.root}': {len(todo)} images, {pixels:,} pixels, {needed / 1e9:.2f} GB to write",
-                  logger='current')
-        require_space(self.root, needed)
-        for name, (dataset, index, groups) in tqdm(todo.items(), desc='Extracting features', unit='image'):
-            features, open_map, classes = self._extract(extract, dataset, index)
-            parts = {}
-            for group in groups:
-                where = choose_pixels(open_map, classes, group, self.closed_per_image, self.bank_seed, name)
-                chosen = features[:, where[:, 0], where[:, 1]].T
-                parts[group] = (chosen.to(torch.float16).cpu().numpy(), where)
-            writer.add(name, parts)
-        writer.flush()
-
-    @staticmethod
-    def _extract(extract, dataset, index):
-        """Features (C, h, w) of one image and its two label maps (h, w) on the grid."""
-        item = dataset[index]
-        sample = item['data_samples']
-        features = extract(item['inputs'], sample)
-        labels = [labels_on_grid(field.data[0].numpy(), features.shape[-2:])
-                  for field in (sample.get(GT_OPEN_MAP), sample.gt_sem_seg)]
-        return features, *labels
-
-    def _count(self, dataset, index, groups, grid, name):
-        classes, open_map = dataset.read_labels(index)
-        stride = grid_stride(open_map.shape, grid)
-        open_map, classes = open_map[::stride, ::stride], classes[::stride, ::stride]
-        return sum(len(choose_pixels(open_map, classes, group, self.closed_per_image, self.bank_seed, name))
-                   for group in groups)
+            extract_to_bank(self.root, self.identity, self._requests(), extract, self.choice)
 
     @property
     def bank(self) -> FeatureBank:

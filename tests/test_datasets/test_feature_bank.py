@@ -5,8 +5,10 @@ import multiprocessing
 import os
 import pickle
 import signal
+import threading
 import tracemalloc
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -26,9 +28,9 @@ from tiny_cityscapes import (
     write_images,
 )
 
-from mmseg_opengan.contracts import CLOSED, VOID
-from mmseg_opengan.datasets import feature_bank, feature_source
-from mmseg_opengan.datasets.feature_bank import BankWriter, FeatureBank, FeatureBankError, choose_pixels, locked
+from mmseg_opengan.datasets import bank_writer, extraction, feature_bank, feature_source
+from mmseg_opengan.datasets.bank_writer import BankWriter
+from mmseg_opengan.datasets.feature_bank import FeatureBank, FeatureBankError, locked
 from mmseg_opengan.functional import files
 
 NUM_IMAGES = 6  # of which the bank is built
@@ -43,7 +45,7 @@ def world(tmp_path_factory):
 
 @pytest.fixture(autouse=True)
 def _two_images_per_shard(monkeypatch):
-    monkeypatch.setattr(feature_source, 'BankWriter', partial(BankWriter, images_per_shard=2))
+    monkeypatch.setattr(extraction, 'BankWriter', partial(BankWriter, images_per_shard=2))
 
 
 def content(folder):
@@ -115,18 +117,6 @@ def test_chosen_closed_pixels_depend_on_seed_and_name_only(world, tmp_path):
     assert chosen('other', bank_seed=1) != full
 
 
-def test_chosen_closed_pixels_are_spread_evenly():
-    closed = np.full((10, 10), CLOSED)
-    closed[0] = VOID
-    picks = np.zeros((10, 10))
-    for i in range(500):
-        where = choose_pixels(closed, closed, 'closed', 9, 0, f'image {i}')
-        assert len({tuple(p) for p in where.tolist()}) == 9
-        picks[where[:, 0], where[:, 1]] += 1
-    assert picks[0].sum() == 0
-    assert 20 < picks[1:].min() < 50 < picks[1:].max() < 80  # 500 * 9 / 90 = 50, standard deviation 6.7
-
-
 def test_gather_equals_indexing_the_concatenated_shards(world, tmp_path):
     bank = built(world, tmp_path).bank
     files = sorted(tmp_path.glob('shard-*.closed.npy'))
@@ -156,7 +146,7 @@ def test_pool_of_some_images(world, tmp_path):
 def uninterrupted(world, tmp_path_factory):
     folder = tmp_path_factory.mktemp('uninterrupted')
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(feature_source, 'BankWriter', partial(BankWriter, images_per_shard=2))
+        patch.setattr(extraction, 'BankWriter', partial(BankWriter, images_per_shard=2))
         built(world, folder, closed_per_image=7)
     return content(folder)
 
@@ -177,10 +167,10 @@ def test_failed_extraction_resumes_to_the_same_bytes(world, tmp_path, uninterrup
     assert content(tmp_path) == uninterrupted
 
 
-@pytest.mark.parametrize('write', range(5 * SHARDS))  # four files and the manifest for each shard
+@pytest.mark.parametrize('write', range(1 + 5 * SHARDS))  # the manifest, and five files for each shard
 def test_killed_before_any_rename_resumes_to_the_same_bytes(world, tmp_path, uninterrupted, write):
     def killed():
-        renames = iter(range(5 * SHARDS))
+        renames = iter(range(1 + 5 * SHARDS))
         rename = os.replace
 
         def replace(old, new):
@@ -254,7 +244,8 @@ def test_two_builders_take_turns(world, tmp_path, uninterrupted):
     (dict(SEGMENTOR, name='Other'), {}, "segmentor: wanted 'Other', found 'Lookup'"),
     (dict(SEGMENTOR, preprocessor=dict(mean=[1.])), {}, r"preprocessor: wanted {'mean': \[1.0\]}, found {'mean': "),
     (SEGMENTOR, dict(closed_per_image=8), 'closed_per_image: wanted 8, found 7'),
-    (SEGMENTOR, dict(bank_seed=1), 'seed: wanted 1, found 0')])
+    (SEGMENTOR, dict(bank_seed=1), 'seed: wanted 1, found 0'),
+    (SEGMENTOR, dict(closed_choice='balanced'), "closed_choice: wanted 'balanced', found 'uniform'")])
 def test_bank_of_something_else_is_refused(world, tmp_path, segmentor, options, message):
     built(world, tmp_path, closed_per_image=7)
     before = content(tmp_path)
@@ -306,7 +297,29 @@ def test_another_version_is_refused(world, tmp_path):
     manifest = json.loads((tmp_path / 'manifest.json').read_text())
     (tmp_path / 'manifest.json').write_text(json.dumps(dict(manifest, version=0)))
     for attempt in (lambda: FeatureBank(tmp_path), lambda: built(world, tmp_path)):
-        with pytest.raises(FeatureBankError, match=r'manifest\.json.*wanted version 1, found 0'):
+        with pytest.raises(FeatureBankError, match=r'manifest\.json.*wanted version 2, found 0'):
+            attempt()
+
+
+def test_a_bank_of_version_1_is_read_and_extended(world, tmp_path):
+    """It kept the records of all shards in manifest.json."""
+    whole = built(world, tmp_path / 'whole', closed_per_image=7).bank
+    old = tmp_path / 'old'
+    bank = built(world, old, held_out=4, closed_per_image=7).bank.manifest
+    for record in old.glob('shard-*.json'):
+        record.unlink()
+    (old / 'manifest.json').write_text(json.dumps(dict(bank, version=1)))
+    grown = built(world, old, closed_per_image=7).bank
+    for group in ('closed', 'open'):
+        assert sorted(located(grown, group)) == sorted(located(whole, group))
+    grown.verify()
+
+
+def test_a_missing_record_is_named(world, tmp_path):
+    built(world, tmp_path)
+    (tmp_path / 'shard-00001.json').unlink()
+    for attempt in (lambda: FeatureBank(tmp_path), lambda: built(world, tmp_path)):
+        with pytest.raises(FeatureBankError, match=r"there is 'shard-00002\.json', but no 'shard-00001\.json'"):
             attempt()
 
 
@@ -339,6 +352,16 @@ def test_flipped_byte_is_named(world, tmp_path):
         FeatureBank(tmp_path).verify()
 
 
+def test_a_byte_of_the_pixel_records_counts_too(world, tmp_path):
+    built(world, tmp_path)
+    shard = tmp_path / 'shard-00001.open.pixels.npy'
+    data = bytearray(shard.read_bytes())
+    data[-1] ^= 1
+    shard.write_bytes(data)
+    with pytest.raises(FeatureBankError, match=r'shard-00001\.open\.pixels\.npy.* is damaged'):
+        FeatureBank(tmp_path).verify()
+
+
 def test_full_disk_is_refused_before_anything_is_written(world, tmp_path, monkeypatch):
     monkeypatch.setattr(feature_bank.shutil, 'disk_usage', lambda path: type('Usage', (), {'free': 1000}))
     with pytest.raises(FeatureBankError, match=r'needs 0\.00 GB, and the disk has 0\.00 GB free'):
@@ -348,9 +371,47 @@ def test_full_disk_is_refused_before_anything_is_written(world, tmp_path, monkey
 
 def test_announced_bytes_are_the_bytes_written(world, tmp_path, monkeypatch):
     announced = []
-    monkeypatch.setattr(feature_source, 'require_space', lambda root, needed: announced.append(needed))
+    monkeypatch.setattr(extraction, 'require_space', lambda root, needed: announced.append(needed))
     built(world, tmp_path, closed_per_image=7)
     assert announced == [sum(np.load(file).nbytes for file in tmp_path.glob('*.npy'))]
+
+
+def test_no_shard_is_begun_by_a_writer_that_failed(world, tmp_path, monkeypatch):
+    """A full disk, met by the thread that writes, ends the extraction; nothing half written counts."""
+    def full(path, *arguments):
+        if path.name.startswith('shard-00001'):
+            raise OSError(28, 'No space left on device', str(path))
+        return write_rows(path, *arguments)
+
+    write_rows = bank_writer._write_rows
+    monkeypatch.setattr(bank_writer, '_write_rows', full)
+    with pytest.raises(OSError, match=r'No space left on device.*shard-00001'):
+        built(world, tmp_path, closed_per_image=7)
+    assert [path.name for path in sorted(tmp_path.glob('*.json'))] == ['manifest.json', 'shard-00000.json']
+    monkeypatch.undo()
+    assert FeatureBank(tmp_path).num_pixels('closed') > 0
+
+
+def test_writing_overlaps_extraction(world, tmp_path, monkeypatch):
+    """While a shard is being written the next images are extracted, and no more than a shard of them."""
+    order, release = [], threading.Event()
+    write_shard = BankWriter._write_shard
+
+    def slow(self, pending):
+        release.wait(60)
+        order.append(f'write {len(pending)}')
+        write_shard(self, pending)
+
+    def watched(image, sample):
+        order.append('extract')
+        if len(order) == 5:  # the first asked for the grid; two are being written, and this is the next shard's last
+            release.set()
+        return extract(image, sample)
+
+    monkeypatch.setattr(BankWriter, '_write_shard', slow)
+    source(world, tmp_path).prepare(watched, SEGMENTOR)
+    assert order[:5] == ['extract'] * 5
+    assert [entry for entry in order if entry != 'extract'] == ['write 2'] * SHARDS
 
 
 @pytest.mark.parametrize('value', [float('nan'), float('-inf'), 1e6])
@@ -368,23 +429,53 @@ def test_features_that_fp16_cannot_hold_are_named(world, tmp_path, value):
 # ---------------------------------------------------------------------------------------------- memory and processes
 
 
-def test_opening_and_gathering_read_no_more_than_the_rows(tmp_path):
-    rows, channels = 2_000_000, 256  # a sparse file of 1 GB
-    writer = BankWriter(tmp_path, dict(channels=channels))
+def sparse_bank(folder, rows, channels):
+    """A bank of one image whose features are a hole of rows * channels * 2 bytes, but for the last row."""
+    writer = BankWriter(folder, dict(channels=channels))
     writer.add('image', dict(closed=(np.ones((1, channels), np.float16), np.zeros((1, 3), int))))
     writer.flush()
-    path = tmp_path / 'shard-00000.closed.npy'
+    path = folder / 'shard-00000.closed.npy'
     np.lib.format.open_memmap(path, mode='w+', dtype=np.float16, shape=(rows, channels))[-1] = 7
-    entry = writer.manifest['shards'][0]['groups']['closed']
-    entry.update(bytes=path.stat().st_size, images={'image': rows})
-    (tmp_path / 'manifest.json').write_text(json.dumps(writer.manifest))
+    record = json.loads((folder / 'shard-00000.json').read_text())
+    record['groups']['closed'].update(bytes=path.stat().st_size, images={'image': rows})
+    (folder / 'shard-00000.json').write_text(json.dumps(record))
+    return FeatureBank(folder)
+
+
+def test_opening_and_gathering_read_no_more_than_the_rows(tmp_path):
+    rows = 2_000_000  # 1 GB
     tracemalloc.start()
-    bank = FeatureBank(tmp_path)
+    bank = sparse_bank(tmp_path, rows, 256)
     found = bank.gather('closed', np.array([rows - 1, 0]))
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert found[:, 0].tolist() == [7, 0]
     assert peak < 2e6
+
+
+@pytest.mark.skipif(not Path('/proc/self/status').exists(), reason='no /proc')
+def test_anonymous_memory_does_not_grow_with_what_was_read(tmp_path):
+    def anonymous():
+        lines = Path('/proc/self/status').read_text().splitlines()
+        return 1024 * next(int(line.split()[1]) for line in lines if line.startswith('RssAnon'))
+
+    rows = 400_000
+    bank = sparse_bank(tmp_path, rows, 512)  # 410 MB
+    bank.gather('closed', np.arange(0, 20_000, 4))
+    before = anonymous()
+    for start in range(0, rows, 20_000):
+        bank.gather('closed', np.arange(start, start + 20_000, 4))  # four rows a page: every page of the file
+    assert anonymous() - before < 30e6
+
+
+def test_more_shards_than_may_be_open(world, tmp_path, monkeypatch):
+    bank = built(world, tmp_path).bank
+    everything = np.arange(bank.num_pixels('closed'))
+    expected = bank.gather('closed', everything)
+    monkeypatch.setattr(feature_bank, 'MAX_OPEN', 1)
+    few = FeatureBank(tmp_path)
+    assert torch.equal(few.gather('closed', everything), expected)
+    assert few._open.cache_info().currsize == 1
 
 
 def test_a_pickled_source_opens_the_bank_anew(world, tmp_path):

@@ -1,0 +1,101 @@
+"""Features of many images into a bank: the segmentor waits neither for the images before it nor for the disk behind it.
+
+Threads read the next images while the segmentor works on one; the writer's thread checks and stores the last ones.
+"""
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import torch
+from mmengine.logging import print_log
+from torch import Tensor
+from tqdm import tqdm
+
+from ..contracts import GT_OPEN_MAP
+from ..functional.pixels import grid_stride, labels_on_grid
+from .bank_writer import BankWriter
+from .feature_bank import require_space
+from .pixel_choice import PixelChoice
+
+READERS = 2  # threads that read images; each holds one beside the one in work
+
+
+def extract_to_bank(root: Path, identity: dict, requests: dict[str, list], extract: Callable[..., Tensor],
+                    choice: PixelChoice) -> None:
+    """Add to a bank what it lacks.
+
+    Args:
+        root: the bank's folder.
+        identity: what the bank is made from.
+        requests: for each group, (image name, dataset, index) in order.
+        extract: maps a raw image (3, H, W) and its data sample to features (C, h, w).
+        choice: which pixels are stored.
+
+    Raises:
+        FeatureBankError: the bank in place was made from something else, or the disk is too small.
+        ValueError: features that are NaN or beyond float16.
+    """
+    with BankWriter(root, identity) as writer:
+        todo = {}
+        for group, images in requests.items():
+            for name, dataset, index in images:
+                if not writer.has(group, name):
+                    todo.setdefault(name, (dataset, index, []))[2].append(group)
+        if not todo:
+            return
+        _require_space(root, identity, todo, extract, choice)
+        items = ahead(lambda entry: entry[0][entry[1]], todo.values())
+        for name, item in zip(tqdm(todo, desc='Extracting features', unit='image'), items):
+            features = extract(item['inputs'], item['data_samples'])
+            writer.add(name, _stored_parts(features, item['data_samples'], todo[name][2], choice, name))
+
+
+def _stored_parts(features, sample, groups, choice, name):
+    """For each group, the chosen features (n, C) float16 and their pixels (n, 3)."""
+    open_map, classes = (labels_on_grid(field.data[0].numpy(), features.shape[-2:])
+                         for field in (sample.get(GT_OPEN_MAP), sample.gt_sem_seg))
+    parts = {}
+    for group in groups:
+        where = choice.pixels(open_map, classes, group, name)
+        place = torch.from_numpy(where[:, 0] * features.shape[-1] + where[:, 1]).to(features.device)
+        chosen = features.flatten(1).index_select(1, place).to(torch.float16)
+        parts[group] = (chosen.T.cpu().numpy(), where)
+    return parts
+
+
+def _require_space(root, identity, todo, extract, choice):
+    """Count all pixels that will be stored, say so, and refuse what the disk cannot hold."""
+    dataset, index, _ = next(iter(todo.values()))
+    item = dataset[index]
+    grid = extract(item['inputs'], item['data_samples']).shape[-2:]
+
+    def count(entry):
+        dataset, index, groups = entry
+        _, open_map = dataset.read_labels(index)
+        stride = grid_stride(open_map.shape, grid)
+        return sum(choice.count(open_map[::stride, ::stride], group) for group in groups)
+
+    counts = ahead(count, todo.values(), readers=4)
+    pixels = sum(tqdm(counts, total=len(todo), desc='Counting pixels', unit='image'))
+    needed = pixels * (2 * identity['channels'] + 9)
+    print_log(f"Feature bank '{root}': {len(todo)} images, {pixels:,} pixels, {needed / 1e9:.2f} GB to write",
+              logger='current')
+    require_space(root, needed)
+
+
+def ahead(function: Callable, items: Iterable, *, readers: int = READERS) -> Iterator:
+    """``map(function, items)``, in order, with up to ``readers`` results computed ahead by as many threads."""
+    waiting = deque()
+    with ThreadPoolExecutor(readers, thread_name_prefix='reader') as pool:
+        try:
+            for item in items:
+                waiting.append(pool.submit(function, item))
+                if len(waiting) > readers:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            for future in waiting:
+                future.cancel()
