@@ -1,6 +1,6 @@
 """Log-likelihood of Gaussian mixtures.
 
-Shapes: points (N, D, P), J components with whitening matrices (J, D, D).
+Shapes: points (D, P), J components with whitening matrices (J, D, D).
 """
 
 import math
@@ -34,14 +34,11 @@ def log_constants(log_weights: Tensor, whitening: Tensor) -> Tensor:
 
 
 def log_likelihood(points: Tensor, whitening: Tensor, centres: Tensor, constants: Tensor) -> Tensor:
-    """log sum_j w_j N(x; mu_j, S_j): (N, D, P) -> (N, P); one matrix product a component, (N, D, P) numbers at a time.
+    """log sum_j w_j N(x; mu_j, S_j): (D, P) -> (P,), by one matrix product for all components together.
 
     Args:
         centres: (J, D), the whitened means A_j mu_j.
         constants: (J,), see :func:`log_constants`.
     """
-    terms = []
-    for matrix, centre, constant in zip(whitening, centres, constants):
-        distance = torch.linalg.vector_norm((matrix @ points).sub_(centre[:, None]), dim=1)
-        terms.append(constant - distance.square_() / 2)
-    return torch.logsumexp(torch.stack(terms), dim=0)
+    distance = (whitening.flatten(0, 1) @ points).view(*centres.shape, -1).sub_(centres[:, :, None]).square_().sum(1)
+    return torch.logsumexp(constants[:, None] - distance / 2, dim=0)

@@ -52,42 +52,47 @@ def test_projection_is_a_product_at_every_pixel(unit):
     features, weight, offset = maps(), rows(maps((1, 6, 1, 5), seed=1)), torch.arange(5.)
     one = rows(features)
     wanted = (one / one.norm(dim=1, keepdim=True) if unit else one) @ weight.T - offset
-    found = distances.project(features, weight, offset, unit=unit)
-    torch.testing.assert_close(found.permute(0, 2, 1).reshape(-1, 5), wanted)
+    torch.testing.assert_close(distances.project(one.T, weight, offset, unit=unit).T, wanted)
 
 
 @pytest.mark.parametrize('unit', [False, True])
 def test_nearest_centre_is_the_least_distance(unit):
     features, centres = maps(), rows(maps((1, 6, 1, 5), seed=1))
     one = distances.unit_length(rows(features)) if unit else rows(features)
-    wanted = torch.from_numpy(cdist(one, centres).min(1)).view(2, 12).float()
-    torch.testing.assert_close(distances.nearest_centre(features.flatten(2), centres, unit=unit), wanted)
+    wanted = torch.from_numpy(cdist(one, centres).min(1)).float()
+    torch.testing.assert_close(distances.nearest_centre(rows(features).T, centres, unit=unit), wanted)
 
 
 @pytest.mark.parametrize('scale', [1e-3, 1, 1e4])
 def test_nearest_centre_on_a_centre_is_almost_nothing(scale):
     centres = scale * rows(maps())
-    found = distances.nearest_centre(centres.T[None], centres)
+    found = distances.nearest_centre(centres.T, centres)
     assert found.max() < 2e-3 * scale
 
 
 @pytest.mark.parametrize('k', [1, 3, 40])
 @pytest.mark.parametrize('unit', [False, True])
-@pytest.mark.parametrize('block_bytes', [1, 4 * 40 * 5, 2 ** 26])
-def test_kth_neighbour_is_that_of_scikit_learn(k, unit, block_bytes):
+def test_kth_neighbour_is_that_of_scikit_learn(k, unit):
     features, references = maps(), rows(maps((1, 6, 5, 8), seed=1))
     one = distances.unit_length(rows(features)) if unit else rows(features)
     wanted = NearestNeighbors(n_neighbors=k, algorithm='brute').fit(references).kneighbors(one)[0][:, -1]
-    found = distances.kth_neighbour(features.flatten(2), references, k, unit=unit, block_bytes=block_bytes)
-    torch.testing.assert_close(found, torch.from_numpy(wanted).view(2, 12).float(), rtol=1e-4, atol=1e-5)
+    found = distances.kth_neighbour(rows(features).T, references, k, unit=unit)
+    torch.testing.assert_close(found, torch.from_numpy(wanted).float(), rtol=1e-4, atol=1e-5)
 
 
 def test_a_zero_feature_has_unit_distances_all_the_same():
-    zero = torch.zeros(1, 3, 2)
+    zero = torch.zeros(3, 2)
     centres = torch.tensor([[3., 4, 0]])
-    assert distances.nearest_centre(zero, centres, unit=True).tolist() == [[5, 5]]
-    assert distances.kth_neighbour(zero, centres, 1, unit=True).tolist() == [[5, 5]]
-    assert distances.project(zero[..., None], centres, torch.ones(1), unit=True).tolist() == [[[-1, -1]]]
+    assert distances.nearest_centre(zero, centres, unit=True).tolist() == [5, 5]
+    assert distances.kth_neighbour(zero, centres, 1, unit=True).tolist() == [5, 5]
+    assert distances.project(zero, centres, torch.ones(1), unit=True).tolist() == [[-1, -1]]
+
+
+@pytest.mark.parametrize('chunk', [None, 1, 5, 12])
+def test_a_function_of_points_goes_over_maps(chunk):
+    features = maps()
+    found = distances.by_columns(lambda points: points.sum(0), features, chunk=chunk)
+    torch.testing.assert_close(found, features.sum(1))
 
 
 def test_unit_length():

@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 
 from ...functional.distances import (
+    by_columns,
     class_means,
     kth_neighbour,
     nearest_centre,
@@ -14,14 +15,11 @@ from ...functional.distances import (
 )
 from .base import SCORERS, FitData, FittedScorer
 
+_BLOCK = 2 ** 26  # bytes of a block of distances to all references
+
 
 def _prepared(data: FitData, normalize: bool) -> Tensor:
     return unit_length(data.features) if normalize else data.features
-
-
-def _as_map(values: Tensor, features: Tensor) -> Tensor:
-    """(N, h * w) -> (N, h, w)."""
-    return values.view(len(features), *features.shape[2:])
 
 
 @SCORERS.register_module()
@@ -47,7 +45,7 @@ class ClassCentroid(FittedScorer):
         return dict(means_=class_means(_prepared(data, self.normalize), data.labels, len(data.weight))[0].float())
 
     def _score(self, features, logits):
-        return _as_map(nearest_centre(features.flatten(2), self.means_, unit=self.normalize), features)
+        return by_columns(lambda points: nearest_centre(points, self.means_, unit=self.normalize), features)
 
 
 @SCORERS.register_module()
@@ -79,8 +77,8 @@ class GDM(FittedScorer):
         return dict(weight_=weight.float(), offset_=offset.float(), means_=(means @ weight.T - offset).float())
 
     def _score(self, features, logits):
-        points = project(features, self.weight_, self.offset_, unit=self.normalize)
-        return _as_map(nearest_centre(points, self.means_), features)
+        return by_columns(lambda points: nearest_centre(
+            project(points, self.weight_, self.offset_, unit=self.normalize), self.means_), features)
 
 
 @SCORERS.register_module()
@@ -117,5 +115,5 @@ class NearestNeighbour(FittedScorer):
         return dict(references_=_prepared(data, self.normalize)[chosen.to(data.features.device)])
 
     def _score(self, features, logits):
-        distance = kth_neighbour(features.flatten(2), self.references_, self.k, unit=self.normalize)
-        return _as_map(distance, features)
+        return by_columns(lambda points: kth_neighbour(points, self.references_, self.k, unit=self.normalize), features,
+                          chunk=max(1, _BLOCK // (4 * len(self.references_))))

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from ...functional.distances import project, unit_length
+from ...functional.distances import by_columns, project, unit_length
 from ...functional.mixtures import log_constants, log_likelihood, whitening_of_components
 from .base import SCORERS, FitData, FittedScorer
 
@@ -57,6 +57,7 @@ class GMM(FittedScorer):
         return {name: value.float().to(data.features.device) for name, value in learned.items()}
 
     def _score(self, features: Tensor, logits: Tensor) -> Tensor:
-        points = project(features, self.projection_, self.offset_, unit=True)
-        found = -log_likelihood(points, self.whitening_, self.centres_, self.constants_)
-        return found.view(len(features), *features.shape[2:])
+        def minus_log_likelihood(points):
+            points = project(points, self.projection_, self.offset_, unit=True)
+            return -log_likelihood(points, self.whitening_, self.centres_, self.constants_)
+        return by_columns(minus_log_likelihood, features)
