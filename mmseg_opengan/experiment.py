@@ -186,9 +186,10 @@ def evaluate(config: str, jobs: list[Job], *, resolution: str, out, options: dic
         cfg = Config.fromfile(config)
         cfg.merge_from_dict({**(options or {}), 'model.resolution': resolution, 'work_dir': str(out)})
         for job in jobs:
+            network = Config.fromfile(job.config).model.discriminator
             cfg.model.scorers[job.name] = dict(
-                type='DiscriminatorScorer', discriminator=Config.fromfile(job.config).model.discriminator,
-                checkpoint=str(job.work_dir / job.best()['checkpoint']))
+                type='PixelDiscriminatorScorer' if network.type == 'PatchDiscriminator' else 'DiscriminatorScorer',
+                discriminator=network, checkpoint=str(job.work_dir / job.best()['checkpoint']))
         cfg.model.update(discriminator=None, generator=None, segmentor_checkpoint=cfg.load_from)
         cfg.load_from = None
         cfg.test_evaluator.bootstrap_block = bootstrap_block

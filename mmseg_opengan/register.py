@@ -35,6 +35,7 @@ from .datasets import (  # noqa: E402, F401
     cityscapes,
     feature_source,
     image_source,
+    open_as_class,
     stored_taps,
     transforms,
 )

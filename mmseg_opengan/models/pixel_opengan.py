@@ -10,6 +10,7 @@ from ..contracts import CLOSED, OPENGAN, VOID
 from .open_segmentor import OpenSetMixin
 from .opengan import OpenGANMixin, _unwrap
 from .pixel_networks import open_map
+from .stored_taps import StoredTapMixin
 
 
 class PixelOpenGANMixin(OpenGANMixin):
@@ -87,10 +88,10 @@ def _on(indices, device) -> Tensor:
 
 
 @MODELS.register_module()
-class PixelOpenGANSegmentor(PixelOpenGANMixin, EncoderDecoder):
+class PixelOpenGANSegmentor(PixelOpenGANMixin, StoredTapMixin, EncoderDecoder):
     """OpenGAN on pixels beside an :class:`EncoderDecoder`."""
 
 
 @MODELS.register_module()
-class CascadePixelOpenGANSegmentor(PixelOpenGANMixin, CascadeEncoderDecoder):
+class CascadePixelOpenGANSegmentor(PixelOpenGANMixin, StoredTapMixin, CascadeEncoderDecoder):
     """OpenGAN on pixels beside a :class:`CascadeEncoderDecoder` (OCRHead)."""

@@ -24,6 +24,7 @@ SCORER_OPTIONS = {
     'PixelDiscriminatorScorer': dict(discriminator=dict(type='PatchDiscriminator', width=4, norm='none')),
     'C2AE': dict(latent=2, hidden=32, steps=60, batch_size=64, lr=1e-2),
     'BiGAN': dict(latent=2, hidden=(16, 16), steps=10, batch_size=32),
+    'OpenClass': {},
     'KPlusOne': dict(steps=60, batch_size=128, lr=3e-2),
 }
 

@@ -15,7 +15,7 @@ OWN = sorted(name for name, cls in SCORERS.module_dict.items() if cls.__module__
 FITTED = [name for name in OWN if issubclass(SCORERS.get(name), FittedScorer)]
 FROM_FILES = [name for name in OWN if name in FITTED or SCORERS.get(name).candidates]
 #: Random here, or nearly: their direction is tested where they are trained.
-UNDIRECTED = {'DiscriminatorScorer', 'PixelDiscriminatorScorer', 'BiGAN'}
+UNDIRECTED = {'DiscriminatorScorer', 'PixelDiscriminatorScorer', 'BiGAN', 'OpenClass'}
 #: The padding of their convolutions shows in a constant image, too.
 CONVOLUTIONAL = {'PixelDiscriminatorScorer'}
 

@@ -10,7 +10,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 from mmseg_opengan.functional.scores import energy
 from mmseg_opengan.models.scorers.bigan import BiGAN, bigan_losses
 from mmseg_opengan.models.scorers.c2ae import C2AE, ConditionalDecoder, OtherClass, c2ae_loss
-from mmseg_opengan.models.scorers.kplus1 import KPlusOne, open_log_odds
+from mmseg_opengan.models.scorers.kplus1 import KPlusOne, OpenClass, open_log_odds
 from mmseg_opengan.models.scorers.training import draws, mean_and_deviation, mlp, score_pixels, seeded
 
 C2AE_OPTIONS = dict(latent=2, hidden=16, steps=30, batch_size=64, lr=1e-2)
@@ -169,6 +169,7 @@ def test_the_open_logit_is_the_log_odds_of_the_softmax():
     logits = 3 * torch.randn(2, 5, 3, 4, dtype=torch.float64)
     probability = torch.softmax(logits, 1)[:, -1]
     torch.testing.assert_close(open_log_odds(logits), torch.log(probability / (1 - probability)))
+    assert torch.equal(OpenClass()(None, logits), open_log_odds(logits.float()))
 
 
 def test_the_classifier_starts_from_the_segmentors_own(world):

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy, linear
 
-from .base import SCORERS, FitData, FittedScorer
+from .base import SCORERS, FitData, FittedScorer, Scorer
 from .training import draws
 
 
@@ -15,8 +15,8 @@ class KPlusOne(FittedScorer):
     .. math:: s(x) = z_{K+1} - \log \sum_{k \le K} e^{z_k}, \quad z = W x + b,
 
     the logit of p(open). The paper's HRNet-(K+1) (section 4.4) is a whole network trained so ("ground-up"); here only
-    the 1x1 classifier is, starting from the segmentor's own with a zero row for open. For a whole network see
-    ``configs/baselines``; a table must say which one its row is.
+    the 1x1 classifier is, starting from the segmentor's own with a zero row for open. The whole network:
+    ``configs/baselines/kplus1_*.py`` and :class:`OpenClass`. A table must say which one its row is.
 
     Args:
         open_fraction: share of open pixels in a batch; None draws all pixels alike, as a (K+1)-way segmentor sees them.
@@ -71,3 +71,14 @@ class KPlusOne(FittedScorer):
 def open_log_odds(logits: Tensor) -> Tensor:
     """(N, K + 1, h, w) logits, open last -> (N, h, w) log-odds of open: log p(open) - log(1 - p(open))."""
     return logits[:, -1] - torch.logsumexp(logits[:, :-1], dim=1)
+
+
+@SCORERS.register_module()
+class OpenClass(Scorer):
+    """Log-odds of the last class of a segmentor that was trained with open as class K + 1 (the paper's HRNet-(K+1))."""
+
+    is_logit = True
+    from_logits = True
+
+    def score(self, features: Tensor | None, logits: Tensor) -> Tensor:
+        return open_log_odds(logits.float())
