@@ -19,9 +19,9 @@ val_dataloader, val_cfg, val_evaluator = None, None, None
 test_evaluator = dict(_delete_=True, type='IoUMetric')
 
 max_iters = 300
-optim_wrapper = dict(type='OptimWrapper', optimizer=dict(type='AdamW', lr=1e-3, weight_decay=0.01))
+optim_wrapper = dict(_delete_=True, type='OptimWrapper', optimizer=dict(type='AdamW', lr=1e-3, weight_decay=0.01))
 param_scheduler = dict(type='OneCycleLR', eta_max=1e-3, total_steps=max_iters, pct_start=0.1, by_epoch=False)
-train_cfg = dict(type='IterBasedTrainLoop', max_iters=max_iters)
+train_cfg = dict(_delete_=True, type='IterBasedTrainLoop', max_iters=max_iters)
 default_hooks = dict(logger=dict(interval=10), checkpoint=dict(
     _delete_=True, type='CheckpointHook', by_epoch=False, interval=max_iters, filename_tmpl='segmentor.pth',
     save_optimizer=False, save_param_scheduler=False))

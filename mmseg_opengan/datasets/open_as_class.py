@@ -11,8 +11,8 @@ from ..contracts import CLOSED, GT_OPEN_MAP, IGNORE, VOID
 class OpenAsClass(BaseTransform):
     """Give open pixels a class id of their own in ``gt_seg_map``; void stays ignored. For mmseg's ``PackSegInputs``.
 
-    Stands after ``LoadOpenSetAnnotations`` in the pipeline of a (K+1)-way segmentor's training. The open map is dropped,
-    as the two no longer fit, and mmseg's packing does not know it.
+    Stands after ``LoadOpenSetAnnotations`` in the pipeline of a (K+1)-way segmentor's training. The open map is
+    dropped, as the two no longer fit, and mmseg's packing does not know it.
 
     Args:
         class_id: the id of open, K for K closed classes.
