@@ -8,4 +8,8 @@ model = dict(
             stage2=dict(num_channels=(16, 32)),
             stage3=dict(num_modules=1, num_channels=(16, 32, 64)),
             stage4=dict(num_modules=1, num_channels=(16, 32, 64, 128)))),
-    decode_head=dict(head=dict(in_channels=[16, 32, 64, 128], channels=sum([16, 32, 64, 128]))))
+    decode_head=dict(head=dict(in_channels=[16, 32, 64, 128], channels=sum([16, 32, 64, 128]),
+                               loss_decode=[
+                                   dict(type='CrossEntropyLoss', use_sigmoid=False, loss_weight=1.0),
+                                   # The IoU itself: signs, poles and riders are learned in few steps too.
+                                   dict(type='LovaszLoss', reduction='none', loss_weight=1.0)])))
