@@ -20,7 +20,8 @@ def parse_args():
     parser.add_argument('--seeds', nargs='+', type=int, default=[0, 1, 2, 3, 4])
     parser.add_argument('--resolutions', nargs='+', choices=['feature', 'image'], default=['feature', 'image'])
     parser.add_argument('--out', default='work_dirs/benchmark', help='folder of all runs, reports and table.md')
-    parser.add_argument('--processes', type=int, default=2, help='training runs at the same time, one thread each')
+    parser.add_argument('--processes', type=int, default=2,
+                        help='training runs at the same time, one thread each; 0: one by one in this process')
     parser.add_argument('--block', type=int, default=10, help='consecutive test images in a block of the bootstrap')
     parser.add_argument('--cfg-options', nargs='+', action=DictAction, default={}, help='override config entries')
     return parser.parse_args()

@@ -1,0 +1,211 @@
+"""Every command and every Python block of the README, run in its order on tiny data; what takes long, in a short form.
+
+The folder in which they run has ``configs``, ``tools`` and data where the README says that they lie.
+"""
+
+import glob
+import json
+import re
+import runpy
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import mmseg
+import numpy as np
+import pytest
+import tiny_camvid
+import torch
+from mmengine.config import Config
+from mmseg.registry import MODELS
+from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
+from tiny_cityscapes import write_images
+
+from mmseg_opengan import demo, register
+
+ROOT = Path(__file__).resolve().parents[1]
+README = (ROOT / 'README.md').read_text()
+SECTIONS = {title: body for title, body in re.findall(r'^## (.+?)\n(.*?)(?=^## |\Z)', README, re.M | re.S)}
+TESTED = ('Two commands', 'Results on real photographs', 'Install', 'Cityscapes', 'Your own model')
+STAGES = {1: ([1], [8]), 2: ([1, 1], [4, 8]), 3: ([1, 1, 1], [4, 8, 16]), 4: ([1, 1, 1, 1], [4, 8, 16, 32])}
+# An HRNet and a schedule so small that a command takes seconds.
+NETWORK = {f'model.backbone.extra.stage{i}.{key}': value for i, (blocks, channels) in STAGES.items()
+           for key, value in (('num_blocks', blocks), ('num_channels', channels), ('num_modules', 1))}
+NETWORK |= {'model.decode_head.head.in_channels': [4, 8, 16, 32], 'model.decode_head.head.channels': 60}
+SCHEDULE = {'train_cfg.max_iters': 2, 'train_cfg.val_interval': 2, 'train_dataloader.dataset.closed_per_image': 50,
+            'train_dataloader.dataset.sampler.num_closed': 100}
+WORKERS = {f'{stage}_dataloader.{key}': value for stage in ('val', 'test')
+           for key, value in (('num_workers', 0), ('persistent_workers', False))}
+
+
+def blocks(section: str, language: str) -> list[str]:
+    return re.findall(rf'^```{language}\n(.*?)^```', SECTIONS[section], re.M | re.S)
+
+
+def options(name: str, *parts: dict) -> list[str]:
+    """As arguments. Each run in this process has a visualizer of its own name."""
+    found = {key: value for part in parts for key, value in part.items()} | {'visualizer.name': f'readme_{name}'}
+    return ['--cfg-options', *(f'{key}={str(value).replace(" ", "")}' for key, value in found.items())]
+
+
+def run(monkeypatch, command: str, *arguments) -> dict:
+    """A ``python tools/...`` command with further arguments, in this process; what the tool defines."""
+    python, *words = shlex.split(command)
+    assert python == 'python'
+    words = [match for word in words for match in (sorted(glob.glob(word)) or [word])]  # as a shell does
+    monkeypatch.setattr(sys, 'argv', [*words, *map(str, arguments)])
+    return runpy.run_path(words[0], run_name='__main__')
+
+
+def write_segmentor(path, model: dict, cfg_options: dict) -> None:
+    """Random weights, under mmseg's published names, of the segmentor in a config."""
+    cfg = Config(dict(model=model))
+    cfg.merge_from_dict({key: value for key, value in cfg_options.items() if key.startswith('model.')})
+    torch.manual_seed(0)
+    plain = MODELS.build(dict(type='EncoderDecoder', backbone=cfg.model.backbone,
+                              decode_head=cfg.model.decode_head.get('head', cfg.model.decode_head)))
+    torch.save(dict(state_dict=plain.state_dict()), path)
+
+
+@pytest.fixture(scope='module')
+def place(tmp_path_factory):
+    """What the README expects around it."""
+    folder = tmp_path_factory.mktemp('readme')
+    for name in ('configs', 'tools'):
+        (folder / name).symlink_to(ROOT / name)
+    for split, count in (('train', 12), ('val', 3)):
+        write_images(folder / 'data/cityscapes', count, (64, 128), folder=split)
+    return folder
+
+
+@pytest.fixture
+def here(place, monkeypatch):
+    monkeypatch.chdir(place)
+    for name in ('CITYSCAPES_ROOT', 'CAMVID_ROOT', 'CAMVID_SEGMENTOR'):
+        monkeypatch.delenv(name, raising=False)
+    return place
+
+
+def test_every_block_lies_in_a_section_that_is_tested():
+    with_blocks = {title for title, body in SECTIONS.items() if re.search(r'^```(?!bibtex)\w', body, re.M)}
+    assert with_blocks == set(TESTED)
+    assert not re.search(r'^```\w', README[:README.index('\n## ')], re.M)
+
+
+def test_links_and_pictures_exist():
+    for target in re.findall(r'\]\((?!https?://)([^)#]+)', README):
+        assert (ROOT / target).exists(), target
+
+
+def test_make_commands(here, monkeypatch):
+    commands = [line for block in blocks('Two commands', 'bash') for line in block.splitlines()]
+    assert commands == ['make demo', 'make test']
+    for command in commands:
+        dry = subprocess.run([*command.split(), '--dry-run', 'VENV=none'], cwd=ROOT, capture_output=True, text=True,
+                             check=True).stdout
+        for file in re.findall(r'[\w/-]+\.(?:py|txt)\b', dry):
+            assert (ROOT / file).is_file(), (command, file)
+    # The demo itself, in its quick form, runs in test_tools/test_demo.py.
+    ran = []
+    monkeypatch.setattr(demo, 'run_demo', lambda configs, out, **kwargs: ran.append((configs, out, kwargs)))
+    run(monkeypatch, 'python tools/demo.py')
+    [(configs, out, kwargs)] = ran
+    assert kwargs == dict(settings=demo.DemoSettings(), fresh=False)
+    assert (configs / 'opengan_demo.py').is_file()
+    assert f'`{out}/{demo.PICTURES}`' in SECTIONS['Two commands']
+
+
+def test_installation_agrees_with_setup_and_requirements():
+    mmcv, ours = (block.strip() for block in blocks('Install', 'bash'))
+    *command, requirement = shlex.split(mmcv)
+    [(low, beyond)] = [bounds for name, _, *bounds in register._BOUNDS if name == 'mmcv']
+    assert command == ['pip', 'install']
+    assert Requirement(requirement).name == 'mmcv-lite'
+    assert Requirement(requirement).specifier == SpecifierSet(f'>={low},<{beyond}')
+
+    assert ours == 'pip install -e .'
+    setup = (ROOT / 'setup.py').read_text()
+    assert "python_requires='>=3.10,<3.13'" in setup
+    assert 'Python 3.10 to 3.12' in SECTIONS['Install']
+    wanted, pinned = ([Requirement(line) for line in (ROOT / name).read_text().splitlines() if line and line[0] != '#']
+                      for name in ('requirements.txt', 'requirements-pinned.txt'))
+    pinned = {one.name: next(iter(one.specifier)).version for one in pinned}
+    for one in wanted:
+        assert one.name == 'pillow' or one.specifier.contains(pinned[one.name]), one  # pillow comes with matplotlib
+    assert Requirement(requirement).specifier.contains(pinned['mmcv-lite'])
+
+
+def test_cityscapes_commands(here, monkeypatch):
+    train, test, visualize = blocks('Cityscapes', 'bash')
+    config = shlex.split(train)[2]
+    short = NETWORK | SCHEDULE | WORKERS | {'load_from': 'segmentor.pth'}
+    write_segmentor('segmentor.pth', Config.fromfile(config).model, NETWORK)
+    run(monkeypatch, train, *options('train', short))
+    run(monkeypatch, test, *options('test', short))
+    report = json.loads((here / 'work_dirs' / Path(config).stem / 'open_set_eval/test/metrics.json').read_text())
+    assert (report['num_images'], report['label_policy'], report['resolution']) == (3, 'cityscapes/paper', 'feature')
+    run(monkeypatch, visualize, *options('visualize', short))
+    out = Path(shlex.split(visualize)[-1])
+    assert len(list(out.rglob('*.panel.png'))) == 3
+
+
+def test_a_model_of_ones_own(here, monkeypatch):
+    config, from_python = blocks('Your own model', 'python')
+    name, = re.match(r'# (\w+\.py)\n', config).groups()
+    (here / name).write_text(config)
+    base = Path(mmseg.__file__).parent / '.mim/configs/hrnet/fcn_hr18s_4xb2-160k_cityscapes-512x1024.py'
+    stages = {f'stage{i}': dict(num_blocks=blocks, num_channels=channels, num_modules=1)
+              for i, (blocks, channels) in STAGES.items()}
+    (here / 'my_segmentor.py').write_text(f'_base_ = {str(base)!r}\nmodel = dict(backbone=dict(extra={stages!r}), '
+                                          'decode_head=dict(in_channels=[4, 8, 16, 32], channels=60))\n')
+    write_segmentor('my_segmentor.pth', Config.fromfile(name).model, {})
+    [train] = blocks('Your own model', 'bash')
+    run(monkeypatch, train, *options('own', SCHEDULE, {'val_dataloader.num_workers': 0}))
+
+    [best] = (here / 'work_dirs' / Path(name).stem).glob('best_opengan_AUROC_iter_*.pth')
+    [named] = re.findall(r"'(work_dirs/.+?\.pth)'", from_python)
+    assert re.sub(r'\d+', '', named) == re.sub(r'\d+', '', str(best.relative_to(here)))
+    best.replace(here / named)
+    street = np.random.default_rng(0).integers(0, 256, (64, 128, 3), np.uint8)
+    cv2.imwrite('street.jpg', street)
+    found = {}
+    exec(from_python, found)
+    result = found['result']
+    assert result.labels.shape == result.scores['opengan'].shape == (64, 128)
+    assert set(result.scores) == {'opengan', 'msp', 'entropy'}
+    assert result.picture.shape[1:] == (1200, 3)
+
+
+def test_the_command_behind_the_table(here, monkeypatch, capsys):
+    [command] = blocks('Results on real photographs', 'bash')
+    root = tiny_camvid.write_images(here / 'camvid')
+    for split, frames in dict(closed_train='ac', open_train='c', open_val='a', test='ac').items():  # of one size
+        (root / f'splits/{split}.txt').write_text('\n'.join(frames))
+    monkeypatch.setenv('CAMVID_ROOT', str(root))
+    monkeypatch.setenv('CAMVID_SEGMENTOR', 'camvid.pth')
+    write_segmentor('camvid.pth', Config.fromfile('configs/opengan/opengan_hr18s_camvid.py').model, NETWORK)
+    tool = run(monkeypatch, command, '--methods', 'opengan', '--seeds', 0, '--processes', 0, '--resolutions', 'feature',
+               '--block', 1, *options('table', NETWORK, SCHEDULE, WORKERS))
+    rows = re.findall(r'^\| ([\w-]+) \| \.', SECTIONS['Results on real photographs'], re.M)
+    printed = capsys.readouterr().out
+    for row in {'MSP', 'Entropy', 'OpenGAN'} & set(rows):
+        assert re.search(rf'^\| {row} \| 0\.\d{{4}}', printed, re.M), row
+    template, methods = re.search(r"'(.+?)' --methods ([\w ]+?) --", command).groups()
+    assert set(rows) == {tool['LABELS'][method] for method in ('msp', 'entropy', *methods.split())}
+    assert all(Path(template.format(method)).is_file() for method in methods.split())
+
+
+@pytest.mark.parametrize('page', sorted(path.name for path in (ROOT / 'docs').glob('*.md')))
+def test_commands_of_the_docs_name_what_exists(page):
+    for block in re.findall(r'^```bash\n(.*?)^```', (ROOT / 'docs' / page).read_text(), re.M | re.S):
+        for line in block.splitlines():
+            words = shlex.split(line)
+            tools = [word for word in words if re.fullmatch(r'(?:tools|benchmarks)/\w+\.py', word)]
+            for word in words:
+                if word.startswith(('configs/', 'tools/', 'benchmarks/')):
+                    assert (ROOT / word.format('opengan')).exists(), (page, word)
+                if tools and re.match(r'--[a-z]', word) and words[0] == 'python':
+                    assert f"'{word.split('=')[0]}'" in (ROOT / tools[0]).read_text(), (page, tools[0], word)
