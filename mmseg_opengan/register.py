@@ -41,6 +41,7 @@ from .datasets import (  # noqa: E402, F401
 )
 from .engine import averaging, checkpoints, generator_watch, hooks, open_metric, optim, visualizer  # noqa: E402, F401
 from .models import (  # noqa: E402, F401
+    attenuating_generator,
     networks,
     opengan,
     opengan_head,

@@ -69,7 +69,10 @@ class OpenGANMixin(OpenSetMixin):
         open_ = closed[:0] if data['open'] is None else data['open'].to(device).float()
         fake = closed[:0]
         if self.generator is not None:
-            noise_d, noise_g = (z.to(device) for z in draw.noise(_unwrap(self.generator).noise_channels))
+            generator = _unwrap(self.generator)
+            if hasattr(generator, 'observe'):
+                generator.observe(closed)
+            noise_d, noise_g = (z.to(device) for z in draw.noise(generator.noise_channels))
             with torch.no_grad():
                 fake = self.generator(noise_d).float()
         groups = (closed, open_, fake)
