@@ -24,6 +24,9 @@ class CamVidOpenSet(OpenSetDataset):
             or 'test'. Give this or ``ann_file``.
         ann_file: Path of a split file, absolute or below ``data_root``.
         ignore_open: Open classes to make void, e.g. to leave a kind out of training.
+        num_open_images: Keep that many frames of the split, drawn by ``seed``; the draw of 10 is part of the draw of
+            20. None keeps all.
+        seed: Seed of that draw.
         img_dirs: Folders that may hold a frame; the first that does is taken.
         label_dirs: Folders of labels with all classes, ids or RGB; '{}' stands for the frame's image folder.
         closed_label_dirs: Folders of labels with 11 groups, for frames without the above.
@@ -33,16 +36,18 @@ class CamVidOpenSet(OpenSetDataset):
 
     Raises:
         FileNotFoundError: a folder, the split file, a frame or its label is missing.
-        ValueError: an empty split file, or one that names a frame twice.
+        ValueError: an empty split file, one that names a frame twice, or more frames wanted than there are.
     """
     METAINFO = {'classes': CAMVID_CLASSES, 'palette': CAMVID_PALETTE}
 
     def __init__(self, *, data_root: str, split: str | None = None, ann_file: str = '', ignore_open=(),
-                 img_dirs=('train', 'val'), label_dirs=('{}_labels32',), closed_label_dirs=('{}_labels11',),
-                 img_suffix: str = '.jpg', seg_map_suffix: str = '.png', **kwargs):
+                 num_open_images: int | None = None, seed: int = 0, img_dirs=('train', 'val'),
+                 label_dirs=('{}_labels32',), closed_label_dirs=('{}_labels11',), img_suffix: str = '.jpg',
+                 seg_map_suffix: str = '.png', **kwargs):
         if (split is None) == (not ann_file):
             raise ValueError(f'exactly one of split and ann_file must be given, but got split={split!r} and '
                              f'ann_file={ann_file!r}.')
+        self.num_open_images, self.seed = num_open_images, seed
         self.img_dirs, self.label_dirs, self.closed_label_dirs = img_dirs, label_dirs, closed_label_dirs
         labels = camvid_labels().ignoring(ignore_open)
         super().__init__(data_root=data_root, labels=[labels, camvid11_labels()],
@@ -50,7 +55,7 @@ class CamVidOpenSet(OpenSetDataset):
                          seg_map_suffix=seg_map_suffix, **kwargs)
 
     def load_data_list(self) -> list[dict]:
-        frames = self._frames()
+        frames = self._draw(self._frames(), self.num_open_images, self.seed)
         images = {folder: set(self._list(self._path(folder), self.img_suffix)) for folder in self.img_dirs}
         full, closed_only = self._labels
         kinds = [(folder, full) for folder in self.label_dirs] + [(f, closed_only) for f in self.closed_label_dirs]

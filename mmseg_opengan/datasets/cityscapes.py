@@ -1,7 +1,5 @@
 """Cityscapes as an open-set data set: the pixels its benchmark ignores are the open ones (paper, section 7)."""
 
-import hashlib
-
 from mmseg.registry import DATASETS
 
 from .open_labels import CITYSCAPES_CLASSES, CITYSCAPES_PALETTE, cityscapes_labels
@@ -62,14 +60,4 @@ class CityscapesOpenSet(OpenSetDataset):
                 raise ValueError(f"'{self.data_prefix['img_path']}' must hold more than num_open_val="
                                  f'{self.num_open_val} images, but holds {len(stems)}.')
             stems = stems[-self.num_open_val:] if self.split == 'open_val' else stems[:-self.num_open_val]
-        if self.num_open_images is not None:
-            stems = self._draw(stems)
-        return self._pairs(stems)
-
-    def _draw(self, stems: list[str]) -> list[str]:
-        """The first ``num_open_images`` in the order of a seeded hash of the name: nested, the same on any machine."""
-        if self.num_open_images > len(stems):
-            raise ValueError(f'num_open_images must be at most the {len(stems)} training images in '
-                             f"'{self.data_prefix['img_path']}', but got {self.num_open_images}.")
-        ranked = sorted(stems, key=lambda stem: hashlib.sha256(f'{self.seed}:{stem}'.encode()).digest())
-        return sorted(ranked[:self.num_open_images])
+        return self._pairs(self._draw(stems, self.num_open_images, self.seed))

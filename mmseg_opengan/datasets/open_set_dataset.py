@@ -1,5 +1,7 @@
 """What every open-set dataset has in common: label maps, metainfo, and errors that name the file."""
 
+import hashlib
+
 import cv2
 import mmengine.fileio as fileio
 import numpy as np
@@ -58,6 +60,20 @@ class OpenSetDataset(BaseSegDataset):
                 raise
             raise ValueError(f"Image '{path}' cannot be decoded: wanted a complete image file, found {content.size} "
                              f'bytes ({error}).') from error
+
+    def _draw(self, names: list[str], number: int | None, seed: int) -> list[str]:
+        """``number`` of the names, in their order: the first in the order of a seeded hash of the name.
+
+        The draw of 10 is therefore part of the draw of 20, and the same on any machine. None keeps all.
+        """
+        if number is None:
+            return names
+        if not 1 <= number <= len(names):
+            raise ValueError(f'num_open_images must be None or between 1 and the {len(names)} images there are, but got '
+                             f'{number}.')
+        ranked = sorted(names, key=lambda name: hashlib.sha256(f'{seed}:{name}'.encode()).digest())
+        drawn = set(ranked[:number])
+        return [name for name in names if name in drawn]
 
     def _entry(self, img_path: str, seg_map_path: str, policy: str | None = None) -> dict:
         """One element of the data list, as mmseg's transforms expect it."""

@@ -176,3 +176,16 @@ def test_real_frame_through_the_pipeline(shared):
     item = dataset[0]
     assert item['inputs'].shape == (3, 360, 480)
     assert item['data_samples'].gt_sem_seg.data.shape == (1, 360, 480)
+
+
+def test_some_open_images_are_a_nested_draw(shared):
+    def frames(**options):
+        dataset = CamVidOpenSet(data_root=shared / 'data/camvid', split='open_train', **options)
+        return [dataset.get_data_info(i)['img_path'] for i in range(len(dataset))]
+    everything, draws = frames(), {number: frames(num_open_images=number) for number in (10, 20)}
+    assert set(draws[10]) < set(draws[20]) < set(everything)
+    assert draws[20] == [frame for frame in everything if frame in draws[20]]
+    assert frames(num_open_images=10, seed=1) != draws[10]
+    for number in (0, 334):
+        with pytest.raises(ValueError, match=f'between 1 and the 333 images there are, but got {number}'):
+            CamVidOpenSet(data_root=shared / 'data/camvid', split='open_train', num_open_images=number)

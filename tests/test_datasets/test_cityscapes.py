@@ -151,7 +151,7 @@ def test_ignore_open_reaches_the_maps(tmp_path):
 @pytest.mark.parametrize(('options', 'message'), [
     (dict(split='val'), "split must be one of .*got 'val'"),
     (dict(policy='loose'), "policy must be one of .*got 'loose'"),
-    (dict(num_open_images=4), r'num_open_images must be at most the 3 training images .*got 4'),
+    (dict(num_open_images=4), r'num_open_images must be None or between 1 and the 3 images there are, but got 4'),
     (dict(num_open_images=2, split='test'), "num_open_images must be None, or at least 1 with split 'train'"),
     (dict(num_open_images=0), 'num_open_images must be None, or at least 1'),
     (dict(num_open_val=13), 'must hold more than num_open_val=13 images, but holds 13'),
