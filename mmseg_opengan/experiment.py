@@ -43,6 +43,15 @@ class Job:
     def name(self) -> str:
         return f'{self.method}_s{self.seed}'
 
+    def load_config(self) -> Config:
+        """The run's whole config."""
+        config = Config.fromfile(self.config)
+        config.merge_from_dict({**self.options, 'randomness.seed': self.seed})
+        config.work_dir = str(self.work_dir)
+        config.resume = True  # from the last checkpoint in the work directory, if any
+        config.visualizer.name = self.name  # mmengine would give every job of a process the first one's visualizer
+        return config
+
     def best(self) -> dict | None:
         """Checkpoint, step and open-validation AUROC of a finished run; None while it has not finished."""
         path = self.work_dir / _DONE
@@ -60,7 +69,8 @@ def train(jobs: list[Job], *, processes: int = 1, bank_threads: int = 1) -> None
 
     Args:
         jobs: the runs, which share a feature bank.
-        processes: parallel processes of one thread each; 0 trains one job after the other in this process.
+        processes: parallel processes of one thread each, in turns over the GPUs if there are any; 0 trains one job
+            after the other in this process.
         bank_threads: threads that build the bank of the first job, before any job starts.
 
     Raises:
@@ -76,10 +86,10 @@ def train(jobs: list[Job], *, processes: int = 1, bank_threads: int = 1) -> None
             _run_quietly(_train_one, job)
         return
     context = multiprocessing.get_context('spawn')
-    steps = context.Value('l', 0)
-    total = sum(_load_config(job).train_cfg.max_iters for job in todo)
-    with ProcessPoolExecutor(processes, mp_context=context, max_tasks_per_child=1, initializer=_CountHook.count_in,
-                             initargs=(steps,)) as pool, tqdm(total=total, desc='Training', unit='step') as bar:
+    steps, workers = context.Value('l', 0), context.Value('l', 0)
+    total = sum(job.load_config().train_cfg.max_iters for job in todo)
+    with ProcessPoolExecutor(processes, mp_context=context, max_tasks_per_child=1, initializer=_start_worker,
+                             initargs=(steps, workers)) as pool, tqdm(total=total, desc='Training', unit='step') as bar:
         running = {pool.submit(_run_quietly, _train_one, job): job for job in todo}
         waiting = set(running)
         while waiting:
@@ -94,14 +104,19 @@ def train(jobs: list[Job], *, processes: int = 1, bank_threads: int = 1) -> None
             bar.update(steps.value - bar.n)
 
 
+def _start_worker(steps, workers):
+    """``steps`` counts those of all processes; ``workers`` counts the processes, each of which has a GPU, in turns."""
+    _CountHook.steps = steps
+    with workers.get_lock():
+        number, workers.value = workers.value, workers.value + 1
+    if torch.cuda.is_available():
+        torch.cuda.set_device(number % torch.cuda.device_count())
+
+
 class _CountHook(Hook):
     """Counts the steps of all processes, for one progress bar."""
 
     steps = None
-
-    @classmethod
-    def count_in(cls, steps):
-        cls.steps = steps
 
     def _add(self, count):
         if self.steps is not None:
@@ -115,15 +130,6 @@ class _CountHook(Hook):
         self._add(1)
 
 
-def _load_config(job: Job) -> Config:
-    config = Config.fromfile(job.config)
-    config.merge_from_dict({**job.options, 'randomness.seed': job.seed})
-    config.work_dir = str(job.work_dir)
-    config.resume = True  # from the last checkpoint in the work directory, if any
-    config.visualizer.name = job.name  # mmengine would give every job of a process the first one's visualizer
-    return config
-
-
 def build_bank(config: Config) -> None:
     """Build the feature bank of a training config, without training a step."""
     config.train_cfg.max_iters = 0
@@ -133,13 +139,13 @@ def build_bank(config: Config) -> None:
 
 def _prepare_bank(job: Job) -> None:
     """The bank that all jobs share, before they start."""
-    config = _load_config(job)
+    config = job.load_config()
     config.work_dir = str(job.work_dir.parent / 'bank')
     build_bank(config)
 
 
 def _train_one(job: Job) -> None:
-    config = _load_config(job)
+    config = job.load_config()
     start = time.monotonic()
     runner = Runner.from_cfg(config)
     runner.register_hook(_CountHook())
@@ -185,6 +191,7 @@ def evaluate(config: str, jobs: list[Job], *, resolution: str, out, options: dic
     if not report.exists():
         cfg = Config.fromfile(config)
         cfg.merge_from_dict({**(options or {}), 'model.resolution': resolution, 'work_dir': str(out)})
+        cfg.model.setdefault('scorers', {})
         for job in jobs:
             network = Config.fromfile(job.config).model.discriminator
             cfg.model.scorers[job.name] = dict(
@@ -203,12 +210,13 @@ def evaluate_all(config: str, jobs: list[Job], *, resolutions, out, processes: i
         return {resolution: _evaluate_quietly(config, jobs, resolution, Path(out) / f'test_{resolution}', options)
                 for resolution in tqdm(resolutions, desc='Testing')}
     with ProcessPoolExecutor(processes, mp_context=multiprocessing.get_context('spawn')) as pool:
-        running = {resolution: pool.submit(_evaluate_quietly, config, jobs, resolution,
+        running = {resolution: pool.submit(evaluate_quietly, config, jobs, resolution,
                                            Path(out) / f'test_{resolution}', options) for resolution in resolutions}
         return {resolution: future.result() for resolution, future in tqdm(running.items(), desc='Testing')}
 
 
-def _evaluate_quietly(config, jobs, resolution, out, options):
+def evaluate_quietly(config, jobs, resolution, out, options):
+    """:func:`evaluate` in a process of its own; what is printed goes to ``out/console.log``."""
     with _quiet(out):
         return evaluate(config, jobs, resolution=resolution, out=out, **options)
 

@@ -6,6 +6,8 @@ import os
 from mmengine.config import Config, DictAction
 from mmengine.runner import Runner
 
+from mmseg_opengan.launch import start_processes
+
 
 def parse_args():
     parser = argparse.ArgumentParser(description=__doc__)
@@ -24,6 +26,7 @@ def main():
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
     cfg = Config.fromfile(args.config)
     cfg.launcher = args.launcher
+    start_processes(args.launcher)
     if args.cfg_options is not None:
         cfg.merge_from_dict(args.cfg_options)
     cfg.work_dir = args.work_dir or cfg.get('work_dir') or os.path.join(

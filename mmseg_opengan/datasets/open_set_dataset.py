@@ -69,8 +69,8 @@ class OpenSetDataset(BaseSegDataset):
         if number is None:
             return names
         if not 1 <= number <= len(names):
-            raise ValueError(f'num_open_images must be None or between 1 and the {len(names)} images there are, but got '
-                             f'{number}.')
+            raise ValueError(f'num_open_images must be None or between 1 and the {len(names)} images there are, but '
+                             f'got {number}.')
         ranked = sorted(names, key=lambda name: hashlib.sha256(f'{seed}:{name}'.encode()).digest())
         drawn = set(ranked[:number])
         return [name for name in names if name in drawn]
