@@ -49,7 +49,8 @@ class Job:
         config.merge_from_dict({**self.options, 'randomness.seed': self.seed})
         config.work_dir = str(self.work_dir)
         config.resume = True  # from the last checkpoint in the work directory, if any
-        config.visualizer.name = self.name  # mmengine would give every job of a process the first one's visualizer
+        # mmengine gives runs of one name in one process one visualizer and one history.
+        config.visualizer.name = config.experiment_name = f'{self.name}_{time.time_ns()}'
         return config
 
     def best(self) -> dict | None:

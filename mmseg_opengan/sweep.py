@@ -90,7 +90,8 @@ def sweep(config: str, *, out, lambdas=LAMBDAS, seeds=(0,), num_open_images=(Non
         config: training config of OpenGAN.
         out: folder of everything. Finished jobs are skipped, unfinished ones go on from their last validation.
         num_open_images: training images that give open pixels; None stands for all.
-        processes: trainings at the same time, one thread each; round robin over the GPUs where there are some.
+        processes: trainings at the same time, one thread each, in turns over the GPUs where there are some; 0 runs
+            all in this process.
         options: config overrides for all jobs, as of ``--cfg-options``.
         bootstrap_block: consecutive test images in a block of the bootstrap; 0 gives no intervals.
 
@@ -128,15 +129,17 @@ def _test(jobs, out, processes, options, bootstrap_block) -> dict:
     todo = [job for job in jobs if job.name not in tested]
     if todo:
         resolution = jobs[0].load_config().model.resolution
-        shares = [todo[i::processes] for i in range(min(processes, len(todo)))]
+        shares = [todo[i::processes] for i in range(min(processes, len(todo)))] if processes else [todo]
         options = {**(options or {}), 'model.scorers': dict(_delete_=True), 'test_dataloader.num_workers': 0,
                    'test_dataloader.persistent_workers': False}
-        with ProcessPoolExecutor(len(shares), mp_context=get_context('spawn')) as pool:
-            running = [pool.submit(evaluate_quietly, share[0].config, share, resolution,
-                                   out / f'test_{len(found) + i}',
-                                   dict(options=options, bootstrap_block=bootstrap_block))
-                       for i, share in enumerate(shares)]
-            reports += [future.result() for future in tqdm(running, desc='Testing', unit='pass')]
+        arguments = [(share[0].config, share, resolution, out / f'test_{len(found) + i}',
+                      dict(options=options, bootstrap_block=bootstrap_block)) for i, share in enumerate(shares)]
+        if processes:
+            with ProcessPoolExecutor(len(shares), mp_context=get_context('spawn')) as pool:
+                running = [pool.submit(evaluate_quietly, *each) for each in arguments]
+                reports += [future.result() for future in tqdm(running, desc='Testing', unit='pass')]
+        else:
+            reports.append(evaluate_quietly(*arguments[0]))
     protocol = {key: reports[0][key] for key in ('label_policy', 'resolution', 'num_images', 'mIoU')}
     return dict(protocol=protocol, scorers={name: summary for report in reports
                                             for name, summary in report['scorers'].items()})

@@ -16,7 +16,7 @@ from ..functional.files import replacing, write_json
 from .open_metric import OpenSetMetric
 from .plots import density_figure, roc_figure
 
-_VALIDATED = 'validated_step'  # in the message hub, and so in checkpoints: the last step that was validated
+_VALIDATED = 'last_validation'  # in the message hub, and so in checkpoints: the last step that was validated
 
 
 def _model(runner):

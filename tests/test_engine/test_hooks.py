@@ -125,7 +125,7 @@ def test_validation_lost_to_a_kill_is_made_up_for(root, trained):
     """A run killed between the checkpoint and the validation of a step."""
     folder = interrupted(root, trained, 'lost')
     saved = load(folder / f'iter_{INTERVAL}.pth')
-    for key in ('best_score', 'best_ckpt', 'validated_step'):
+    for key in ('best_score', 'best_ckpt', 'last_validation'):
         saved['message_hub']['runtime_info'].pop(key, None)
     torch.save(saved, folder / f'iter_{INTERVAL}.pth')
     made = runner(root, folder, resume=True, custom_hooks=NO_PLOTS)

@@ -1,0 +1,134 @@
+"""A small sweep from end to end: its report, its figures, its choice, and going on with what is missing."""
+
+import csv
+import json
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from mmengine.config import Config
+from tiny_cityscapes import write_images, write_segmentor
+from tiny_training import config
+
+from mmseg_opengan import experiment, sweep_report
+from mmseg_opengan.sweep import LAMBDAS, plan, sweep
+
+STEPS = 4
+
+
+@pytest.fixture(scope='module')
+def root(tmp_path_factory):
+    folder = tmp_path_factory.mktemp('sweep')
+    for kind, number in (('train', 7), ('val', 3)):
+        write_images(folder / 'world', number, folder=kind)
+    write_segmentor(folder / 'segmentor.pth')
+    made = config(folder, folder / 'run', **{'train_cfg.max_iters': STEPS, 'train_cfg.val_interval': 2})
+    made.custom_imports = dict(imports=['tiny_cityscapes'])
+    for name in ('work_dir', 'experiment_name'):
+        made.pop(name)
+    made.dump(folder / 'tiny.py')
+    return folder
+
+
+def run_sweep(root, **options):
+    return sweep(str(root / 'tiny.py'), out=root / 'out', lambdas=[.05, .5], processes=0, **options)
+
+
+@pytest.fixture(scope='module')
+def swept(root):
+    return run_sweep(root, num_open_images=[None, 3])
+
+
+def test_every_job_is_trained_validated_and_tested(root, swept):
+    assert [(run['num_open_images'], run['lambda_fake']) for run in swept['runs']] == [
+        (None, .05), (None, .5), (3, .05), (3, .5)]
+    for run in swept['runs']:
+        assert list(run['history']) == [2, 4]
+        assert run['validation'] == max(entry['opengan/AUROC'] for entry in run['history'].values())
+        assert run['validation'] == run['history'][run['step']]['opengan/AUROC']
+        assert all(0 <= entry['fake/AUROC'] <= 1 for entry in run['history'].values())
+        weights = torch.load(run['checkpoint'], weights_only=True)
+        assert f"iter_{run['step']}" in run['checkpoint']
+        assert weights['meta']['iter'] == run['step']
+
+
+def test_numbers_are_those_of_an_ordinary_training_and_test(root, swept):
+    run = swept['runs'][1]
+    job = experiment.Job('ordinary', str(root / 'tiny.py'), 0, root / 'ordinary_s0', {'model.lambda_fake': .5})
+    experiment.train([job], processes=0)
+    best = job.best()
+    assert best['step'] == run['step']
+    assert best['open_validation']['opengan/AUROC'] == run['validation']
+    one, other = (torch.load(path, weights_only=True)['state_dict']
+                  for path in (job.work_dir / best['checkpoint'], run['checkpoint']))
+    assert all(torch.equal(one[key], other[key]) for key in one)
+    history = sweep_report.history(job.work_dir)
+    for step, entry in run['history'].items():
+        for key in ('opengan/AUROC', 'opengan/AP', 'opengan/FPR95'):
+            assert entry[key] == history[step][key]
+    report = experiment.evaluate(str(root / 'tiny.py'), [job], resolution='feature', out=root / 'ordinary_test')
+    assert report['scorers']['ordinary_s0']['AUROC'] == run['test']['AUROC']
+
+
+def test_report(root, swept):
+    out = root / 'out'
+    for row in swept['table']:
+        runs = [run for run in swept['runs'] if run['num_open_images'] == row['num_open_images']]
+        best = max(runs, key=lambda run: run['validation'])
+        assert (row['lambda_fake'], row['run'], row['test_AUROC']) == (
+            best['lambda_fake'], best['name'], best['test']['AUROC'])
+    assert json.loads((out / 'sweep.json').read_text())['chosen'] == swept['table'][0]['run']
+    chosen, = (run for run in swept['runs'] if run['name'] == swept['chosen'])
+    assert (out / 'chosen.pth').read_bytes() == Path(chosen['checkpoint']).read_bytes()
+    text = (out / 'sweep.md').read_text()
+    assert '| open images | all | 3 |' in text
+    assert f"| test AUROC | {swept['table'][0]['test_AUROC']:.4f} | {swept['table'][1]['test_AUROC']:.4f} |" in text
+    with open(out / 'history.csv') as file:
+        rows = list(csv.DictReader(file))
+    assert [float(row['opengan/AUROC']) for row in rows] == [
+        entry['opengan/AUROC'] for run in swept['runs'] for entry in run['history'].values()]
+    for name in ('figure9', 'figure10', 'figure11'):
+        picture = cv2.imread(str(out / f'{name}.png'))
+        assert min(picture.shape[:2]) > 400
+        assert len(np.unique(picture)) > 20
+
+
+def test_what_is_there_is_not_repeated_and_seeds_join(root, swept, monkeypatch):
+    trained = []
+    train_one = experiment._train_one
+    monkeypatch.setattr(experiment, '_train_one', lambda job: trained.append(job.name) or train_one(job))
+    again = run_sweep(root, num_open_images=[None, 3])
+    assert trained == []
+    assert again['table'] == json.loads(json.dumps(swept['table']))
+    more = run_sweep(root, seeds=[0, 1])
+    assert trained == ['openall_lambda0p05_s1', 'openall_lambda0p5_s1']
+    row, = more['table']
+    values = [[run['validation'] for run in more['runs'] if run['lambda_fake'] == value] for value in (.05, .5)]
+    assert row['validation'] == max(map(np.mean, values))
+    assert row['test_deviation'] is not None
+    with pytest.raises(ValueError, match='holds another sweep'):
+        run_sweep(root, options={'train_cfg.max_iters': 2})
+
+
+def test_the_papers_values():
+    assert LAMBDAS == (.05, .1, .15, .2, .25, .3, .35, .4, .45, .5, .55, .6, .65, .7, .75, .8, .85, .9)
+
+
+@pytest.mark.parametrize(('options', 'message'), [
+    (dict(lambdas=[0.0, .1]), r'lambdas: wanted values > 0, found 0\.0; lambda_G = 0 is CLS'),
+    (dict(lambdas=[]), 'lambdas: wanted at least one value'),
+    (dict(seeds=[1, 1]), r'seeds: wanted at least one value, each once, found \[1, 1\]')])
+def test_wrong_plans_are_refused(root, options, message):
+    given = {'lambdas': [.1], 'seeds': [0], 'num_open_images': [None], **options}
+    with pytest.raises(ValueError, match=message):
+        plan(str(root / 'tiny.py'), out=root, **given)
+
+
+def test_a_config_without_a_generator_is_refused(root):
+    made = Config.fromfile(root / 'tiny.py')
+    made.model.generator = None
+    made.dump(root / 'cls.py')
+    with pytest.raises(ValueError, match=r'has no generator: wanted a config of OpenGAN'):
+        plan(str(root / 'cls.py'), lambdas=[.1], seeds=[0], num_open_images=[None], out=root)
