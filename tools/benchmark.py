@@ -10,7 +10,8 @@ from mmengine.config import DictAction
 
 from mmseg_opengan import compat, experiment
 
-LABELS = {'msp': 'MSP', 'entropy': 'Entropy', 'opengan0': 'OpenGAN-0', 'cls': 'CLS', 'opengan': 'OpenGAN'}
+LABELS = {'msp': 'MSP', 'entropy': 'Entropy', 'opengan0': 'OpenGAN-0', 'cls': 'CLS', 'opengan': 'OpenGAN',
+          'opengan-att': 'OpenGAN, attenuating G'}
 
 
 def parse_args():
