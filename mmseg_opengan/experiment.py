@@ -208,7 +208,7 @@ def evaluate(config: str, jobs: list[Job], *, resolution: str, out, options: dic
 def evaluate_all(config: str, jobs: list[Job], *, resolutions, out, processes: int = 1, **options) -> dict[str, dict]:
     """:func:`evaluate` at each resolution, in parallel processes (0: in this one); reports by resolution."""
     if processes == 0:
-        return {resolution: _evaluate_quietly(config, jobs, resolution, Path(out) / f'test_{resolution}', options)
+        return {resolution: evaluate_quietly(config, jobs, resolution, Path(out) / f'test_{resolution}', options)
                 for resolution in tqdm(resolutions, desc='Testing')}
     with ProcessPoolExecutor(processes, mp_context=multiprocessing.get_context('spawn')) as pool:
         running = {resolution: pool.submit(evaluate_quietly, config, jobs, resolution,
