@@ -19,9 +19,10 @@ class ImageSource(Dataset):
         sampler: config of a :class:`PatchSampler`.
         closed: config of the dataset whose images give closed pixels.
         open: config of the dataset whose images give open pixels; None where none are used (OpenGAN-0).
+        root: not used. One command trains methods on features and on images alike, and may say where the bank lies.
     """
 
-    def __init__(self, *, sampler: dict, closed: dict, open: dict | None = None):
+    def __init__(self, *, sampler: dict, closed: dict, open: dict | None = None, root: str | None = None):
         self.sampler = TASK_UTILS.build(sampler)
         self.closed_images = DATASETS.build(closed)
         self.open_images = None if open is None or self.sampler.num_open == 0 else DATASETS.build(open)

@@ -1,0 +1,42 @@
+"""AUROC against the number of open training images (paper Figure 5): train, test, table and plot.
+
+    python tools/open_images.py 'configs/opengan/{}_hr18s_camvid.py' --num-open-images 3 10 30 100 333
+
+The same command goes on where an interrupted one stopped.
+"""
+
+import argparse
+
+from mmengine.config import DictAction
+
+from mmseg_opengan import compat
+from mmseg_opengan.open_images import open_images
+
+METHODS = {'cls': 'CLS', 'opengan0': 'OpenGAN-0', 'opengan': 'OpenGAN', 'cls-pix': 'CLS-pix',
+           'opengan0-pix': 'OpenGAN-0-pix', 'opengan-pix': 'OpenGAN-pix'}
+
+
+def parse_args():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('config', help='path of the configs, with {} where the method stands')
+    parser.add_argument('--methods', nargs='+', default=list(METHODS), help='what {} stands for')
+    parser.add_argument('--num-open-images', nargs='+', type=int, required=True,
+                        help='training images that give open pixels')
+    parser.add_argument('--seeds', nargs='+', type=int, default=[0])
+    parser.add_argument('--resolution', choices=['feature', 'image'], default='feature')
+    parser.add_argument('--out', default='work_dirs/open_images', help='folder for everything')
+    parser.add_argument('--processes', type=int, default=2, help='trainings at the same time, one thread each')
+    parser.add_argument('--cfg-options', nargs='+', action=DictAction, default={}, help='override config entries')
+    return parser.parse_args()
+
+
+def main():
+    args = parse_args()
+    compat.install()
+    print(open_images({method: args.config.format(method) for method in args.methods}, numbers=args.num_open_images,
+                      seeds=args.seeds, out=args.out, labels=METHODS, resolution=args.resolution,
+                      processes=args.processes, options=args.cfg_options))
+
+
+if __name__ == '__main__':
+    main()
