@@ -22,6 +22,8 @@ class ImageSource(Dataset):
         root: not used. One command trains methods on features and on images alike, and may say where the bank lies.
     """
 
+    stores_closed = False
+
     def __init__(self, *, sampler: dict, closed: dict, open: dict | None = None, root: str | None = None):
         self.sampler = TASK_UTILS.build(sampler)
         self.closed_images = DATASETS.build(closed)
