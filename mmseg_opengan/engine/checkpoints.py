@@ -59,6 +59,8 @@ class WholeCheckpointHook(CheckpointHook):
                     path.unlink()
 
     def _save_best_checkpoint(self, runner, metrics) -> None:
+        if self.save_best is None or not hasattr(self, 'file_backend'):  # a validation without a training keeps nothing
+            return
         old, self.best_ckpt_path = self.best_ckpt_path, None  # which would be deleted first
         super()._save_best_checkpoint(runner, metrics)
         if self.best_ckpt_path is None:

@@ -215,8 +215,9 @@ class OpenSetMixin:
 
     def strip_checkpoint(self, checkpoint: dict) -> None:
         """Keep D and G only in a checkpoint about to be saved, and note which segmentor they belong to."""
-        checkpoint['state_dict'] = {key: value for key, value in checkpoint['state_dict'].items()
-                                    if key.startswith(TRAINED)}
+        # Distributed training wraps D and G by themselves: discriminator.module.layers...
+        checkpoint['state_dict'] = {key.replace('.module.', '.', 1): value
+                                    for key, value in checkpoint['state_dict'].items() if key.startswith(TRAINED)}
         checkpoint.setdefault('meta', {})[META_KEY] = dict(
             segmentor_checkpoint=self.segmentor_source or self.segmentor_checkpoint,
             segmentor_sha256=self.segmentor_sha256())
