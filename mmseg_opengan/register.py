@@ -39,7 +39,16 @@ from .datasets import (  # noqa: E402, F401
     stored_taps,
     transforms,
 )
-from .engine import averaging, checkpoints, generator_watch, hooks, open_metric, optim, visualizer  # noqa: E402, F401
+from .engine import (  # noqa: E402, F401
+    averaging,
+    checkpoints,
+    evaluation_hook,
+    generator_watch,
+    hooks,
+    open_metric,
+    optim,
+    visualizer,
+)
 from .models import (  # noqa: E402, F401
     attenuating_generator,
     networks,

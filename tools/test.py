@@ -1,4 +1,4 @@
-"""Test a checkpoint of D (and G). Takes the arguments of MMSegmentation's tools/test.py."""
+"""Test a checkpoint of D (and G). Takes the arguments of MMSegmentation's tools/test.py, and a threshold."""
 
 import argparse
 import os
@@ -6,13 +6,21 @@ import os
 from mmengine.config import Config, DictAction
 from mmengine.runner import Runner
 
+from mmseg_opengan.engine.protocol import PROTOCOLS, use_protocol
 from mmseg_opengan.launch import start_processes
 
 
 def parse_args():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('config', help='config file')
-    parser.add_argument('checkpoint', help='checkpoint that training wrote')
+    parser.add_argument('checkpoint', nargs='?',
+                        help='checkpoint that training wrote (not needed where model.discriminator is None and '
+                             'model.segmentor_checkpoint names the segmentor)')
+    parser.add_argument('--threshold', help='operating point: a raw score, or a rule that is resolved on the open '
+                        "validation set: 'fpr=0.05', 'tpr=0.95', 'f1', 'macro_f1'")
+    parser.add_argument('--components', choices=['anomaly', 'obstacle'],
+                        help='count components too, of that SegmentMeIfYouCan track, at --threshold')
+    parser.add_argument('--protocol', choices=list(PROTOCOLS), help='evaluate by a named protocol')
     parser.add_argument('--work-dir', help='folder for metrics.json and figures (default: work_dirs/CONFIG)')
     parser.add_argument('--out', help='folder for closed predictions (.png) and raw open-set scores (.npy)')
     parser.add_argument('--show-dir', help='folder for pictures of the score maps')
@@ -33,8 +41,11 @@ def main():
     cfg.work_dir = args.work_dir or cfg.get('work_dir') or os.path.join(
         'work_dirs', os.path.splitext(os.path.basename(args.config))[0])
     cfg.load_from = args.checkpoint
-    if args.out is not None:
-        cfg.test_evaluator.output_dir = args.out
+    for name, value in (('output_dir', args.out), ('threshold', args.threshold), ('components', args.components)):
+        if value is not None:
+            cfg.test_evaluator[name] = value
+    if args.protocol is not None:
+        use_protocol(cfg, args.protocol)
     if args.show_dir is not None:
         cfg.default_hooks.visualization.draw = True
         cfg.visualizer.save_dir = args.show_dir

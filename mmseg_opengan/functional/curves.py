@@ -126,6 +126,19 @@ def best_f1(bins: ScoreBins) -> tuple[float, float]:
     return float(f1[best]), float(bins.lower.flip(0)[best])
 
 
+def rates_at(bins: ScoreBins, threshold: float) -> dict:
+    """What calling a pixel open at ``score >= threshold`` does; a threshold inside a bin counts from the next bin on.
+
+    Returns:
+        dict: TPR, FPR, precision and F1, each in [0, 1]; nan where its denominator is 0.
+    """
+    above = bins.lower >= threshold
+    tp, fp = int(bins.open[above].sum()), int(bins.closed[above].sum())
+    positive, negative = int(bins.open.sum()), int(bins.closed.sum())
+    ratios = dict(TPR=(tp, positive), FPR=(fp, negative), precision=(tp, tp + fp), F1=(2 * tp, tp + fp + positive))
+    return {name: part / whole if whole else math.nan for name, (part, whole) in ratios.items()}
+
+
 def resolve_threshold(wanted: float | str, bins: ScoreBins | None = None) -> float:
     """The threshold that ``--threshold`` asks for, in the units of the score.
 

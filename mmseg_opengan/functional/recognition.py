@@ -9,27 +9,81 @@ The mean is over the classes that the ground truth holds, open included, at ever
 positives cost recall where they fall. (scikit-learn's default would add it as a 0, but only at thresholds where it is
 still predicted, which makes the curve jump.) Where the ground truth holds all K + 1, the two agree.
 
-One pass over the scores fills a fixed-size table: a row of score cells for each closed prediction, split by what the
-pixel is. The cells are runs of the bins of ``roc``, so their edges do not depend on data and counts add over images
-and ranks: 1.6 % apart for probabilities, 0.4 % for logits from 1 to 16. Extra thresholds are counted exactly.
+One pass over the scores fills a fixed-size table of rows of score cells: two for each closed prediction, right and
+wrong, and one for each true class, of the pixels that the closed prediction misses. The cells are runs of the bins of
+``roc``, so their edges do not depend on data and counts add over images and ranks: 1.6 % apart for probabilities, 0.4 %
+for logits from 1 to 16. Extra thresholds are counted exactly.
 """
 
 import math
 import warnings
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
 
 from ..contracts import CLOSED, VOID
-from .roc import NUM_BINS, lower_edges, score_bins
+from .roc import NUM_BINS, binned, lower_edges
 
 _SHIFT = 7  # 2^7 score bins to a cell
-_CORRECT, _WRONG, _OPEN = range(3)  # a closed pixel with the right or the wrong closed prediction, an open pixel
 _CHUNK = 2 ** 17  # pixels handled at once on a CPU, as in roc
 
 
+class Outcomes(NamedTuple):
+    """What the closed prediction makes of each pixel, whatever its score: one for all score maps of an image.
+
+    Attributes:
+        called: (n,) int32, 2 c where the pixel is predicted as class c and is of it, 2 c + 1 where it is not.
+        missed: (m,) int64, the pixels that are not of the class predicted.
+        truth: (m,) int32, their true closed class, or K for an open pixel.
+        scored: (n,) int64, 0 for a void pixel, otherwise 1. Void pixels are not among ``missed``.
+    """
+
+    called: torch.Tensor
+    missed: torch.Tensor
+    truth: torch.Tensor
+    scored: torch.Tensor
+
+
+def outcomes(closed_prediction: torch.Tensor, gt_sem_seg: torch.Tensor, open_map: torch.Tensor, *, num_classes: int,
+             device: torch.device | str = 'cpu') -> Outcomes:
+    """Compare a closed prediction with the ground truth.
+
+    Args:
+        closed_prediction: integers in [0, K), any shape: the closed path's map, whatever the score.
+        gt_sem_seg: integers of that shape: the closed class where ``open_map`` is 0, ignored elsewhere.
+        open_map: bool or integers of that shape as in ``contracts``: 0 closed, 255 void, anything else open.
+        num_classes: K.
+        device: where the result shall be.
+
+    Raises:
+        TypeError: a map holds no integers.
+        ValueError: the shapes differ, or a class is out of range.
+    """
+    maps = dict(closed_prediction=closed_prediction, gt_sem_seg=gt_sem_seg, open_map=open_map)
+    for name, one in maps.items():
+        if one.is_floating_point() or one.is_complex():
+            raise TypeError(f'{name} must hold integers, got {one.dtype}')
+        if one.shape != closed_prediction.shape:
+            raise ValueError(f'{name} must have the shape of closed_prediction {tuple(closed_prediction.shape)}, got '
+                             f'{tuple(one.shape)}')
+    predicted, truth, label = (one.to(device, torch.int32).reshape(-1) for one in maps.values())
+    void = label == VOID
+    truth = torch.where(label == CLOSED, truth, num_classes)
+    predicted = predicted.masked_fill(void, 0)
+    for name, one, where in (('closed_prediction', predicted, 'scored'),
+                             ('gt_sem_seg', truth.masked_fill(label != CLOSED, 0), 'closed')):
+        if one.numel() and (int(one.min()) < 0 or int(one.max()) >= num_classes):
+            bad = one[(one < 0) | (one >= num_classes)]
+            raise ValueError(f'{name} must hold classes in [0, {num_classes - 1}] at {where} pixels, got '
+                             f'{int(bad.max())} ({len(bad)} pixels out of range)')
+    wrong = predicted != truth
+    missed = torch.nonzero(wrong & ~void)[:, 0]
+    return Outcomes(predicted.mul_(2).add_(wrong), missed, truth[missed], (~void).long())
+
+
 class RecognitionCounts:
-    """Counts from which macro-F1 follows at every threshold of a grid; 4.3 MB for 19 classes.
+    """Counts from which macro-F1 follows at every threshold of a grid; 4.4 MB for 19 classes.
 
     Args:
         num_classes: K, the number of closed classes, at least 1.
@@ -59,7 +113,7 @@ class RecognitionCounts:
         self._extra = extra[~torch.isin(extra, grid)].unique().to(device)
         self.thresholds = torch.cat([grid, self._extra.cpu(), torch.tensor([math.inf])]).sort().values
         self._cells = len(self.thresholds) - 1
-        self.tensor = torch.zeros(num_classes + 3 * num_classes * self._cells, dtype=torch.int64, device=device)
+        self.tensor = torch.zeros((3 * num_classes + 1) * self._cells, dtype=torch.int64, device=device)
 
     def update(self, scores: torch.Tensor, closed_prediction: torch.Tensor, gt_sem_seg: torch.Tensor,
                open_map: torch.Tensor) -> None:
@@ -67,56 +121,30 @@ class RecognitionCounts:
 
         Args:
             scores: floating point, any shape and device, larger = more open.
-            closed_prediction: integers of that shape in [0, K): the closed path's map, whatever the score.
-            gt_sem_seg: integers of that shape: the closed class where ``open_map`` is 0, ignored elsewhere.
-            open_map: bool or integers of that shape as in ``contracts``: 0 closed, 255 void, anything else open.
+            closed_prediction, gt_sem_seg, open_map: of that shape, as for :func:`outcomes`.
 
         Raises:
-            TypeError: a map has the wrong kind of dtype.
-            ValueError: the shapes differ, a class is out of range, or scored pixels are NaN or infinite. Nothing has
-                been counted then.
+            TypeError, ValueError: as :func:`outcomes`; scores of another dtype or shape, or scored pixels that are
+                NaN or infinite. Nothing has been counted then.
         """
-        maps = self._checked(scores, closed_prediction, gt_sem_seg, open_map)
-        chunk = _CHUNK if self.tensor.device.type == 'cpu' else max(1, scores.numel())
-        for some in zip(*(one.split(chunk) for one in maps), strict=True):
-            self._add(*some)
-
-    def _add(self, score, predicted, truth, label):
-        is_open, scored = label != CLOSED, (label != VOID).long()
-        cell = score_bins(score) >> _SHIFT
-        for threshold in self._extra:
-            cell += score >= threshold
-        kind = torch.where(is_open, _OPEN, (predicted != truth).int())
-        cell += self.num_classes + self._cells * (3 * predicted + kind)
-        self.tensor.scatter_add_(0, cell.long(), scored)
-        self.tensor.scatter_add_(0, truth.clamp(0, self.num_classes - 1).long(), (~is_open).long())
-
-    def _checked(self, scores, closed_prediction, gt_sem_seg, open_map):
-        """Flat maps on the device of the counts, float32 and int32, harmless where void; or an error."""
         device = self.tensor.device
-        integers = dict(closed_prediction=closed_prediction, gt_sem_seg=gt_sem_seg, open_map=open_map)
-        if not scores.is_floating_point():
-            raise TypeError(f'scores must be floating point, got {scores.dtype}')
-        for name, one in integers.items():
-            if one.is_floating_point() or one.is_complex():
-                raise TypeError(f'{name} must hold integers, got {one.dtype}')
-            if one.shape != scores.shape:
-                raise ValueError(f'{name} must have the shape of scores {tuple(scores.shape)}, got {tuple(one.shape)}')
-        scores = scores.detach().to(device, torch.float32).reshape(-1)
-        predicted, truth, label = (one.to(device, torch.int32).reshape(-1) for one in integers.values())
-        scored, closed = label != VOID, label == CLOSED
-        bad = int((scored & ~scores.isfinite()).sum())
-        if bad:
-            raise ValueError(f'scores must be finite in float32: {bad} of {int(scored.sum())} scored pixels are NaN or '
-                             'infinite')
-        for name, one, used in (('closed_prediction', predicted, scored), ('gt_sem_seg', truth, closed)):
-            bad = one[used & ((one < 0) | (one >= self.num_classes))]
-            if len(bad):
-                raise ValueError(f'{name} must hold classes in [0, {self.num_classes - 1}] at '
-                                 f"{'scored' if used is scored else 'closed'} pixels, got {int(bad.max())} "
-                                 f'({len(bad)} pixels out of range)')
-        void = ~scored
-        return scores.masked_fill(void, 0), predicted.masked_fill(void, 0), truth, label
+        bins, _ = binned(scores, open_map, device=device)
+        self.add(bins, scores, outcomes(closed_prediction, gt_sem_seg, open_map, num_classes=self.num_classes,
+                                        device=device))
+
+    def add(self, bins: torch.Tensor, scores: torch.Tensor, found: Outcomes) -> None:
+        """Count pixels whose bins :func:`roc.binned` has given; ``scores`` place them among the added thresholds."""
+        cell = bins >> _SHIFT
+        if len(self._extra):
+            scores = scores.detach().to(cell.device, torch.float32).reshape(-1)
+            for threshold in self._extra:
+                cell += scores >= threshold
+        missed = (found.truth + 2 * self.num_classes).mul_(self._cells).add_(cell[found.missed])
+        self.tensor.scatter_add_(0, missed.long(), torch.ones_like(found.missed))
+        chunk = _CHUNK if cell.device.type == 'cpu' else max(1, cell.numel())
+        for some, called, scored in zip(*(one.split(chunk) for one in (cell, found.called, found.scored)), strict=True):
+            some += called * self._cells
+            self.tensor.scatter_add_(0, some.long(), scored)
 
     def merge(self, other: 'RecognitionCounts') -> None:
         """Add the counts of ``other``, as if its pixels had been counted here."""
@@ -128,18 +156,43 @@ class RecognitionCounts:
     def f1_curves(self) -> torch.Tensor:
         """(T, K + 1) float64: F1 of each class at each of ``thresholds``, the open class last; nan where the ground
         truth does not hold the class."""
-        counts = self.tensor.cpu()
-        closed = counts[:self.num_classes]
-        table = counts[self.num_classes:].view(self.num_classes, 3, self._cells)
-        below = torch.nn.functional.pad(table.cumsum(-1), (1, 0))  # (K, 3, T): pixels with score < threshold
-        total = int(table.sum())
-        num_open = table[:, _OPEN].sum()
-        called_open = total - below.sum((0, 1))
-        correct = torch.cat([below[:, _CORRECT], (num_open - below[:, _OPEN].sum(0))[None]])
-        called = torch.cat([below.sum(1), called_open[None]])
-        truth = torch.cat([closed, num_open[None]])[:, None]
+        called, correct, missed = self._tables()
+        of_class = missed.clone()
+        of_class[:-1] += correct
+        truth = of_class.sum(-1, keepdim=True)
+        below = [torch.nn.functional.pad(one.cumsum(-1), (1, 0)) for one in (called, correct, missed)]  # score < t
+        called_open = truth.sum() - below[0].sum(0)
+        found_open = truth[-1] - below[2][-1]
+        correct, called = torch.cat([below[1], found_open[None]]), torch.cat([below[0], called_open[None]])
         f1 = 2 * correct.double() / (called + truth).double()
         return torch.where(truth > 0, f1, math.nan).T
+
+    def _tables(self):
+        """On the CPU, int64 pixels per score cell: called each class (K, cells), rightly so (K, cells), and those that
+        are of each class or, last, open but not called so (K + 1, cells)."""
+        table = self.tensor.cpu().view(-1, self._cells)
+        called = table[:2 * self.num_classes].view(self.num_classes, 2, self._cells)
+        return called.sum(1), called[:, 0], table[2 * self.num_classes:]
+
+    @property
+    def num_closed(self) -> int:
+        """Closed pixels counted so far."""
+        _, correct, missed = self._tables()
+        return int(correct.sum() + missed[:-1].sum())
+
+    def called_open(self, threshold: float) -> tuple[float, torch.Tensor, torch.Tensor]:
+        """How many pixels of each closed class are called open.
+
+        Args:
+            threshold: any; what is counted is the largest of ``thresholds`` not above it.
+
+        Returns:
+            That threshold, and (K,) int64 counts: pixels called open, and all pixels.
+        """
+        _, correct, missed = self._tables()
+        pixels = correct + missed[:-1]
+        index = int((self.thresholds <= torch.tensor(threshold, dtype=torch.float32)).sum()) - 1
+        return float(self.thresholds[index]), pixels[:, index:].sum(-1), pixels.sum(-1)
 
     def macro_f1_curve(self) -> tuple[torch.Tensor, torch.Tensor]:
         """Thresholds (T,) float32 and macro-F1 there (T,) float64; the last, at inf, is that of the closed prediction.

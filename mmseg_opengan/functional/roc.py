@@ -40,9 +40,9 @@ from ..contracts import CLOSED, FIRST_OPEN, MAX_OPEN_CLASSES, VOID
 from .curves import ScoreBins, auroc, auroc_error_bound, average_precision, fpr_at_tpr
 
 _LARGEST = 0x7f7fffff  # bits of the largest finite float32
-_MAX_CELLS = 2 ** 23  # int64 cells of one accumulator: 64 MiB
+_MAX_CELLS = 7 * 2 ** 20  # int64 cells of one accumulator, 56 MiB: with the counts beside it, below 64
 _CHUNK = 2 ** 17  # pixels handled at once on a CPU: the intermediate results stay in its cache
-_LAYOUT = 1  # counts add only within one layout; raise it when a number below changes
+_LAYOUT = 2  # counts add only within one layout; raise it when a number below changes
 
 
 class _Piece(NamedTuple):
@@ -85,6 +85,63 @@ def score_bins(scores: torch.Tensor) -> torch.Tensor:
     return steps.bitwise_xor_(sign).sub_(sign).add_(_ZERO)
 
 
+def binned(scores: torch.Tensor, open_map: torch.Tensor, *, num_open_classes: int = MAX_OPEN_CLASSES,
+           device: torch.device | str = 'cpu') -> tuple[torch.Tensor, torch.Tensor]:
+    """Bins and labels of the pixels of score maps, checked: what all counts of one map begin with.
+
+    Args:
+        scores: floating point, any shape and device, larger = more open.
+        open_map: bool or integer labels of that shape as in ``contracts``: 0 closed, 1 + i open class i, 255 void.
+        num_open_classes: labels beyond are refused.
+        device: where both results shall be.
+
+    Returns:
+        (n,) int32 bins, of a void pixel any, and (n,) uint8 labels.
+
+    Raises:
+        TypeError: ``scores`` is not floating point, or ``open_map`` is.
+        ValueError: the shapes differ, a label is out of range, or scored pixels are NaN or infinite.
+    """
+    scores, labels = _checked(scores, open_map, num_open_classes, torch.device(device))
+    if scores.device.type != 'cpu' or scores.numel() <= _CHUNK:
+        return score_bins(scores), labels
+    bins = torch.empty_like(scores, dtype=torch.int32)
+    for some, out in zip(scores.split(_CHUNK), bins.split(_CHUNK), strict=True):
+        out.copy_(score_bins(some))
+    return bins, labels
+
+
+def _checked(scores, open_map, num_open_classes, device):
+    """Flat contiguous float32 scores and uint8 labels on ``device``, or an error."""
+    if not scores.is_floating_point():
+        raise TypeError(f'scores must be floating point, got {scores.dtype}')
+    if open_map.is_floating_point() or open_map.is_complex():
+        raise TypeError(f'open_map must hold bool or integer labels, got {open_map.dtype}')
+    if scores.shape != open_map.shape:
+        raise ValueError(f'open_map must have the shape of scores {tuple(scores.shape)}, got {tuple(open_map.shape)}')
+    labels = open_map.detach().to(device).reshape(-1).contiguous()
+    scores = scores.detach().to(device, torch.float32).reshape(-1).contiguous()
+    if not labels.numel():
+        return scores, labels.to(torch.uint8)
+    if labels.dtype not in (torch.uint8, torch.bool) and (int(labels.min()) < CLOSED or int(labels.max()) > VOID):
+        raise ValueError(f'open_map must hold labels in [0, {num_open_classes}] or {VOID}, got {int(labels.min())} to '
+                         f'{int(labels.max())}')
+    labels = labels.to(torch.uint8)
+    if int((labels + 1).amax()) > num_open_classes + 1:  # void, 255, wraps around to 0
+        bad = labels[(labels > num_open_classes) & (labels != VOID)]
+        raise ValueError(f'open_map must hold labels in [0, {num_open_classes}] or {VOID}, got label {int(bad.max())} '
+                         f'({bad.numel()} pixels out of range)')
+    if not math.isfinite(float(scores.abs().amax())):
+        bad = ~scores.isfinite()
+        scored = labels != VOID
+        found = int((bad & scored).sum())
+        if found:
+            raise ValueError(f'scores must be finite in float32: {found} of {int(scored.sum())} scored pixels are NaN '
+                             'or infinite')
+        scores = scores.masked_fill(bad, 0)  # under void: never counted, but must have a bin
+    return scores, labels
+
+
 def lower_edges(bins: torch.Tensor) -> torch.Tensor:
     """Smallest float32 score in each bin, the inverse of :func:`score_bins`; beyond the last bin, the largest float."""
     return _edge_table()[bins.cpu().clamp(max=NUM_BINS)]
@@ -109,10 +166,10 @@ def _float_of_rank(rank: torch.Tensor) -> torch.Tensor:
 
 
 class ScoreCounts:
-    """Counts of closed and open pixels per score bin, for any number of images in less than 64 MiB.
+    """Counts of closed and open pixels per score bin, for any number of images in at most 56 MiB.
 
     The one tensor holds a row of ``NUM_BINS`` for the closed pixels, one for all open pixels, and, where there are two
-    or more open classes, one row for each. Rows of up to 5 open classes have all bins; with up to 10 (20) classes
+    or more open classes, one row for each. Rows of up to 4 open classes have all bins; with up to 8 (16) classes
     2 (4) neighbouring bins share a cell, and so on: that widens the AUROC error bound of a class, not the pooled one.
 
     Args:
@@ -147,56 +204,26 @@ class ScoreCounts:
             open_map: bool or integer labels of that shape as in ``contracts``: 0 closed, 1 + i open class i, 255 void.
 
         Raises:
-            TypeError: ``scores`` is not floating point, or ``open_map`` is.
-            ValueError: the shapes differ, a label is out of range, or scored pixels are NaN or infinite. Nothing
-                has been counted then.
+            TypeError, ValueError: as :func:`binned`. Nothing has been counted then.
         """
-        scores, labels = self._checked(scores, open_map)
-        chunk = _CHUNK if scores.device.type == 'cpu' else max(1, scores.numel())
-        for some, label in zip(scores.split(chunk), labels.split(chunk), strict=True):
-            self._add(score_bins(some), label)
+        self.add(*binned(scores, open_map, num_open_classes=self.num_open_classes, device=self.tensor.device))
 
-    def _add(self, bins: torch.Tensor, label: torch.Tensor) -> None:
-        """Count one chunk: (n,) int32 bins with their (n,) uint8 labels; a void pixel adds 0."""
-        scored = label != VOID
-        is_open = scored & (label != CLOSED)
-        cell = (is_open.int() * NUM_BINS).add_(bins)
-        self.tensor.scatter_add_(0, cell.long(), scored.long())
-        if self.num_open_classes > 1 and is_open.any():
-            open_class = (label.int() - FIRST_OPEN).clamp_(0, self.num_open_classes - 1)
-            cell = open_class.mul_(_num_shared(self._class_shift)).add_(bins >> self._class_shift).add_(2 * NUM_BINS)
-            self.tensor.scatter_add_(0, cell.long(), is_open.long())
+    def add(self, bins: torch.Tensor, labels: torch.Tensor) -> None:
+        """Count pixels given by :func:`binned`."""
+        chunk = _CHUNK if bins.device.type == 'cpu' else max(1, bins.numel())
+        for some, label in zip(bins.split(chunk), labels.split(chunk), strict=True):
+            scored = label != VOID
+            cell = (label != CLOSED).int().mul_(NUM_BINS).add_(some)
+            self.tensor.scatter_add_(0, cell.long(), scored.long())  # a void pixel adds 0
+        self.add_classes(bins, labels)
 
-    def _checked(self, scores, open_map):
-        """Flat contiguous float32 scores and uint8 labels on the device of the counts, or an error."""
-        if not scores.is_floating_point():
-            raise TypeError(f'scores must be floating point, got {scores.dtype}')
-        if open_map.is_floating_point() or open_map.is_complex():
-            raise TypeError(f'open_map must hold bool or integer labels, got {open_map.dtype}')
-        if scores.shape != open_map.shape:
-            raise ValueError(f'open_map must have the shape of scores {tuple(scores.shape)}, '
-                             f'got {tuple(open_map.shape)}')
-        device = self.tensor.device
-        labels = open_map.detach().to(device).reshape(-1).contiguous()
-        scores = scores.detach().to(device, torch.float32).reshape(-1).contiguous()
-        if not labels.numel():
-            return scores, labels.to(torch.uint8)
-        if labels.dtype not in (torch.uint8, torch.bool) and (int(labels.min()) < CLOSED or int(labels.max()) > VOID):
-            raise ValueError(f'open_map must hold labels in [0, {self.num_open_classes}] or {VOID}, '
-                             f'got {int(labels.min())} to {int(labels.max())}')
-        labels = labels.to(torch.uint8)
-        if int((labels + 1).amax()) > self.num_open_classes + 1:  # void, 255, wraps around to 0
-            bad = labels[(labels > self.num_open_classes) & (labels != VOID)]
-            raise ValueError(f'open_map must hold labels in [0, {self.num_open_classes}] or {VOID}, got label '
-                             f'{int(bad.max())} ({bad.numel()} pixels out of range)')
-        if not math.isfinite(float(scores.abs().amax())):
-            bad = ~scores.isfinite()
-            found = int((bad & (labels != VOID)).sum())
-            if found:
-                raise ValueError(f'scores must be finite in float32: {found} of {int((labels != VOID).sum())} scored '
-                                 'pixels are NaN or infinite')
-            scores = scores.masked_fill(bad, 0)  # under void: never counted, but must have a bin
-        return scores, labels
+    def add_classes(self, bins: torch.Tensor, labels: torch.Tensor) -> None:
+        """Count open pixels in the rows of their classes only, where the other two rows are added by themselves."""
+        if self.num_open_classes > 1:
+            at = torch.nonzero((labels != CLOSED) & (labels != VOID))[:, 0]
+            cell = (labels[at].int() - FIRST_OPEN).mul_(_num_shared(self._class_shift))
+            cell.add_(bins[at] >> self._class_shift).add_(2 * NUM_BINS)
+            self.tensor.scatter_add_(0, cell.long(), torch.ones_like(at))
 
     def merge(self, other: 'ScoreCounts') -> None:
         """Add the counts of ``other``, as if its pixels had been counted here."""

@@ -4,19 +4,15 @@ import json
 import shutil
 from unittest.mock import Mock
 
-import cv2
-import numpy as np
 import pytest
 import torch
+from mmengine.hooks import Hook
 from mmengine.runner import EpochBasedTrainLoop
 from mmengine.runner.checkpoint import find_latest_checkpoint
-from mmseg.registry import DATASETS
-from tiny_cityscapes import StoreSource, images, write_images, write_segmentor
+from tiny_cityscapes import StoreSource, write_images, write_segmentor
 from tiny_training import INTERVAL, STEPS, runner
 
-from mmseg_opengan.contracts import CLOSED, VOID
-from mmseg_opengan.engine import hooks
-from mmseg_opengan.engine.hooks import OpenGANHook, OpenSetEvaluationHook
+from mmseg_opengan.engine.hooks import OpenGANHook
 
 NO_PLOTS = [dict(type='OpenGANHook'), dict(type='OpenSetEvaluationHook', plot_val=False)]
 
@@ -136,15 +132,12 @@ def test_validation_lost_to_a_kill_is_made_up_for(root, trained):
     assert made.message_hub.get_info('best_score') == max(score for _, score in scores)
 
 
-class Spy(OpenSetEvaluationHook):
+class Spy(Hook):
     def __init__(self, scores):
         self.scores = scores
 
     def after_val_epoch(self, runner, metrics=None):
         self.scores.append((runner.iter, metrics['opengan/AUROC']))
-
-    def after_test_epoch(self, runner, metrics=None):
-        pass
 
 
 def test_resume_with_nothing_to_resume_starts_from_the_segmentor(root):
@@ -193,72 +186,3 @@ def test_other_loops_are_refused():
     made = Mock(train_loop=EpochBasedTrainLoop.__new__(EpochBasedTrainLoop))
     with pytest.raises(TypeError, match="wanted type='IterBasedTrainLoop', found EpochBasedTrainLoop"):
         OpenGANHook().before_train(made)
-
-
-# ---------------------------------------------------------------------------------------------- reports
-
-
-@pytest.fixture(scope='module')
-def tested(root, trained):
-    made = runner(root, root / 'tested', load_from=str(trained[0] / f'iter_{STEPS}.pth'))
-    return root / 'tested', made, made.test()
-
-
-def test_validation_report(root, trained):
-    report = json.loads((trained[0] / 'open_set_eval/val/metrics.json').read_text())
-    assert report['stage'] == 'val'
-    assert report['iteration'] == STEPS
-    assert report['num_images'] == 1
-    assert report['checkpoint'] == report['segmentor'] == str(root / 'segmentor.pth')
-
-
-def test_test_report(root, trained, tested):
-    folder, _, metrics = tested
-    report = json.loads((folder / 'open_set_eval/test/metrics.json').read_text())
-    wanted = dict(stage='test', iteration=None, mode='whole', resolution='feature', label_policy='cityscapes/paper',
-                  num_images=3, seed=3, pooling='all pixels')
-    assert {key: report[key] for key in wanted} == wanted
-    assert report['checkpoint'] == str(trained[0] / f'iter_{STEPS}.pth')
-    assert report['segmentor'] == str(root / 'segmentor.pth')
-    assert report['commit'] == hooks._commit()
-    assert report['version'] == '0.1.0'
-    assert sorted(report['scorers']) == ['msp', 'opengan']
-    for name, numbers in report['scorers'].items():
-        assert all(metrics[f'{name}/{key}'] == numbers[key] for key in ('AUROC', 'AP', 'FPR95'))
-    for key in ('mIoU', 'mAcc', 'aAcc'):
-        assert report[key] == metrics[key]
-
-
-def test_report_counts_the_pixels_of_the_grid(root, tested):
-    dataset = DATASETS.build(images(root / 'world', split='test'))
-    maps = [dataset.read_labels(i)[1][::4, ::4] for i in range(3)]
-    numbers = json.loads((tested[0] / 'open_set_eval/test/metrics.json').read_text())['scorers']['msp']
-    assert numbers['num_closed'] == sum((m == CLOSED).sum() for m in maps)
-    assert numbers['num_open'] == sum(((m != CLOSED) & (m != VOID)).sum() for m in maps)
-    # Classes that do not occur are undefined, and JSON has no nan.
-    assert numbers['per_class']['caravan'] == dict(AUROC=None, AP=None, FPR95=None, auroc_error_bound=None, num_open=0,
-                                                   num_closed=numbers['num_closed'])
-
-
-@pytest.mark.parametrize('name', ['roc', 'density'])
-def test_figures(trained, tested, name):
-    for folder, stage in ((trained[0], 'val'), (tested[0], 'test')):
-        picture = cv2.imread(str(folder / f'open_set_eval/{stage}/{name}.png'))
-        assert min(picture.shape[:2]) > 300
-        assert len(np.unique(picture)) > 20
-        backend = list(folder.glob(f'*/vis_data/vis_image/{stage}_{name}_*.png'))
-        assert len(backend) == (2 if stage == 'val' else 1)
-        assert cv2.imread(str(backend[0])).shape == picture.shape
-    assert not list(tested[0].rglob('*.tmp'))
-
-
-def test_figures_in_validation_can_be_left_out(root):
-    hook = dict(type='OpenSetEvaluationHook', plot_val=False, folder='reports')
-    made = runner(root, root / 'plain', custom_hooks=[dict(type='OpenGANHook'), hook], **{'train_cfg.max_iters': 2})
-    made.train()
-    assert [path.name for path in (root / 'plain/reports/val').iterdir()] == ['metrics.json']
-
-
-def test_no_commit_outside_a_checkout(tmp_path, monkeypatch):
-    monkeypatch.setattr(hooks, '__file__', str(tmp_path / 'site-packages' / 'mmseg_opengan' / 'engine' / 'hooks.py'))
-    assert hooks._commit() is None

@@ -215,7 +215,8 @@ def test_memory_does_not_grow_with_the_images():
     rng = np.random.default_rng(0)
 
     def held():
-        tensors = [*(counts.tensor for counts in metric.counts.values()), metric.areas]
+        tables = [table for counts in metric.counts.values() for table in counts.tables]
+        tensors = [*(table.tensor for table in tables), metric.areas, metric._image.tensor]
         return sum(tensor.untyped_storage().nbytes() for tensor in tensors)
 
     sizes = []

@@ -1,0 +1,91 @@
+"""What is decided on open validation, never on test data: thresholds and a calibration, for one score map."""
+
+import math
+import warnings
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import NamedTuple
+
+from .calibration import Calibration, fit_platt, fit_temperature
+from .curves import ScoreBins, resolve_threshold
+from .recognition import RecognitionCounts
+
+#: Rules that are applied at every open validation, as in ``curves.resolve_threshold``.
+STANDARD_RULES = ('fpr=0.05', 'tpr=0.95', 'f1')
+#: The rule that needs closed classes too: the threshold of the largest macro-F1 over the K + 1 classes.
+MACRO_F1 = 'macro_f1'
+FITS = dict(platt=fit_platt, temperature=fit_temperature)
+
+
+class Decisions(NamedTuple):
+    """Attributes:
+        thresholds: by rule, in the units of the score; a rule that the pixels leave undefined is missing.
+        calibration: None where none could be fitted (open pixels do not score higher, or one kind is missing).
+    """
+
+    thresholds: dict[str, float]
+    calibration: Calibration | None = None
+
+    def to_json(self) -> dict:
+        """Plain values: what a checkpoint or report holds. JSON has no infinity, which becomes null."""
+        return dict(thresholds=dict(self.thresholds),
+                    calibration=None if self.calibration is None else self.calibration.to_json())
+
+    @classmethod
+    def from_json(cls, stored: dict) -> 'Decisions':
+        """The inverse of :meth:`to_json`, also of what has been through a JSON file."""
+        thresholds = {rule: math.inf if value is None else value for rule, value in stored['thresholds'].items()}
+        calibration = stored['calibration']
+        return cls(thresholds, None if calibration is None else Calibration.from_json(calibration))
+
+
+def is_rule(threshold: float | str | None) -> bool:
+    """Whether a threshold has to be resolved on open validation: it is neither a number nor None."""
+    try:
+        return threshold is not None and math.isnan(float(threshold))
+    except ValueError:
+        return True
+
+
+def check_threshold(threshold: float | str | None) -> None:
+    """Raise the ValueError of ``resolve_threshold`` for what is neither a number nor a rule."""
+    if is_rule(threshold) and threshold != MACRO_F1:
+        name, separator, value = str(threshold).partition('=')
+        try:
+            good = name == 'f1' if not separator else name in ('fpr', 'tpr') and 0 <= float(value) <= 1
+        except ValueError:
+            good = False
+        if not good:
+            raise ValueError("threshold: wanted a number, 'fpr=RATE', 'tpr=RATE', 'f1' or 'macro_f1', found "
+                             f'{threshold!r}')
+
+
+def decide(bins: ScoreBins, recognition: RecognitionCounts | None = None, *, rules: Sequence[str] = STANDARD_RULES,
+           calibration: str = 'platt') -> Decisions:
+    """Apply rules to the scores of open validation, and calibrate them.
+
+    Args:
+        bins: the scores.
+        recognition: the same pixels with their closed classes: gives the rule ``'macro_f1'`` too.
+        rules: rules to apply.
+        calibration: ``'platt'`` or ``'temperature'``.
+
+    Raises:
+        ValueError: no such rule or calibration.
+    """
+    if calibration not in FITS:
+        raise ValueError(f'calibration must be one of {tuple(FITS)}, got {calibration!r}')
+    thresholds, fitted = {}, None
+    for rule in rules:
+        check_threshold(rule)
+        if rule != MACRO_F1 and bins.closed.any() and bins.open.any():
+            thresholds[rule] = resolve_threshold(rule, bins)
+    if recognition is not None:
+        with warnings.catch_warnings():
+            warnings.simplefilter('ignore')  # undefined: left out
+            value, threshold = recognition.best_macro_f1()
+        if not math.isnan(value):
+            thresholds[MACRO_F1] = threshold
+    with suppress(ValueError):  # the score does not separate the groups, or one is empty
+        fitted = FITS[calibration](bins)
+    return Decisions(thresholds, fitted)
