@@ -17,7 +17,13 @@ from sklearn.metrics import average_precision_score, roc_auc_score, roc_curve
 
 import mmseg_opengan.register  # noqa: F401
 from mmseg_opengan.contracts import GT_OPEN_MAP, IGNORE, OPEN_SCORES, VOID
-from mmseg_opengan.engine.open_metric import OpenSetMetric
+from mmseg_opengan.engine.open_metric import OpenSetMetric, Setting
+from mmseg_opengan.engine.report import describe, details, headline
+from mmseg_opengan.functional.calibration import Calibration
+from mmseg_opengan.functional.components import ComponentCounts
+from mmseg_opengan.functional.curves import exact_bins, fpr_at_tpr, resolve_threshold
+from mmseg_opengan.functional.decisions import MACRO_F1, STANDARD_RULES, Decisions
+from mmseg_opengan.functional.recognition import RecognitionCounts
 
 META = dict(classes=('road', 'sky', 'car'), open_classes=('box', 'dog'), label_policy='toy/paper',
             palette=[[0, 0, 0]] * 3)
@@ -44,9 +50,10 @@ def samples(number=5, **options):
     return [sample(rng, name=f'ulm/{i}.png', **options) for i in range(number)]
 
 
-def run(data, *, size=None, **options):
+def run(data, *, size=None, setting=None, **options):
     """Metrics and the metric after one evaluation, fed as mmengine's loops do."""
     metric = OpenSetMetric(**options)
+    metric.setting = setting or Setting()
     evaluator = Evaluator([metric])
     evaluator.dataset_meta = META
     for one in data:
@@ -170,6 +177,160 @@ def test_bootstrap_interval_holds_the_value():
     assert 0 < low < metrics['opengan/AUROC'] < high < 1
 
 
+# ---------------------------------------------------------------------------------------------- more numbers
+
+
+def grid_maps(data, scorer='opengan', resolution='image'):
+    """Per sample: scores, open map, prediction and ground truth on the grid of the scores."""
+    step = 1 if resolution == 'image' else STRIDE
+    for one in data:
+        yield (one.get(OPEN_SCORES).get(scorer)[0], *(
+            field.data[0][::step, ::step] for field in (one.get(GT_OPEN_MAP), one.pred_sem_seg, one.gt_sem_seg)))
+
+
+def test_means_over_images_are_those_of_the_images_with_both_kinds():
+    data = [*samples(3), *samples(1, open_labels=(0, VOID))]
+    _, metric = run(data)
+    found = metric.report['scorers']['msp']['per_image']
+    assert found['num_images'] == 3
+    assert found['AUROC'] == pytest.approx(np.mean([roc_auc_score(*pooled([one], 'msp')) for one in data[:3]]))
+    assert found['FPR95'] == pytest.approx(np.mean([fpr95(*pooled([one], 'msp')) for one in data[:3]]))
+
+
+@pytest.mark.parametrize('resolution', ['image', 'feature'])
+def test_closed_classes_called_open(resolution):
+    data = samples(resolution=resolution)
+    _, metric = run(data)
+    found = metric.report['scorers']['opengan']['called_open']
+    scores, labels, _, truth = (torch.cat([one.flatten() for one in maps]) for maps in
+                                zip(*grid_maps(data, resolution=resolution), strict=True))
+    assert found['FPR95'] == fpr_at_tpr(exact_bins(scores, labels))
+    assert found['threshold'] <= resolve_threshold('tpr=0.95', exact_bins(scores, labels))
+    for i, name in enumerate(META['classes']):
+        of_class = (labels == 0) & (truth == i)
+        called = int((scores[of_class] >= found['threshold']).sum())
+        assert found['classes'][name] == dict(num_pixels=int(of_class.sum()), called_open=called,
+                                              fraction=called / int(of_class.sum()))
+    fractions = [row['fraction'] for row in found['classes'].values()]
+    assert fractions == sorted(fractions, reverse=True)
+
+
+def test_recognition_and_operating_points_are_at_the_thresholds_of_open_validation():
+    data = samples()
+    thresholds = {MACRO_F1: .75, 'fpr=0.05': 1.28}
+    _, metric = run(data, setting=Setting(stage='test', decisions={'opengan': Decisions(thresholds)}))
+    found = metric.report['scorers']['opengan']
+    counts = RecognitionCounts(3, thresholds=thresholds.values())
+    for scores, labels, prediction, truth in grid_maps(data):
+        counts.update(scores, prediction, truth, labels)
+    assert found['recognition']['rule'] == MACRO_F1
+    assert found['recognition']['macro_F1'] == counts.macro_f1_at(.75)
+    assert list(found['recognition']['F1'].values()) == counts.f1_at(.75)
+    assert list(found['recognition']['F1']) == ['road', 'sky', 'car', 'open']
+    assert found['recognition']['best_possible']['macro_F1'] == counts.best_macro_f1()[0]
+    truth, scores = pooled(data, 'opengan')
+    for rule, threshold in thresholds.items():
+        point = found['operating_points'][rule]
+        assert point['threshold'] == threshold
+        assert point['TPR'] == (scores[truth == 1] >= threshold).mean()
+        assert point['FPR'] == (scores[truth == 0] >= threshold).mean()
+        assert point['macro_F1'] == counts.macro_f1_at(threshold)
+    assert metric.report['scorers']['msp']['operating_points'] == {}  # nothing was decided for it
+    assert 'rule' not in metric.report['scorers']['msp']['recognition']
+
+
+def test_a_number_is_the_threshold_of_every_scorer():
+    _, metric = run(samples(2), threshold='0.5')
+    for found in metric.report['scorers'].values():
+        assert list(found['operating_points']) == ['0.5']
+        assert found['operating_points']['0.5']['threshold'] == .5
+
+
+def test_a_rule_without_open_validation_is_refused_at_the_first_image():
+    with pytest.raises(ValueError, match=r"threshold 'fpr=0\.05': wanted what open validation gives for"):
+        run(samples(1), threshold='fpr=0.05')
+
+
+def test_validation_decides():
+    data = samples()
+    _, metric = run(data, setting=Setting(stage='val'), threshold='fpr=0.1')
+    truth, scores = pooled(data, 'opengan')
+    bins = exact_bins(torch.from_numpy(scores), torch.from_numpy(truth))
+    found = metric.report['open_validation']['scorers']['opengan']
+    assert list(found['thresholds']) == [*STANDARD_RULES, 'fpr=0.1', MACRO_F1]
+    for rule in (*STANDARD_RULES, 'fpr=0.1'):
+        assert found['thresholds'][rule] == resolve_threshold(rule, bins)
+    assert found['calibration']['method'] == 'platt'
+
+
+def test_calibration_changes_ece_and_nothing_else():
+    data = samples()
+    plain, _ = run(data)
+    _, validation = run(data, setting=Setting(stage='val'))
+    decided = {name: Decisions.from_json(one)
+               for name, one in validation.report['open_validation']['scorers'].items()}
+    calibrated, metric = run(data, setting=Setting(stage='test', open_logits=frozenset(['opengan']),
+                                                   decisions=decided))
+    assert calibrated == plain
+    ece = metric.report['scorers']['opengan']['calibration']['ECE_mass']
+    assert 0 <= ece['after'] < ece['before']
+    assert metric.report['scorers']['msp']['calibration']['ECE_mass']['before'] is None  # no open logit
+
+
+@pytest.mark.parametrize('resolution', ['image', 'feature'])
+def test_components(resolution):
+    data = samples(resolution=resolution)
+    _, metric = run(data, threshold=.25, components='obstacle')
+    sizes = (50, 10) if resolution == 'image' else (4, 1)  # 50 / 16 and 10 / 16, rounded up
+    counts = ComponentCounts(threshold=.25, min_sizes=sizes)
+    for scores, labels, *_ in grid_maps(data, resolution=resolution):
+        counts.update(scores, labels)
+    assert metric.report['scorers']['opengan']['components'] == dict(counts.compute(), rule='0.25', track='obstacle')
+
+
+def test_data_without_closed_classes_has_no_recognition():
+    """Anomaly masks: gt_sem_seg is IGNORE everywhere."""
+    data = samples(2)
+    for one in data:
+        one.gt_sem_seg.data[:] = IGNORE
+    wanted, _ = run(samples(2))
+    with np.testing.suppress_warnings() as quiet:
+        quiet.filter(RuntimeWarning)  # mIoU of no class
+        metrics, metric = run(data)
+    assert metrics['opengan/AUROC'] == wanted['opengan/AUROC']
+    assert 'recognition' not in metric.report['scorers']['opengan']
+    assert 'recognition' not in run(data, closed=False)[1].report['scorers']['opengan']
+
+
+@pytest.mark.parametrize(('options', 'message'), [
+    (dict(threshold='f2'), "threshold: wanted a number, 'fpr=RATE'"),
+    (dict(components='anomaly'), 'components: wanted a threshold too'),
+    (dict(components='big', threshold=1), "components: wanted one of .*found 'big'"),
+    (dict(calibration='isotonic'), "calibration: wanted one of .*found 'isotonic'"),
+    (dict(protocol='mine'), "protocol: wanted one of .*found 'mine'")])
+def test_wrong_options(options, message):
+    with pytest.raises(ValueError, match=message):
+        OpenSetMetric(**options)
+
+
+def test_a_protocol_is_followed_or_refused_at_the_first_image():
+    message = "label_policy 'cityscapes/paper', found 'toy/paper'; resolution 'feature', found 'image'; mode 'whole'"
+    with pytest.raises(ValueError, match=message):
+        run(samples(1), protocol='paper')
+
+
+def test_every_table_says_how_its_numbers_were_made():
+    _, metric = run(samples(), setting=DECIDED, **EVERYTHING)
+    report = metric.report
+    for said in ('toy/paper', 'image resolution', 'whole', '5 images'):
+        assert said in describe(report)
+    assert describe(report) in headline(report).replace('\n', '')
+    printed = details(report)
+    for said in ('msp: each open class', '| box ', 'Called open at the FPR95 threshold: ', 'At f1 (score >= 0.5)',
+                 'Components (obstacle, at f1)', 'ECE (platt): no probability before'):
+        assert said in printed
+
+
 # ---------------------------------------------------------------------------------------------- bookkeeping
 
 
@@ -243,14 +404,19 @@ def test_output_dir_holds_predictions_and_raw_scores(tmp_path):
 # ---------------------------------------------------------------------------------------------- ranks
 
 
+EVERYTHING = dict(threshold='f1', components='obstacle')  # and the decisions that this takes
+DECIDED = Setting(stage='test', mode='whole', open_logits=frozenset(['opengan']), decisions={
+    name: Decisions({'f1': .5, 'tpr=0.95': -1.25}, Calibration(1.5, -1., 'platt', .3)) for name in ('opengan', 'msp')})
+
+
 def _evaluate_as_rank(rank, rendezvous, shares, outcomes):
     torch.distributed.init_process_group('gloo', init_method=f'file://{rendezvous}', rank=rank, world_size=len(shares))
-    metric = OpenSetMetric()
-    metric.dataset_meta = META
+    metric = OpenSetMetric(**EVERYTHING)
+    metric.dataset_meta, metric.setting = META, DECIDED
     data = samples(sum(map(len, shares)))
     metric.process({}, [data[i].to_dict() for i in shares[rank]])
     metrics = metric.evaluate(len(data))
-    outcomes.put((rank, metrics, metric.report))
+    outcomes.put((rank, metrics, metric.report, metric.curves))
     torch.distributed.barrier()
 
 
@@ -262,13 +428,15 @@ def test_counts_of_ranks_add(tmp_path: Path, shares):
                               daemon=True) for rank in range(2)]
     for process in processes:
         process.start()
-    found = {rank: (metrics, report) for rank, metrics, report in (outcomes.get(timeout=60) for _ in processes)}
+    found = {rank: rest for rank, *rest in (outcomes.get(timeout=60) for _ in processes)}
     for process in processes:
         process.join(60)
-    wanted, metric = run(samples(sum(map(len, shares))))
+    wanted, metric = run(samples(sum(map(len, shares))), setting=DECIDED, **EVERYTHING)
     assert found[0][0] == found[1][0] == wanted
     assert found[0][1] == metric.report
-    assert found[1][1] is None
+    assert found[0][2] == metric.curves
+    assert metric.report['scorers']['msp']['components']['num_ground_truth'] > 0
+    assert found[1][1:] == [None, {}]
 
 
 def test_bootstrap_needs_one_process(monkeypatch):

@@ -185,3 +185,18 @@ def test_a_gpu_counts_what_a_cpu_counts():
     counts = RecognitionCounts(K, thresholds=[.3], device='cuda')
     counts.update(*(one.cuda() for one in data))
     assert torch.equal(counts.tensor.cpu(), _counts(*data, thresholds=[.3]).tensor)
+
+
+def test_closed_pixels_called_open_are_counted_by_their_true_class():
+    data = _data(seed=4)
+    scores, _, truth, open_map = data
+    counts = _counts(*data, thresholds=[.7])
+    assert counts.num_closed == (open_map == 0).sum()
+    for asked in (.7, -.123, 2.5, math.inf):
+        threshold, called, pixels = counts.called_open(asked)
+        assert threshold <= torch.tensor(asked)
+        assert threshold == asked or asked - threshold < .02 * abs(asked)
+        for closed_class in range(K):
+            of_class = (open_map == 0) & (truth == closed_class)
+            assert pixels[closed_class] == of_class.sum()
+            assert called[closed_class] == (scores[of_class] >= threshold).sum()

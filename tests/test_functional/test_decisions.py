@@ -1,0 +1,84 @@
+"""Open validation decides what the rules say on its own pixels, and what it decided survives being stored."""
+
+import io
+import json
+import math
+
+import pytest
+import torch
+
+from mmseg_opengan.functional import curves
+from mmseg_opengan.functional.calibration import fit_platt, fit_temperature
+from mmseg_opengan.functional.curves import exact_bins
+from mmseg_opengan.functional.decisions import MACRO_F1, STANDARD_RULES, Decisions, check_threshold, decide, is_rule
+from mmseg_opengan.functional.recognition import RecognitionCounts
+
+
+def _data(shift=2.):
+    generator = torch.Generator().manual_seed(0)
+    labels = (torch.rand(3000, generator=generator) < .2).long()
+    return torch.randn(3000, generator=generator) + shift * labels, labels
+
+
+def _recognition(scores, labels):
+    counts = RecognitionCounts(2)
+    predicted = (torch.arange(len(labels)) % 3 == 0).long()
+    counts.update(scores, predicted, torch.zeros_like(labels), labels)
+    return counts
+
+
+def test_rules_are_those_of_the_curves():
+    bins, recognition = exact_bins(*_data()), _recognition(*_data())
+    found = decide(bins, recognition, rules=[*STANDARD_RULES, 'fpr=0.013'])
+    assert found.thresholds == {
+        'fpr=0.05': curves.threshold_at_fpr(bins, fpr=.05), 'fpr=0.013': curves.threshold_at_fpr(bins, fpr=.013),
+        'tpr=0.95': curves.threshold_at_tpr(bins, tpr=.95), 'f1': curves.best_f1(bins)[1],
+        MACRO_F1: recognition.best_macro_f1()[1]}
+    assert found.calibration == fit_platt(bins)
+
+
+def test_temperature():
+    bins = exact_bins(*_data(shift=6))
+    bins = bins._replace(lower=bins.lower - 3)
+    assert decide(bins, calibration='temperature').calibration == fit_temperature(bins)
+    with pytest.raises(ValueError, match=r"calibration must be one of .*got 'isotonic'"):
+        decide(bins, calibration='isotonic')
+
+
+@pytest.mark.parametrize('labels', [0, 1, 255])
+def test_what_is_undefined_is_left_out(labels):
+    scores = torch.randn(50)
+    labels = torch.full((50,), labels)
+    assert decide(exact_bins(scores, labels), _recognition(scores, labels)) == Decisions({}, None)
+
+
+def test_a_score_that_does_not_separate_is_not_calibrated():
+    found = decide(exact_bins(*_data(shift=-1)))
+    assert found.calibration is None
+    assert list(found.thresholds) == list(STANDARD_RULES)
+
+
+def test_stored_and_read_again():
+    """As in a checkpoint, which torch loads with weights_only, and as in a report, where infinity is null."""
+    decisions = decide(exact_bins(*_data()))
+    decisions.thresholds['fpr=0.0'] = math.inf
+    file = io.BytesIO()
+    torch.save(decisions.to_json(), file)
+    file.seek(0)
+    assert Decisions.from_json(torch.load(file, weights_only=True)) == decisions
+    text = json.dumps(decisions.to_json()).replace('Infinity', 'null')
+    assert Decisions.from_json(json.loads(text)) == decisions
+    assert Decisions.from_json(Decisions({}).to_json()) == Decisions({})
+
+
+def test_what_is_a_rule():
+    assert [is_rule(one) for one in ('f1', 'fpr=0.05', MACRO_F1, 'nonsense')] == [True] * 4
+    assert [is_rule(one) for one in (None, 0, -1.5, '.3', '1e-3', 'inf')] == [False] * 6
+
+
+@pytest.mark.parametrize('wrong', ['f2', 'fpr', 'fpr=x', 'fpr=5', 'tpr=-0.1', 'f1=0.5', 'auroc=0.5', '', 'nan'])
+def test_wrong_rules_are_refused_before_anything_runs(wrong):
+    with pytest.raises(ValueError, match="threshold: wanted a number, 'fpr=RATE'"):
+        check_threshold(wrong)
+    for right in (None, 3, '-.5', 'fpr=0.05', 'tpr=1', 'f1', MACRO_F1):
+        check_threshold(right)

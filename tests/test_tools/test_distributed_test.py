@@ -1,0 +1,62 @@
+"""tools/test.py in two processes gives exactly the report of one, also where they do not share the images evenly."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from tiny_cityscapes import MODEL, images, write_images, write_segmentor
+
+REPO = Path(__file__).resolve().parents[2]
+HERE = Path(__file__).resolve().parents[1]
+NUMBER = 3  # of images: one process gets two of them
+
+
+@pytest.fixture(scope='module')
+def root(tmp_path_factory):
+    """A config that tests MSP and Entropy, with its data and segmentor."""
+    folder = tmp_path_factory.mktemp('distributed')
+    for kind, number in (('train', 4), ('val', NUMBER)):
+        write_images(folder / 'world', number, folder=kind)
+    scorers = dict(msp=dict(type='MSP'), entropy=dict(type='Entropy'))
+    model = dict(MODEL, discriminator=None, generator=None, scorers=scorers,
+                 segmentor_checkpoint=str(write_segmentor(folder / 'segmentor.pth')))
+    loader = dict(batch_size=1, num_workers=0, sampler=dict(type='DefaultSampler', shuffle=False, round_up=False))
+    settings = dict(
+        custom_imports=dict(imports=['mmseg_opengan.register', 'tiny_cityscapes'], allow_failed_imports=False),
+        env_cfg=dict(dist_cfg=dict(backend='gloo')), model=model,
+        val_dataloader=dict(loader, dataset=images(folder / 'world', split='open_val', held_out=2)),
+        test_dataloader=dict(loader, dataset=images(folder / 'world', split='test')))
+    base = REPO / 'configs/_base_/default_runtime.py'
+    (folder / 'tiny.py').write_text('\n'.join(
+        [f'_base_ = [{str(base)!r}]', *(f'{name} = {value!r}' for name, value in settings.items())]))
+    return folder
+
+
+def evaluated(root, name, launch, *arguments):
+    """Report and curves of a test."""
+    environment = dict(os.environ, PYTHONPATH=f'{REPO}:{HERE}', OMP_NUM_THREADS='1', CUDA_VISIBLE_DEVICES='')
+    done = subprocess.run([sys.executable, *launch, REPO / 'tools/test.py', root / 'tiny.py', '--work-dir', root / name,
+                           '--threshold', 'fpr=0.2', '--components', 'obstacle', *arguments], env=environment,
+                          capture_output=True, text=True, check=False, timeout=400)
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    return [json.loads((root / name / 'open_set_eval/test' / file).read_text())
+            for file in ('metrics.json', 'curves.json')]
+
+
+def test_two_processes_give_the_numbers_of_one(root):
+    torchrun = ['-m', 'torch.distributed.run', '--standalone', '--nproc-per-node', '2']
+    one = evaluated(root, 'one', [])
+    two = evaluated(root, 'two', torchrun, '--launcher', 'pytorch')
+    assert two == one
+    report = one[0]
+    assert report['num_images'] == NUMBER
+    assert report['open_validation']['num_images'] == 2
+    for numbers in report['scorers'].values():  # there was something to differ
+        assert 0 < numbers['AUROC'] < 1
+        assert numbers['per_image']['num_images'] > 1
+        assert numbers['components']['num_predicted'] > 0
+        assert next(iter(numbers['operating_points'])) == 'fpr=0.2'
+        assert 0 < numbers['recognition']['macro_F1'] < 1
