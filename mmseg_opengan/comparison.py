@@ -88,7 +88,8 @@ def load(runs: Sequence[str | Path], *, scorers: Sequence[str] | None = None) ->
         raise ValueError(f'scorers: wanted some that the runs have, found {scorers}')
     unique = []
     for method in found:  # MSP does not depend on D: two tests of one segmentor have the same
-        if not any(method.name == other.name and method.summary == other.summary for other in unique):
+        if not any((method.name, method.summary, method.evaluated_on) == (other.name, other.summary, other.evaluated_on)
+                   for other in unique):
             unique.append(method)
     names = [method.name for method in unique]
     return [method if names.count(method.name) == 1 else replace(method, name=f'{method.name} ({method.run})')

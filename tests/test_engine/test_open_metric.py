@@ -24,6 +24,7 @@ from mmseg_opengan.functional.components import ComponentCounts
 from mmseg_opengan.functional.curves import exact_bins, fpr_at_tpr, resolve_threshold
 from mmseg_opengan.functional.decisions import MACRO_F1, STANDARD_RULES, Decisions
 from mmseg_opengan.functional.recognition import RecognitionCounts
+from mmseg_opengan.functional.roc import lower_edges, score_bins
 
 META = dict(classes=('road', 'sky', 'car'), open_classes=('box', 'dog'), label_policy='toy/paper',
             palette=[[0, 0, 0]] * 3)
@@ -217,15 +218,16 @@ def test_closed_classes_called_open(resolution):
 
 def test_recognition_and_operating_points_are_at_the_thresholds_of_open_validation():
     data = samples()
-    thresholds = {MACRO_F1: .75, 'fpr=0.05': 1.28}
+    edges = lower_edges(score_bins(torch.tensor([.75, 1.28]))).tolist()  # open validation gives edges of bins
+    thresholds = dict(zip((MACRO_F1, 'fpr=0.05'), edges, strict=True))
     _, metric = run(data, setting=Setting(stage='test', decisions={'opengan': Decisions(thresholds)}))
     found = metric.report['scorers']['opengan']
     counts = RecognitionCounts(3, thresholds=thresholds.values())
     for scores, labels, prediction, truth in grid_maps(data):
         counts.update(scores, prediction, truth, labels)
     assert found['recognition']['rule'] == MACRO_F1
-    assert found['recognition']['macro_F1'] == counts.macro_f1_at(.75)
-    assert list(found['recognition']['F1'].values()) == counts.f1_at(.75)
+    assert found['recognition']['macro_F1'] == counts.macro_f1_at(edges[0])
+    assert list(found['recognition']['F1'].values()) == counts.f1_at(edges[0])
     assert list(found['recognition']['F1']) == ['road', 'sky', 'car', 'open']
     assert found['recognition']['best_possible']['macro_F1'] == counts.best_macro_f1()[0]
     truth, scores = pooled(data, 'opengan')
@@ -259,12 +261,14 @@ def test_validation_decides():
     found = metric.report['open_validation']['scorers']['opengan']
     assert list(found['thresholds']) == [*STANDARD_RULES, 'fpr=0.1', MACRO_F1]
     for rule in (*STANDARD_RULES, 'fpr=0.1'):
-        assert found['thresholds'][rule] == resolve_threshold(rule, bins)
+        assert found['thresholds'][rule] == pytest.approx(resolve_threshold(rule, bins), abs=1e-4)  # a bin's edge
     assert found['calibration']['method'] == 'platt'
 
 
 def test_calibration_changes_ece_and_nothing_else():
     data = samples()
+    for one in data:
+        one.get(OPEN_SCORES).opengan.sub_(2)  # as after training with other shares of open pixels
     plain, _ = run(data)
     _, validation = run(data, setting=Setting(stage='val'))
     decided = {name: Decisions.from_json(one)
@@ -326,7 +330,7 @@ def test_every_table_says_how_its_numbers_were_made():
         assert said in describe(report)
     assert describe(report) in headline(report).replace('\n', '')
     printed = details(report)
-    for said in ('msp: each open class', '| box ', 'Called open at the FPR95 threshold: ', 'At f1 (score >= 0.5)',
+    for said in ('msp: each open class', ' box ', 'Called open at the FPR95 threshold: ', 'At f1 (score >= 0.5)',
                  'Components (obstacle, at f1)', 'ECE (platt): no probability before'):
         assert said in printed
 
