@@ -36,12 +36,13 @@ class OpenSetEvaluationHook(Hook):
 
     Args:
         folder: name of the folder below the work directory.
-        plot_val: draw figures at every validation, not only in test.
+        plot_val: draw figures at every validation.
+        plot_test: draw figures after a test.
     """
 
-    def __init__(self, *, folder: str = 'open_set_eval', plot_val: bool = True):
+    def __init__(self, *, folder: str = 'open_set_eval', plot_val: bool = True, plot_test: bool = True):
         self.folder = folder
-        self.plot_val = plot_val
+        self.plot_val, self.plot_test = plot_val, plot_test
         self._loaded = None  # what the checkpoint holds of open validation
         self._decided = None  # by the last validation, until the next training step
 
@@ -87,7 +88,7 @@ class OpenSetEvaluationHook(Hook):
         self._write(runner, runner.val_evaluator, 'val', ('roc', 'density') if self.plot_val else (), ('png',))
 
     def after_test_epoch(self, runner, metrics=None):
-        self._write(runner, runner.test_evaluator, 'test', tuple(FIGURES), ('png', 'pdf'))
+        self._write(runner, runner.test_evaluator, 'test', tuple(FIGURES) if self.plot_test else (), ('png', 'pdf'))
 
     @master_only
     def _write(self, runner, evaluator, stage, figures, formats):

@@ -35,9 +35,8 @@ def report_of(folder, stage='test'):
     return json.loads((folder / f'open_set_eval/{stage}/metrics.json').read_text())
 
 
-def without_figures(monkeypatch):
-    """Figures are drawn by one test alone."""
-    monkeypatch.setattr(evaluation_hook, 'FIGURES', {})
+#: Figures are drawn by one test alone.
+PLAIN = dict(custom_hooks=[dict(type='OpenGANHook'), dict(type='OpenSetEvaluationHook', plot_test=False)])
 
 
 @pytest.fixture(scope='module')
@@ -97,9 +96,8 @@ def test_a_test_uses_what_its_checkpoint_holds(trained, tested):
     assert report['scorers']['opengan']['calibration']['slope'] == stored['scorers']['opengan']['calibration']['slope']
 
 
-def test_open_validation_is_run_first_where_the_checkpoint_lacks_the_rule(root, trained, tested, monkeypatch):
-    without_figures(monkeypatch)
-    made = runner(root, root / 'ruled', load_from=best_of(trained), **{'test_evaluator.threshold': 'fpr=0.3'})
+def test_open_validation_is_run_first_where_the_checkpoint_lacks_the_rule(root, trained, tested):
+    made = runner(root, root / 'ruled', load_from=best_of(trained), **PLAIN, **{'test_evaluator.threshold': 'fpr=0.3'})
     metrics = made.test()
     assert metrics == tested[2]
     report, stored = report_of(root / 'ruled'), decided_in(best_of(trained))
@@ -111,12 +109,11 @@ def test_open_validation_is_run_first_where_the_checkpoint_lacks_the_rule(root, 
     assert report['open_validation']['num_images'] == 1
 
 
-def test_open_validation_of_scorers_that_need_no_checkpoint(root, monkeypatch):
-    without_figures(monkeypatch)
+def test_open_validation_of_scorers_that_need_no_checkpoint(root):
     options = {'model.discriminator': None, 'model.generator': None, 'load_from': None,
                'model.segmentor_checkpoint': str(root / 'segmentor.pth'), 'test_evaluator.threshold': 'f1',
                'test_evaluator.components': 'obstacle'}
-    runner(root, root / 'plain_msp', **options).test()
+    runner(root, root / 'plain_msp', **PLAIN, **options).test()
     found = report_of(root / 'plain_msp')['scorers']['msp']
     assert found['operating_points']['f1']['threshold'] == found['components']['threshold']
 
@@ -127,20 +124,18 @@ def test_without_open_validation_a_rule_is_refused(root, trained):
         runner(root, root / 'no_val', load_from=best_of(trained), **options).test()
 
 
-def test_what_was_decided_at_another_resolution_is_not_used(root, trained, monkeypatch):
-    without_figures(monkeypatch)
-    made = runner(root, root / 'image', load_from=best_of(trained), **{'model.resolution': 'image'})
+def test_what_was_decided_at_another_resolution_is_not_used(root, trained):
+    made = runner(root, root / 'image', load_from=best_of(trained), **PLAIN, **{'model.resolution': 'image'})
     made.test()
     report = report_of(root / 'image')
     assert report['open_validation'] == dict(scorers={})
     assert report['scorers']['opengan']['operating_points'] == {}
 
 
-def test_pictures_whiten_what_the_threshold_calls_open(root, trained, monkeypatch):
-    without_figures(monkeypatch)
+def test_pictures_whiten_what_the_threshold_calls_open(root, trained):
     visualizer = dict(type='OpenSetVisualizer', name='whitening', vis_backends=[])
     made = runner(root, root / 'pictures', load_from=best_of(trained), visualizer=visualizer,
-                  **{'test_evaluator.threshold': 'tpr=0.95'})
+                  **PLAIN, **{'test_evaluator.threshold': 'tpr=0.95'})
     made.test()
     threshold = decided_in(best_of(trained))['scorers']['opengan']['thresholds']['tpr=0.95']
     assert made.visualizer.thresholds == pytest.approx((torch.tensor(threshold).sigmoid().item(),))
