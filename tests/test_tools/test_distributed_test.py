@@ -57,6 +57,6 @@ def test_two_processes_give_the_numbers_of_one(root):
     for numbers in report['scorers'].values():  # there was something to differ
         assert 0 < numbers['AUROC'] < 1
         assert numbers['per_image']['num_images'] > 1
-        assert numbers['components']['num_predicted'] > 0
+        assert numbers['components']['num_ground_truth'] > 0
         assert next(iter(numbers['operating_points'])) == 'fpr=0.2'
         assert 0 < numbers['recognition']['macro_F1'] < 1
