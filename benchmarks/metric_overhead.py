@@ -95,7 +95,8 @@ def measure(resolution: str, size, repetitions: int) -> None:
     held = [sum(table.tensor.nbytes for table in counts.tables) / 2 ** 20 for counts in metric.counts.values()]
     print(f'{resolution} resolution: forward {forward:.2f} s, metric {counted:.3f} s, {100 * counted / forward:.2f} %; '
           f'CPU {forward_cpu:.2f} s, {counted_cpu:.3f} s, {100 * counted_cpu / (forward_cpu / threads):.2f} % of it '
-          f'over {threads} threads (target: below {TARGET}); accumulators of at most {max(held):.1f} MiB (target: below 64)')
+          f'over {threads} threads (target: below {TARGET}); accumulators of at most {max(held):.1f} MiB (target: '
+          'below 64)')
 
 
 def main():

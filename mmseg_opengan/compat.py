@@ -1,6 +1,6 @@
 """Let MMSegmentation run where mmcv has no compiled ops, load checkpoints safely, and save them fast.
 
-Four facts of the OpenMMLab stack are handled here and nowhere else:
+Three facts of the OpenMMLab stack are handled here and nowhere else:
 
 * ``mmseg`` imports ``mmcv.ops`` on import, which needs ``mmcv._ext``. ``mmcv-lite`` has none. No model here
   calls such an op, so a placeholder whose functions raise when *called* is enough.
@@ -9,7 +9,6 @@ Four facts of the OpenMMLab stack are handled here and nowhere else:
   not use the safe loader, so both loaders are replaced by ones that do.
 * mmengine formats the config's text anew, a quarter of a second or more, for every checkpoint that it saves. The same
   text is formatted once.
-* mmengine's ``--launcher pytorch`` selects a CUDA device, also where there is none. There it starts a gloo group.
 """
 
 import importlib.util
@@ -142,29 +141,11 @@ def remember_formatted_configs() -> None:
     module.FormatCode = remembered
 
 
-def allow_processes_without_gpu() -> None:
-    """Let ``--launcher pytorch`` start on a machine without GPU: with gloo, whatever backend the config names."""
-    from mmengine.dist import utils as module
-    initialise = module._init_dist_pytorch
-    if hasattr(initialise, 'on_gpu'):
-        return
-
-    def init_dist_pytorch(backend, init_backend='torch', **options):
-        if torch.cuda.is_available():
-            initialise(backend, init_backend=init_backend, **options)
-        else:
-            torch.distributed.init_process_group('gloo', **options)
-
-    init_dist_pytorch.on_gpu = initialise
-    module._init_dist_pytorch = init_dist_pytorch
-
-
 def install() -> None:
     """Apply everything above; safe to call more than once, and before or after mmseg's import."""
     ensure_mmcv_ops()
     allow_mmengine_checkpoints()
     remember_formatted_configs()
-    allow_processes_without_gpu()
     from mmengine.runner.checkpoint import CheckpointLoader
     CheckpointLoader.register_scheme(prefixes='', loader=_load_from_local, force=True)
     CheckpointLoader.register_scheme(prefixes=('http://', 'https://'), loader=_load_from_http, force=True)
