@@ -173,7 +173,7 @@ class OpenSetMetric(BaseMetric):
         return self._thresholds_of(name)[str(self.threshold)]
 
     def _count_classes(self, sample):
-        """Add mseg's four areas (intersection, union, prediction, label), from one table instead of three histograms."""
+        """Add the four areas of mseg's IoUMetric (both, either, predicted, labelled), from one table of pairs."""
         num_classes = len(self.dataset_meta['classes'])
         prediction = sample['pred_sem_seg']['data'].squeeze()
         label = sample['gt_sem_seg']['data'].squeeze().to(prediction)
