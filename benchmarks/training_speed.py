@@ -13,7 +13,8 @@ test      what tools/test.py does with an image (test_step and the metric), with
 memory    anonymous resident memory (RssAnon) of a process that trains W48's D and G from a store of --store-gb GB.
 
 Weights are random and images made up: neither changes the work. The things compared take turns within a part, after
-one round that is not counted; reported are medians and, as the least disturbed ones, minima. Wall time.
+one round that is not counted; reported are medians and, as the least disturbed ones, minima. Wall time, or with
+--cpu-seconds what a busy machine does not stretch (one thread only; not for extraction, which is about overlap).
 """
 
 import argparse
@@ -46,6 +47,7 @@ def parse_args():
     parser.add_argument('--size', type=int, nargs=2, default=(1024, 2048), help='of training images')
     parser.add_argument('--test-size', type=int, nargs=2, default=(512, 1024))
     parser.add_argument('--store-gb', type=float, default=16)
+    parser.add_argument('--cpu-seconds', action='store_true', help='CPU seconds of one thread instead of wall time')
     parser.add_argument('--measure-memory', action='store_true', help=argparse.SUPPRESS)  # the measured child process
     return parser.parse_args()
 
@@ -53,20 +55,21 @@ def parse_args():
 # ---------------------------------------------------------------------------------------------- timing
 
 
-def seconds(function, device):
-    start = time.perf_counter()
+def seconds(function, args, clock=None):
+    clock = clock or (time.process_time if args.cpu_seconds else time.perf_counter)
+    start = clock()
     function()
-    if device != 'cpu':
+    if args.device != 'cpu':
         torch.cuda.synchronize()
-    return time.perf_counter() - start
+    return clock() - start
 
 
-def in_turns(functions: dict, repetitions: int, device: str) -> dict[str, list[float]]:
+def in_turns(functions: dict, repetitions: int, args, clock=None) -> dict[str, list[float]]:
     """Seconds of every function, which take turns; a first round is not counted."""
     times = {name: [] for name in functions}
     for _ in range(repetitions + 1):
         for name, function in functions.items():
-            times[name].append(seconds(function, device))
+            times[name].append(seconds(function, args, clock))
     return {name: some[1:] for name, some in times.items()}
 
 
@@ -144,7 +147,7 @@ def measure_step(args):
                 torch.mm(left, right, out=out)
 
         times = in_turns(dict(step=lambda: model.train_step(batch, wrappers), products=multiply),  # noqa: B023
-                         args.repetitions, args.device)
+                         args.repetitions, args)
         work = sum(left.numel() * right.shape[1] for left, right, _ in products) / 1e9
         report(f'D/G step of 10,000 pixels x {channels}, {work:.1f} GMAC', times['step'], times['products'], '<= 1.5')
         report_gpu_memory('  step', args.device)
@@ -179,7 +182,7 @@ def measure_store(args):
 
         items = [store.closed_images[i] for i in range(args.images)]
         times = in_turns(dict(bare=lambda: [model.extract_image(item['inputs'], item['data_samples'])
-                                            for item in items]), 1, args.device)
+                                            for item in items]), 1, args, time.perf_counter)
         begun = []
 
         def extract(image, sample):
@@ -198,9 +201,9 @@ def measure_store(args):
         def train(data):
             model.train_step(data[0, next(steps)], wrappers)
 
-        slow = in_turns(dict(online=lambda: train(online)), args.images, args.device)['online']
+        slow = in_turns(dict(online=lambda: train(online)), args.images, args)['online']
         report_gpu_memory('  online step', args.device)
-        fast = in_turns(dict(store=lambda: train(store)), max(5, args.repetitions), args.device)['store']
+        fast = in_turns(dict(store=lambda: train(store)), max(5, args.repetitions), args)['store']
         report_gpu_memory('  step from a store', args.device)
         report(f'online step on one image of {size} beside one from a store', slow, fast, '>= 30')
 
@@ -231,7 +234,7 @@ def measure_test(args):
         return test
 
     with_head, alone = tester(model, dict(type='OpenSetMetric')), tester(plain, dict(type='IoUMetric'))
-    times = in_turns({'with': with_head, 'alone': alone}, args.repetitions, args.device)
+    times = in_turns({'with': with_head, 'alone': alone}, args.repetitions, args)
     report(f'testing an image of {args.test_size[0]} x {args.test_size[1]} with the open-set head', times['with'],
            times['alone'], '<= 1.06')
     report_gpu_memory('  testing', args.device)
@@ -276,18 +279,21 @@ def measure_memory(args):
 
 def main():
     args = parse_args()
+    if args.cpu_seconds and (args.threads != 1 or args.device != 'cpu'):
+        sys.exit('--cpu-seconds wants --threads 1 and --device cpu')
     torch.set_num_threads(args.threads)
+    torch.backends.cudnn.benchmark = True  # as the configs have it
     from mmseg_opengan import compat
     compat.install()
     import mmseg_opengan.register  # noqa: F401
     if args.measure_memory:
         measure_memory(args)
         return
-    name = torch.cuda.get_device_name() if args.device != 'cpu' else f'CPU, {args.threads} threads'
-    print(f'{name}; torch {torch.__version__}', flush=True)
+    name = torch.cuda.get_device_name() if args.device != 'cpu' else f'CPU, threads: {args.threads}'
+    print(f'{name}; torch {torch.__version__}; {"CPU seconds" if args.cpu_seconds else "wall time"}', flush=True)
     for part in args.parts:
         if part == 'memory':
-            subprocess.run([sys.executable, *sys.argv, '--measure-memory'], check=True)
+            subprocess.run([sys.executable, __file__, *sys.argv[1:], '--measure-memory'], check=True)
         else:
             dict(step=measure_step, store=measure_store, test=measure_test)[part](args)
 
