@@ -12,7 +12,7 @@ demo: $(READY)
 	OMP_WAIT_POLICY=passive $(BIN)/python tools/demo.py
 
 test: $(READY)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 lint: $(READY)
 	$(BIN)/ruff check .
