@@ -8,21 +8,18 @@ import json
 import multiprocessing
 import os
 import re
-import statistics
 import time
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from contextlib import contextmanager, nullcontext, redirect_stderr, redirect_stdout
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import numpy as np
 import torch
 from mmengine.config import Config
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from tqdm import tqdm
 
-from .functional.bootstrap import BlockTable, interval, resampled_aurocs
 from .functional.files import write_json
 
 _DONE = 'best.json'
@@ -80,7 +77,7 @@ def train(jobs: list[Job], *, processes: int = 1, bank_threads: int = 1) -> None
     todo = [job for job in jobs if job.best() is None]
     if not todo:
         return
-    with _quiet(todo[0].work_dir, threads=bank_threads, bars=True):
+    with quiet(todo[0].work_dir, threads=bank_threads, bars=True):
         _prepare_bank(todo[0])  # once, before the others need it
     if processes == 0:
         for job in tqdm(todo, desc='Training', unit='run'):
@@ -161,12 +158,12 @@ def _train_one(job: Job) -> None:
 
 
 def _run_quietly(function, job: Job) -> None:
-    with _quiet(job.work_dir):
+    with quiet(job.work_dir):
         function(job)
 
 
 @contextmanager
-def _quiet(folder: Path, threads: int = 1, bars: bool = False):
+def quiet(folder: Path, threads: int = 1, bars: bool = False):
     """Everything printed goes to the folder's console.log, but for stderr, where progress bars are, with ``bars``."""
     torch.set_num_threads(threads)
     folder.mkdir(parents=True, exist_ok=True)
@@ -176,31 +173,37 @@ def _quiet(folder: Path, threads: int = 1, bars: bool = False):
 
 
 def evaluate(config: str, jobs: list[Job], *, resolution: str, out, options: dict | None = None,
-             bootstrap_block: int = 10) -> dict:
-    """All discriminators and the config's own scorers, in one pass over the test images.
+             bootstrap_block: int = 10, scorers: dict[str, dict] | None = None, hooks=()) -> dict:
+    """All discriminators and further scorers, in one pass over the test images.
 
     Args:
         config: the config whose segmentor and test set are used.
         resolution: ``'feature'`` or ``'image'``.
-        out: work directory; its ``open_set_eval/test/metrics.json`` is the report.
+        out: work directory; its ``open_set_eval/test/metrics.json`` is the report. One that has all of these scorers is
+            not made again.
         bootstrap_block: consecutive images in a block of the bootstrap.
+        scorers: configs of the further scorers by name; by default those of the config.
+        hooks: configs of further hooks of the test.
 
     Returns:
         dict: the report.
     """
     report = Path(out) / 'open_set_eval' / 'test' / 'metrics.json'
-    if not report.exists():
-        cfg = Config.fromfile(config)
-        cfg.merge_from_dict({**(options or {}), 'model.resolution': resolution, 'work_dir': str(out)})
-        cfg.model.setdefault('scorers', {})
-        for job in jobs:
-            network = Config.fromfile(job.config).model.discriminator
-            cfg.model.scorers[job.name] = dict(
-                type='PixelDiscriminatorScorer' if network.type == 'PatchDiscriminator' else 'DiscriminatorScorer',
-                discriminator=network, checkpoint=str(job.work_dir / job.best()['checkpoint']))
-        cfg.model.update(discriminator=None, generator=None, segmentor_checkpoint=cfg.load_from)
+    cfg = Config.fromfile(config)
+    cfg.merge_from_dict({**(options or {}), 'model.resolution': resolution, 'work_dir': str(out)})
+    chosen = dict((cfg.model.get('scorers') or {}) if scorers is None else scorers)
+    for job in jobs:
+        network = Config.fromfile(job.config).model.discriminator
+        chosen[job.name] = dict(
+            type='PixelDiscriminatorScorer' if network.type == 'PatchDiscriminator' else 'DiscriminatorScorer',
+            discriminator=network, checkpoint=str(job.work_dir / job.best()['checkpoint']))
+    if not report.exists() or not set(chosen) <= set(json.loads(report.read_text())['scorers']):
+        cfg.model.update(discriminator=None, generator=None,
+                         segmentor_checkpoint=cfg.load_from or cfg.model.get('segmentor_checkpoint'))
+        cfg.model.scorers = chosen  # update would keep those of the config
         cfg.load_from = None
         cfg.test_evaluator.bootstrap_block = bootstrap_block
+        cfg.custom_hooks = [*cfg.get('custom_hooks', []), *hooks]
         Runner.from_cfg(cfg).test()
     return json.loads(report.read_text())
 
@@ -218,90 +221,5 @@ def evaluate_all(config: str, jobs: list[Job], *, resolutions, out, processes: i
 
 def evaluate_quietly(config, jobs, resolution, out, options):
     """:func:`evaluate` in a process of its own; what is printed goes to ``out/console.log``."""
-    with _quiet(out):
+    with quiet(out, bars=True):
         return evaluate(config, jobs, resolution=resolution, out=out, **options)
-
-
-@dataclass
-class Row:
-    """One method in a table: its numbers over seeds, and the interval of their mean AUROC."""
-
-    method: str
-    values: dict[str, list[float]]
-    tables: list[BlockTable]
-
-    def cell(self, metric: str, digits: int = 4) -> str:
-        values = self.values[metric]
-        spread = f' ± {statistics.stdev(values):.{digits}f}' if len(values) > 1 else ''
-        return f'{statistics.mean(values):.{digits}f}{spread}'
-
-    def interval(self) -> tuple[float, float]:
-        return interval(resampled_aurocs(self.tables))
-
-
-def _method_and_seed(scorer: str) -> tuple[str, int]:
-    """``opengan_s3`` is seed 3 of opengan; a scorer without a seed is seed 0 of itself."""
-    match = re.fullmatch(r'(.+)_s(\d+)', scorer)
-    return (match[1], int(match[2])) if match else (scorer, 0)
-
-
-def rows(report: dict) -> list[Row]:
-    """The report's scorers, the seeds of a method (``method_s0``, ``method_s1``, ...) in one row."""
-    found = {}
-    parts = {name: _method_and_seed(name) for name in report['scorers']}
-    for name, (method, _) in sorted(parts.items(), key=lambda item: item[1]):  # differences pair equal seeds
-        summary = report['scorers'][name]
-        row = found.setdefault(method, Row(method, {metric: [] for metric in METRICS}, []))
-        for metric in METRICS:
-            row.values[metric].append(summary[metric])
-        row.tables.append(BlockTable.from_json(summary['blocks']))
-    return list(found.values())
-
-
-def markdown(report: dict, labels: dict[str, str], paper: dict[str, float] | None = None) -> str:
-    """A table of the methods in ``labels``, in that order, with the paper's Cityscapes numbers beside it if given."""
-    found = {row.method: row for row in rows(report)}
-    head = ['method', 'AUROC', '95 % interval', 'AP', 'FPR95', *(['paper, Cityscapes AUROC'] if paper else [])]
-    lines = ['| ' + ' | '.join(head) + ' |', '|' + '---|' * len(head)]
-    for method, label in labels.items():
-        row = found[method]
-        low, high = row.interval()
-        cells = [label, row.cell('AUROC'), f'{low:.3f} to {high:.3f}', row.cell('AP'), row.cell('FPR95')]
-        lines.append('| ' + ' | '.join(cells + ([f'{paper[method]:.3f}'] if paper else [])) + ' |')
-    return '\n'.join(lines)
-
-
-def compare(report: dict, method: str, other: str) -> dict:
-    """AUROC of one method minus another's: per seed (both sorted by seed), and the paired interval of the means."""
-    found = {row.method: row for row in rows(report)}
-    first, second = found[method], found[other]
-    pairs = zip(first.values['AUROC'], second.values['AUROC'] * (len(first.tables) // len(second.tables)))
-    differences = [a - b for a, b in pairs]
-    low, high = interval(resampled_aurocs(first.tables) - resampled_aurocs(second.tables))
-    return dict(method=method, other=other, per_seed=differences, mean=float(np.mean(differences)),
-                interval=(low, high))
-
-
-def report_text(jobs: list[Job], reports: dict[str, dict], labels: dict[str, str],
-                paper: dict[str, float] | None = None) -> str:
-    """Tables at every resolution, the open-validation numbers behind the choice of checkpoints, and the comparisons."""
-    present = {_method_and_seed(name)[0] for name in next(iter(reports.values()))['scorers']}
-    shown = {method: label for method, label in labels.items() if method in present}
-    parts = []
-    for resolution, report in reports.items():
-        first = next(iter(report['scorers'].values()))
-        parts.append(f"**{resolution} resolution**: label policy `{report['label_policy']}`, {report['num_images']} "
-                     f"images, {first['num_closed']:,} closed and {first['num_open']:,} open pixels, pooled; mIoU "
-                     f"{report['mIoU']:.1f} %\n\n" + markdown(report, shown, paper))
-        for other in (method for method in ('cls', 'msp') if {method, 'opengan'} <= present):
-            result = compare(report, 'opengan', other)
-            low, high = result['interval']
-            seeds = ', '.join(f'{value:+.4f}' for value in result['per_seed'])
-            parts.append(f"{labels['opengan']} minus {labels[other]}: mean {result['mean']:+.4f} (paired 95 % interval "
-                         f'{low:+.4f} to {high:+.4f}), per seed {seeds}.')
-    parts.append('| run | chosen step | open-validation AUROC | minutes |\n|---|---|---|---|\n' + '\n'.join(
-        f"| {job.name} | {best['step']} of {best['steps']} | {next(iter(best['open_validation'].values())):.4f} | "
-        f"{best['minutes']} |" for job in jobs if (best := job.best())))
-    return '\n\n'.join(parts) + '\n'
-
-

@@ -42,6 +42,7 @@ from .datasets import (  # noqa: E402, F401
 from .engine import (  # noqa: E402, F401
     averaging,
     checkpoints,
+    comparison,
     evaluation_hook,
     generator_watch,
     hooks,

@@ -107,7 +107,8 @@ def fit_scorers(config: Config, *, out, names=None, settings: FitSettings | None
         _fit_all(todo, fit_data(source, model, settings))
         _choose_all(todo, model, DATASETS.build(config.val_dataloader.dataset))
     summary = {task.name: task.summary() for task in tasks}
-    write_json(out / SUMMARY, summary)
+    before = json.loads((out / SUMMARY).read_text()) if (out / SUMMARY).exists() else {}
+    write_json(out / SUMMARY, {**before, **summary})
     return summary
 
 

@@ -1,48 +1,6 @@
-"""Tables and comparisons of several seeds, from a made-up report."""
-
-import numpy as np
-import pytest
+"""Jobs of an experiment."""
 
 from mmseg_opengan import experiment
-
-
-def summary(auroc, closed=(40, 60), opened=(10, 5)):
-    """A report entry whose blocks all have the same AUROC."""
-    wins = auroc * np.outer(closed, opened)
-    return dict(AUROC=auroc, AP=auroc / 2, FPR95=1 - auroc, num_closed=sum(closed), num_open=sum(opened),
-                blocks=dict(wins=wins.tolist(), closed=list(closed), open=list(opened)))
-
-
-@pytest.fixture
-def report():
-    scorers = {'opengan_s10': summary(.9), 'cls_s2': summary(.7), 'msp': summary(.6), 'opengan_s2': summary(.8),
-               'cls_s10': summary(.85)}
-    return dict(label_policy='camvid', num_images=2, mIoU=50.0, scorers=scorers)
-
-
-def test_seeds_are_in_order_whatever_the_order_of_the_report(report):
-    found = {row.method: row for row in experiment.rows(report)}
-    assert found['opengan'].values['AUROC'] == [.8, .9]
-    assert found['cls'].values['AUROC'] == [.7, .85]
-
-
-def test_differences_pair_equal_seeds(report):
-    result = experiment.compare(report, 'opengan', 'cls')
-    assert result['per_seed'] == pytest.approx([.1, .05])
-    assert result['mean'] == pytest.approx(.075)
-    assert result['interval'] == pytest.approx((.075, .075))
-
-
-def test_a_method_without_seeds_is_compared_with_every_seed(report):
-    assert experiment.compare(report, 'opengan', 'msp')['per_seed'] == pytest.approx([.2, .3])
-
-
-def test_table_has_mean_and_deviation(report):
-    table = experiment.markdown(report, {'msp': 'MSP', 'opengan': 'OpenGAN'}, paper={'msp': .721, 'opengan': .885})
-    rows = [line for line in table.splitlines() if line.startswith(('| MSP', '| OpenGAN'))]
-    assert rows[0].split('|')[2].strip() == '0.6000'
-    assert rows[1].split('|')[2].strip() == '0.8500 ± 0.0707'
-    assert rows[1].split('|')[-2].strip() == '0.885'
 
 
 def test_a_run_counts_as_finished_only_with_its_record(tmp_path):

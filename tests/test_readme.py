@@ -25,6 +25,7 @@ from packaging.specifiers import SpecifierSet
 from tiny_cityscapes import write_images
 
 from mmseg_opengan import demo, register
+from mmseg_opengan.benchmark import LABELS
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / 'README.md').read_text()
@@ -187,14 +188,14 @@ def test_the_command_behind_the_table(here, monkeypatch, capsys):
     monkeypatch.setenv('CAMVID_ROOT', str(root))
     monkeypatch.setenv('CAMVID_SEGMENTOR', 'camvid.pth')
     write_segmentor('camvid.pth', Config.fromfile('configs/opengan/opengan_hr18s_camvid.py').model, NETWORK)
-    tool = run(monkeypatch, command, '--methods', 'opengan', '--seeds', 0, '--processes', 0, '--resolutions', 'feature',
-               '--block', 1, *options('table', NETWORK, SCHEDULE, WORKERS))
+    run(monkeypatch, command, '--methods', 'opengan', '--seeds', 0, '--processes', 0, '--resolutions', 'feature',
+        '--block', 1, *options('table', NETWORK, SCHEDULE, WORKERS))
     rows = re.findall(r'^\| ([\w-]+) \| \.', SECTIONS['Results on real photographs'], re.M)
     printed = capsys.readouterr().out
     for row in {'MSP', 'Entropy', 'OpenGAN'} & set(rows):
         assert re.search(rf'^\| {row} \| 0\.\d{{4}}', printed, re.M), row
     template, methods = re.search(r"'(.+?)' --methods ([\w ]+?) --", command).groups()
-    assert set(rows) == {tool['LABELS'][method] for method in ('msp', 'entropy', *methods.split())}
+    assert set(rows) == {LABELS[method] for method in ('msp', 'entropy', *methods.split())}
     assert all(Path(template.format(method)).is_file() for method in methods.split())
 
 
