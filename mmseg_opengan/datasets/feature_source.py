@@ -103,6 +103,10 @@ class _BankSource(Dataset):
             bank = FeatureBank(self.root, self.identity)
             self._pools = {group: bank.pool(group, [name for name, *_ in images])
                            for group, images in self._requests().items()}
+            for group, images in self._requests().items():
+                if images and not len(self._pools[group]):
+                    raise ValueError(f"No {group} pixel to train on: the {len(images)} images that should give some "
+                                     f"have none in the feature bank '{self.root}'")
             self._bank = bank
         return self._bank
 

@@ -4,7 +4,7 @@ import json
 import math
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import BinaryIO
 
 
@@ -12,16 +12,27 @@ from typing import BinaryIO
 def replacing(path) -> Iterator[BinaryIO]:
     """A file open for writing bytes that takes its name only when it is complete; a reader never meets half of it.
 
-    It is written beside its place as ``{path}.tmp`` and renamed at the end. After an error the old file is still there.
+    It is written beside its place as ``{path}.tmp`` and renamed at the end. After an error the old file is still there,
+    and what was written of the new one is removed.
+
+    Raises:
+        OSError: it cannot be written, a full disk for one; names the file.
 
     Example:
         >>> with replacing('scores.npy') as file:  # doctest: +SKIP
         ...     np.save(file, scores)
     """
     temporary = f'{path}.tmp'
-    with open(temporary, 'wb') as file:
-        yield file
-    os.replace(temporary, path)
+    try:
+        with open(temporary, 'wb') as file:
+            yield file
+        os.replace(temporary, path)
+    except BaseException as error:
+        with suppress(OSError):
+            os.remove(temporary)
+        if isinstance(error, OSError) and error.filename is None:
+            raise OSError(error.errno, f'{error.strerror or error} while it was written', str(path)) from error
+        raise
 
 
 def write_json(path, content) -> None:

@@ -175,6 +175,15 @@ def test_online_source_caches_open_pixels_only(world, tmp_path):
     assert made.bank.num_pixels('open') > 0
 
 
+def test_a_bank_without_a_single_open_pixel_is_refused(world, tmp_path):
+    made = source(world, tmp_path)
+    everything = made._requests
+    made._requests = lambda: dict(everything(), open=everything()['open'][NO_OPEN:NO_OPEN + 1])
+    made.prepare(extract, SEGMENTOR)
+    with pytest.raises(ValueError, match=r'No open pixel to train on: the 1 images that should give some have none'):
+        made[0, 0]
+
+
 # ---------------------------------------------------------------------------------------------- training
 
 
