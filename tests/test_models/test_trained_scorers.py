@@ -107,7 +107,7 @@ def test_bigan_losses_are_the_written_out_ones_and_reach_each_player():
     real = discriminator(torch.cat([features, encoder(features)], 1))
     made = discriminator(torch.cat([generator(noise), noise], 1))
     one, zero = torch.ones(8, 1), torch.zeros(8, 1)
-    of_d, of_eg = bigan_losses(encoder, generator, discriminator, features, noise)
+    of_d, of_eg = bigan_losses(discriminator, (features, encoder(features)), (generator(noise), noise))
     torch.testing.assert_close(of_d, binary_cross_entropy_with_logits(real, one)
                                + binary_cross_entropy_with_logits(made, zero))
     torch.testing.assert_close(of_eg, binary_cross_entropy_with_logits(real, zero)

@@ -1,9 +1,12 @@
 """BiGAN on pixel features: a GAN that learns the way back, with two scores."""
 
+from contextlib import nullcontext
+
 import torch
 from torch import Tensor
 from torch.nn.functional import softplus
 
+from ..networks import frozen
 from .base import SCORERS, FitData, FittedScorer
 from .training import draws, mean_and_deviation, mlp, score_pixels, seeded
 
@@ -64,14 +67,17 @@ class BiGAN(FittedScorer):
         optimizers = [torch.optim.Adam(parameters, lr=self.lr, betas=(0.5, 0.999)) for parameters in (
             discriminator.parameters(), [*encoder.parameters(), *generator.parameters()])]
         noise = torch.Generator().manual_seed(data.seed)
-        with torch.enable_grad():
-            for rows in draws(len(features), self.batch_size, steps=self.steps, seed=data.seed, name='BiGAN'):
-                for optimizer, player in zip(optimizers, range(2)):
-                    z = torch.randn(len(rows), self.latent, generator=noise).to(features)
-                    loss = bigan_losses(*networks, features[rows], z)[player]
-                    optimizer.zero_grad()
-                    loss.backward()
-                    optimizer.step()
+        for rows in draws(len(features), self.batch_size, steps=self.steps, seed=data.seed, name='BiGAN'):
+            x = features[rows]
+            for player, optimizer in enumerate(optimizers):
+                z = torch.randn(len(rows), self.latent, generator=noise).to(x)
+                with torch.set_grad_enabled(player == 1):  # the first player is D, and needs no gradient of E and G
+                    pairs = (x, encoder(x)), (generator(z), z)
+                with torch.enable_grad(), frozen(discriminator) if player else nullcontext():
+                    loss = bigan_losses(discriminator, *pairs)[player]
+                optimizer.zero_grad()
+                loss.backward()
+                optimizer.step()
         self.encoder_, self.generator_, self.discriminator_ = networks
         return dict(mean_=mean, std_=std)
 
@@ -89,8 +95,12 @@ class BiGAN(FittedScorer):
         self.encoder_, self.generator_, self.discriminator_ = self._networks(len(state['mean_']))
 
 
-def bigan_losses(encoder, generator, discriminator, features: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
-    """What D minimises, and what E and G minimise together, for (n, C) closed features and (n, latent) noise."""
-    real = discriminator(torch.cat([features, encoder(features)], 1))
-    made = discriminator(torch.cat([generator(noise), noise], 1))
-    return softplus(-real).mean() + softplus(made).mean(), softplus(real).mean() + softplus(-made).mean()
+def bigan_losses(discriminator, real: tuple[Tensor, Tensor], made: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+    """What D minimises, and what E and G minimise together.
+
+    Args:
+        real: features (n, C) and their codes E(x) (n, latent).
+        made: generated features G(z) (n, C) and their noise z (n, latent).
+    """
+    of_real, of_made = (discriminator(torch.cat(pair, 1)) for pair in (real, made))
+    return softplus(-of_real).mean() + softplus(of_made).mean(), softplus(of_real).mean() + softplus(-of_made).mean()
