@@ -27,8 +27,14 @@ from mmengine.utils import ProgressBar
 from mmseg.registry import DATASETS, MODELS, TRANSFORMS
 
 from . import register  # noqa: F401
-from .contracts import OPENGAN
+from .contracts import CLOSED, GT_OPEN_MAP, OPEN_SCORES, OPENGAN, VOID
+from .engine.evaluation_hook import OPEN_VALIDATION
+from .engine.open_validation import decisions_of
 from .engine.visualizer import panel_fields
+from .functional.curves import resolve_threshold
+from .functional.decisions import is_rule
+from .functional.pixels import labels_on_grid
+from .functional.roc import ScoreCounts
 from .inference_io import OpenSetResult, check_out_dir, list_inputs
 
 Inputs = str | Path | np.ndarray | Sequence[str | Path | np.ndarray] | BaseDataset
@@ -70,6 +76,9 @@ class OpenSetInferencer:
         self._load, self._prepare = _pipeline(self.cfg)
         self.model, meta = _trained_model(self.cfg, str(checkpoint))
         self.model.to(device or get_device()).eval()
+        stored = decisions_of(meta.get(OPENGAN, {}).get(OPEN_VALIDATION), self.model.resolution,
+                              self.model.test_cfg.get('mode', 'whole'))
+        self._thresholds = dict(stored[OPENGAN].thresholds) if OPENGAN in stored else {}  # rule -> open logit
         meta = meta.get('dataset_meta') or DATASETS.get(self.cfg.test_dataloader.dataset.type).METAINFO
         self.classes, self.palette = tuple(meta['classes']), [tuple(colour) for colour in meta['palette']]
 
@@ -78,6 +87,28 @@ class OpenSetInferencer:
         """Names of the model's score maps, and whether each is an open logit, to which a sigmoid applies."""
         found = {name: scorer.is_logit for name, scorer in sorted(self.model.scorers.items())}
         return found | ({} if getattr(self.model, 'discriminator', None) is None else {OPENGAN: True})
+
+    def threshold(self, rule: str) -> float:
+        """The open logit at and above which a pixel is called open, by a rule on the open validation set.
+
+        Args:
+            rule: ``'fpr=0.05'``, ``'tpr=0.95'`` or ``'f1'``, with any rate. The checkpoint holds these three for the
+                resolution at which training validated; for another, the config's open validation set is run once.
+
+        Raises:
+            ValueError: no such rule, or no discriminator whose open logits it could apply to.
+        """
+        if getattr(self.model, 'discriminator', None) is None:
+            raise ValueError(f"thresholds: the rule '{rule}' needs a discriminator's open logits, found none")
+        if rule not in self._thresholds:
+            counts = ScoreCounts(num_open_classes=1)
+            for _, _, sample in self._results(list_inputs(self.dataset('open_val'))[1], 1):
+                scores, open_map = sample.get(OPEN_SCORES).get(OPENGAN)[0], sample.get(GT_OPEN_MAP).data[0]
+                labels = open_map if scores.shape == open_map.shape else labels_on_grid(open_map, scores.shape)
+                labels = torch.where(labels == VOID, VOID, (labels != CLOSED).to(labels))
+                counts.update(scores, labels.to(scores.device))
+            self._thresholds[rule] = resolve_threshold(rule, counts.bins())
+        return self._thresholds[rule]
 
     def dataset(self, split: str) -> BaseDataset:
         """The dataset on which the config tests (``'test'``) or validates (``'open_val'``), as an input."""
@@ -121,13 +152,15 @@ class OpenSetInferencer:
         return found
 
     def stream(self, inputs: Inputs, *, batch_size: int = 1, scorers: Sequence[str] | None = None,
-               thresholds: Sequence[float] = (.6, .7, .8, .9), limit: int | None = None) -> Iterator[OpenSetResult]:
+               thresholds: Sequence[float | str] = (.6, .7, .8, .9),
+               limit: int | None = None) -> Iterator[OpenSetResult]:
         """Results one by one, in the order of the inputs; no more than a batch is in memory.
 
         Args:
             inputs, batch_size: as in :meth:`__call__`.
             scorers: names of the score maps to give; None gives all.
-            thresholds: probabilities of open above which the pictures whiten a pixel.
+            thresholds: probabilities of open above which the pictures whiten a pixel; or rules such as ``'fpr=0.05'``,
+                resolved on open validation, see :meth:`threshold`.
             limit: stop after so many images.
         """
         return self._open(inputs, batch_size=batch_size, scorers=scorers, thresholds=thresholds, limit=limit)[1]
@@ -144,6 +177,8 @@ class OpenSetInferencer:
         if out_dir is not None:
             check_out_dir(out_dir, inputs)
         total = total if limit is None else min(limit, total)
+        thresholds = [float(torch.tensor(self.threshold(one), dtype=torch.float64).sigmoid()) if is_rule(one)
+                      else float(one) for one in thresholds]
         results = self._results(islice(entries, limit), batch_size)
         return total, (self._finish(*result, scorers or tuple(self.scorers), thresholds) for result in results)
 

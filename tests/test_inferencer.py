@@ -12,7 +12,7 @@ from mmengine.runner import Runner
 from PIL import Image
 from tiny_camvid import SIZES, write_checkpoints, write_config, write_images
 
-from mmseg_opengan.contracts import OPENGAN
+from mmseg_opengan.contracts import CLOSED, OPENGAN
 from mmseg_opengan.inference_io import OpenSetResult, score_png
 from mmseg_opengan.inferencer import OpenSetInferencer
 
@@ -170,6 +170,34 @@ def test_scorers_and_thresholds_are_chosen(inferencer, frames):
     assert result.logits == {OPENGAN}
     (four,) = run(inferencer, frames[0], scorers=['msp', OPENGAN])
     assert not np.array_equal(four.picture, result.picture)
+
+
+@pytest.mark.parametrize('resolution', ['image', 'feature'])
+def test_a_rule_is_resolved_on_open_validation(tiny, frames, resolution):
+    """At the resolution of the pictures; on the tiny data set it has one frame."""
+    made = OpenSetInferencer(tiny[2], tiny[3], device='cpu', cfg_options={'model.resolution': resolution})
+    scores = run(made, frames[0])[0].scores[OPENGAN]
+    labels = made.dataset('open_val').read_labels(0)[1]
+    labels = labels if resolution == 'image' else labels[::4, ::4]
+    closed = scores[labels == CLOSED]
+    threshold = made.threshold('fpr=0.1')
+    assert (closed >= threshold).mean() <= .1
+    assert (closed >= threshold - 1e-2 * np.ptp(closed)).mean() > .1 - .05
+    (ruled,) = run(made, frames[0], thresholds=['fpr=0.1', '.9'])
+    (number,) = run(made, frames[0], thresholds=[1 / (1 + np.exp(-threshold)), .9])
+    assert ruled.panel['thresholds'] == pytest.approx(number.panel['thresholds'])
+    with pytest.raises(ValueError, match="threshold must be a number, 'fpr=RATE'"):
+        run(made, frames[0], thresholds=['nonsense'])
+
+
+def test_a_rule_that_the_checkpoint_holds_needs_no_data(tiny, frames, tmp_path):
+    content = torch.load(tiny[3], weights_only=True)
+    content['meta']['opengan']['open_validation'] = dict(
+        resolution='feature', mode='whole', scorers={OPENGAN: dict(thresholds={'fpr=0.05': 1.5}, calibration=None)})
+    torch.save(content, tmp_path / 'with.pth')
+    made = OpenSetInferencer(tiny[2], tmp_path / 'with.pth', device='cpu', cfg_options={
+        'model.resolution': 'feature', 'val_dataloader': None})
+    assert made.threshold('fpr=0.05') == 1.5
 
 
 def test_feature_resolution_keeps_the_grid(tiny, inferencer, frames):

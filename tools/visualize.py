@@ -15,8 +15,9 @@ def parse_args():
     parser.add_argument('--split', choices=SPLITS, help="images of the config's data instead, with their ground truth")
     parser.add_argument('--out-dir', required=True, help='folder for the files')
     parser.add_argument('--scorers', nargs='+', help='score maps to show (default: all of the config)')
-    parser.add_argument('--thresholds', nargs='*', type=float, default=[.6, .7, .8, .9],
-                        help='probabilities above which a pixel counts as open (default: .6 .7 .8 .9)')
+    parser.add_argument('--thresholds', nargs='*', default=[.6, .7, .8, .9],
+                        help='probabilities above which a pixel counts as open (default: .6 .7 .8 .9), or rules on the '
+                        "open validation set: 'fpr=0.05', 'tpr=0.95', 'f1'")
     parser.add_argument('--limit', type=int, help='stop after so many images')
     parser.add_argument('--batch-size', type=int, default=1)
     parser.add_argument('--device', help="e.g. 'cpu' or 'cuda:0' (default: an accelerator where there is one)")
