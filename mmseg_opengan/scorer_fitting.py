@@ -24,7 +24,7 @@ from torch import nn
 from tqdm import tqdm
 
 from . import register  # noqa: F401
-from .contracts import CLOSED, GT_OPEN_MAP, VOID
+from .contracts import CLOSED, GT_OPEN_MAP, IGNORE, VOID
 from .functional.curves import auroc
 from .functional.files import write_json
 from .functional.pixels import labels_on_grid
@@ -129,7 +129,10 @@ def load_segmentor(config: Config) -> nn.Module:
 
 
 def fit_data(source, model, settings: FitSettings) -> FitData:
-    """Sampled training pixels of a feature source, and their logits by the segmentor's own classifier."""
+    """Sampled training pixels of a feature source, and their logits by the segmentor's own classifier.
+
+    Where the class of a closed pixel is not known (anomaly masks), the predicted one stands for it.
+    """
     classifier = model.tap_head.conv_seg
     weight, bias = classifier.weight.detach().flatten(1), classifier.bias.detach()
 
@@ -142,7 +145,9 @@ def fit_data(source, model, settings: FitSettings) -> FitData:
     features, rows = sample('closed', settings.num_pixels)
     labels = torch.from_numpy(source.bank.pixels('closed')[rows]['label'].astype(np.int64)).to(weight.device)
     opened = None if source.open_images is None else sample('open', settings.num_open)[0]
-    return FitData(features, torch.addmm(bias, features, weight.T), labels, weight, bias, opened, settings.seed)
+    logits = torch.addmm(bias, features, weight.T)
+    labels = torch.where(labels == IGNORE, logits.argmax(1), labels)
+    return FitData(features, logits, labels, weight, bias, opened, settings.seed)
 
 
 class _Task:
