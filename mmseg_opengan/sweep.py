@@ -131,7 +131,8 @@ def _test(jobs, out, processes, options, bootstrap_block) -> dict:
         resolution = jobs[0].load_config().model.resolution
         shares = [todo[i::processes] for i in range(min(processes, len(todo)))] if processes else [todo]
         options = {**(options or {}), 'model.scorers': dict(_delete_=True), 'test_dataloader.num_workers': 0,
-                   'test_dataloader.persistent_workers': False}
+                   'test_dataloader.persistent_workers': False,
+                   'custom_hooks': [dict(type='OpenGANHook'), dict(type='OpenSetEvaluationHook', plot_test=False)]}
         arguments = [(share[0].config, share, resolution, out / f'test_{len(found) + i}',
                       dict(options=options, bootstrap_block=bootstrap_block)) for i, share in enumerate(shares)]
         if processes:

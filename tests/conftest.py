@@ -1,6 +1,7 @@
 """Shared fixtures: the placeholder for mmcv's ops before any mmseg import, and the optional real data."""
 
 import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,8 @@ from mmengine.registry import init_default_scope
 from mmseg_opengan import compat
 
 compat.install()
+# Texts of configs need not be beautiful here: formatting takes longer than most trainings of the tests.
+sys.modules['mmengine.config.config'].FormatCode = lambda text, **options: (text, True)
 init_default_scope('mmseg')
 torch.set_num_threads(1)
 

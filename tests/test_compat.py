@@ -228,17 +228,15 @@ def test_a_download_that_carries_code_is_refused_and_does_not_run(server, tmp_pa
 
 
 def test_a_config_is_formatted_once_and_as_ever(monkeypatch):
-    compat.remember_formatted_configs()
+    from yapf.yapflib.yapf_api import FormatCode
     module = sys.modules['mmengine.config.config']
-    config = module.Config(dict(model=dict(type='Net', widths=list(range(40)), name=f'run {os.getpid()}')))
-    config.work_dir = 'one'
-    found = [config.pretty_text, config.pretty_text]
-    hits = module.FormatCode.remembered.cache_info().hits
-    assert config.pretty_text == found[0] == found[1]
-    assert module.FormatCode.remembered.cache_info().hits == hits + 1
+    monkeypatch.setattr(module, 'FormatCode', FormatCode)
+    config = module.Config(dict(model=dict(type='Net', widths=list(range(40)), name='run')))
+    plain = config.pretty_text
+    compat.remember_formatted_configs()
+    compat.remember_formatted_configs()  # again changes nothing
+    assert [config.pretty_text, config.pretty_text] == [plain, plain]
+    counts = module.FormatCode.remembered.cache_info()
+    assert (counts.hits, counts.misses) == (1, 1)
     config.work_dir = 'another'
     assert "work_dir = 'another'" in config.pretty_text
-    from yapf.yapflib.yapf_api import FormatCode
-    text = config.pretty_text
-    monkeypatch.setattr(module, 'FormatCode', FormatCode)
-    assert config.pretty_text == text

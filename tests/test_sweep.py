@@ -16,6 +16,7 @@ from mmseg_opengan import experiment, sweep_report
 from mmseg_opengan.sweep import LAMBDAS, plan, sweep
 
 STEPS = 4
+HOOKS = [dict(type='OpenGANHook'), dict(type='OpenSetEvaluationHook', plot_val=False, plot_test=False)]
 
 
 @pytest.fixture(scope='module')
@@ -24,7 +25,8 @@ def root(tmp_path_factory):
     for kind, number in (('train', 7), ('val', 3)):
         write_images(folder / 'world', number, folder=kind)
     write_segmentor(folder / 'segmentor.pth')
-    made = config(folder, folder / 'run', **{'train_cfg.max_iters': STEPS, 'train_cfg.val_interval': 2})
+    made = config(folder, folder / 'run', custom_hooks=HOOKS,
+                  **{'train_cfg.max_iters': STEPS, 'train_cfg.val_interval': 2})
     made.custom_imports = dict(imports=['tiny_cityscapes'])
     for name in ('work_dir', 'experiment_name'):
         made.pop(name)
