@@ -47,6 +47,8 @@ def lazily(dataset: dict) -> dict:
     """The config with every dataset that reads a folder told to wait."""
     if 'closed' in dataset:
         return dict(dataset, **{name: dataset[name] and lazily(dataset[name]) for name in ('closed', 'open')})
+    if 'images' in dataset:
+        return dict(dataset, images=lazily(dataset['images']))
     return dict(dataset, lazy_init=True)
 
 
@@ -104,7 +106,8 @@ def test_data_builds(file):
     for loader in loaders(cfg, LOADERS):
         dataset = DATASETS.build(lazily(loader.dataset))
         assert DATA_SAMPLERS.get(loader.sampler.type) is not None
-        for part in (loader.dataset.get('closed', loader.dataset), loader.dataset.get('open')):
+        images = loader.dataset.get('images', loader.dataset)
+        for part in (images.get('closed', images), images.get('open')):
             for step in part.pipeline if part else ():
                 assert TRANSFORMS.build(step) is not None
         if 'closed' in loader.dataset:

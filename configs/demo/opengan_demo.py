@@ -11,7 +11,10 @@ train_dataloader = dict(dataset=dict(
     closed_per_image=2000,
     # 4,000 pixels a step, where the paper has 10,000, in the same shares: the demo is short.
     sampler=dict(num_closed=2000, num_open=1000, num_fake=1000, closed_images_per_batch='all')))
-val_dataloader = dict(num_workers=0, persistent_workers=False, dataset=dict(data_root=data_root))
+# The segmentor sees the open-validation images once, not at every validation of every method.
+val_dataloader = dict(num_workers=0, persistent_workers=False, dataset=dict(
+    _delete_=True, type='StoredTaps', root=f'{output}/closed/open_val',
+    images=dict(type='CityscapesOpenSet', data_root=data_root, split='open_val', pipeline={{_base_.pipeline}})))
 test_dataloader = dict(num_workers=0, persistent_workers=False, dataset=dict(data_root=data_root))
 # Fewer steps at three times the rate, for the same reason.
 optim_wrapper = dict(discriminator=dict(optimizer=dict(lr=2e-4)), generator=dict(optimizer=dict(lr=3e-4)))
