@@ -5,13 +5,16 @@ import math
 import statistics
 from types import SimpleNamespace
 
+import feature_world
 import pytest
 import torch
 from feature_world import NEW, FeatureWorld, auroc, open_score, train
+from mmengine.optim import OptimWrapperDict
 from small_models import adam, build_open, build_plain, raw_image, store_batch
 from torch.nn.functional import softplus
 
 from mmseg_opengan.contracts import CLOSED, VOID
+from mmseg_opengan.engine.optim import BFloat16OptimWrapper
 from mmseg_opengan.models.pixel_sampler import PixelSampler
 
 GENERATOR = dict(type='FeatureGenerator', hidden=(16, 8), noise_channels=6)
@@ -267,3 +270,25 @@ def test_running_statistics_are_those_of_the_training_batches(trained):
         pixels = world.closed(1000), world.open(500, range(4, 11))
         found = [auroc(open_score(holder), *pixels) for holder in (model, SimpleNamespace(discriminator=anew))]
         assert abs(found[0] - found[1]) < .05
+
+
+# ------------------------------------------------------------------ mixed precision
+
+
+def test_mixed_precision_finds_as_much(monkeypatch, trained):
+    """``--amp`` on a CPU: bfloat16 autocast in the steps, scores in float32."""
+    full, wrappers = trained[0][0], []
+
+    def half(model):
+        exact = adam(model)
+        wrappers.append(OptimWrapperDict(**{name: BFloat16OptimWrapper(wrapper.optimizer)
+                                            for name, wrapper in exact.items()}))
+        return wrappers[0]
+
+    monkeypatch.setattr(feature_world, 'adam', half)
+    mixed = train(0)
+    assert len(wrappers) == 1
+    weights = [run.model.discriminator.state_dict() for run in (full, mixed)]
+    assert any(not torch.equal(weights[0][key], weights[1][key]) for key in weights[0])
+    assert all(value.dtype == weights[0][key].dtype for key, value in weights[1].items())
+    assert mixed.chosen == pytest.approx(full.chosen, abs=.02)
