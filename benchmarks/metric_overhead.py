@@ -18,6 +18,7 @@ from pathlib import Path
 import torch
 from mmengine.config import Config
 from mmengine.model import revert_sync_batchnorm
+from mmengine.registry import init_default_scope
 from mmengine.structures import PixelData
 from mmseg.registry import MODELS
 from mmseg.structures import SegDataSample
@@ -42,6 +43,7 @@ def parse_args():
 
 
 def build_model(resolution: str):
+    init_default_scope('mmseg')
     config = Config.fromfile(CONFIG).model
     config.update(discriminator=None, generator=None, resolution=resolution)
     torch.manual_seed(0)

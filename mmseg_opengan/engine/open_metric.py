@@ -1,6 +1,7 @@
 """Pooled pixel AUROC, AP and FPR95 of every score map, with mIoU and more beside them, in fixed memory."""
 
 from collections.abc import Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -40,6 +41,17 @@ class Setting:
     open_logits: frozenset = frozenset()
     decisions: Mapping[str, Decisions] = field(default_factory=dict)
     source: dict | None = None
+
+
+@contextmanager
+def _one_thread():
+    """Counting is many short operations: on several threads of a busy machine they mostly wait for one another."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 @METRICS.register_module()
@@ -114,9 +126,10 @@ class OpenSetMetric(BaseMetric):
             if OPEN_SCORES not in sample:
                 raise ValueError(f"{sample.get('img_path')}: the model gave no score maps. Use an OpenGANSegmentor "
                                  'with a discriminator or scorers.')
-            self._count(sample)
-            if self.closed:
-                self._count_classes(sample)
+            with _one_thread():
+                self._count(sample)
+                if self.closed:
+                    self._count_classes(sample)
             if self.output_dir is not None:
                 self._write(sample)
             self.num_images += 1
