@@ -99,7 +99,7 @@ def nearest_centre(points: Tensor, centres: Tensor, *, unit: bool = False) -> Te
 def kth_neighbour(points: Tensor, references: Tensor, k: int, *, unit: bool = False) -> Tensor:
     """Euclidean distance to the k-th nearest of R references, brute force and so exact: (C, P), (R, C) -> (P,).
 
-    Makes one or two (R, P) arrays: give it few points at a time.
+    Makes a (P, R) array: give it few points at a time.
 
     Args:
         k: 1 is the nearest.
@@ -107,8 +107,9 @@ def kth_neighbour(points: Tensor, references: Tensor, k: int, *, unit: bool = Fa
     """
     if unit:
         points = unit_length(points, dim=0)
-    distance = torch.addmm(references.square().sum(1)[:, None], references, points, alpha=-2)  # all but |x|^2
-    least = distance.amin(0) if k == 1 else distance.T.contiguous().kthvalue(k, dim=1).values
+    distance = torch.addmm(references.square().sum(1), points.T, references.T, alpha=-2)  # all but |x|^2
+    # topk takes a third of the time of kthvalue on a CPU.
+    least = distance.amin(1) if k == 1 else distance.topk(k, dim=1, largest=False, sorted=False).values.amax(1)
     return _root(least + _square(points))
 
 

@@ -86,7 +86,7 @@ class NearestNeighbour(FittedScorer):
     """Euclidean distance to the k-th nearest of R training features, exact (the paper's NN_fea, [50]).
 
     The references are drawn from the training pixels without replacement. They take 4 * C * R bytes (20,000 of 720
-    channels: 58 MB), scoring needs two blocks of 64 MiB beside them and C * R multiply-adds a pixel, 472 GMAC for the
+    channels: 58 MB), scoring needs a block of 64 MiB beside them and C * R multiply-adds a pixel, 472 GMAC for the
     32,768 pixels of a 512x1024 image: with HRNet-W48's 187 GMAC it is the slow one of the statistical methods.
 
     Args:

@@ -30,7 +30,7 @@ class OpenMax(FittedScorer):
     from_logits = True
     is_logit = True
     learned = ('means_', 'weibull_')
-    candidates = dict(alpha=[1, 3, 5], tail_size=[20, 100, 1000])
+    candidates = dict(alpha=[1, 3, 5, 10], tail_size=[20, 100, 1000])
 
     def __init__(self, *, alpha: int = 3, tail_size: int = 100, checkpoint: str | None = None):
         super().__init__()
