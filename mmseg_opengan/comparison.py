@@ -70,7 +70,8 @@ def compare(runs: Sequence[str | Path], out_dir: str | Path, *, scorers: Sequenc
     with replacing(out_dir / 'table.md') as file:
         file.write(text.encode())
     curves = {method.name: method.curves for method in methods}
-    title = '' if mixed else _protocol(methods[0])
+    found = methods[0].evaluated_on
+    title = '' if mixed else f"{found[LABEL_POLICY]}, {found['resolution']} resolution, {found['mode']} mode"
     for name, draw in FIGURES.items():
         save_figure(draw(curves, title), out_dir / name, ('png', 'pdf'))
     return text

@@ -54,7 +54,10 @@ def pr_figure(curves: Mapping[str, dict], title: str = '') -> Figure:
 
 
 def density_figure(curves: Mapping[str, dict], title: str = '') -> Figure:
-    """Densities of closed and open pixels over the score, one row per method."""
+    """Densities of closed and open pixels over the score, one row per method; heights on a square-root scale.
+
+    Most closed pixels share one corner of a softmax score: on a linear scale nothing else could be seen.
+    """
     figure, rows = _rows(curves, title, height=1.3)
     for axes, (name, curve) in zip(rows, curves.items(), strict=True):
         bars = curve.get('density')
@@ -62,12 +65,13 @@ def density_figure(curves: Mapping[str, dict], title: str = '') -> Figure:
             if bars is not None:
                 axes.stairs(bars[kind], bars['edges'], fill=True, facecolor=(colour, .45), edgecolor=colour,
                             linewidth=1, label=kind)
-        axes.set(ylabel=name, yticks=[])
+        axes.set_yscale('function', functions=(np.sqrt, np.square))
+        axes.set(ylabel=name, yticks=[], ylim=(0, None))
         axes.spines['left'].set_visible(False)
         if axes is rows[0]:
             _legend(axes, loc='best')
     if rows:
-        rows[-1].set_xlabel('open-set score')
+        rows[-1].set_xlabel('open-set score (density on a square-root scale)')
     return figure
 
 
