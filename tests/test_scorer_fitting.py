@@ -1,6 +1,7 @@
 """Fitting scorers from a bank and choosing their options, on a tiny Cityscapes and a random segmentor."""
 
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from tiny_cityscapes import NO_OPEN, images, write_images
 
 from mmseg_opengan import scorer_fitting
 from mmseg_opengan.contracts import GT_OPEN_MAP, OPEN_SCORES, VOID
+from mmseg_opengan.datasets.feature_bank import RowPool
 from mmseg_opengan.functional.pixels import labels_on_grid
 from mmseg_opengan.models.scorers.base import FittedScorer
 from mmseg_opengan.scorer_fitting import FitSettings, candidates_of, fit_data, fit_scorers, load_segmentor
@@ -142,6 +144,18 @@ def test_data_are_the_banks_pixels_with_their_classes_and_logits(folder, fitted)
     assert data.labels.tolist() == list(labels)
     torch.testing.assert_close(data.logits, torch.stack(logits), rtol=2e-3, atol=2e-3)  # stored in 16 bits
     assert len(set(data.features.numpy().tobytes()[i::4] for i in range(4))) > 1
+
+
+def test_a_closed_pixel_of_unknown_class_counts_as_what_is_predicted():
+    features, labels = torch.randn(9, 3).half(), np.array([0, 1, 255] * 3, np.uint8)
+    source = SimpleNamespace(
+        open_images=None, pool=lambda group: RowPool(np.array([0]), np.array([9])),
+        bank=SimpleNamespace(gather=lambda group, rows: features[rows],
+                             pixels=lambda group: np.rec.fromarrays([labels], names=['label'])))
+    classifier = torch.nn.Conv2d(3, 2, 1)
+    data = fit_data(source, SimpleNamespace(tap_head=SimpleNamespace(conv_seg=classifier)), FitSettings())
+    assert data.labels.tolist() == [int(predicted) if label == 255 else label
+                                    for label, predicted in zip(labels, data.logits.argmax(1))]
 
 
 def test_a_fit_of_another_segmentor_is_refused(folder, fitted, tmp_path):

@@ -280,7 +280,7 @@ class OpenSetMixin:
             if scorer.segmentor_sha256 not in (None, self.segmentor_sha256()):
                 raise RuntimeError(f"The scorer '{name}' was fitted on another segmentor (sha256 "
                                    f'{scorer.segmentor_sha256[:12]}) than the one loaded '
-                                   f'({self.segmentor_sha256()[:12]}). Fit it again with tools/fit_scorers.py.')
+                                   f'({self.segmentor_sha256()[:12]}). Fit or train it again.')
 
 
 def _expect_no_networks(module, incompatible_keys) -> None:

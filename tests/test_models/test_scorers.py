@@ -228,6 +228,16 @@ def test_a_checkpoints_discriminator_scores_as_in_its_own_model(trained, resolut
     assert not any(p.requires_grad for p in second.parameters())
 
 
+def test_a_discriminator_of_another_segmentor_is_refused(trained, tmp_path):
+    model, path = trained
+    state = torch.load(path)
+    torch.save(dict(state, meta=dict(opengan=dict(segmentor_sha256='0' * 64))), tmp_path / 'other.pth')
+    scorer = dict(type='DiscriminatorScorer', discriminator=SMALL, checkpoint=str(tmp_path / 'other.pth'))
+    other = build_open(weights=model.segmentor_state(), discriminator=None, scorers=dict(cls=scorer))
+    with pytest.raises(RuntimeError, match="The scorer 'cls' was fitted on another segmentor"):
+        other.check_segmentor()
+
+
 @pytest.mark.parametrize('hidden', [(16, 4), (16,), (16, 8, 4)])
 def test_a_checkpoint_of_another_discriminator_is_refused(trained, hidden):
     with pytest.raises(RuntimeError, match=r"'.*d\.pth' does not hold this discriminator's weights"):

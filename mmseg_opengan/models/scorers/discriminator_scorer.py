@@ -6,6 +6,7 @@ from mmseg.registry import MODELS
 from torch import Tensor
 
 from ..networks import discriminate
+from ..open_segmentor import META_KEY
 from .base import SCORERS, Scorer
 
 _PREFIX = 'discriminator.'
@@ -20,6 +21,8 @@ class DiscriminatorScorer(Scorer):
         discriminator: config of the network; ``in_channels`` is read from the checkpoint where it is not given.
         checkpoint: file that holds its weights under ``discriminator.``; None leaves it as initialised.
 
+    Where the checkpoint says on which segmentor it was trained, another one is refused, as for fitted scorers.
+
     Raises:
         RuntimeError: the checkpoint does not hold exactly this network's weights.
     """
@@ -30,7 +33,9 @@ class DiscriminatorScorer(Scorer):
         super().__init__()
         weights = None
         if checkpoint is not None:
-            state = CheckpointLoader.load_checkpoint(checkpoint, map_location='cpu')['state_dict']
+            stored = CheckpointLoader.load_checkpoint(checkpoint, map_location='cpu')
+            state = stored['state_dict']
+            self.segmentor_sha256 = stored.get('meta', {}).get(META_KEY, {}).get('segmentor_sha256')
             weights = {key[len(_PREFIX):]: value for key, value in state.items() if key.startswith(_PREFIX)}
             if _FIRST in weights:
                 discriminator = dict(dict(in_channels=weights[_FIRST].shape[1]), **discriminator)
