@@ -201,7 +201,7 @@ class _ProgressHook(Hook):
         self.bar = tqdm(total=runner.max_iters, unit='step', file=sys.stderr, mininterval=1)
 
     def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
-        self.bar.set_postfix(loss=f"{float(outputs['loss']):.3f}", refresh=False)
+        self.bar.set_postfix(loss=f"{outputs['loss'].item():.3f}", refresh=False)
         self.bar.update()
 
     def after_train(self, runner):
