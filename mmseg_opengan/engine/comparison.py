@@ -10,6 +10,7 @@ from mmengine.hooks import Hook
 from mmseg.registry import HOOKS
 from tqdm import tqdm
 
+from ..contracts import IGNORE
 from ..functional.files import replacing
 from .open_metric import OpenSetMetric
 from .plots import roc_figure
@@ -61,6 +62,8 @@ class ComparisonHook(Hook):
 
     def _draw(self, sample, runner):
         fields = panel_fields(sample)
+        if 'gt' in fields and (fields['gt'] == IGNORE).all():
+            del fields['gt']  # the closed classes are not known: closed is drawn grey, not as void
         scores = {title: fields['scores'][name] for title, name in self.shown(fields['scores']).items()}
         meta = runner.test_dataloader.dataset.metainfo
         panel = draw_panel(mmcv.imread(sample.img_path, channel_order='rgb'), **dict(fields, scores=scores),
