@@ -199,12 +199,7 @@ class ScoreCounts:
     def update(self, scores: torch.Tensor, open_map: torch.Tensor) -> None:
         """Count the pixels of one or more score maps; void pixels are dropped, whatever their score.
 
-        Args:
-            scores: floating point, any shape and device, larger = more open.
-            open_map: bool or integer labels of that shape as in ``contracts``: 0 closed, 1 + i open class i, 255 void.
-
-        Raises:
-            TypeError, ValueError: as :func:`binned`. Nothing has been counted then.
+        Arguments and errors are those of :func:`binned`; after an error nothing has been counted.
         """
         self.add(*binned(scores, open_map, num_open_classes=self.num_open_classes, device=self.tensor.device))
 
