@@ -59,10 +59,10 @@ class DemoSettings:
 
     num_train: int = 120
     num_val: int = 40
-    closed_steps: int = 600
+    closed_steps: int = 450
     closed_batch: int = 4
-    open_steps: int = 300
-    val_interval: int = 60
+    open_steps: int = 240
+    val_interval: int = 20
     num_pictures: int = 6
     threads: int = 2
     processes: int = 2

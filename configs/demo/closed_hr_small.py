@@ -22,7 +22,7 @@ test_dataloader = dict(
 test_evaluator = dict(_delete_=True, type='IoUMetric')
 val_cfg, val_evaluator = None, None
 
-max_iters = 600
+max_iters = 450
 optim_wrapper = dict(type='OptimWrapper', optimizer=dict(type='AdamW', lr=3e-3, weight_decay=0.01, fused=True))
 param_scheduler = dict(type='OneCycleLR', eta_max=3e-3, total_steps=max_iters, pct_start=0.1, by_epoch=False)
 train_cfg = dict(type='IterBasedTrainLoop', max_iters=max_iters)

@@ -18,6 +18,6 @@ val_dataloader = dict(num_workers=0, persistent_workers=False, dataset=dict(
 test_dataloader = dict(num_workers=0, persistent_workers=False, dataset=dict(data_root=data_root))
 # Fewer steps at three times the rate, for the same reason.
 optim_wrapper = dict(discriminator=dict(optimizer=dict(lr=2e-4)), generator=dict(optimizer=dict(lr=3e-4)))
-train_cfg = dict(max_iters=300, val_interval=60)
+train_cfg = dict(max_iters=240, val_interval=20)
 default_hooks = dict(logger=dict(interval=10))
 custom_hooks = [dict(type='OpenGANHook'), dict(type='OpenSetEvaluationHook', plot_val=False)]
