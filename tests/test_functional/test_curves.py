@@ -199,6 +199,24 @@ def test_auroc_agrees_with_torchmetrics_on_probabilities():
     assert curves.exact_auroc(scores.sigmoid(), labels) == pytest.approx(float(wanted), abs=1e-5)
 
 
+def test_pooled_numbers_are_those_of_pytorch_ood_but_its_aupr_is_the_trapezoid():
+    """Numbers of pytorch_ood.metrics.functional 0.4.0 (auroc, fpr_at_tpr, aupr) on these tied scores, open as label -1.
+
+    Its AUPR joins the points of the precision-recall curve by straight lines, which is optimistic; AP is the step sum.
+    Its per-image class averages over images, and is another number than the pooled one.
+    """
+    rng = np.random.default_rng(0)
+    labels = torch.from_numpy(np.repeat([0, 1], [4500, 500]))
+    scores = torch.from_numpy(np.round(rng.normal(size=5000) + 1.2 * labels.numpy(), 1))
+    assert curves.exact_auroc(scores, labels) == pytest.approx(0.8165833333333333, abs=1e-12)
+    assert curves.exact_fpr_at_tpr(scores, labels) == pytest.approx(0.624, abs=1e-12)
+    recall, precision, _ = curves.pr_points(exact_bins(scores, labels))
+    assert float(torch.trapezoid(precision, recall)) == pytest.approx(0.38370132182362165, abs=1e-12)
+    assert curves.exact_average_precision(scores, labels) == pytest.approx(
+        metrics.average_precision_score(labels, scores), abs=1e-12)
+    assert curves.exact_average_precision(scores, labels) < .375
+
+
 # Thresholds by rule.
 
 def test_a_threshold_is_a_number_or_a_rule_on_validation_scores():
