@@ -4,6 +4,8 @@ import builtins
 import importlib.util
 import os
 import pickle
+import platform
+import subprocess
 import sys
 import types
 from collections import OrderedDict
@@ -64,6 +66,33 @@ def test_install_more_than_once():
     compat.install()
     compat.install()
     assert CheckpointLoader._schemes[''] is compat._load_from_local
+
+
+FAULTS = """
+import resource, torch
+from mmseg_opengan.compat import keep_freed_memory
+print(keep_freed_memory())
+for _ in range(3):
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    for _ in range(5):
+        torch.ones(5000, 4096)  # 20,000 pages of 4 KiB
+    print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != 'glibc', reason='a setting of glibc')
+@pytest.mark.parametrize('set_by_user', [False, True])
+def test_memory_of_freed_tensors_is_kept_unless_the_user_has_set_it(set_by_user):
+    environment = {name: value for name, value in os.environ.items() if not name.startswith('MALLOC_')}
+    if set_by_user:
+        environment['MALLOC_TRIM_THRESHOLD_'] = '131072'
+    printed = subprocess.run([sys.executable, '-c', FAULTS], env=environment, check=True, stdout=subprocess.PIPE)
+    done, *faults = printed.stdout.decode().split()
+    assert done == str(not set_by_user)
+    if set_by_user:
+        assert min(map(int, faults)) > 100  # however large a page is
+    else:
+        assert int(faults[-1]) < 20
 
 
 # ------------------------------------------------------------------ checkpoints that load
