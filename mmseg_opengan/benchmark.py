@@ -16,6 +16,7 @@ import csv
 import dataclasses
 import io
 import json
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -58,12 +59,13 @@ def plan(config: str, methods, seeds, out, *, scorers: str | None = None, option
 
     A method is a training run where ``config`` with its name in place of ``{}`` is a file; otherwise it is one of the
     ``model.scorers`` of the config ``scorers``. Those of the first training config that learn nothing (MSP, Entropy)
-    are tested in any case. Scorers that learn are fitted once a
-    seed; those with options to choose and nothing to learn, with the first seed.
+    are tested in any case. Scorers that learn are fitted once a seed; those with options to choose and nothing to
+    learn, with the first seed. A method written ``'name:0,1'`` has these seeds in place of ``seeds``.
 
     Raises:
-        ValueError: a method is neither; names those there are.
+        ValueError: a method is neither, and names those there are; or its seeds are no numbers.
     """
+    methods = seeds_of(methods, seeds)
     files = {method: config.format(method) for method in methods if '{}' in config}
     trained = {method: path for method, path in files.items() if Path(path).is_file()}
     own = {}
@@ -77,10 +79,26 @@ def plan(config: str, methods, seeds, out, *, scorers: str | None = None, option
         raise ValueError(f"methods: {unknown} are neither configs ('{config}') nor scorers; there are the scorers "
                          f'{sorted(known)}')
     chosen = {**own, **{name: known[name] for name in methods if name not in trained}}
-    fits = {seed: {name: cfg for name, cfg in chosen.items() if learns(cfg) and (
-        seed == seeds[0] or issubclass(SCORERS.get(cfg['type']), FittedScorer))} for seed in seeds}
-    return Plan(experiment.plan(trained, seeds, out, options), {seed: some for seed, some in fits.items() if some},
-                {name: cfg for name, cfg in chosen.items() if not learns(cfg)})
+    fits = {}
+    for name, cfg in chosen.items():
+        if learns(cfg):
+            several = issubclass(SCORERS.get(cfg['type']), FittedScorer)
+            for seed in methods[name] if several else methods[name][:1]:
+                fits.setdefault(seed, {})[name] = cfg
+    jobs = [job for method, path in trained.items() for job in experiment.plan(
+        {method: path}, methods[method], out, options)]
+    return Plan(jobs, dict(sorted(fits.items())), {name: cfg for name, cfg in chosen.items() if not learns(cfg)})
+
+
+def seeds_of(methods, seeds) -> dict[str, list[int]]:
+    """Method names in their order, each with ``seeds`` or with those that follow it as in ``'cls-pix:0,1'``."""
+    found = {}
+    for method in methods:
+        name, colon, own = method.partition(':')
+        if colon and not re.fullmatch(r'\d+(,\d+)*', own):
+            raise ValueError(f"methods: wanted seeds after the colon, as in '{name}:0,1', found {method!r}")
+        found[name] = [int(seed) for seed in own.split(',')] if colon else list(seeds)
+    return found
 
 
 def run(config: str, methods, seeds, out, *, scorers: str | None = None, resolutions=('feature', 'image'),
@@ -89,7 +107,7 @@ def run(config: str, methods, seeds, out, *, scorers: str | None = None, resolut
 
     Args:
         config: path of the trained methods' configs with ``{}`` for the method, or of one config with scorers.
-        methods: what to compare, in the order of the table.
+        methods: what to compare, in the order of the table; see :func:`plan`.
         seeds: of training runs and fits.
         out: folder.
         scorers: config whose ``model.scorers`` has the methods without a config of their own.
@@ -102,7 +120,7 @@ def run(config: str, methods, seeds, out, *, scorers: str | None = None, resolut
     Returns:
         str: the table, as in ``table.md``.
     """
-    out = Path(out)
+    out, names = Path(out), seeds_of(methods, seeds)
     todo = plan(config, methods, seeds, out, scorers=scorers, options=options)
     base = todo.jobs[0].config if todo.jobs else scorers or config
     train(todo.jobs, processes=processes)
@@ -110,11 +128,11 @@ def run(config: str, methods, seeds, out, *, scorers: str | None = None, resolut
     for seed, wanted in todo.fits.items():
         folder = out / f'scorers_s{seed}'
         for name, found in _fit(scorers or base, wanted, seed, folder, options, max(1, processes)).items():
-            several = len(todo.fits) > 1 and issubclass(SCORERS.get(wanted[name]['type']), FittedScorer)
+            several = len(names[name]) > 1 and issubclass(SCORERS.get(wanted[name]['type']), FittedScorer)
             run_name = f'{name}_s{seed}' if several else name
             tested[run_name] = dict(type=wanted[name]['type'], checkpoint=str(folder / f'{name}.pth'))
             fitted[run_name] = found
-    titles = {method: LABELS.get(method, method) for method in (*(m for m in todo.fixed if m not in methods), *methods)}
+    titles = {method: LABELS.get(method, method) for method in (*(m for m in todo.fixed if m not in names), *names)}
     hook = dict(type='ComparisonHook', out=str(out), titles=titles, num_panels=num_panels)
     reports = evaluate_all(base, todo.jobs, resolutions=resolutions, out=out, options=options, scorers=tested,
                            bootstrap_block=bootstrap_block, processes=processes, hooks=[hook])

@@ -209,17 +209,18 @@ def evaluate(config: str, jobs: list[Job], *, resolution: str, out, options: dic
 
 
 def evaluate_all(config: str, jobs: list[Job], *, resolutions, out, processes: int = 1, **options) -> dict[str, dict]:
-    """:func:`evaluate` at each resolution, in parallel processes (0: in this one); reports by resolution."""
+    """:func:`evaluate` at each resolution in a process of its own (0: in this one); reports by resolution."""
     if processes == 0:
         return {resolution: evaluate_quietly(config, jobs, resolution, Path(out) / f'test_{resolution}', options)
                 for resolution in tqdm(resolutions, desc='Testing')}
     with ProcessPoolExecutor(processes, mp_context=multiprocessing.get_context('spawn')) as pool:
-        running = {resolution: pool.submit(evaluate_quietly, config, jobs, resolution,
-                                           Path(out) / f'test_{resolution}', options) for resolution in resolutions}
+        running = {resolution: pool.submit(
+            evaluate_quietly, config, jobs, resolution, Path(out) / f'test_{resolution}', options,
+            threads=max(1, processes // len(resolutions))) for resolution in resolutions}
         return {resolution: future.result() for resolution, future in tqdm(running.items(), desc='Testing')}
 
 
-def evaluate_quietly(config, jobs, resolution, out, options):
+def evaluate_quietly(config, jobs, resolution, out, options, threads=1):
     """:func:`evaluate` in a process of its own; what is printed goes to ``out/console.log``."""
-    with quiet(out, bars=True):
+    with quiet(out, threads=threads, bars=True):
         return evaluate(config, jobs, resolution=resolution, out=out, **options)

@@ -129,3 +129,12 @@ def test_a_single_config_serves_its_scorers(folder):
     assert found.jobs == []
     assert list(found.fixed) == ['msp']
     assert {seed: list(some) for seed, some in found.fits.items()} == {3: ['gmm', 'mspc'], 4: ['gmm']}
+
+
+def test_a_method_may_have_seeds_of_its_own(folder):
+    methods = ['centroid', 'cls:0,2', 'gmm:2']
+    found = benchmark.plan(str(folder / '{}_tiny.py'), methods, [0, 1], folder, scorers=str(folder / 'scorers_tiny.py'))
+    assert [job.name for job in found.jobs] == ['cls_s0', 'cls_s2']
+    assert {seed: list(some) for seed, some in found.fits.items()} == {0: ['centroid'], 1: ['centroid'], 2: ['gmm']}
+    with pytest.raises(ValueError, match=r"methods: wanted seeds after the colon, as in 'cls:0,1', found 'cls:a'"):
+        benchmark.plan(str(folder / '{}_tiny.py'), ['cls:a'], [0], folder)

@@ -5,8 +5,8 @@
         --methods msp entropy maxlogit energy gdm gmm opengan0 cls opengan --seeds 0 1 2
 
 A method is a training run where CONFIG with its name in place of {} is a file; otherwise it is one of the model.scorers
-of --scorers (or of the first config): fitted on the feature bank if it learns, as it is if not. An interrupted run goes
-on where it stopped.
+of --scorers (or of the first config): fitted on the feature bank if it learns, as it is if not. A method that takes
+long may have seeds of its own, after a colon: cls-pix:0. An interrupted run goes on where it stopped.
 """
 
 import argparse
