@@ -8,6 +8,7 @@ import json
 import multiprocessing
 import os
 import re
+import threading
 import time
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from contextlib import contextmanager, nullcontext, redirect_stderr, redirect_stdout
@@ -104,11 +105,26 @@ def train(jobs: list[Job], *, processes: int = 1, bank_threads: int = 1) -> None
 
 def _start_worker(steps, workers):
     """``steps`` counts those of all processes; ``workers`` counts the processes, each of which has a GPU, in turns."""
+    die_with_parent()
     _CountHook.steps = steps
     with workers.get_lock():
         number, workers.value = workers.value, workers.value + 1
     if torch.cuda.is_available():
         torch.cuda.set_device(number % torch.cuda.device_count())
+
+
+def die_with_parent() -> None:
+    """End this process, a child of multiprocessing, when its parent does, even by ``kill -9``.
+
+    It would otherwise go on writing into a work directory that the next start of the command resumes.
+    """
+    parent = multiprocessing.parent_process()
+
+    def watch():
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 class _CountHook(Hook):
