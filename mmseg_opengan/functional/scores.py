@@ -3,8 +3,11 @@
 Shapes: logits (N, K, H, W) -> scores (N, H, W).
 """
 
+import math
+
 import torch
 from torch import Tensor
+from torch.nn.functional import conv1d, pad
 
 
 def msp(logits: Tensor) -> Tensor:
@@ -51,3 +54,22 @@ def standardized_max_logit(logits: Tensor, mean: Tensor, deviation: Tensor) -> T
     """Minus the largest logit, standardised by the statistics (K,) of the predicted class (Jung et al., ICCV 2021)."""
     largest, winner = logits.max(dim=1)
     return (mean[winner] - largest) / deviation[winner]
+
+
+def smoothed(maps: Tensor, deviation: tuple[float, float]) -> Tensor:
+    """Score maps (N, H, W) averaged over neighbours with Gaussian weights; a pixel at the edge repeats outwards.
+
+    Args:
+        deviation: standard deviation along rows' and columns' axis, in pixels of the map, >= 0; the kernel ends at four
+            of them.
+    """
+    maps = maps.float()
+    for axis, sigma in zip((1, 2), deviation):
+        radius = math.ceil(4 * sigma)
+        if radius:
+            offsets = torch.arange(-radius, radius + 1, device=maps.device)
+            kernel = torch.exp(-.5 * (offsets / sigma) ** 2)
+            lines = maps.movedim(axis, 2)
+            padded = pad(lines.reshape(-1, 1, lines.shape[2]), (radius, radius), mode='replicate')
+            maps = conv1d(padded, (kernel / kernel.sum())[None, None]).view(lines.shape).movedim(2, axis)
+    return maps

@@ -13,6 +13,7 @@ from mmseg.models.utils import resize
 from torch import Tensor, nn
 
 from ..contracts import OPEN_SCORES, RESOLUTIONS
+from ..functional.scores import smoothed
 from .checkpoint_parts import (
     OWN,
     TRAINED,
@@ -39,16 +40,21 @@ class OpenSetMixin:
         scorers: configs of scorers, by the name under which their maps travel.
         resolution: ``'feature'`` keeps the un-resized maps (the paper's evaluation; whole mode, no resize, flip or
             padding); ``'image'`` resizes them to the original image as mmseg resizes logits.
+        smoothing: standard deviation, in pixels of the network's input, of the Gaussian weights with which every score
+            map is averaged over its neighbours, before it is resized; 0 leaves scores as they are (the paper).
         segmentor_checkpoint: the frozen segmentor's weights, where they do not come through ``load_from`` or no
             longer lie where the checkpoint of D and G says.
     """
 
-    def __init__(self, *, decode_head, scorers: dict | None = None, resolution: str = 'feature',
+    def __init__(self, *, decode_head, scorers: dict | None = None, resolution: str = 'feature', smoothing: float = 0.,
                  segmentor_checkpoint: str | None = None, **kwargs):
         if resolution not in RESOLUTIONS:
             raise ValueError(f'resolution: wanted one of {RESOLUTIONS}, found {resolution!r}')
+        if smoothing < 0:
+            raise ValueError(f'smoothing: wanted a standard deviation in pixels, >= 0, found {smoothing}')
         super().__init__(decode_head=_tapped(decode_head), **kwargs)
         self.resolution = resolution
+        self.smoothing = smoothing
         self.segmentor_checkpoint = segmentor_checkpoint
         self.segmentor_source = None
         self.segmentor_loaded = False
@@ -106,12 +112,19 @@ class OpenSetMixin:
         return resize(scores[:, None].float(), size=tuple(size), mode='bilinear', align_corners=self.align_corners,
                       warning=False)[:, 0]
 
+    def _smoothed(self, scores: Tensor, input_size) -> Tensor:
+        """(N, h, w) maps of inputs of ``input_size`` (rows, columns), smoothed if the model's option says so."""
+        if not self.smoothing:
+            return scores
+        return smoothed(scores, tuple(self.smoothing * own / full for own, full in zip(scores.shape[1:], input_size)))
+
     # ------------------------------------------------------------------ prediction
 
     def encode_decode(self, inputs, batch_img_metas):
         seg_logits = super().encode_decode(inputs, batch_img_metas)
         tap = self.tap_head.pop_tap()
         maps = {**self.score_features(tap), **self.score_inputs(inputs, tap.logits.shape[2:])}
+        maps = {name: self._smoothed(scores, inputs.shape[2:]) for name, scores in maps.items()}
         if self.resolution == 'image':
             maps = {name: self._at_size(scores.float(), seg_logits.shape[2:]) for name, scores in maps.items()}
         self._windows.append(maps)
@@ -153,7 +166,8 @@ class OpenSetMixin:
                 place = _check_plain if self.resolution == 'feature' else self._to_original_size
                 one = {name: place(scores, sample.metainfo, size) for name, scores in one.items()}
             if self.resolution == 'image':
-                one.update({name: scorer(None, sample.seg_logits.data[None]) for name, scorer in self.scorers.items()
+                one.update({name: self._smoothed(scorer(None, sample.seg_logits.data[None]), size)
+                            for name, scorer in self.scorers.items()
                             if scorer.from_logits and not scorer.reads_image})
             if one:
                 sample.set_data({OPEN_SCORES: PixelData(**one)})

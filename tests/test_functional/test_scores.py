@@ -2,8 +2,10 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
+from scipy.ndimage import gaussian_filter
 
 from mmseg_opengan.functional import scores
 
@@ -81,3 +83,12 @@ def test_max_logit_statistics_and_score_are_those_of_each_predicted_class():
         k = pixel.argmax()
         own = train[train.argmax(1) == k].amax(1).double() if k != 4 else train.amax(1).double()
         assert value.item() == pytest.approx(-(pixel[k].double() - own.mean()).item() / own.std(correction=0).item())
+
+
+@pytest.mark.parametrize('deviation', [(1.5, 1.5), (.8, 2.), (3., 0.)])
+def test_smoothing_is_scipys_gaussian_filter(deviation):
+    maps = torch.randn(2, 11, 17, generator=torch.Generator().manual_seed(0))
+    radius = [math.ceil(4 * one) for one in deviation]
+    wanted = [gaussian_filter(one.double().numpy(), deviation, mode='nearest', radius=radius) for one in maps]
+    torch.testing.assert_close(scores.smoothed(maps, deviation), torch.tensor(np.array(wanted)).float())
+    assert torch.equal(scores.smoothed(maps, (0., 0.)), maps)

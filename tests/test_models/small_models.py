@@ -80,7 +80,8 @@ def build_plain(name='FCNHead', seed: int = 0, **options):
 
 
 def build_open(name='FCNHead', *, weights=None, seed: int = 1, resolution='image', discriminator='small',
-               generator=None, scorers=None, lambda_fake: float = .2, segmentor_checkpoint=None, **options):
+               generator=None, scorers=None, lambda_fake: float = .2, segmentor_checkpoint=None, smoothing: float = 0.,
+               **options):
     """The wrapped model in eval mode; ``weights`` is a state dict under published names."""
     init_default_scope('mmseg')
     torch.manual_seed(seed)
@@ -89,7 +90,7 @@ def build_open(name='FCNHead', *, weights=None, seed: int = 1, resolution='image
     if discriminator == 'small':
         discriminator = dict(type='FeatureDiscriminator', hidden=(16, 8))
     cfg.update(resolution=resolution, discriminator=discriminator, generator=generator, scorers=scorers or {},
-               lambda_fake=lambda_fake, segmentor_checkpoint=segmentor_checkpoint)
+               lambda_fake=lambda_fake, segmentor_checkpoint=segmentor_checkpoint, smoothing=smoothing)
     model = MODELS.build(cfg)
     if weights is not None:
         model.load_state_dict(weights, strict=False)

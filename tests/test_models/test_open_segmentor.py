@@ -202,6 +202,32 @@ def test_feature_resolution_refuses_slide():
         predict(model, [dict(height=80, width=100)])
 
 
+def test_smoothing_averages_every_map_over_the_same_part_of_the_image():
+    on_grid = build_open(resolution='feature', scorers=SCORERS)
+
+    def maps(**options):
+        model = build_open(scorers=SCORERS, **options)
+        model.load_state_dict(on_grid.state_dict())
+        return predict(model, [dict()])[0]
+
+    sharp, soft = maps(resolution='feature'), maps(resolution='feature', smoothing=12.)
+    assert_same_closed_prediction([soft], [sharp])
+    size = sharp.metainfo['ori_shape']
+    for name, found in soft.get(OPEN_SCORES).items():
+        before = sharp.get(OPEN_SCORES).get(name)
+        assert torch.equal(found, scores.smoothed(before, tuple(12 * a / b for a, b in zip(before.shape[1:], size))))
+    at_size = maps(resolution='image', smoothing=12.).get(OPEN_SCORES)
+    wanted = resize(soft.get(OPEN_SCORES).get(OPENGAN)[None], size=size, mode='bilinear', align_corners=False)[0]
+    torch.testing.assert_close(at_size.get(OPENGAN), wanted)
+    sharp_msp = maps(resolution='image').get(OPEN_SCORES).get('msp')
+    assert torch.equal(at_size.get('msp'), scores.smoothed(sharp_msp, (12., 12.)))
+
+
+def test_smoothing_is_not_negative():
+    with pytest.raises(ValueError, match=r'smoothing: wanted .* >= 0, found -1'):
+        build_open(smoothing=-1)
+
+
 def test_unknown_resolution():
     with pytest.raises(ValueError, match=r"resolution: wanted one of.*found 'full'"):
         build_open(resolution='full')
