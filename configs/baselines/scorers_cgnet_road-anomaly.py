@@ -19,7 +19,9 @@ model = dict(
         gmm=dict(type='GMM', checkpoint=f'{fitted}/gmm.pth'),
         centroid=dict(type='ClassCentroid', checkpoint=f'{fitted}/centroid.pth'),
         nn=dict(type='NearestNeighbour', checkpoint=f'{fitted}/nn.pth')))
-scorer_fitting = dict(grids=dict(mspc=dict(temperature=[1., 5., 100., 1000.], epsilon=[0., .1, 1.])))  # grey levels
+scorer_fitting = dict(grids=dict(
+    mspc=dict(temperature=[1., 5., 100., 1000.], epsilon=[0., .1, 1.]),  # grey levels
+    mcdrop=dict(rate=[.5], uncertainty=['entropy', 'mutual_information'])))  # each costs 5 s an image on a CPU core
 
 pipeline = [dict(type='LoadImageFromFile'), dict(type='LoadOpenSetAnnotations'), dict(type='PackOpenSetInputs')]
 fs_static = dict(type='AnomalyMasks', data_root=f'{data_root}/fs_static', pipeline=pipeline)
