@@ -1,6 +1,6 @@
 # make demo: a small street world, a closed segmentor on it, OpenGAN on top, one table, pictures.
-# make test: the whole test suite. Both create .venv first; only Python 3.10-3.12 and make are needed.
-PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v python3.10 || command -v python3)
+# make test: the whole test suite. Both create .venv first; only Python 3.11 or 3.12 and make are needed.
+PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v python3)
 VENV ?= .venv
 BIN = $(VENV)/bin
 READY = $(VENV)/.ready
