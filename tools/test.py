@@ -1,4 +1,7 @@
-"""Test a checkpoint of D (and G). Takes the arguments of MMSegmentation's tools/test.py, and a threshold."""
+"""Test a checkpoint of D (and G).
+
+Takes the arguments of MMSegmentation's tools/test.py, but for --show, --wait-time and --tta, and a threshold.
+"""
 
 import argparse
 import os
