@@ -23,7 +23,7 @@ from pathlib import Path
 from mmengine.config import Config
 
 from . import experiment
-from .experiment import METRICS, Job, evaluate_all, quiet, train
+from .experiment import METRICS, Job, claim, evaluate_all, quiet, train
 from .functional.files import replacing
 from .method_table import interval_of, method_and_seed, report_text
 from .models.scorers.base import SCORERS, FittedScorer
@@ -119,10 +119,14 @@ def run(config: str, methods, seeds, out, *, scorers: str | None = None, resolut
 
     Returns:
         str: the table, as in ``table.md``.
+
+    Raises:
+        ValueError: see :func:`plan`; or ``out`` holds runs of another config or other options.
     """
     out, names = Path(out), seeds_of(methods, seeds)
     todo = plan(config, methods, seeds, out, scorers=scorers, options=options)
     base = todo.jobs[0].config if todo.jobs else scorers or config
+    claim(out, str(config), options)
     train(todo.jobs, processes=processes)
     tested, fitted = dict(todo.fixed), {}
     for seed, wanted in todo.fits.items():

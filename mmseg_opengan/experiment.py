@@ -24,6 +24,8 @@ from tqdm import tqdm
 from .functional.files import write_json
 
 _DONE = 'best.json'
+_SETTINGS = 'settings.json'
+_BEGUN = (_DONE, 'last_checkpoint', 'metrics.json')  # one of them is in a folder whose settings matter
 METRICS = ('AUROC', 'AP', 'FPR95')
 
 
@@ -61,6 +63,35 @@ def plan(configs: dict[str, str], seeds, out, options: dict | None = None) -> li
     """One job per (method, seed), below ``out``. ``options`` are config overrides as of ``--cfg-options``."""
     return [Job(method, config, seed, Path(out) / f'{method}_s{seed}', options or {})
             for seed in seeds for method, config in configs.items()]
+
+
+def claim(out, config: str | dict[str, str], options: dict | None = None) -> None:
+    """Note in ``{out}/settings.json`` what is trained there, and refuse a folder that has results of something else.
+
+    A folder without that file is accepted, and so is one in which no run has a checkpoint or a report yet.
+
+    Args:
+        out: folder of all runs.
+        config: path of the config, or that of each method; methods that the folder does not know yet may join.
+        options: config overrides of all runs, as of ``--cfg-options``.
+
+    Raises:
+        ValueError: the folder's runs have another config or other options.
+    """
+    out = Path(out)
+    path = out / _SETTINGS
+    settings = json.loads(json.dumps(dict(config=config, options=options or {}), default=repr))
+    if path.exists() and any(next(out.rglob(name), None) for name in _BEGUN):
+        found = json.loads(path.read_text())
+        if isinstance(config, dict) and isinstance(found['config'], dict):
+            settings['config'] = {**found['config'], **settings['config']}
+            found['config'] = {**settings['config'], **found['config']}
+        differing = [f'{key}: wanted {value}, found {found.get(key)}' for key, value in settings.items()
+                     if found.get(key) != value]
+        if differing:
+            raise ValueError(f"'{out}' holds runs of something else ({'; '.join(differing)}). Choose another folder.")
+    out.mkdir(parents=True, exist_ok=True)
+    write_json(path, settings)
 
 
 def train(jobs: list[Job], *, processes: int = 1, bank_threads: int = 1) -> None:

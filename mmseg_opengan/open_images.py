@@ -22,7 +22,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from mmengine.config import Config
 
 from .engine.open_images_plot import open_images_figure
-from .experiment import Job, evaluate, train
+from .experiment import Job, claim, evaluate, train
 from .functional.files import replacing
 
 NUMBER = 'train_dataloader.dataset.open.num_open_images'
@@ -71,9 +71,13 @@ def open_images(configs: dict[str, str], *, numbers, seeds, out, labels: dict[st
 
     Returns:
         str: the table.
+
+    Raises:
+        ValueError: see :func:`plan`; or ``out`` holds trainings of another config or other options.
     """
     out = Path(out)
     jobs = plan(configs, numbers=numbers, seeds=seeds, out=out, options=options)
+    claim(out, configs, options)
     train(jobs, processes=processes)
     key = hashlib.sha256('\n'.join(job.name for job in jobs).encode()).hexdigest()[:8]
     report = evaluate(jobs[0].config, jobs, resolution=resolution, out=out / f'test_{key}', options=options)

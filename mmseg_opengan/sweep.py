@@ -22,8 +22,7 @@ from pathlib import Path
 from mmengine.config import Config
 from tqdm import tqdm
 
-from .experiment import Job, evaluate_quietly, train
-from .functional.files import write_json
+from .experiment import Job, claim, evaluate_quietly, train
 from .sweep_report import summarize, write_report
 
 #: The paper's values of lambda_G.
@@ -99,26 +98,17 @@ def sweep(config: str, *, out, lambdas=LAMBDAS, seeds=(0,), num_open_images=(Non
         dict: the content of ``sweep.json``.
 
     Raises:
-        ValueError: see :func:`plan`; or ``out`` holds another sweep.
+        ValueError: see :func:`plan`; or ``out`` holds a sweep of another config or other
+            options.
         RuntimeError: a job failed; names its log file.
     """
     out = Path(out)
     jobs = plan(config, lambdas=lambdas, seeds=seeds, num_open_images=num_open_images, out=out, options=options)
-    _claim(out, config, options or {})
+    claim(out, str(config), options)
     train(jobs, processes=processes)
     result = summarize(jobs, _test(jobs, out, processes, options, bootstrap_block))
     write_report(out, jobs, result, config)
     return result
-
-
-def _claim(out: Path, config: str, options: dict) -> None:
-    """Refuse a folder whose finished jobs were trained with other settings."""
-    settings = json.loads(json.dumps(dict(config=str(config), options=options), default=repr))
-    path = out / 'settings.json'
-    if path.exists() and (found := json.loads(path.read_text())) != settings:
-        raise ValueError(f"'{out}' holds another sweep: wanted {settings}, found {found}. Choose another folder.")
-    out.mkdir(parents=True, exist_ok=True)
-    write_json(path, settings)
 
 
 def _test(jobs, out, processes, options, bootstrap_block) -> dict:

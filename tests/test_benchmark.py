@@ -119,6 +119,15 @@ def test_nothing_is_done_twice_and_a_further_method_needs_a_test_only(folder, do
     assert {path: path.stat().st_mtime_ns for path in done[0].rglob('*.pth')} == before
 
 
+def test_a_folder_with_other_runs_is_refused(folder, done):
+    args = (METHODS, [0, 1], done[0])
+    options = dict(scorers=str(folder / 'scorers_tiny.py'), processes=0, bootstrap_block=2, resolutions=['image'])
+    with pytest.raises(ValueError, match=r"out' holds runs .* \(options: wanted .*'model.lambda_open': 2"):
+        benchmark.run(str(folder / '{}_tiny.py'), *args, options={'model.lambda_open': 2}, **options)
+    with pytest.raises(ValueError, match=r'\(config: wanted .*scorers_tiny.py, found .*{}_tiny.py'):
+        benchmark.run(str(folder / 'scorers_tiny.py'), ['msp'], *args[1:], **options)
+
+
 def test_an_unknown_method_is_refused(folder):
     with pytest.raises(ValueError, match=r"methods: \['gdm'\] are neither configs .* there are .*'centroid'"):
         benchmark.plan(str(folder / '{}_tiny.py'), ['cls', 'gdm'], [0], folder, scorers=str(folder / 'scorers_tiny.py'))

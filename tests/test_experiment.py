@@ -4,6 +4,8 @@ import subprocess
 import sys
 import time
 
+import pytest
+
 from mmseg_opengan import experiment
 
 
@@ -41,3 +43,39 @@ def test_a_worker_does_not_outlive_a_killed_command(tmp_path):
     before = (tmp_path / 'alive').read_text()
     time.sleep(.5)
     assert (tmp_path / 'alive').read_text() == before
+
+
+def finish(out, name='cls_s0'):
+    (out / name).mkdir(parents=True, exist_ok=True)
+    (out / name / 'best.json').write_text('{}')
+
+
+def test_a_folder_belongs_to_one_config_and_its_options(tmp_path):
+    experiment.claim(tmp_path, '{}_a.py', {'train_cfg.max_iters': 5})
+    finish(tmp_path)
+    experiment.claim(tmp_path, '{}_a.py', {'train_cfg.max_iters': 5})
+    with pytest.raises(ValueError, match=rf"'{tmp_path}' .*\(options: wanted {{'train_cfg.max_iters': 6}}, found "
+                                         r"{'train_cfg.max_iters': 5}\)\. Choose another folder"):
+        experiment.claim(tmp_path, '{}_a.py', {'train_cfg.max_iters': 6})
+    with pytest.raises(ValueError, match=r'\(config: wanted {}_b\.py, found {}_a\.py\)'):
+        experiment.claim(tmp_path, '{}_b.py', {'train_cfg.max_iters': 5})
+
+
+def test_methods_join_a_folder_and_keep_their_configs(tmp_path):
+    experiment.claim(tmp_path, {'cls': 'cls_a.py'})
+    finish(tmp_path)
+    experiment.claim(tmp_path, {'opengan': 'opengan_a.py'})
+    experiment.claim(tmp_path, {'cls': 'cls_a.py'})
+    for other in ({'cls': 'cls_b.py'}, {'opengan': 'opengan_b.py'}):
+        with pytest.raises(ValueError, match=r'config: wanted .*_b\.py'):
+            experiment.claim(tmp_path, other)
+
+
+def test_a_folder_without_settings_or_without_results_is_anyones(tmp_path):
+    finish(tmp_path / 'old')
+    experiment.claim(tmp_path / 'old', 'a.py')
+    experiment.claim(tmp_path / 'failed', 'a.py', {'model.typo': 1})
+    experiment.claim(tmp_path / 'failed', 'a.py')
+    finish(tmp_path / 'failed')
+    with pytest.raises(ValueError, match='something else'):
+        experiment.claim(tmp_path / 'failed', 'a.py', {'model.typo': 1})

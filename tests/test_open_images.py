@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from mmseg_opengan.engine.open_images_plot import open_images_figure
-from mmseg_opengan.open_images import NUMBER, OpenImagesJob, _row, plan, write_report
+from mmseg_opengan.open_images import NUMBER, OpenImagesJob, _row, open_images, plan, write_report
 
 CONFIGS = Path(__file__).resolve().parents[1] / 'configs' / 'opengan'
 FILES = {method: str(CONFIGS / f'{method}_hr18s_camvid.py') for method in ('cls', 'opengan0', 'cls-pix')}
@@ -68,3 +68,18 @@ def test_the_figure_has_means_seeds_and_flat_lines():
     assert list(flat.get_ydata()) == [.6, .6]
     assert axes.get_xscale() == 'log'
     assert [text.get_text() for text in axes.get_legend().get_texts()] == ['CLS', 'OpenGAN-0']
+
+
+@pytest.mark.parametrize('change', [dict(options={'train_cfg.max_iters': 5}), dict(configs={'cls': FILES['opengan0']})])
+def test_a_folder_with_other_runs_is_refused(change, tmp_path, monkeypatch):
+    def train_one(jobs, processes):
+        (tmp_path / 'runs' / jobs[0].name).mkdir(parents=True)
+        (tmp_path / 'runs' / jobs[0].name / 'best.json').write_text('{}')
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr('mmseg_opengan.open_images.train', train_one)
+    given = dict(configs={'cls': FILES['cls']}, numbers=[3], seeds=[0], out=tmp_path)
+    with pytest.raises(KeyboardInterrupt):
+        open_images(**given)
+    with pytest.raises(ValueError, match=f"'{tmp_path}' holds runs of something else"):
+        open_images(**{**given, **change})

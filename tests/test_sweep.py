@@ -110,7 +110,7 @@ def test_what_is_there_is_not_repeated_and_seeds_join(root, swept, monkeypatch):
     values = [[run['validation'] for run in more['runs'] if run['lambda_fake'] == value] for value in (.05, .5)]
     assert row['validation'] == max(map(np.mean, values))
     assert row['test_deviation'] is not None
-    with pytest.raises(ValueError, match='holds another sweep'):
+    with pytest.raises(ValueError, match=r"out' holds runs .* \(options: wanted .*max_iters.*, found {}\)"):
         run_sweep(root, options={'train_cfg.max_iters': 2})
 
 
