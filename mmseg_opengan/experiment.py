@@ -21,10 +21,12 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from tqdm import tqdm
 
-from .functional.files import write_json
+from .functional.files import sha256_of, write_json
 
 _DONE = 'best.json'
 _SETTINGS = 'settings.json'
+_REQUEST = 'tested.json'
+_TRAINING = ('lambda_open', 'lambda_fake', 'reduction', 'generator_loss')  # options without a part in a test
 _BEGUN = (_DONE, 'last_checkpoint', 'metrics.json')  # one of them is in a folder whose settings matter
 METRICS = ('AUROC', 'AP', 'FPR95')
 
@@ -226,8 +228,8 @@ def evaluate(config: str, jobs: list[Job], *, resolution: str, out, options: dic
     Args:
         config: the config whose segmentor and test set are used.
         resolution: ``'feature'`` or ``'image'``.
-        out: work directory; its ``open_set_eval/test/metrics.json`` is the report. One that has all of these scorers is
-            not made again.
+        out: work directory; its ``open_set_eval/test/metrics.json`` is the report. One that has all of these scorers,
+            made of the same files, data and options, is not made again.
         bootstrap_block: consecutive images in a block of the bootstrap.
         scorers: configs of the further scorers by name; by default those of the config.
         hooks: configs of further hooks of the test.
@@ -240,19 +242,49 @@ def evaluate(config: str, jobs: list[Job], *, resolution: str, out, options: dic
     cfg.merge_from_dict({**(options or {}), 'model.resolution': resolution, 'work_dir': str(out)})
     chosen = dict((cfg.model.get('scorers') or {}) if scorers is None else scorers)
     for job in jobs:
-        network = Config.fromfile(job.config).model.discriminator
+        trained = Config.fromfile(job.config)
+        trained.merge_from_dict(job.options)
+        network = trained.model.discriminator
         chosen[job.name] = dict(
             type='PixelDiscriminatorScorer' if network.type == 'PatchDiscriminator' else 'DiscriminatorScorer',
             discriminator=network, checkpoint=str(job.work_dir / job.best()['checkpoint']))
-    if not report.exists() or not set(chosen) <= set(json.loads(report.read_text())['scorers']):
-        cfg.model.update(discriminator=None, generator=None,
-                         segmentor_checkpoint=cfg.load_from or cfg.model.get('segmentor_checkpoint'))
-        cfg.model.scorers = chosen  # update would keep those of the config
-        cfg.load_from = None
-        cfg.test_evaluator.bootstrap_block = bootstrap_block
-        cfg.custom_hooks = [*cfg.get('custom_hooks', []), *hooks]
-        Runner.from_cfg(cfg).test()
+    cfg.model.update(discriminator=None, generator=None,
+                     segmentor_checkpoint=cfg.load_from or cfg.model.get('segmentor_checkpoint'))
+    cfg.model.scorers = chosen  # update would keep those of the config
+    cfg.load_from = None
+    cfg.test_evaluator.bootstrap_block = bootstrap_block
+    cfg.custom_hooks = [*cfg.get('custom_hooks', []), *hooks]
+    request = _request(cfg)
+    if not _answers(report, request):
+        runner = Runner.from_cfg(cfg)
+        report.unlink(missing_ok=True)  # never beside the request of another
+        write_json(Path(out) / _REQUEST, request)
+        runner.test()
     return json.loads(report.read_text())
+
+
+def _request(cfg: Config) -> dict:
+    """What the numbers of a test depend on, as JSON gives it back: data, segmentor, metric and every scorer's file."""
+    values = cfg.to_dict()
+    model = {key: value for key, value in values['model'].items() if key not in (*_TRAINING, 'scorers')}
+    scorers = {name: [scorer, _digest(scorer.get('checkpoint'))] for name, scorer in values['model']['scorers'].items()}
+    return json.loads(json.dumps(dict(
+        model=model, segmentor=_digest(model['segmentor_checkpoint']), dataset=values['test_dataloader']['dataset'],
+        evaluator=values['test_evaluator'], scorers=scorers), default=repr))
+
+
+def _digest(path: str | None) -> str | None:
+    return sha256_of(path) if path is not None and os.path.isfile(path) else None
+
+
+def _answers(report: Path, request: dict) -> bool:
+    """Whether a report has what is asked for. Of one without a record of its own request, only the names are known."""
+    if not report.exists() or not set(request['scorers']) <= set(json.loads(report.read_text())['scorers']):
+        return False
+    path = report.parents[2] / _REQUEST
+    found = json.loads(path.read_text()) if path.exists() else request
+    return ({**found, 'scorers': None} == {**request, 'scorers': None}
+            and all(found['scorers'].get(name) == scorer for name, scorer in request['scorers'].items()))
 
 
 def evaluate_all(config: str, jobs: list[Job], *, resolutions, out, processes: int = 1, **options) -> dict[str, dict]:

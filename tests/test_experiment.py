@@ -1,8 +1,10 @@
 """Jobs of an experiment."""
 
+import json
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
@@ -79,3 +81,88 @@ def test_a_folder_without_settings_or_without_results_is_anyones(tmp_path):
     finish(tmp_path / 'failed')
     with pytest.raises(ValueError, match='something else'):
         experiment.claim(tmp_path / 'failed', 'a.py', {'model.typo': 1})
+
+
+TESTED = """
+load_from = None
+model = dict(discriminator=dict(type='FeatureDiscriminator', act='leaky_relu'), generator=None, lambda_fake=.2,
+             scorers=dict(msp=dict(type='MSP')), smoothing=0.)
+test_dataloader = dict(dataset=dict(type='Images', data_root='images'), num_workers=2)
+test_evaluator = dict(type='OpenSetMetric')
+"""
+
+
+@pytest.fixture
+def tests_run(tmp_path, monkeypatch):
+    """``cls.py`` with a finished run of it, and the configs of all tests, whose report has the scorers' names."""
+    ran = []
+
+    class Runner:
+        def __init__(self, cfg):
+            self.cfg = cfg
+
+        @classmethod
+        def from_cfg(cls, cfg):
+            return cls(cfg)
+
+        def test(self):
+            ran.append(self.cfg)
+            folder = Path(self.cfg.work_dir, 'open_set_eval', 'test')
+            folder.mkdir(parents=True, exist_ok=True)
+            (folder / 'metrics.json').write_text(json.dumps(dict(scorers=dict(self.cfg.model.scorers))))
+
+    monkeypatch.setattr(experiment, 'Runner', Runner)
+    (tmp_path / 'cls.py').write_text(TESTED)
+    finish(tmp_path)
+    (tmp_path / 'cls_s0' / 'best.json').write_text('{"checkpoint": "best.pth"}')
+    (tmp_path / 'cls_s0' / 'best.pth').write_bytes(b'weights')
+    (tmp_path / 'test').mkdir()
+    return ran
+
+
+def evaluate(folder, job_options=None, **options):
+    jobs = experiment.plan({'cls': str(folder / 'cls.py')}, [0], folder, job_options)
+    return experiment.evaluate(str(folder / 'cls.py'), jobs, out=folder / 'test', **{'resolution': 'image', **options})
+
+
+def test_a_discriminator_is_tested_with_the_options_that_it_was_trained_with(tmp_path, tests_run):
+    evaluate(tmp_path, {'model.discriminator.act': 'relu'})
+    assert tests_run[0].model.scorers.cls_s0.discriminator.act == 'relu'
+
+
+@pytest.mark.parametrize('change', [
+    dict(resolution='feature'), dict(bootstrap_block=5), dict(options={'model.smoothing': 8.}),
+    dict(options={'test_dataloader.dataset.data_root': 'others'}), dict(scorers=dict(msp=dict(type='MSP', k=2)))])
+def test_a_report_is_made_again_where_something_else_is_asked_for(change, tmp_path, tests_run):
+    evaluate(tmp_path)
+    evaluate(tmp_path, options={'test_dataloader.num_workers': 0, 'model.lambda_fake': .4})
+    assert len(tests_run) == 1
+    evaluate(tmp_path, **change)
+    assert len(tests_run) == 2
+    evaluate(tmp_path)
+    assert len(tests_run) == 3
+
+
+def test_a_report_is_made_again_where_a_checkpoint_was_replaced(tmp_path, tests_run):
+    evaluate(tmp_path)
+    evaluate(tmp_path, scorers={})
+    assert len(tests_run) == 1
+    (tmp_path / 'cls_s0' / 'best.pth').write_bytes(b'retrained')
+    evaluate(tmp_path)
+    assert len(tests_run) == 2
+
+
+def test_a_report_without_a_request_is_known_by_its_names(tmp_path, tests_run):
+    evaluate(tmp_path)
+    (tmp_path / 'test' / 'tested.json').unlink()
+    evaluate(tmp_path, bootstrap_block=5)
+    assert len(tests_run) == 1
+
+
+def test_a_test_that_fails_leaves_no_report_of_another_request(tmp_path, tests_run, monkeypatch):
+    evaluate(tmp_path)
+    monkeypatch.setattr(experiment.Runner, 'test', lambda self: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        evaluate(tmp_path, bootstrap_block=5)
+    with pytest.raises(ZeroDivisionError):
+        evaluate(tmp_path, bootstrap_block=5)

@@ -15,7 +15,6 @@ result, and a shard costs the same however many there are.
 """
 
 import functools
-import hashlib
 import itertools
 import json
 import shutil
@@ -26,6 +25,8 @@ from pathlib import Path
 import numpy as np
 import torch
 from tqdm import tqdm
+
+from ..functional.files import sha256_of
 
 try:
     import fcntl
@@ -140,7 +141,7 @@ class FeatureBank:
             for entry in shard['groups'].values():
                 for file, key in (('file', 'sha256'), ('pixels_file', 'pixels_sha256')):
                     path, wanted = self.root / entry[file], entry.get(key)
-                    if wanted is not None and (found := _sha256(path)) != wanted:  # version 1 has one of them
+                    if wanted is not None and (found := sha256_of(path)) != wanted:  # version 1 has one of them
                         raise FeatureBankError(f"Feature bank shard '{path}' is damaged: sha256 wanted {wanted[:12]}, "
                                                f'found {found[:12]}. Delete the bank and let it be built again.')
 
@@ -253,11 +254,3 @@ def require_space(root: Path, needed: int) -> None:
         raise FeatureBankError(f"The feature bank in '{root}' needs {needed / 1e9:.2f} GB, and the disk has "
                                f'{free / 1e9:.2f} GB free. Lower closed_per_image, use fewer open images, or choose '
                                'another folder.')
-
-
-def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    with open(path, 'rb') as file:
-        while block := file.read(1 << 22):
-            digest.update(block)
-    return digest.hexdigest()

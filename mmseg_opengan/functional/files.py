@@ -1,5 +1,6 @@
-"""The one way in which files are written: whole, or not at all."""
+"""The one way in which files are written, whole or not at all, and their digest."""
 
+import hashlib
 import json
 import math
 import os
@@ -39,6 +40,15 @@ def write_json(path, content) -> None:
     """A JSON file; nan and infinity, which JSON does not have, become null."""
     with replacing(path) as file:
         file.write(json.dumps(_plain(content), indent=1).encode())
+
+
+def sha256_of(path) -> str:
+    """Digest of a file's bytes, in hexadecimal."""
+    digest = hashlib.sha256()
+    with open(path, 'rb') as file:
+        while block := file.read(1 << 22):
+            digest.update(block)
+    return digest.hexdigest()
 
 
 def _plain(value):
