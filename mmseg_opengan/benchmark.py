@@ -63,7 +63,8 @@ def plan(config: str, methods, seeds, out, *, scorers: str | None = None, option
     learn, with the first seed. A method written ``'name:0,1'`` has these seeds in place of ``seeds``.
 
     Raises:
-        ValueError: a method is neither, and names those there are; or its seeds are no numbers.
+        ValueError: a method is neither, and names those there are; its seeds are no numbers; or a method or seed is
+            given twice.
     """
     methods = seeds_of(methods, seeds)
     files = {method: config.format(method) for method in methods if '{}' in config}
@@ -97,7 +98,11 @@ def seeds_of(methods, seeds) -> dict[str, list[int]]:
         name, colon, own = method.partition(':')
         if colon and not re.fullmatch(r'\d+(,\d+)*', own):
             raise ValueError(f"methods: wanted seeds after the colon, as in '{name}:0,1', found {method!r}")
+        if name in found:
+            raise ValueError(f"methods: wanted each once, found '{name}' twice")
         found[name] = [int(seed) for seed in own.split(',')] if colon else list(seeds)
+        if len(set(found[name])) < len(found[name]):
+            raise ValueError(f"seeds of '{name}': wanted each once, found {found[name]}")
     return found
 
 
@@ -132,8 +137,8 @@ def run(config: str, methods, seeds, out, *, scorers: str | None = None, resolut
     for seed, wanted in todo.fits.items():
         folder = out / f'scorers_s{seed}'
         for name, found in _fit(scorers or base, wanted, seed, folder, options, max(1, processes)).items():
-            several = len(names[name]) > 1 and issubclass(SCORERS.get(wanted[name]['type']), FittedScorer)
-            run_name = f'{name}_s{seed}' if several else name
+            has_seed = issubclass(SCORERS.get(wanted[name]['type']), FittedScorer) and names[name] != [0]
+            run_name = f'{name}_s{seed}' if has_seed else name
             tested[run_name] = dict(type=wanted[name]['type'], checkpoint=str(folder / f'{name}.pth'))
             fitted[run_name] = found
     titles = {method: LABELS.get(method, method) for method in (*(m for m in todo.fixed if m not in names), *names)}

@@ -15,6 +15,7 @@ class Row:
     """One method in a table: its numbers over seeds, and the interval of their mean AUROC."""
 
     method: str
+    seeds: list[int]
     values: dict[str, list[float]]
     tables: list[BlockTable]
 
@@ -22,6 +23,12 @@ class Row:
         values = self.values[metric]
         spread = f' ± {statistics.stdev(values):.{digits}f}' if len(values) > 1 else ''
         return f'{statistics.mean(values):.{digits}f}{spread}'
+
+    def of_seeds(self, seeds) -> 'Row':
+        """The same method with some of its seeds."""
+        places = [self.seeds.index(seed) for seed in seeds]
+        values = {metric: [found[place] for place in places] for metric, found in self.values.items()}
+        return Row(self.method, list(seeds), values, [self.tables[place] for place in places])
 
     def interval(self) -> tuple[float, float]:
         return interval(resampled_aurocs(self.tables))
@@ -42,9 +49,10 @@ def rows(report: dict) -> list[Row]:
     """The report's scorers, the seeds of a method (``method_s0``, ``method_s1``, ...) in one row."""
     found = {}
     parts = {name: method_and_seed(name) for name in report['scorers']}
-    for name, (method, _) in sorted(parts.items(), key=lambda item: item[1]):  # differences pair equal seeds
+    for name, (method, seed) in sorted(parts.items(), key=lambda item: item[1]):  # differences pair equal seeds
         summary = report['scorers'][name]
-        row = found.setdefault(method, Row(method, {metric: [] for metric in METRICS}, []))
+        row = found.setdefault(method, Row(method, [], {metric: [] for metric in METRICS}, []))
+        row.seeds.append(seed)
         for metric in METRICS:
             row.values[metric].append(summary[metric])
         row.tables.append(BlockTable.from_json(summary['blocks']))
@@ -66,15 +74,22 @@ def markdown(report: dict, labels: dict[str, str], paper: dict[str, float] | Non
 
 
 def compare(report: dict, method: str, other: str) -> dict:
-    """AUROC of one method minus another's: per seed (both sorted by seed), and the paired interval of the means."""
+    """AUROC of one method minus another's, per seed, and the paired interval of the difference of their means.
+
+    Of two methods with several seeds, those that both have are compared (``per_seed``, in order); where they share
+    none, only the means are. One without seeds is compared with every seed of the other.
+    """
     found = {row.method: row for row in rows(report)}
     first, second = found[method], found[other]
-    others = second.values['AUROC'] * (len(first.tables) if len(second.tables) == 1 else 1)
-    pairs = zip(first.values['AUROC'], others)
-    differences = [a - b for a, b in pairs]
+    several = len(first.seeds) > 1 and len(second.seeds) > 1
+    shared = [seed for seed in first.seeds if seed in second.seeds]
+    if several and shared:
+        first, second = first.of_seeds(shared), second.of_seeds(shared)
+    aurocs, others = (row.values['AUROC'] for row in (first, second))
+    pairs = [] if several and not shared else np.broadcast_arrays(aurocs, others)
     low, high = interval(resampled_aurocs(first.tables) - resampled_aurocs(second.tables))
-    return dict(method=method, other=other, per_seed=differences, mean=float(np.mean(differences)),
-                interval=(low, high))
+    return dict(method=method, other=other, per_seed=[float(a - b) for a, b in zip(*pairs)],
+                mean=float(np.mean(aurocs) - np.mean(others)), interval=(low, high))
 
 
 def report_text(jobs: list[Job], reports: dict[str, dict], labels: dict[str, str],
@@ -100,7 +115,7 @@ def report_text(jobs: list[Job], reports: dict[str, dict], labels: dict[str, str
         for other in (method for method in ('cls', 'msp') if {method, 'opengan'} <= present):
             result = compare(report, 'opengan', other)
             low, high = result['interval']
-            seeds = ', '.join(f'{value:+.4f}' for value in result['per_seed'])
+            seeds = ', '.join(f'{value:+.4f}' for value in result['per_seed']) or 'none in common'
             parts.append(f"{labels['opengan']} minus {labels[other]}: mean {result['mean']:+.4f} (paired 95 % interval "
                          f'{low:+.4f} to {high:+.4f}), per seed {seeds}.')
     if jobs:

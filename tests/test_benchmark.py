@@ -147,3 +147,27 @@ def test_a_method_may_have_seeds_of_its_own(folder):
     assert {seed: list(some) for seed, some in found.fits.items()} == {0: ['centroid'], 1: ['centroid'], 2: ['gmm']}
     with pytest.raises(ValueError, match=r"methods: wanted seeds after the colon, as in 'cls:0,1', found 'cls:a'"):
         benchmark.plan(str(folder / '{}_tiny.py'), ['cls:a'], [0], folder)
+
+
+@pytest.mark.parametrize(('methods', 'seeds', 'message'), [
+    (['cls'], [0, 0], r"seeds of 'cls': wanted each once, found \[0, 0\]"),
+    (['cls:1,1'], [0], r"seeds of 'cls': wanted each once, found \[1, 1\]"),
+    (['cls:0', 'cls:1'], [0], r"methods: wanted each once, found 'cls' twice")])
+def test_two_runs_in_one_folder_are_refused(folder, methods, seeds, message):
+    with pytest.raises(ValueError, match=message):
+        benchmark.plan(str(folder / '{}_tiny.py'), methods, seeds, folder)
+
+
+def test_a_fit_with_another_seed_has_it_in_its_name(folder, monkeypatch):
+    asked = {}
+
+    def evaluate_all(config, jobs, *, scorers, **options):
+        asked.update(scorers)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(benchmark, 'evaluate_all', evaluate_all)
+    monkeypatch.setattr(benchmark, '_fit', lambda config, wanted, *args: {name: {} for name in wanted})
+    for seed in (0, 3):
+        with pytest.raises(KeyboardInterrupt):
+            benchmark.run(str(folder / 'scorers_tiny.py'), ['gmm', 'mspc'], [seed], folder / 'one')
+    assert list(asked) == ['gmm', 'mspc', 'gmm_s3']

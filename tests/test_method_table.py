@@ -37,6 +37,31 @@ def test_a_method_without_seeds_is_compared_with_every_seed(report):
     assert method_table.compare(report, 'opengan', 'msp')['per_seed'] == pytest.approx([.2, .3])
 
 
+def test_only_seeds_that_both_have_are_paired(report):
+    report['scorers'] |= {'opengan_s0': summary(.5), 'cls_s7': summary(.1)}
+    result = method_table.compare(report, 'opengan', 'cls')
+    assert result['per_seed'] == pytest.approx([.1, .05])
+    assert result['mean'] == pytest.approx(.075)
+    assert result['interval'] == pytest.approx((.075, .075))
+
+
+def test_one_run_is_compared_with_every_seed_of_the_other_method(report):
+    result = method_table.compare(report, 'msp', 'opengan')
+    assert result['per_seed'] == pytest.approx([-.2, -.3])
+    assert result['mean'] == pytest.approx(-.25)
+    assert result['interval'] == pytest.approx((-.25, -.25))
+
+
+def test_methods_without_a_common_seed_are_compared_by_their_means(report):
+    report['scorers'] = {'cls_s0': summary(.6), 'cls_s1': summary(.8), 'opengan_s2': summary(.9),
+                         'opengan_s3': summary(.9)}
+    result = method_table.compare(report, 'opengan', 'cls')
+    assert result['per_seed'] == []
+    assert result['mean'] == pytest.approx(.2)
+    text = method_table.report_text([], dict(feature=report), dict(cls='CLS', opengan='OpenGAN'))
+    assert 'mean +0.2000 (paired 95 % interval +0.2000 to +0.2000), per seed none in common.' in text
+
+
 def test_table_has_mean_and_deviation(report):
     table = method_table.markdown(report, {'msp': 'MSP', 'opengan': 'OpenGAN'}, paper={'msp': .721, 'opengan': .885})
     rows = [line for line in table.splitlines() if line.startswith(('| MSP', '| OpenGAN'))]
