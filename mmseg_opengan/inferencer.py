@@ -77,7 +77,7 @@ class OpenSetInferencer:
         self.model, meta = _trained_model(self.cfg, str(checkpoint))
         self.model.to(device or get_device()).eval()
         stored = decisions_of(meta.get(OPENGAN, {}).get(OPEN_VALIDATION), self.model.resolution,
-                              self.model.test_cfg.get('mode', 'whole'))
+                              self.model.test_cfg.get('mode', 'whole'), self.model.smoothing)
         self._thresholds = dict(stored[OPENGAN].thresholds) if OPENGAN in stored else {}  # rule -> open logit
         meta = meta.get('dataset_meta') or DATASETS.get(self.cfg.test_dataloader.dataset.type).METAINFO
         self.classes, self.palette = tuple(meta['classes']), [tuple(colour) for colour in meta['palette']]

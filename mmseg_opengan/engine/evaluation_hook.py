@@ -69,11 +69,11 @@ class OpenSetEvaluationHook(Hook):
             model, rule = model_of(runner), metric.threshold
             setting = _setting(runner, 'test')
             stored, resolution = self._loaded, model.resolution
-            decisions = decisions_of(stored, resolution, setting.mode)
+            decisions = decisions_of(stored, resolution, setting.mode, setting.smoothing)
             if is_rule(rule) and not all(name in decisions and rule in decisions[name].thresholds
                                          for name in _scorers(model)):
                 stored = run_open_validation(runner, _setting(runner, 'val'), rule)
-                decisions = decisions_of(stored, resolution, setting.mode)
+                decisions = decisions_of(stored, resolution, setting.mode, setting.smoothing)
             source = {key: value for key, value in (stored or {}).items() if key != 'scorers'} if decisions else None
             metric.setting = _setting(runner, 'test', decisions=decisions, source=source)
             if rule is not None:
@@ -120,7 +120,7 @@ def _scorers(model) -> dict[str, bool]:
 
 def _setting(runner, stage, **options) -> Setting:
     model = model_of(runner)
-    return Setting(stage=stage, mode=model.test_cfg.get('mode', 'whole'),
+    return Setting(stage=stage, mode=model.test_cfg.get('mode', 'whole'), smoothing=model.smoothing,
                    open_logits=frozenset(name for name, is_logit in _scorers(model).items() if is_logit), **options)
 
 

@@ -31,6 +31,7 @@ class Setting:
     Attributes:
         stage: ``'val'`` decides thresholds and calibration, ``'test'`` uses them.
         mode: ``'whole'`` or ``'slide'``.
+        smoothing: of the score maps, in pixels of the network's input; see ``model.smoothing``.
         open_logits: scorers whose score is an open logit.
         decisions: of open validation, by scorer.
         source: where they were made: step, label policy, images.
@@ -38,6 +39,7 @@ class Setting:
 
     stage: str | None = None
     mode: str | None = None
+    smoothing: float = 0.
     open_logits: frozenset = frozenset()
     decisions: Mapping[str, Decisions] = field(default_factory=dict)
     source: dict | None = None
@@ -249,7 +251,8 @@ class OpenSetMetric(BaseMetric):
                            aAcc=100 * float(closed['aAcc']))
         self.report = dict(
             label_policy=self.dataset_meta.get(LABEL_POLICY), resolution=self.resolution, mode=self.setting.mode,
-            protocol=self.protocol, pooling='all pixels', num_images=self.num_images, scorers=summaries,
+            smoothing=self.setting.smoothing, protocol=self.protocol, pooling='all pixels', num_images=self.num_images,
+            scorers=summaries,
             open_validation=dict(self.setting.source or {}, scorers={
                 name: one.to_json() for name, one in decisions.items() if name in summaries}),
             **{key: metrics[key] for key in ('mIoU', 'mAcc', 'aAcc') if key in metrics})

@@ -9,9 +9,10 @@ from ..functional.decisions import Decisions
 from .open_metric import OpenSetMetric, Setting
 
 
-def decisions_of(stored: dict | None, resolution: str, mode: str) -> dict[str, Decisions]:
-    """What a checkpoint or report holds, by scorer; nothing where it was made at another resolution or mode."""
-    if not stored or (stored.get('resolution'), stored.get('mode')) != (resolution, mode):
+def decisions_of(stored: dict | None, resolution: str, mode: str, smoothing: float = 0.) -> dict[str, Decisions]:
+    """What a checkpoint or report holds, by scorer; nothing where resolution, mode or smoothing were others."""
+    made = stored and (stored.get('resolution'), stored.get('mode'), stored.get('smoothing', 0.))
+    if made != (resolution, mode, smoothing):
         return {}
     return {name: Decisions.from_json(one) for name, one in stored['scorers'].items()}
 
@@ -20,8 +21,9 @@ def stored_decisions(metric: OpenSetMetric, step: int | None = None) -> dict:
     """The plain values of the last open validation: what ``checkpoint['meta']`` and reports hold, see decisions_of."""
     report = metric.report
     first = next(iter(report['scorers'].values()))
+    how = {key: report[key] for key in (LABEL_POLICY, 'resolution', 'mode', 'smoothing')}
     return dict(report['open_validation'], step=step, num_images=report['num_images'], num_closed=first['num_closed'],
-                num_open=first['num_open'], **{key: report[key] for key in (LABEL_POLICY, 'resolution', 'mode')})
+                num_open=first['num_open'], **how)
 
 
 def run_open_validation(runner, setting: Setting, threshold: str) -> dict:

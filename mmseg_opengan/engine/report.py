@@ -23,6 +23,8 @@ def describe(report: dict) -> str:
     parts = [report['label_policy'], f"{report['resolution']} resolution", report.get('mode') or 'mode not recorded',
              f"pooled over {first['num_closed']:,} closed and {first['num_open']:,} open pixels of "
              f"{report['num_images']} images"]
+    if report.get('smoothing'):
+        parts.insert(3, f"scores smoothed over {report['smoothing']:g} pixels")
     protocol = report.get('protocol')
     return ', '.join([f"protocol '{protocol}'"] * bool(protocol) + [str(part) for part in parts])
 

@@ -124,10 +124,13 @@ def test_without_open_validation_a_rule_is_refused(root, trained):
         runner(root, root / 'no_val', load_from=best_of(trained), **options).test()
 
 
-def test_what_was_decided_at_another_resolution_is_not_used(root, trained):
-    made = runner(root, root / 'image', load_from=best_of(trained), **PLAIN, **{'model.resolution': 'image'})
+@pytest.mark.parametrize('option', [{'model.resolution': 'image'}, {'model.smoothing': 8.}])
+def test_what_was_decided_on_other_score_maps_is_not_used(root, trained, option):
+    folder = root / next(iter(option))
+    made = runner(root, folder, load_from=best_of(trained), **PLAIN, **option)
     made.test()
-    report = report_of(root / 'image')
+    report = report_of(folder)
+    assert report['smoothing'] == option.get('model.smoothing', 0.)
     assert report['open_validation'] == dict(scorers={})
     assert report['scorers']['opengan']['operating_points'] == {}
 
