@@ -35,14 +35,16 @@ def extract_to_bank(root: Path, identity: dict, requests: dict[str, list], extra
 
     Raises:
         FeatureBankError: the bank in place was made from something else, or the disk is too small.
-        ValueError: features that are NaN or beyond float16.
+        ValueError: features that are NaN or beyond float16; or two files of one name.
     """
     with BankWriter(root, identity) as writer:
         todo = {}
         for group, images in requests.items():
             for name, dataset, index in images:
                 if not writer.has(group, name):
-                    todo.setdefault(name, (dataset, index, []))[2].append(group)
+                    first = todo.setdefault(name, (dataset, index, []))
+                    _require_one_file(name, *first[:2], dataset, index)
+                    first[2].append(group)
         if not todo:
             return
         _require_space(root, identity, todo, extract, choice)
@@ -50,6 +52,16 @@ def extract_to_bank(root: Path, identity: dict, requests: dict[str, list], extra
         for name, item in zip(tqdm(todo, desc='Extracting features', unit='image'), items):
             features = extract(item['inputs'], item['data_samples'])
             writer.add(name, _stored_parts(features, item['data_samples'], todo[name][2], choice, name))
+
+
+def _require_one_file(name, dataset, index, other, other_index):
+    """Refuse two data sets whose images have the same name, below their own roots, and are not the same files."""
+    if other is dataset:
+        return
+    path, found = (Path(each.get_data_info(i)['img_path']) for each, i in ((dataset, index), (other, other_index)))
+    if path.resolve() != found.resolve():
+        raise ValueError(f"closed and open both have an image '{name}': '{path}' and '{found}'. A feature bank knows "
+                         'images by their path below data_root: choose data_roots that keep them apart.')
 
 
 def _stored_parts(features, sample, groups, choice, name):

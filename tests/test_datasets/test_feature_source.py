@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from mmengine.registry import init_default_scope
-from mmseg.registry import MODELS
+from mmseg.registry import DATASETS, MODELS
 from tiny_cityscapes import (
     MODEL,
     NO_CLOSED,
@@ -17,6 +17,7 @@ from tiny_cityscapes import (
     label_ids,
     pixel_ids,
     source,
+    source_config,
     write_images,
 )
 from torch.utils.data import DataLoader
@@ -173,6 +174,17 @@ def test_online_source_caches_open_pixels_only(world, tmp_path):
     made = built(world, tmp_path, kind='OnlineSource')
     assert made.bank.num_pixels('closed') == 0
     assert made.bank.num_pixels('open') > 0
+
+
+def test_two_files_of_one_name_are_refused(world, tmp_path):
+    write_images(tmp_path / 'others')
+    config = source_config(world, tmp_path / 'bank')
+    config['open']['data_root'] = str(tmp_path / 'others')
+    with pytest.raises(ValueError, match=rf"an image 'leftImg8bit/.*000_.*': '{world}/.*' and '{tmp_path}/others/"):
+        DATASETS.build(config).prepare(extract, SEGMENTOR)
+    (tmp_path / 'link').symlink_to(world)
+    config['open']['data_root'] = str(tmp_path / 'link')
+    DATASETS.build(config).prepare(extract, SEGMENTOR)
 
 
 def test_a_bank_without_a_single_open_pixel_is_refused(world, tmp_path):
