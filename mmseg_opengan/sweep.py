@@ -113,8 +113,7 @@ def sweep(config: str, *, out, lambdas=LAMBDAS, seeds=(0,), num_open_images=(Non
 
 def _test(jobs, out, processes, options, bootstrap_block) -> dict:
     """Test summaries by job name, with the protocol. New jobs are dealt out; each process passes once over the test."""
-    found = sorted(out.glob('test_*/open_set_eval/test/metrics.json'))
-    reports = [json.loads(path.read_text()) for path in found]
+    reports = [json.loads(path.read_text()) for path in sorted(out.glob('test_*/open_set_eval/test/metrics.json'))]
     tested = {name for report in reports for name in report['scorers']}
     todo = [job for job in jobs if job.name not in tested]
     if todo:
@@ -123,7 +122,8 @@ def _test(jobs, out, processes, options, bootstrap_block) -> dict:
         options = {**(options or {}), 'model.scorers': dict(_delete_=True), 'test_dataloader.num_workers': 0,
                    'test_dataloader.persistent_workers': False,
                    'custom_hooks': [dict(type='OpenGANHook'), dict(type='OpenSetEvaluationHook', plot_test=False)]}
-        arguments = [(share[0].config, share, resolution, out / f'test_{len(found) + i}',
+        unused = 1 + max((int(path.name.removeprefix('test_')) for path in out.glob('test_*')), default=-1)
+        arguments = [(share[0].config, share, resolution, out / f'test_{unused + i}',
                       dict(options=options, bootstrap_block=bootstrap_block)) for i, share in enumerate(shares)]
         if processes:
             with ProcessPoolExecutor(len(shares), mp_context=get_context('spawn')) as pool:

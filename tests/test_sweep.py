@@ -13,7 +13,7 @@ from tiny_cityscapes import write_images, write_segmentor
 from tiny_training import config
 
 from mmseg_opengan import experiment, sweep_report
-from mmseg_opengan.sweep import LAMBDAS, plan, sweep
+from mmseg_opengan.sweep import LAMBDAS, _test, plan, sweep
 
 STEPS = 4
 HOOKS = [dict(type='OpenGANHook'), dict(type='OpenSetEvaluationHook', plot_val=False, plot_test=False)]
@@ -134,3 +134,20 @@ def test_a_config_without_a_generator_is_refused(root):
     made.dump(root / 'cls.py')
     with pytest.raises(ValueError, match=r'has no generator: wanted a config of OpenGAN'):
         plan(str(root / 'cls.py'), lambdas=[.1], seeds=[0], num_open_images=[None], out=root)
+
+
+def test_a_test_that_was_cut_off_leaves_the_reports_of_the_others(root, tmp_path, monkeypatch):
+    def test_some(config, jobs, resolution, out, options):
+        scorers = {job.name: {} for job in jobs}
+        report = dict(scorers=scorers, **dict.fromkeys(('label_policy', 'resolution', 'num_images', 'mIoU')))
+        (out / 'open_set_eval' / 'test').mkdir(parents=True)
+        (out / 'open_set_eval' / 'test' / 'metrics.json').write_text(json.dumps(report))
+        return report
+
+    monkeypatch.setattr('mmseg_opengan.sweep.evaluate_quietly', test_some)
+    jobs = plan(str(root / 'tiny.py'), lambdas=[.1, .2], seeds=[0], num_open_images=[None], out=tmp_path)
+    (tmp_path / 'test_0').mkdir()
+    test_some(None, jobs[1:], None, tmp_path / 'test_1', None)
+    found = _test(jobs, tmp_path, 0, {}, 0)
+    assert sorted(found['scorers']) == [job.name for job in jobs]
+    assert [path.parts[-4] for path in sorted(tmp_path.glob('test_*/*/*/metrics.json'))] == ['test_1', 'test_2']
