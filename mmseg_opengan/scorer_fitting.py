@@ -25,6 +25,7 @@ from tqdm import tqdm
 
 from . import register  # noqa: F401
 from .contracts import CLOSED, GT_OPEN_MAP, IGNORE, VOID
+from .datasets.feature_bank import GROUPS
 from .functional.curves import auroc
 from .functional.files import write_json
 from .functional.pixels import labels_on_grid
@@ -76,7 +77,7 @@ def candidates_of(scorer: dict, grid: dict | None = None) -> list[dict]:
 def fit_scorers(config: Config, *, out, names=None, settings: FitSettings | None = None) -> dict[str, dict]:
     """Fit the scorers of a config that have something to fit, and write ``{out}/{name}.pth`` and ``fitting.json``.
 
-    What was fitted before with the same settings is kept, candidates of an interrupted run included.
+    What was fitted before on the same images with the same settings is kept, candidates of an interrupted run included.
 
     Args:
         config: a training config: its segmentor, feature bank (built where missing) and open-validation images.
@@ -99,7 +100,8 @@ def fit_scorers(config: Config, *, out, names=None, settings: FitSettings | None
                          f'found {type(source).__name__}')
     source.prepare(model.extract_image, model.segmentor_identity())
     common = dict(bank=source.identity, num_pixels=settings.num_pixels, num_open=settings.num_open, seed=settings.seed,
-                  open_validation=_plain(config.val_dataloader.dataset))
+                  open_validation=_plain(config.val_dataloader.dataset),
+                  training={group: _plain(config.train_dataloader.dataset.get(group)) for group in GROUPS})
     tasks = [_Task(name, cfg, candidates_of(cfg, settings.grids.get(name)), out, common)
              for name, cfg in scorers.items()]
     todo = [task for task in tasks if not task.done()]
@@ -163,7 +165,10 @@ class _Task:
         self.segmentor = common['bank']['segmentor_sha256']
 
     def done(self) -> bool:
-        return self.path.exists() and self._meta().get('settings') == self.settings
+        if not self.path.exists():
+            return False
+        found = self._meta().get('settings') or {}
+        return {'training': self.settings['training'], **found} == self.settings  # older files do not say it
 
     def _meta(self) -> dict:
         return CheckpointLoader.load_checkpoint(str(self.path), map_location='cpu', logger='silent').get('meta', {})

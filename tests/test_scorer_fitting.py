@@ -100,6 +100,23 @@ def test_what_is_done_is_not_done_again(folder, fitted, monkeypatch):
         fit_scorers(make_config(folder), out=fitted[0], names=['nn'], settings=FitSettings(seed=2))
 
 
+def test_a_fit_on_other_training_images_is_made_again(folder, tmp_path, monkeypatch):
+    fits, fit = [], FittedScorer.fit
+    monkeypatch.setattr(FittedScorer, 'fit', lambda self, data: fits.append(len(data.labels)) or fit(self, data))
+    options, path = dict(out=tmp_path, names=['centroid'], settings=SETTINGS), tmp_path / 'centroid.pth'
+    fit_scorers(make_config(folder), **options)
+    config = make_config(folder)
+    config.train_dataloader.dataset.closed.num_open_val = 3
+    for _ in range(2):
+        fit_scorers(config, **options)
+        assert len(fits) == 2
+    older = torch.load(path)
+    del older['meta']['settings']['training']
+    torch.save(older, path)
+    fit_scorers(make_config(folder), **options)
+    assert len(fits) == 2
+
+
 def test_an_interrupted_run_goes_on_with_the_next_candidate(folder, fitted, tmp_path, monkeypatch):
     fit, fits = FittedScorer.fit, []
 
