@@ -199,6 +199,9 @@ def _train_one(job: Job) -> None:
     runner.train()
     key = config.default_hooks.checkpoint.save_best
     best = runner.message_hub.get_info('best_ckpt')
+    if best is None:
+        raise RuntimeError(f'{job.name}: no validation gave a number for {key}, so there is no checkpoint to choose. '
+                           'Open validation (val_dataloader) needs images with closed and open pixels.')
     record = dict(method=job.method, seed=job.seed, checkpoint=os.path.relpath(best, job.work_dir),
                   step=int(re.search(r'iter_(\d+)', os.path.basename(best))[1]),
                   open_validation={key: float(runner.message_hub.get_info('best_score'))},

@@ -5,6 +5,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -166,3 +167,15 @@ def test_a_test_that_fails_leaves_no_report_of_another_request(tmp_path, tests_r
         evaluate(tmp_path, bootstrap_block=5)
     with pytest.raises(ZeroDivisionError):
         evaluate(tmp_path, bootstrap_block=5)
+
+
+def test_a_run_whose_validations_gave_no_number_says_so(tmp_path, monkeypatch):
+    hub = SimpleNamespace(get_info=lambda key: None)
+    runner = SimpleNamespace(register_hook=lambda hook: None, train=lambda: None, message_hub=hub)
+    monkeypatch.setattr(experiment, 'Runner', SimpleNamespace(from_cfg=lambda cfg: runner))
+    (tmp_path / 'cls.py').write_text("default_hooks = dict(checkpoint=dict(save_best='opengan/AUROC'))\n"
+                                     "visualizer = dict(type='OpenSetVisualizer')")
+    job, = experiment.plan({'cls': str(tmp_path / 'cls.py')}, [0], tmp_path)
+    with pytest.raises(RuntimeError, match=r'cls_s0: no validation gave a number for opengan/AUROC'):
+        experiment._train_one(job)
+    assert job.best() is None

@@ -82,8 +82,8 @@ class OpenSetMetric(BaseMetric):
         keep_results: set by ``--out``; has no meaning here, nothing is kept.
 
     Raises:
-        ValueError: a wrong option, a sample without score maps, or an evaluation that saw another number of images
-            than the dataset has (a loader that pads with duplicates or drops some).
+        ValueError: a wrong option, a sample without score maps, two images of one name to write, or an evaluation
+            that saw another number of images than the dataset has (a loader that pads with duplicates or drops some).
     """
 
     default_prefix = ''
@@ -120,6 +120,7 @@ class OpenSetMetric(BaseMetric):
         self.num_images = 0
         self.resolution = None
         self._image = None  # scratch space of one image
+        self._written = {}  # file stem -> image
 
     # ------------------------------------------------------------------ one image
 
@@ -201,6 +202,10 @@ class OpenSetMetric(BaseMetric):
 
     def _write(self, sample):
         stem = self.output_dir / Path(sample['img_path']).stem
+        first = self._written.setdefault(stem.name, sample['img_path'])
+        if first != sample['img_path']:
+            raise ValueError(f"output_dir: files are named after images, and '{first}' and '{sample['img_path']}' have "
+                             'the same name')
         prediction = sample['pred_sem_seg']['data'].squeeze().cpu().numpy().astype(np.uint8)
         with replacing(f'{stem}.png') as file:
             file.write(cv2.imencode('.png', prediction)[1].tobytes())

@@ -405,6 +405,13 @@ def test_output_dir_holds_predictions_and_raw_scores(tmp_path):
         assert np.array_equal(scores, one.get(OPEN_SCORES).opengan[0].numpy())
 
 
+def test_two_images_of_one_name_are_not_written_over_one_another(tmp_path):
+    rng = np.random.default_rng(0)
+    data = [sample(rng, name=name) for name in ('ulm/a.png', 'bonn/a.png')]
+    with pytest.raises(ValueError, match=r"output_dir: .* 'ulm/a\.png' and 'bonn/a\.png' have the same name"):
+        run(data, output_dir=str(tmp_path))
+
+
 # ---------------------------------------------------------------------------------------------- ranks
 
 
