@@ -177,10 +177,11 @@ class _CountHook(Hook):
         self._add(1)
 
 
-def build_bank(config: Config) -> None:
-    """Build the feature bank of a training config, without training a step."""
+def build_bank(config: Config, **how) -> None:
+    """Build the feature bank of a training config, without training a step. ``how``: options of its source."""
     config.train_cfg.max_iters = 0
     config.resume = False
+    config.train_dataloader.dataset.update(how)
     Runner.from_cfg(config).train()
 
 

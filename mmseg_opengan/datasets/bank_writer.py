@@ -7,7 +7,18 @@ from pathlib import Path
 import numpy as np
 
 from ..functional.files import replacing, write_json
-from .feature_bank import GROUPS, PIXEL, VERSION, add_shard, check_identity, read_bank, shard_stem
+from .feature_bank import (
+    GROUPS,
+    IMAGES_PER_SHARD,
+    PIXEL,
+    VERSION,
+    add_shard,
+    check_identity,
+    first_of,
+    next_stem,
+    read_bank,
+    remove_shards,
+)
 
 _EXPONENT = np.uint16(0x7C00)
 
@@ -25,7 +36,7 @@ class BankWriter:
         images_per_shard: a shard is written when it has this many images.
     """
 
-    def __init__(self, root, identity: dict, *, images_per_shard: int = 16):
+    def __init__(self, root, identity: dict, *, images_per_shard: int = IMAGES_PER_SHARD):
         self.root = Path(root)
         self.images_per_shard = images_per_shard
         self.bank = read_bank(self.root)
@@ -34,7 +45,7 @@ class BankWriter:
             self.root.mkdir(parents=True, exist_ok=True)
             self.bank = dict(identity=identity, images=[], shards=[], counts=dict.fromkeys(GROUPS, 0))
         check_identity(self.root, self.bank, identity)
-        self._index = {name: i for i, name in enumerate(self.bank['images'])}
+        self._index = {name: i for i, name in enumerate(self.bank['images'], first_of(self.bank, 'image'))}
         self._stored = {group: {name for shard in self.bank['shards'] for name in shard['groups'][group]['images']}
                         for group in GROUPS}
         self._pending = []
@@ -87,11 +98,12 @@ class BankWriter:
         for image, parts in pending:
             _require_finite(image, parts)
         if self._is_new:
+            remove_shards(self.root)
             write_json(self.root / 'manifest.json', dict(version=VERSION, identity=self.bank['identity']))
             self._is_new = False
         new = [image for image, _ in pending if image not in self._index]
-        self._index.update({image: len(self.bank['images']) + i for i, image in enumerate(new)})
-        stem = shard_stem(len(self.bank['shards']))
+        self._index.update({image: i for i, image in enumerate(new, first_of(self.bank, 'image') + len(self._index))})
+        stem = next_stem(self.bank)
         record = dict(images=new, groups={group: self._write_group(f'{stem}.{group}', group, pending)
                                           for group in GROUPS})
         write_json(self.root / f'{stem}.json', record)

@@ -35,6 +35,7 @@ except ImportError:  # Windows
 
 VERSION = 2
 READABLE = (1, VERSION)  # version 1 kept the records of all shards in manifest.json
+IMAGES_PER_SHARD = 16
 MAX_OPEN = 256  # shards mapped at a time: each holds a file descriptor, and a process often has 1,024
 GROUPS = ('closed', 'open')
 PIXEL = np.dtype([('image', '<i4'), ('row', '<u2'), ('col', '<u2'), ('label', 'u1')])
@@ -129,7 +130,9 @@ class FeatureBank:
     def pixels(self, group: str) -> np.ndarray:
         """Records (image index, row, col, label) of all rows of a group; images as in ``manifest['images']``."""
         parts = [np.load(self.root / shard['groups'][group]['pixels_file']) for shard in self.manifest['shards']]
-        return np.concatenate(parts) if parts else np.empty(0, PIXEL)
+        pixels = np.concatenate(parts) if parts else np.empty(0, PIXEL)
+        pixels['image'] -= first_of(self.manifest, 'image')
+        return pixels
 
     def verify(self) -> None:
         """Compare every byte of every shard with its checksum.
@@ -190,7 +193,7 @@ def read_bank(root: Path) -> dict | None:
         return None
     bank = dict(images=[], shards=[], counts=dict.fromkeys(GROUPS, 0)) | bank
     for path in sorted(Path(root).glob('shard-*.json'), key=lambda path: int(path.stem.split('-')[1])):
-        wanted = shard_stem(len(bank['shards']))
+        wanted = next_stem(bank)
         if path.stem != wanted:
             raise FeatureBankError(f"Feature bank '{root}': there is '{path.name}', but no '{wanted}.json'. Delete the "
                                    'bank and let it be built again.')
@@ -198,8 +201,20 @@ def read_bank(root: Path) -> dict | None:
     return bank
 
 
-def shard_stem(number: int) -> str:
-    return f'shard-{number:05d}'
+def first_of(bank: dict, what: str) -> int:
+    """Number of a bank's first ``'shard'`` or ``'image'``: 0, but where it is a part of another bank."""
+    return bank['identity'].get('part', {}).get(f'first_{what}', 0)
+
+
+def next_stem(bank: dict) -> str:
+    """Name of the shard behind those of a bank."""
+    return f"shard-{first_of(bank, 'shard') + len(bank['shards']):05d}"
+
+
+def remove_shards(root: Path) -> None:
+    """Remove what lies in a folder without a manifest: shards of a bank that was never finished do not count."""
+    for path in Path(root).glob('shard-*'):
+        path.unlink()
 
 
 def add_shard(bank: dict, record: dict) -> None:

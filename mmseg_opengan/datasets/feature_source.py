@@ -16,6 +16,7 @@ from mmengine.registry import FUNCTIONS
 from mmseg.registry import DATA_SAMPLERS, DATASETS, TASK_UTILS
 from torch.utils.data import Dataset, Sampler
 
+from .bank_parts import join_parts, part_of
 from .extraction import extract_to_bank
 from .feature_bank import GROUPS, FeatureBank, RowPool, locked
 from .pixel_choice import PixelChoice
@@ -33,12 +34,15 @@ class _BankSource(Dataset):
         closed_choice: how they are chosen: ``'uniform'``, or ``'balanced'`` over the classes of each image (see
             :class:`PixelChoice`).
         bank_seed: seed of the choice of stored closed pixels.
+        part: (i, n): :meth:`prepare` builds the i-th of n parts of the bank, 1 <= i <= n, in a folder beside ``root``.
+        join: n: :meth:`prepare` makes the bank of its n parts, without images.
     """
 
     stores_closed = False
 
     def __init__(self, *, root: str, sampler: dict, closed: dict, open: dict | None = None,
-                 closed_per_image: int | None = 5000, closed_choice: str = 'uniform', bank_seed: int = 0):
+                 closed_per_image: int | None = 5000, closed_choice: str = 'uniform', bank_seed: int = 0,
+                 part: tuple[int, int] | None = None, join: int | None = None):
         self.root = Path(root)
         self.sampler = TASK_UTILS.build(sampler)
         self.closed_images = DATASETS.build(closed)
@@ -48,6 +52,7 @@ class _BankSource(Dataset):
             raise ValueError(f'open.pipeline: wanted that of closed, {self.pipeline}, whose images may be the same '
                              f"ones, found {open.get('pipeline', [])}")
         self.choice = PixelChoice(closed_per_image, closed_choice, bank_seed)
+        self.part, self.join = part, join
         self.identity = None
         self._bank = None
 
@@ -76,7 +81,9 @@ class _BankSource(Dataset):
             segmentor: what identifies the frozen segmentor (``name``, ``sha256``, ``channels``, ``preprocessor``).
 
         Raises:
-            FeatureBankError: the bank in place was made from something else, or the disk is too small.
+            FeatureBankError: the bank in place was made from something else, the disk is too small, or ``join`` finds a
+                part that is unfinished, damaged or made from something else.
+            FileNotFoundError: ``join`` lacks a part.
             ValueError: features that are NaN or beyond float16.
             RuntimeError: on the other ranks, when the rank that builds the bank failed.
         """
@@ -93,8 +100,14 @@ class _BankSource(Dataset):
         self._bank = None
 
     def _build(self, extract):
-        with locked(self.root):
-            extract_to_bank(self.root, self.identity, self._requests(), extract, self.choice)
+        root, identity, requests = self.root, self.identity, self._requests()
+        if self.join is not None:
+            join_parts(root, identity, requests, self.join)
+            return
+        if self.part is not None:
+            root, identity, requests = part_of(root, identity, requests, *self.part)
+        with locked(root):
+            extract_to_bank(root, identity, requests, extract, self.choice)
 
     @property
     def bank(self) -> FeatureBank:
