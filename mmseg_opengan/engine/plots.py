@@ -21,6 +21,7 @@ from ..functional.files import replacing
 COLOURS = ('#0072B2', '#D55E00', '#009E73', '#CC79A7', '#56B4E9', '#E69F00', '#000000')
 _LINES = ('-', '--', ':', '-.')
 _GREY = '0.75'
+_INSIDE = 10  # entries of a legend that have room in the axes
 _STYLE = {'font.size': 9, 'axes.titlesize': 9, 'axes.labelsize': 9, 'legend.fontsize': 8, 'legend.title_fontsize': 8,
           'xtick.labelsize': 8, 'ytick.labelsize': 8, 'axes.spines.top': False, 'axes.spines.right': False,
           'axes.linewidth': .8, 'lines.linewidth': 1.5, 'pdf.fonttype': 42, 'figure.titlesize': 9}
@@ -196,7 +197,12 @@ def _line(curves, name):
 
 
 def _legend(axes, **options):
-    if axes.get_legend_handles_labels()[0]:
+    """A legend in the axes, or beside them where it would cover the curves."""
+    entries = len(axes.get_legend_handles_labels()[0])
+    if entries > _INSIDE:
+        axes.figure.set_figwidth(axes.figure.get_figwidth() + 2.4)
+        options.update(loc='center left', bbox_to_anchor=(1.02, .5))
+    if entries:
         with rc_context(_STYLE):
             axes.legend(frameon=False, **options)
 

@@ -67,6 +67,18 @@ def test_roc_legend_names_the_best_first(curves):
     assert axes.get_title() == 'title'
 
 
+@pytest.mark.parametrize(('number', 'beside'), [(4, False), (22, True)])
+def test_the_legend_of_many_methods_covers_no_curve(curves, number, beside):
+    figure = roc_figure({f'method {i}': curves['strong'] for i in range(number)})
+    FigureCanvasAgg(figure).draw()
+    axes, = figure.axes
+    legend = axes.get_legend().get_window_extent()
+    assert (legend.x0 > axes.get_window_extent().x1) == beside
+    assert legend.y0 >= 0
+    assert legend.y1 <= figure.bbox.y1
+    assert legend.x1 <= figure.bbox.x1
+
+
 def test_density_has_a_row_for_each_scorer_and_two_areas_of_size_one(curves):
     figure = density_figure(curves)
     assert [axes.get_ylabel() for axes in figure.axes] == ['weak', 'strong']
