@@ -2,15 +2,20 @@
 
 import os
 import sys
+import threading
 from pathlib import Path
 
 import pytest
 import torch
 from mmengine.registry import init_default_scope
+from tqdm import tqdm
 
 from mmseg_opengan import compat
 
 compat.install()
+# tqdm's own lock is one for all forked processes: a child killed while it draws a bar would hold it for ever.
+tqdm.monitor_interval = 0
+tqdm.set_lock(threading.RLock())
 # Texts of configs need not be beautiful here: formatting takes longer than most trainings of the tests.
 sys.modules['mmengine.config.config'].FormatCode = lambda text, **options: (text, True)
 init_default_scope('mmseg')
