@@ -86,6 +86,11 @@ def built(root, bank, **options):
     return made
 
 
+def content(folder):
+    """The bytes of every file of a bank, by name."""
+    return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
+
+
 # ---------------------------------------------------------------------------------------------- model
 
 

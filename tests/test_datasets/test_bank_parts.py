@@ -4,36 +4,20 @@ import multiprocessing
 import os
 import shutil
 import signal
-from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
-from tiny_cityscapes import SEGMENTOR, built, extract, source, write_images
+from tiny_cityscapes import SEGMENTOR, built, content, extract, source
 
-from mmseg_opengan.datasets import bank_parts, extraction, feature_bank
-from mmseg_opengan.datasets.bank_writer import BankWriter
+from mmseg_opengan.datasets import bank_parts, feature_bank
 from mmseg_opengan.datasets.feature_bank import FeatureBank, FeatureBankError
 from mmseg_opengan.functional import files
 
+pytestmark = pytest.mark.usefixtures('two_images_per_shard')
 OPTIONS = dict(closed_per_image=7)
 SHARDS = 3  # of two images
 FILES = SHARDS * 5  # without the manifest
-
-
-@pytest.fixture(scope='module')
-def world(tmp_path_factory):
-    return write_images(tmp_path_factory.mktemp('world'))
-
-
-@pytest.fixture(autouse=True)
-def _two_images_per_shard(monkeypatch):
-    monkeypatch.setattr(extraction, 'BankWriter', partial(BankWriter, images_per_shard=2))
-    monkeypatch.setattr(bank_parts, 'IMAGES_PER_SHARD', 2)
-
-
-def content(folder):
-    return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
 
 
 def never(image, sample):

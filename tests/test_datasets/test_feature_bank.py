@@ -21,11 +21,11 @@ from tiny_cityscapes import (
     SIZE,
     STRIDE,
     built,
+    content,
     extract,
     label_ids,
     source,
     source_config,
-    write_images,
 )
 
 from mmseg_opengan.datasets import bank_writer, extraction, feature_bank, feature_source
@@ -33,23 +33,10 @@ from mmseg_opengan.datasets.bank_writer import BankWriter
 from mmseg_opengan.datasets.feature_bank import FeatureBank, FeatureBankError, locked
 from mmseg_opengan.functional import files
 
+pytestmark = pytest.mark.usefixtures('two_images_per_shard')
 NUM_IMAGES = 6  # of which the bank is built
 VOID_IDS = (1, 2, 3)
 SHARDS = 3
-
-
-@pytest.fixture(scope='module')
-def world(tmp_path_factory):
-    return write_images(tmp_path_factory.mktemp('world'))
-
-
-@pytest.fixture(autouse=True)
-def _two_images_per_shard(monkeypatch):
-    monkeypatch.setattr(extraction, 'BankWriter', partial(BankWriter, images_per_shard=2))
-
-
-def content(folder):
-    return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
 
 
 def located(bank, group):

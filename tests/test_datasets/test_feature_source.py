@@ -34,11 +34,6 @@ WITH_CLOSED = [i for i in range(6) if i != NO_CLOSED]
 
 
 @pytest.fixture(scope='module')
-def world(tmp_path_factory):
-    return write_images(tmp_path_factory.mktemp('world'))
-
-
-@pytest.fixture(scope='module')
 def bank(world, tmp_path_factory):
     folder = tmp_path_factory.mktemp('bank')
     built(world, folder, closed_per_image=None)

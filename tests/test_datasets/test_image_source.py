@@ -1,18 +1,12 @@
 """Images for a D that reads them: which pixels may be trained on, crops, and a pure function of (seed, step)."""
 
 import numpy as np
-import pytest
 import torch
 from mmengine.registry import init_default_scope
 from mmseg.registry import DATASETS
-from tiny_cityscapes import images, write_images
+from tiny_cityscapes import images
 
 from mmseg_opengan.contracts import CLOSED, VOID
-
-
-@pytest.fixture(scope='module')
-def world(tmp_path_factory):
-    return write_images(tmp_path_factory.mktemp('world'))
 
 
 def source(world, open_=(), **sampler):
