@@ -44,11 +44,13 @@ class Plan:
     """What has to be done for each method.
 
     Args:
+        seeds: of each method, in the order of the table.
         jobs: training runs of methods that have a config of their own.
         fits: seed -> configs by name of scorers to fit with it.
         fixed: configs by name of scorers that learn nothing.
     """
 
+    seeds: dict[str, list[int]]
     jobs: list[Job]
     fits: dict[int, dict[str, dict]]
     fixed: dict[str, dict]
@@ -88,7 +90,8 @@ def plan(config: str, methods, seeds, out, *, scorers: str | None = None, option
                 fits.setdefault(seed, {})[name] = cfg
     jobs = [job for method, path in trained.items() for job in experiment.plan(
         {method: path}, methods[method], out, options)]
-    return Plan(jobs, dict(sorted(fits.items())), {name: cfg for name, cfg in chosen.items() if not learns(cfg)})
+    fixed = {name: cfg for name, cfg in chosen.items() if not learns(cfg)}
+    return Plan(methods, jobs, dict(sorted(fits.items())), fixed)
 
 
 def seeds_of(methods, seeds) -> dict[str, list[int]]:
@@ -128,7 +131,7 @@ def run(config: str, methods, seeds, out, *, scorers: str | None = None, resolut
     Raises:
         ValueError: see :func:`plan`; or ``out`` holds runs of another config or other options.
     """
-    out, names = Path(out), seeds_of(methods, seeds)
+    out = Path(out)
     todo = plan(config, methods, seeds, out, scorers=scorers, options=options)
     base = todo.jobs[0].config if todo.jobs else scorers or config
     claim(out, str(config), options)
@@ -137,11 +140,12 @@ def run(config: str, methods, seeds, out, *, scorers: str | None = None, resolut
     for seed, wanted in todo.fits.items():
         folder = out / f'scorers_s{seed}'
         for name, found in _fit(scorers or base, wanted, seed, folder, options, max(1, processes)).items():
-            has_seed = issubclass(SCORERS.get(wanted[name]['type']), FittedScorer) and names[name] != [0]
+            has_seed = issubclass(SCORERS.get(wanted[name]['type']), FittedScorer) and todo.seeds[name] != [0]
             run_name = f'{name}_s{seed}' if has_seed else name
             tested[run_name] = dict(type=wanted[name]['type'], checkpoint=str(folder / f'{name}.pth'))
             fitted[run_name] = found
-    titles = {method: LABELS.get(method, method) for method in (*(m for m in todo.fixed if m not in names), *names)}
+    unasked = (method for method in todo.fixed if method not in todo.seeds)
+    titles = {method: LABELS.get(method, method) for method in (*unasked, *todo.seeds)}
     hook = dict(type='ComparisonHook', out=str(out), titles=titles, num_panels=num_panels)
     reports = evaluate_all(base, todo.jobs, resolutions=resolutions, out=out, options=options, scorers=tested,
                            bootstrap_block=bootstrap_block, processes=processes, hooks=[hook])

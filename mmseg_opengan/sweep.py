@@ -98,8 +98,7 @@ def sweep(config: str, *, out, lambdas=LAMBDAS, seeds=(0,), num_open_images=(Non
         dict: the content of ``sweep.json``.
 
     Raises:
-        ValueError: see :func:`plan`; or ``out`` holds a sweep of another config or other
-            options.
+        ValueError: see :func:`plan`; or ``out`` holds a sweep of another config or other options.
         RuntimeError: a job failed; names its log file.
     """
     out = Path(out)

@@ -207,9 +207,8 @@ class ScoreCounts:
         """Count pixels given by :func:`binned`."""
         chunk = _CHUNK if bins.device.type == 'cpu' else max(1, bins.numel())
         for some, label in zip(bins.split(chunk), labels.split(chunk), strict=True):
-            scored = label != VOID
             cell = (label != CLOSED).int().mul_(NUM_BINS).add_(some)
-            self.tensor.scatter_add_(0, cell.long(), scored.long())  # a void pixel adds 0
+            self.tensor.scatter_add_(0, cell.long(), (label != VOID).long())  # a void pixel adds 0
         self.add_classes(bins, labels)
 
     def add_classes(self, bins: torch.Tensor, labels: torch.Tensor) -> None:

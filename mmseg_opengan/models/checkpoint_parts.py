@@ -1,5 +1,6 @@
 """Which weights of a checkpoint are the frozen segmentor's, and which were trained on top of it."""
 
+import hashlib
 import os
 
 from mmengine.runner import CheckpointLoader
@@ -16,6 +17,15 @@ def segmentor_part(state) -> dict[str, Tensor]:
 
 def discriminator_part(state) -> dict[str, Tensor]:
     return {key: value for key, value in state.items() if key.startswith(TRAINED[0])}
+
+
+def digest_of(state: dict[str, Tensor]) -> str:
+    """SHA-256 of names and values, in hexadecimal, whatever their order and device."""
+    digest = hashlib.sha256()
+    for key, value in sorted(state.items()):
+        digest.update(key.encode())
+        digest.update(value.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()
 
 
 def require_fit(part: str, own: dict[str, Tensor], given: dict[str, Tensor]) -> None:

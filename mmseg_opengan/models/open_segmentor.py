@@ -3,7 +3,6 @@
 Shapes: inputs (N, 3, H, W); features (N, C, h, w) and logits (N, K, h, w) on the feature grid; scores (N, h, w).
 """
 
-import hashlib
 from contextlib import contextmanager
 
 import torch
@@ -18,6 +17,7 @@ from .checkpoint_parts import (
     OWN,
     TRAINED,
     absolute,
+    digest_of,
     discriminator_part,
     read_segmentor,
     require_fit,
@@ -218,13 +218,8 @@ class OpenSetMixin:
 
     def segmentor_sha256(self) -> str:
         """Digest of names and values of all segmentor weights: what a feature store or a D belongs to."""
-        if self._sha256 is not None:
-            return self._sha256
-        digest = hashlib.sha256()
-        for key, value in sorted(self.segmentor_state().items()):
-            digest.update(key.encode())
-            digest.update(value.detach().cpu().contiguous().numpy().tobytes())
-        self._sha256 = digest.hexdigest()
+        if self._sha256 is None:
+            self._sha256 = digest_of(self.segmentor_state())
         return self._sha256
 
     def strip_checkpoint(self, checkpoint: dict) -> None:
