@@ -26,7 +26,11 @@ from .functional.files import sha256_of, write_json
 _DONE = 'best.json'
 _SETTINGS = 'settings.json'
 _REQUEST = 'tested.json'
+_RECIPE = 'recipe.json'
 _TRAINING = ('lambda_open', 'lambda_fake', 'reduction', 'generator_loss')  # options without a part in a test
+_RECIPE_KEYS = ('model', 'train_dataloader', 'val_dataloader', 'val_evaluator', 'optim_wrapper', 'param_scheduler',
+                'train_cfg', 'custom_hooks', 'randomness')
+_ELSEWHERE = ('data_root', 'scorers', 'num_workers', 'persistent_workers')  # without a part in what is trained
 _BEGUN = (_DONE, 'last_checkpoint', 'metrics.json')  # one of them is in a folder whose settings matter
 METRICS = ('AUROC', 'AP', 'FPR95')
 
@@ -55,10 +59,43 @@ class Job:
         config.visualizer.name = config.experiment_name = f'{self.name}_{time.time_ns()}'
         return config
 
+    def recipe(self) -> dict:
+        """What the run's weights and their choice depend on, as JSON gives it back, but not where data lies."""
+        config = self.load_config().to_dict()
+        parts = {key: _without(config[key], _ELSEWHERE) for key in _RECIPE_KEYS if key in config}
+        return json.loads(json.dumps(parts, default=repr))
+
+    def check_recipe(self) -> None:
+        """Refuse to go on from, or to take as finished, a run whose config has changed since.
+
+        Raises:
+            ValueError: names the run's folder and every option that differs.
+        """
+        path = self.work_dir / _RECIPE
+        if path.exists() and any((self.work_dir / name).exists() for name in _BEGUN):
+            differing = list(_differences(self.recipe(), json.loads(path.read_text())))
+            if differing:
+                raise ValueError(f"'{self.work_dir}' was trained by another recipe ({'; '.join(differing)}). Choose "
+                                 'another folder, or remove this one.')
+
     def best(self) -> dict | None:
         """Checkpoint, step and open-validation AUROC of a finished run; None while it has not finished."""
         path = self.work_dir / _DONE
         return json.loads(path.read_text()) if path.exists() else None
+
+
+def _without(value, keys):
+    if isinstance(value, dict):
+        return {key: _without(item, keys) for key, item in value.items() if key not in keys}
+    return [_without(item, keys) for item in value] if isinstance(value, (list, tuple)) else value
+
+
+def _differences(wanted, found, path=''):
+    if isinstance(wanted, dict) and isinstance(found, dict):
+        for key in sorted({*wanted, *found}):
+            yield from _differences(wanted.get(key), found.get(key), f'{path}.{key}' if path else key)
+    elif wanted != found:
+        yield f'{path}: wanted {wanted}, found {found}'
 
 
 def plan(configs: dict[str, str], seeds, out, options: dict | None = None) -> list[Job]:
@@ -106,8 +143,11 @@ def train(jobs: list[Job], *, processes: int = 1, bank_threads: int = 1) -> None
         bank_threads: threads that build the bank of the first job, before any job starts.
 
     Raises:
+        ValueError: a job has begun with another config; see :meth:`Job.check_recipe`.
         RuntimeError: a job failed; names its log file.
     """
+    for job in jobs:
+        job.check_recipe()
     todo = [job for job in jobs if job.best() is None]
     if not todo:
         return
@@ -194,6 +234,8 @@ def _prepare_bank(job: Job) -> None:
 
 def _train_one(job: Job) -> None:
     config = job.load_config()
+    job.work_dir.mkdir(parents=True, exist_ok=True)
+    write_json(job.work_dir / _RECIPE, job.recipe())
     start = time.monotonic()
     runner = Runner.from_cfg(config)
     runner.register_hook(_CountHook())

@@ -48,6 +48,42 @@ def test_a_worker_does_not_outlive_a_killed_command(tmp_path):
     assert (tmp_path / 'alive').read_text() == before
 
 
+TRAINED = """
+data_root = '/here'
+model = dict(lambda_fake=.2, scorers=dict(msp=dict(type='MSP')))
+train_dataloader = dict(num_workers=0, dataset=dict(root='bank', images=[dict(data_root=data_root, size=(4, 5))]))
+visualizer = dict(name='visualizer')
+"""
+
+
+def test_a_run_of_an_edited_config_is_neither_finished_nor_resumed(tmp_path, monkeypatch):
+    trained = []
+    monkeypatch.setattr(experiment, '_prepare_bank', lambda job: None)
+
+    class Runner:
+        message_hub, max_iters = SimpleNamespace(get_info={'best_ckpt': 'best_iter_4.pth', 'best_score': 1}.get), 4
+        from_cfg = staticmethod(lambda config: Runner())
+        register_hook = staticmethod(lambda hook: None)
+        train = staticmethod(lambda: trained.append(1))
+
+    monkeypatch.setattr(experiment, 'Runner', Runner)
+    config = tmp_path / 'cls.py'
+    job, = experiment.plan({'cls': str(config)}, [0], tmp_path)
+    config.write_text(TRAINED + "default_hooks = dict(checkpoint=dict(save_best='opengan/AUROC'))")
+    experiment.train([job], processes=0)
+    for unrelated in (config.read_text(), config.read_text().replace("'/here'", "'/there'").replace('MSP', 'Energy')):
+        config.write_text(unrelated)
+        experiment.train([job], processes=0)
+    assert trained == [1]
+    config.write_text(config.read_text().replace('.2', '.3').replace('(4, 5)', '(4, 6)'))
+    with pytest.raises(ValueError, match=r"cls_s0' was trained by another recipe \(model\.lambda_fake: wanted 0\.3, "
+                                         r'found 0\.2; train_dataloader.* wanted .*6.*, found .*5.*\)'):
+        experiment.train([job], processes=0)
+    (job.work_dir / 'best.json').unlink()  # nothing of it is left
+    experiment.train([job], processes=0)
+    assert trained == [1, 1]
+
+
 def finish(out, name='cls_s0'):
     (out / name).mkdir(parents=True, exist_ok=True)
     (out / name / 'best.json').write_text('{}')

@@ -1,0 +1,7 @@
+# HRNet-(K+1) of the paper's Table 5 (AUROC .755 there), tested: the open score is the log-odds of class 20, whole
+# network trained by kplus1_train_hr48_cityscapes.py. The closed map may say class 20, an error of the closed classes.
+_base_ = '../opengan/opengan_hr48_cityscapes.py'
+model = dict(
+    discriminator=None, generator=None, decode_head=dict(head=dict(num_classes=20)),
+    scorers=dict(_delete_=True, kplus1=dict(type='OpenClass')))
+load_from = 'work_dirs/kplus1_train_hr48_cityscapes/segmentor.pth'

@@ -1,0 +1,34 @@
+# HRNet-(K+1): the whole network, trained with open as a 20th class by mmseg's 40k schedule of FCN-HRNet on Cityscapes
+# (crops of 512x1024, SGD; batch_size is per GPU, the schedule's is 8 in all). Ordinary MMSegmentation; test with
+# kplus1_hr48_cityscapes.py. It starts from the closed segmentor, whose classifier of 19 classes is not loaded.
+_base_ = './kplus1_hr48_cityscapes.py'
+load_from = 'https://download.openmmlab.com/mmsegmentation/v0.5/hrnet/fcn_hr48_512x1024_160k_cityscapes/fcn_hr48_512x1024_160k_cityscapes_20200602_190946-59b7973e.pth'
+model = dict(
+    _delete_=True, type='EncoderDecoder', data_preprocessor=dict(
+        type='SegDataPreProcessor', size=(512, 1024), pad_val=0, seg_pad_val=255, bgr_to_rgb=True,
+        mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375]),
+    backbone={{_base_.model.backbone}}, decode_head={{_base_.model.decode_head.head}}, test_cfg=dict(mode='whole'))
+
+train_pipeline = [
+    dict(type='LoadImageFromFile'), dict(type='LoadOpenSetAnnotations'), dict(type='OpenAsClass', class_id=19),
+    dict(type='RandomResize', scale=(2048, 1024), ratio_range=(0.5, 2.0), keep_ratio=True),
+    dict(type='RandomCrop', crop_size=(512, 1024), cat_max_ratio=0.75), dict(type='RandomFlip', prob=0.5),
+    dict(type='PhotoMetricDistortion'), dict(type='PackSegInputs')]
+train_dataloader = dict(
+    _delete_=True, batch_size=2, num_workers=4, persistent_workers=True,
+    sampler=dict(type='InfiniteSampler', shuffle=True),
+    dataset=dict(type='CityscapesOpenSet', data_root={{_base_.data_root}}, split='train',
+                 policy={{_base_.train_policy}}, pipeline=train_pipeline))
+val_dataloader, val_cfg, val_evaluator = None, None, None
+test_evaluator = dict(_delete_=True, type='IoUMetric')
+
+max_iters = 40000
+optim_wrapper = dict(
+    _delete_=True, type='OptimWrapper', optimizer=dict(type='SGD', lr=0.01, momentum=0.9, weight_decay=0.0005))
+param_scheduler = dict(type='PolyLR', eta_min=1e-4, power=0.9, begin=0, end=max_iters, by_epoch=False)
+train_cfg = dict(_delete_=True, type='IterBasedTrainLoop', max_iters=max_iters)
+default_hooks = dict(logger=dict(interval=50), checkpoint=dict(
+    _delete_=True, type='CheckpointHook', by_epoch=False, interval=max_iters, filename_tmpl='segmentor.pth',
+    save_optimizer=False, save_param_scheduler=False))
+custom_hooks = []
+model_wrapper_cfg = None

@@ -1,0 +1,12 @@
+# OpenGAN-pix on Cityscapes, as section 7 describes: D reads a whole image, and one that G makes of the same size.
+_base_ = ['../_base_/models/opengan_pix_hr48.py', '../_base_/datasets/cityscapes_open.py',
+          '../_base_/schedules/opengan_2k.py', '../_base_/default_runtime.py']
+load_from = 'https://download.openmmlab.com/mmsegmentation/v0.5/hrnet/fcn_hr48_512x1024_160k_cityscapes/fcn_hr48_512x1024_160k_cityscapes_20200602_190946-59b7973e.pth'
+model = dict(scorers=dict(msp=dict(type='MSP'), entropy=dict(type='Entropy')))
+train_dataloader = dict(dataset=dict(
+    _delete_=True, type='ImageSource', closed={{_base_.closed_train}}, open={{_base_.open_train}},
+    sampler=dict(type='PatchSampler', num_closed=5000, num_open=2500, num_fake=2500, closed_images_per_batch=1,
+                 open_images_per_batch=1, fake_images=1, fake_grid=(61, 125))))
+# As in CycleGAN: Adam, learning rate 2e-4.
+optim_wrapper = dict(
+    discriminator=dict(optimizer=dict(lr=2e-4)), generator=dict(optimizer=dict(lr=2e-4)))
