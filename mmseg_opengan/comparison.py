@@ -78,13 +78,18 @@ def compare(runs: Sequence[str | Path], out_dir: str | Path, *, scorers: Sequenc
 
 
 def load(runs: Sequence[str | Path], *, scorers: Sequence[str] | None = None) -> list[Method]:
-    """The methods of all runs, in order. Names that occur in several runs get the run's; equal methods are one."""
+    """The methods of all runs, in order. Names that occur in several runs get the run's; equal methods are one.
+
+    Smoothed score maps (``model.smoothing``) may stand beside others, and say so in their names.
+    """
     found = []
     for file in (_report_file(Path(run).absolute()) for run in runs):
         report, curves = (json.loads(path.read_text()) for path in (file, file.with_name('curves.json')))
         run = file.parents[2 if file.parts[-3:] == REPORT.parts else 0].name
-        found += [Method(name, run, summary, curves[name], report) for name, summary in report['scorers'].items()
-                  if scorers is None or name in scorers]
+        smoothing = report.get('smoothing')
+        ending = f', smoothed over {smoothing:g} pixels' if smoothing else ''
+        found += [Method(f'{name}{ending}', run, summary, curves[name], report)
+                  for name, summary in report['scorers'].items() if scorers is None or name in scorers]
     if not found:
         raise ValueError(f'scorers: wanted some that the runs have, found {scorers}')
     unique = []

@@ -57,6 +57,11 @@ def test_names(runs):
     assert [method.name for method in load(runs, scorers=['msp'])] == ['msp']
 
 
+def test_smoothed_maps_say_so_in_their_names(tmp_path, runs):
+    smooth = write_run(tmp_path / 'smooth', dict(opengan=evaluation(2.)), smoothing=8.)
+    assert [method.name for method in load([runs[0], smooth])] == ['msp', 'opengan', 'opengan, smoothed over 8 pixels']
+
+
 def test_a_run_is_a_work_directory_its_evaluation_or_the_file(runs):
     places = [runs[0], runs[0] / 'open_set_eval/test', runs[0] / 'open_set_eval/test/metrics.json']
     assert len({str(load([place])) for place in places}) == 1
