@@ -90,6 +90,7 @@ def plan(config: str, methods, seeds, out, *, scorers: str | None = None, option
                 fits.setdefault(seed, {})[name] = cfg
     jobs = [job for method, path in trained.items() for job in experiment.plan(
         {method: path}, methods[method], out, options)]
+    jobs.sort(key=lambda job: methods[job.method].index(job.seed))  # cut short, it has something of every method
     fixed = {name: cfg for name, cfg in chosen.items() if not learns(cfg)}
     return Plan(methods, jobs, dict(sorted(fits.items())), fixed)
 

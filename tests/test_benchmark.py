@@ -149,6 +149,13 @@ def test_a_method_may_have_seeds_of_its_own(folder):
         benchmark.plan(str(folder / '{}_tiny.py'), ['cls:a'], [0], folder)
 
 
+def test_training_goes_seed_by_seed(folder, tmp_path):
+    for method in 'ab':
+        (tmp_path / f'{method}.py').write_text(f"_base_ = '{folder}/cls_tiny.py'")
+    jobs = benchmark.plan(str(tmp_path / '{}.py'), ['a', 'b:7'], [5, 3], folder).jobs
+    assert [job.name for job in jobs] == ['a_s5', 'b_s7', 'a_s3']
+
+
 @pytest.mark.parametrize(('methods', 'seeds', 'message'), [
     (['cls'], [0, 0], r"seeds of 'cls': wanted each once, found \[0, 0\]"),
     (['cls:1,1'], [0], r"seeds of 'cls': wanted each once, found \[1, 1\]"),
