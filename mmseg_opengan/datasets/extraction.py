@@ -6,6 +6,7 @@ Threads read the next images while the segmentor works on one; the writer's thre
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -42,72 +43,90 @@ def extract_to_bank(root: Path, identity: dict, requests: dict[str, list], extra
         for group, images in requests.items():
             for name, dataset, index in images:
                 if not writer.has(group, name):
-                    first = todo.setdefault(name, (dataset, index, []))
-                    _require_one_file(name, *first[:2], dataset, index)
-                    first[2].append(group)
+                    groups = todo.setdefault(name, {})
+                    _require_one_file(name, dataset, index, *groups.values())
+                    groups[group] = (dataset, index)
         if not todo:
             return
         _require_space(root, identity, todo, extract, choice)
-        items = ahead(lambda entry: entry[0][entry[1]], todo.values())
-        for name, item in zip(tqdm(todo, desc='Extracting features', unit='image'), items):
-            features = extract(item['inputs'], item['data_samples'])
-            writer.add(name, _stored_parts(features, item['data_samples'], todo[name][2], choice, name))
+        with ahead(_items, todo.values()) as items:
+            for name, samples in zip(tqdm(todo, desc='Extracting features', unit='image'), items):
+                first = next(iter(samples.values()))
+                features = extract(first['inputs'], first['data_samples'])
+                writer.add(name, {group: _stored_part(features, item['data_samples'], group, choice, name)
+                                  for group, item in samples.items()})
 
 
-def _require_one_file(name, dataset, index, other, other_index):
-    """Refuse two data sets whose images have the same name, below their own roots, and are not the same files."""
-    if other is dataset:
-        return
-    path, found = (Path(each.get_data_info(i)['img_path']) for each, i in ((dataset, index), (other, other_index)))
+def _for_each_group(groups, read):
+    """``read(dataset, index)`` for every group of an image; once where their data sets mean the same by its labels."""
+    found, keys = {}, {}
+    for group, (dataset, index) in groups.items():
+        key = keys[group] = dataset.metainfo['label_policy'], dataset.get_data_info(index).get('seg_map_path')
+        if key not in found:
+            found[key] = read(dataset, index)
+    return {group: found[key] for group, key in keys.items()}
+
+
+def _items(groups):
+    return _for_each_group(groups, lambda dataset, index: dataset[index])
+
+
+def _require_one_file(name, dataset, index, *others):
+    """Refuse data sets whose images have the same name, below their own roots, and are not the same files."""
+    files = [Path(each.get_data_info(i)['img_path']) for each, i in (*others, (dataset, index))]
+    path, found = files[0], files[-1]
     if path.resolve() != found.resolve():
         raise ValueError(f"closed and open both have an image '{name}': '{path}' and '{found}'. A feature bank knows "
                          'images by their path below data_root: choose data_roots that keep them apart.')
 
 
-def _stored_parts(features, sample, groups, choice, name):
-    """For each group, the chosen features (n, C) float16 and their pixels (n, 3)."""
+def _stored_part(features, sample, group, choice, name):
+    """The group's chosen features (n, C) float16 and their pixels (n, 3)."""
     open_map, classes = (labels_on_grid(field.data[0].numpy(), features.shape[-2:])
                          for field in (sample.get(GT_OPEN_MAP), sample.gt_sem_seg))
-    parts = {}
-    for group in groups:
-        where = choice.pixels(open_map, classes, group, name)
-        place = torch.from_numpy(where[:, 0] * features.shape[-1] + where[:, 1]).to(features.device)
-        chosen = features.flatten(1).index_select(1, place).to(torch.float16)
-        parts[group] = (chosen.T.cpu().numpy(), where)
-    return parts
+    where = choice.pixels(open_map, classes, group, name)
+    place = torch.from_numpy(where[:, 0] * features.shape[-1] + where[:, 1]).to(features.device)
+    chosen = features.flatten(1).index_select(1, place).to(torch.float16)
+    return chosen.T.cpu().numpy(), where
 
 
 def _require_space(root, identity, todo, extract, choice):
     """Count all pixels that will be stored, say so, and refuse what the disk cannot hold."""
-    dataset, index, _ = next(iter(todo.values()))
-    item = dataset[index]
+    item = next(iter(_items(next(iter(todo.values()))).values()))
     grid = extract(item['inputs'], item['data_samples']).shape[-2:]
 
-    def count(entry):
-        dataset, index, groups = entry
-        _, open_map = dataset.read_labels(index)
-        stride = grid_stride(open_map.shape, grid)
-        return sum(choice.count(open_map[::stride, ::stride], group) for group in groups)
+    def count(groups):
+        maps = _for_each_group(groups, lambda dataset, index: dataset.read_labels(index)[1])
+        stride = grid_stride(next(iter(maps.values())).shape, grid)
+        return sum(choice.count(open_map[::stride, ::stride], group) for group, open_map in maps.items())
 
-    counts = ahead(count, todo.values(), readers=4)
-    pixels = sum(tqdm(counts, total=len(todo), desc='Counting pixels', unit='image'))
+    with ahead(count, todo.values(), readers=4) as counts:
+        pixels = sum(tqdm(counts, total=len(todo), desc='Counting pixels', unit='image'))
     needed = pixels * (2 * identity['channels'] + 9)
     print_log(f"Feature bank '{root}': {len(todo)} images, {pixels:,} pixels, {needed / 1e9:.2f} GB to write",
               logger='current')
     require_space(root, needed)
 
 
-def ahead(function: Callable, items: Iterable, *, readers: int = READERS) -> Iterator:
-    """``map(function, items)``, in order, with up to ``readers`` results computed ahead by as many threads."""
+@contextmanager
+def ahead(function: Callable, items: Iterable, *, readers: int = READERS) -> Iterator[Iterator]:
+    """``map(function, items)``, in order, with up to ``readers`` results computed ahead by as many threads.
+
+    A context, as a generator that an error abandons would end its threads wherever the garbage collector meets it, in
+    the middle of another thread's start for one, and wait for a lock that this thread holds.
+    """
     waiting = deque()
     with ThreadPoolExecutor(readers, thread_name_prefix='reader') as pool:
-        try:
+        def results():
             for item in items:
                 waiting.append(pool.submit(function, item))
                 if len(waiting) > readers:
                     yield waiting.popleft().result()
             while waiting:
                 yield waiting.popleft().result()
+
+        try:
+            yield results()
         finally:
             for future in waiting:
                 future.cancel()

@@ -87,13 +87,13 @@ class _BankSource(Dataset):
             ValueError: features that are NaN or beyond float16.
             RuntimeError: on the other ranks, when the rank that builds the bank failed.
         """
-        policies = {self.metainfo['label_policy']}
-        if self.open_images is not None:
-            policies.add(self.open_images.metainfo['label_policy'])
+        policy = [self.metainfo['label_policy']]
+        if self.open_images is not None and self.open_images.metainfo['label_policy'] not in policy:
+            policy = dict(closed=policy[0], open=self.open_images.metainfo['label_policy'])
         self.identity = plain(dict(
             segmentor=segmentor['name'], segmentor_sha256=segmentor['sha256'], channels=segmentor['channels'],
             preprocessor=segmentor['preprocessor'], pipeline=self.pipeline,
-            label_policy=sorted(policies), closed_per_image=self.choice.limit, closed_choice=self.choice.how,
+            label_policy=policy, closed_per_image=self.choice.limit, closed_choice=self.choice.how,
             seed=self.choice.seed,
             closed_classes=list(self.metainfo['classes']), open_classes=list(self.metainfo['open_classes'])))
         on_main_process(lambda: self._build(extract))

@@ -1,10 +1,13 @@
 """Both sources yield the documented batch as a pure function of (seed, step)."""
 
+import itertools
 import multiprocessing
+import threading
 
 import numpy as np
 import pytest
 import torch
+from cityscapesscripts.helpers.labels import name2label
 from mmengine.registry import init_default_scope
 from mmseg.registry import DATASETS, MODELS
 from tiny_cityscapes import (
@@ -147,6 +150,24 @@ def test_fewer_pixels_than_asked(world, bank):
     assert len(batch['open']) == 900
 
 
+@pytest.mark.parametrize('kind', ['StoreSource', 'OnlineSource'])
+def test_a_kind_that_the_open_images_alone_ignore_is_not_stored(world, tmp_path, kind):
+    """Though the same images give closed pixels, where nothing is ignored."""
+    config = source_config(world, tmp_path, kind=kind)
+    config['open']['ignore_open'] = ('trailer',)
+    made = getattr(feature_source, config.pop('type'))(**config)
+    made.prepare(extract, SEGMENTOR)
+    pool = made.pool('open')
+    found = pixel_ids(world, made.bank.gather('open', pool.rows(np.arange(len(pool)))))
+    trailer = name2label['trailer'].id
+    everything = np.concatenate([label_ids(world, i) for i in range(6)])
+    assert sorted(found) == sorted(everything[np.isin(everything, [*OPEN_IDS - {trailer}])])
+    assert trailer in everything
+    with pytest.raises(FeatureBankError, match=r"label_policy: wanted \['cityscapes/paper'\], found \{'closed': "
+                                               r"'cityscapes/paper', 'open': 'cityscapes/paper/ignore:trailer'\}"):
+        built(world, tmp_path, kind=kind)
+
+
 def test_open_pixels_come_from_the_open_images_only(world, bank):
     made = built(world, bank, closed_per_image=None, sampler=dict(num_open=30), open_held_out=4)
     assert image_numbers(torch.cat([made[0, step]['open'] for step in range(9)])) == set(range(3)) - {NO_OPEN}
@@ -180,6 +201,20 @@ def test_two_files_of_one_name_are_refused(world, tmp_path):
     (tmp_path / 'link').symlink_to(world)
     config['open']['data_root'] = str(tmp_path / 'link')
     DATASETS.build(config).prepare(extract, SEGMENTOR)
+
+
+def test_the_readers_end_with_a_segmentor_that_fails(world, tmp_path):
+    """Not when the error is forgotten, which holds every frame that it came through."""
+    def fail(image, sample):
+        if next(calls) == 3:
+            raise RuntimeError('out of memory')
+        return extract(image, sample)
+
+    calls = itertools.count()
+    with pytest.raises(RuntimeError) as error:
+        source(world, tmp_path).prepare(fail, SEGMENTOR)
+    assert str(error.value) == 'out of memory'
+    assert [thread.name for thread in threading.enumerate() if thread.name.startswith('reader')] == []
 
 
 def test_a_bank_without_a_single_open_pixel_is_refused(world, tmp_path):
