@@ -16,14 +16,13 @@ import csv
 import dataclasses
 import io
 import json
-import re
 from dataclasses import dataclass
 from pathlib import Path
 
 from mmengine.config import Config
 
 from . import experiment
-from .experiment import METRICS, Job, claim, evaluate_all, quiet, train
+from .experiment import METRICS, Job, claim, evaluate_all, own_values, quiet, train
 from .functional.files import replacing
 from .method_table import interval_of, method_and_seed, report_text
 from .models.scorers.base import SCORERS, FittedScorer
@@ -68,7 +67,7 @@ def plan(config: str, methods, seeds, out, *, scorers: str | None = None, option
         ValueError: a method is neither, and names those there are; its seeds are no numbers; or a method or seed is
             given twice.
     """
-    methods = seeds_of(methods, seeds)
+    methods = own_values(methods, seeds, 'seeds')
     files = {method: config.format(method) for method in methods if '{}' in config}
     trained = {method: path for method, path in files.items() if Path(path).is_file()}
     own = {}
@@ -93,21 +92,6 @@ def plan(config: str, methods, seeds, out, *, scorers: str | None = None, option
     jobs.sort(key=lambda job: methods[job.method].index(job.seed))  # cut short, it has something of every method
     fixed = {name: cfg for name, cfg in chosen.items() if not learns(cfg)}
     return Plan(methods, jobs, dict(sorted(fits.items())), fixed)
-
-
-def seeds_of(methods, seeds) -> dict[str, list[int]]:
-    """Method names in their order, each with ``seeds`` or with those that follow it as in ``'cls-pix:0,1'``."""
-    found = {}
-    for method in methods:
-        name, colon, own = method.partition(':')
-        if colon and not re.fullmatch(r'\d+(,\d+)*', own):
-            raise ValueError(f"methods: wanted seeds after the colon, as in '{name}:0,1', found {method!r}")
-        if name in found:
-            raise ValueError(f"methods: wanted each once, found '{name}' twice")
-        found[name] = [int(seed) for seed in own.split(',')] if colon else list(seeds)
-        if len(set(found[name])) < len(found[name]):
-            raise ValueError(f"seeds of '{name}': wanted each once, found {found[name]}")
-    return found
 
 
 def run(config: str, methods, seeds, out, *, scorers: str | None = None, resolutions=('feature', 'image'),

@@ -104,6 +104,30 @@ def plan(configs: dict[str, str], seeds, out, options: dict | None = None) -> li
             for seed in seeds for method, config in configs.items()]
 
 
+def own_values(methods, values, what: str) -> dict[str, list[int]]:
+    """Method names in their order, each with ``values`` or with those that follow it as in ``'cls-pix:0,1'``.
+
+    Args:
+        methods: as given on a command line.
+        values: integers of the methods without their own.
+        what: the option that gives ``values``, for errors.
+
+    Raises:
+        ValueError: no integers after a colon, or a method or one of its values is given twice.
+    """
+    found = {}
+    for method in methods:
+        name, colon, own = method.partition(':')
+        if colon and not re.fullmatch(r'\d+(,\d+)*', own):
+            raise ValueError(f"methods: wanted {what} after the colon, as in '{name}:0,1', found {method!r}")
+        if name in found:
+            raise ValueError(f"methods: wanted each once, found '{name}' twice")
+        found[name] = [int(value) for value in own.split(',')] if colon else list(values)
+        if len(set(found[name])) < len(found[name]):
+            raise ValueError(f"{what} of '{name}': wanted each once, found {found[name]}")
+    return found
+
+
 def claim(out, config: str | dict[str, str], options: dict | None = None) -> None:
     """Note in ``{out}/settings.json`` what is trained there, and refuse a folder that has results of something else.
 

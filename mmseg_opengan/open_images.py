@@ -35,20 +35,25 @@ class OpenImagesJob(Job):
     number: int | None = None
 
 
-def plan(configs: dict[str, str], *, numbers, seeds, out, options: dict | None = None) -> list[OpenImagesJob]:
+def plan(configs: dict[str, str], *, numbers: dict[str, list[int]], seeds, out,
+         options: dict | None = None) -> list[OpenImagesJob]:
     """One job for each (method, number of open images, seed), the most images first: they fill the feature bank.
 
     Raises:
         ValueError: no number, no seed, one that is given twice, or a number below 1.
     """
-    for name, values in (('num_open_images', numbers), ('seeds', seeds)):
+    for name, values in (*((f"num_open_images of '{method}'", numbers[method]) for method in configs),
+                         ('seeds', seeds)):
         if not values or len(set(values)) < len(values):
             raise ValueError(f'{name}: wanted at least one value, each once, found {list(values)}')
-    if min(numbers) < 1:
-        raise ValueError(f'num_open_images: wanted numbers of at least 1, found {min(numbers)}')
+    every = sorted({number for method in configs for number in numbers[method]}, reverse=True)
+    if every[-1] < 1:
+        raise ValueError(f'num_open_images: wanted numbers of at least 1, found {every[-1]}')
     jobs = []
-    for number in sorted(numbers, reverse=True):
+    for number in every:
         for method, config in configs.items():
+            if number not in numbers[method]:
+                continue
             if Config.fromfile(config).train_dataloader.dataset.get('open') is None:
                 name, values, used = method, {}, None
             else:
@@ -58,13 +63,14 @@ def plan(configs: dict[str, str], *, numbers, seeds, out, options: dict | None =
     return list({job.name: job for job in jobs}.values())
 
 
-def open_images(configs: dict[str, str], *, numbers, seeds, out, labels: dict[str, str] | None = None,
-                resolution: str = 'feature', processes: int = 2, options: dict | None = None) -> str:
+def open_images(configs: dict[str, str], *, numbers: dict[str, list[int]], seeds, out,
+                labels: dict[str, str] | None = None, resolution: str = 'feature', processes: int = 2,
+                options: dict | None = None) -> str:
     """Train, test and report everything, or what is missing of it.
 
     Args:
         configs: training config of each method.
-        numbers: training images that give open pixels.
+        numbers: for each method, how many training images give open pixels; of no effect where it trains on none.
         out: folder of everything; finished trainings are skipped, unfinished ones go on.
         labels: how a method is called in table and figure; its own name by default.
         options: config overrides for all jobs, as of ``--cfg-options``.

@@ -13,23 +13,24 @@ PROTOCOL = dict(label_policy='camvid', resolution='feature', num_images=2)
 
 
 def test_every_number_is_trained_and_opengan0_once_a_seed(tmp_path):
-    jobs = plan(FILES, numbers=[3, 30], seeds=[0, 1], out=tmp_path, options={'train_cfg.max_iters': 5})
+    numbers = {'cls': [3, 30], 'opengan0': [3, 30], 'cls-pix': [30]}
+    jobs = plan(FILES, numbers=numbers, seeds=[0, 1], out=tmp_path, options={'train_cfg.max_iters': 5})
     found = {job.name: (job.number, job.options.get(NUMBER)) for job in jobs}
     assert found == {f'{name}_s{seed}': (number, number) for seed in (0, 1) for name, number in (
-        ('cls_open3', 3), ('cls_open30', 30), ('cls-pix_open3', 3), ('cls-pix_open30', 30), ('opengan0', None))}
+        ('cls_open3', 3), ('cls_open30', 30), ('cls-pix_open30', 30), ('opengan0', None))}
     assert jobs[0].number == 30  # fills the bank for all
     assert all(job.options['train_cfg.max_iters'] == 5 for job in jobs)
     assert len({job.work_dir for job in jobs}) == len(jobs)
 
 
 @pytest.mark.parametrize(('options', 'message'), [
-    (dict(numbers=[], seeds=[0]), 'num_open_images: wanted at least one value'),
-    (dict(numbers=[3, 3], seeds=[0]), r'num_open_images: .* found \[3, 3\]'),
+    (dict(numbers=[], seeds=[0]), "num_open_images of 'cls': wanted at least one value"),
+    (dict(numbers=[3, 3], seeds=[0]), r"num_open_images of 'cls': .* found \[3, 3\]"),
     (dict(numbers=[0], seeds=[0]), 'num_open_images: wanted numbers of at least 1, found 0'),
     (dict(numbers=[3], seeds=[]), 'seeds: wanted at least one value')])
 def test_what_cannot_be_planned_is_refused(options, message, tmp_path):
     with pytest.raises(ValueError, match=message):
-        plan(FILES, out=tmp_path, **options)
+        plan(FILES, out=tmp_path, **{**options, 'numbers': dict.fromkeys(FILES, options['numbers'])})
 
 
 def test_a_row_is_what_training_and_test_found(tmp_path):
@@ -78,7 +79,7 @@ def test_a_folder_with_other_runs_is_refused(change, tmp_path, monkeypatch):
         raise KeyboardInterrupt
 
     monkeypatch.setattr('mmseg_opengan.open_images.train', train_one)
-    given = dict(configs={'cls': FILES['cls']}, numbers=[3], seeds=[0], out=tmp_path)
+    given = dict(configs={'cls': FILES['cls']}, numbers={'cls': [3]}, seeds=[0], out=tmp_path)
     with pytest.raises(KeyboardInterrupt):
         open_images(**given)
     with pytest.raises(ValueError, match=f"'{tmp_path}' holds runs of something else"):

@@ -2,7 +2,8 @@
 
     python tools/open_images.py 'configs/opengan/{}_hr18s_camvid.py' --num-open-images 3 10 30 100 333
 
-The same command goes on where an interrupted one stopped.
+A method that takes long may have numbers of its own, after a colon: cls-pix:30,333. The same command goes on where an
+interrupted one stopped.
 """
 
 import argparse
@@ -10,6 +11,7 @@ import argparse
 from mmengine.config import DictAction
 
 from mmseg_opengan import compat
+from mmseg_opengan.experiment import own_values
 from mmseg_opengan.open_images import open_images
 
 METHODS = {'cls': 'CLS', 'opengan0': 'OpenGAN-0', 'opengan': 'OpenGAN', 'cls-pix': 'CLS-pix',
@@ -33,7 +35,8 @@ def parse_args():
 def main():
     args = parse_args()
     compat.install()
-    print(open_images({method: args.config.format(method) for method in args.methods}, numbers=args.num_open_images,
+    numbers = own_values(args.methods, args.num_open_images, 'num_open_images')
+    print(open_images({method: args.config.format(method) for method in numbers}, numbers=numbers,
                       seeds=args.seeds, out=args.out, labels=METHODS, resolution=args.resolution,
                       processes=args.processes, options=args.cfg_options))
 
