@@ -9,6 +9,9 @@ import numpy as np
 from .experiment import METRICS, Job
 from .functional.bootstrap import BlockTable, interval, resampled_aurocs
 
+#: Differences below a table, where it has both methods.
+_COMPARED = (('opengan', 'cls'), ('opengan', 'msp'), ('opengan-att', 'cls'), ('opengan-att', 'opengan'))
+
 
 @dataclass
 class Row:
@@ -112,11 +115,11 @@ def report_text(jobs: list[Job], reports: dict[str, dict], labels: dict[str, str
                      f"images, {first['num_closed']:,} closed and {first['num_open']:,} open pixels, pooled"
                      + (f"; mIoU {report['mIoU']:.1f} %" if 'mIoU' in report else '')
                      + '\n\n' + markdown(report, shown, paper))
-        for other in (method for method in ('cls', 'msp') if {method, 'opengan'} <= present):
-            result = compare(report, 'opengan', other)
+        for method, other in (pair for pair in _COMPARED if shown.keys() >= set(pair)):
+            result = compare(report, method, other)
             low, high = result['interval']
             seeds = ', '.join(f'{value:+.4f}' for value in result['per_seed']) or 'none in common'
-            parts.append(f"{labels['opengan']} minus {labels[other]}: mean {result['mean']:+.4f} (paired 95 % interval "
+            parts.append(f"{labels[method]} minus {labels[other]}: mean {result['mean']:+.4f} (paired 95 % interval "
                          f'{low:+.4f} to {high:+.4f}), per seed {seeds}.')
     if jobs:
         parts.append('| run | chosen step | open-validation AUROC | minutes |\n|---|---|---|---|\n' + '\n'.join(

@@ -62,6 +62,14 @@ def test_methods_without_a_common_seed_are_compared_by_their_means(report):
     assert 'mean +0.2000 (paired 95 % interval +0.2000 to +0.2000), per seed none in common.' in text
 
 
+def test_differences_are_written_of_methods_that_are_there(report):
+    report['scorers']['opengan-att_s10'] = summary(.95)
+    labels = {'msp': 'MSP', 'opengan': 'OpenGAN', 'opengan-att': 'Att'}
+    text = method_table.report_text([], dict(feature=report), labels)
+    assert [line.partition(':')[0] for line in text.splitlines() if 'minus' in line] == [
+        'OpenGAN minus MSP', 'Att minus OpenGAN']
+
+
 def test_table_has_mean_and_deviation(report):
     table = method_table.markdown(report, {'msp': 'MSP', 'opengan': 'OpenGAN'}, paper={'msp': .721, 'opengan': .885})
     rows = [line for line in table.splitlines() if line.startswith(('| MSP', '| OpenGAN'))]
