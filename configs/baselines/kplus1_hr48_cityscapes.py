@@ -1,5 +1,5 @@
 # HRNet-(K+1) of the paper's Table 5 (AUROC .755 there), tested: the open score is the log-odds of class 20, whole
-# network trained by kplus1_train_hr48_cityscapes.py. The closed map may say class 20, an error of the closed classes.
+# network trained by kplus1_train_hr48_cityscapes.py. The closed map is the best of the other 19.
 _base_ = '../opengan/opengan_hr48_cityscapes.py'
 model = dict(
     discriminator=None, generator=None, decode_head=dict(head=dict(num_classes=20)),

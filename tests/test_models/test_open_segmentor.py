@@ -233,6 +233,16 @@ def test_unknown_resolution():
         build_open(resolution='full')
 
 
+def test_a_segmentor_with_an_open_class_predicts_the_best_closed_one():
+    _, wrapped = pair('FCNHead', scorers=dict(kplus1=dict(type='OpenClass')))
+    sample, = predict(wrapped, [dict()])
+    logits, found = sample.seg_logits.data, sample.pred_sem_seg.data
+    assert (logits.argmax(0) == NUM_CLASSES - 1).any()
+    assert found.shape == (1, *logits.shape[1:])
+    best = logits[:-1].gather(0, found)
+    assert torch.equal(best[0], logits[:-1].amax(0))
+
+
 def test_a_model_without_scorers_adds_no_field():
     model = build_open(discriminator=None)
     assert OPEN_SCORES not in predict(model, [dict()])[0]

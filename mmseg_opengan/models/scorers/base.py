@@ -48,6 +48,8 @@ class Scorer(nn.Module, metaclass=ABCMeta):
     is_logit = False
     #: True for scorers of the image itself: ``score_image`` is called in place of ``score``.
     reads_image = False
+    #: True where the segmentor has open as its last class: the closed prediction is the best of the others.
+    last_class_is_open = False
     #: Values of options that fitting tries where the config says nothing; open validation chooses among all products.
     candidates: dict[str, list] = {}
     #: Digest of the segmentor that a loaded file belongs to; None where the scorer does not depend on one.

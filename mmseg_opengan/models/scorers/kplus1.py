@@ -75,10 +75,14 @@ def open_log_odds(logits: Tensor) -> Tensor:
 
 @SCORERS.register_module()
 class OpenClass(Scorer):
-    """Log-odds of the last class of a segmentor that was trained with open as class K + 1 (the paper's HRNet-(K+1))."""
+    """Log-odds of the last class of a segmentor that was trained with open as class K + 1 (the paper's HRNet-(K+1)).
+
+    As for every other method, the score alone says what is open: the closed prediction is the best of the K classes.
+    """
 
     is_logit = True
     from_logits = True
+    last_class_is_open = True
 
     def score(self, features: Tensor | None, logits: Tensor) -> Tensor:
         return open_log_odds(logits.float())
