@@ -14,14 +14,13 @@ from mmseg_opengan import compat
 from mmseg_opengan.experiment import own_values
 from mmseg_opengan.open_images import open_images
 
-METHODS = {'cls': 'CLS', 'opengan0': 'OpenGAN-0', 'opengan': 'OpenGAN', 'cls-pix': 'CLS-pix',
-           'opengan0-pix': 'OpenGAN-0-pix', 'opengan-pix': 'OpenGAN-pix'}
+METHODS = ('cls', 'opengan0', 'opengan', 'cls-pix', 'opengan0-pix', 'opengan-pix')
 
 
 def parse_args():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('config', help='path of the configs, with {} where the method stands')
-    parser.add_argument('--methods', nargs='+', default=list(METHODS), help='what {} stands for')
+    parser.add_argument('--methods', nargs='+', default=METHODS, help='what {} stands for')
     parser.add_argument('--num-open-images', nargs='+', type=int, required=True,
                         help='training images that give open pixels')
     parser.add_argument('--seeds', nargs='+', type=int, default=[0])
@@ -35,9 +34,10 @@ def parse_args():
 def main():
     args = parse_args()
     compat.install()
+    from mmseg_opengan.benchmark import LABELS
     numbers = own_values(args.methods, args.num_open_images, 'num_open_images')
     print(open_images({method: args.config.format(method) for method in numbers}, numbers=numbers,
-                      seeds=args.seeds, out=args.out, labels=METHODS, resolution=args.resolution,
+                      seeds=args.seeds, out=args.out, labels=LABELS, resolution=args.resolution,
                       processes=args.processes, options=args.cfg_options))
 
 
