@@ -21,7 +21,7 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from tqdm import tqdm
 
-from .functional.files import sha256_of, write_json
+from .functional.files import plain_json, sha256_of, write_json
 
 _DONE = 'best.json'
 _SETTINGS = 'settings.json'
@@ -30,7 +30,7 @@ _RECIPE = 'recipe.json'
 _TRAINING = ('lambda_open', 'lambda_fake', 'reduction', 'generator_loss')  # options without a part in a test
 _RECIPE_KEYS = ('model', 'train_dataloader', 'val_dataloader', 'val_evaluator', 'optim_wrapper', 'param_scheduler',
                 'train_cfg', 'custom_hooks', 'randomness')
-_ELSEWHERE = ('data_root', 'scorers', 'num_workers', 'persistent_workers')  # without a part in what is trained
+_ELSEWHERE = ('data_root', 'root', 'scorers', 'num_workers', 'persistent_workers')  # without a part in what is trained
 _BEGUN = (_DONE, 'last_checkpoint', 'metrics.json')  # one of them is in a folder whose settings matter
 METRICS = ('AUROC', 'AP', 'FPR95')
 
@@ -63,7 +63,9 @@ class Job:
         """What the run's weights and their choice depend on, as JSON gives it back, but not where data lies."""
         config = self.load_config().to_dict()
         parts = {key: _without(config[key], _ELSEWHERE) for key in _RECIPE_KEYS if key in config}
-        return json.loads(json.dumps(parts, default=repr))
+        choice = config['default_hooks']['checkpoint']
+        parts['choice'] = {key: choice.get(key) for key in ('save_best', 'rule')}
+        return json.loads(json.dumps(plain_json(parts), default=repr))
 
     def check_recipe(self) -> None:
         """Refuse to go on from, or to take as finished, a run whose config has changed since.
@@ -72,11 +74,15 @@ class Job:
             ValueError: names the run's folder and every option that differs.
         """
         path = self.work_dir / _RECIPE
-        if path.exists() and any((self.work_dir / name).exists() for name in _BEGUN):
+        if path.exists() and self.begun():
             differing = list(_differences(self.recipe(), json.loads(path.read_text())))
             if differing:
                 raise ValueError(f"'{self.work_dir}' was trained by another recipe ({'; '.join(differing)}). Choose "
                                  'another folder, or remove this one.')
+
+    def begun(self) -> bool:
+        """Whether the run has a checkpoint to go on from, or has finished."""
+        return any((self.work_dir / name).exists() for name in _BEGUN)
 
     def best(self) -> dict | None:
         """Checkpoint, step and open-validation AUROC of a finished run; None while it has not finished."""
@@ -258,8 +264,9 @@ def _prepare_bank(job: Job) -> None:
 
 def _train_one(job: Job) -> None:
     config = job.load_config()
-    job.work_dir.mkdir(parents=True, exist_ok=True)
-    write_json(job.work_dir / _RECIPE, job.recipe())
+    if not job.begun():  # else it stays as it was noted, or unknown
+        job.work_dir.mkdir(parents=True, exist_ok=True)
+        write_json(job.work_dir / _RECIPE, job.recipe())
     start = time.monotonic()
     runner = Runner.from_cfg(config)
     runner.register_hook(_CountHook())
@@ -345,6 +352,15 @@ def _request(cfg: Config) -> dict:
 
 def _digest(path: str | None) -> str | None:
     return sha256_of(path) if path is not None and os.path.isfile(path) else None
+
+
+def tested(report: Path, jobs: list[Job]) -> set[str]:
+    """Names of the jobs whose present checkpoint a report is about. One without a record of its request is believed."""
+    path = report.parents[2] / _REQUEST
+    found = json.loads(path.read_text())['scorers'] if path.exists() else {}
+    names = json.loads(report.read_text())['scorers']
+    return {job.name for job in jobs if job.name in names and (
+        job.name not in found or found[job.name][1] == _digest(str(job.work_dir / job.best()['checkpoint'])))}
 
 
 def _answers(report: Path, request: dict) -> bool:

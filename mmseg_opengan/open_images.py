@@ -37,7 +37,7 @@ class OpenImagesJob(Job):
 
 def plan(configs: dict[str, str], *, numbers: dict[str, list[int]], seeds, out,
          options: dict | None = None) -> list[OpenImagesJob]:
-    """One job for each (method, number of open images, seed), the most images first: they fill the feature bank.
+    """One job for each (method, number of open images, seed); those that fill a feature bank and the most images first.
 
     Raises:
         ValueError: no number, no seed, one that is given twice, or a number below 1.
@@ -50,16 +50,20 @@ def plan(configs: dict[str, str], *, numbers: dict[str, list[int]], seeds, out,
     if every[-1] < 1:
         raise ValueError(f'num_open_images: wanted numbers of at least 1, found {every[-1]}')
     jobs = []
+    sources = {method: Config.fromfile(config).train_dataloader.dataset for method, config in configs.items()}
+    without_open = {method for method, source in sources.items() if source.get('open') is None}
+    fills = {configs[method] for method, source in sources.items() if 'root' in source and method not in without_open}
     for number in every:
         for method, config in configs.items():
             if number not in numbers[method]:
                 continue
-            if Config.fromfile(config).train_dataloader.dataset.get('open') is None:
+            if method in without_open:
                 name, values, used = method, {}, None
             else:
                 name, values, used = f'{method}_open{number}', {NUMBER: number}, number
             jobs += [OpenImagesJob(name, config, seed, Path(out) / 'runs' / f'{name}_s{seed}',
                                    {**(options or {}), **values}, used) for seed in seeds]
+    jobs.sort(key=lambda job: job.config not in fills)
     return list({job.name: job for job in jobs}.values())
 
 

@@ -22,7 +22,7 @@ from pathlib import Path
 from mmengine.config import Config
 from tqdm import tqdm
 
-from .experiment import Job, claim, evaluate_quietly, train
+from .experiment import Job, claim, evaluate_quietly, tested, train
 from .sweep_report import summarize, write_report
 
 #: The paper's values of lambda_G.
@@ -112,9 +112,13 @@ def sweep(config: str, *, out, lambdas=LAMBDAS, seeds=(0,), num_open_images=(Non
 
 def _test(jobs, out, processes, options, bootstrap_block) -> dict:
     """Test summaries by job name, with the protocol. New jobs are dealt out; each process passes once over the test."""
-    reports = [json.loads(path.read_text()) for path in sorted(out.glob('test_*/open_set_eval/test/metrics.json'))]
-    tested = {name for report in reports for name in report['scorers']}
-    todo = [job for job in jobs if job.name not in tested]
+    reports, done = [], set()
+    for path in sorted(out.glob('test_*/open_set_eval/test/metrics.json')):
+        report, names = json.loads(path.read_text()), tested(path, jobs)
+        report['scorers'] = {name: summary for name, summary in report['scorers'].items() if name in names}
+        reports.append(report)
+        done |= names
+    todo = [job for job in jobs if job.name not in done]
     if todo:
         resolution = jobs[0].load_config().model.resolution
         shares = [todo[i::processes] for i in range(min(processes, len(todo)))] if processes else [todo]

@@ -52,6 +52,8 @@ TRAINED = """
 data_root = '/here'
 model = dict(lambda_fake=.2, scorers=dict(msp=dict(type='MSP')))
 train_dataloader = dict(num_workers=0, dataset=dict(root='bank', images=[dict(data_root=data_root, size=(4, 5))]))
+optim_wrapper = dict(clip_grad=dict(norm_type=float('inf')))
+default_hooks = dict(checkpoint=dict(save_best='opengan/AUROC'))
 visualizer = dict(name='visualizer')
 """
 
@@ -69,19 +71,41 @@ def test_a_run_of_an_edited_config_is_neither_finished_nor_resumed(tmp_path, mon
     monkeypatch.setattr(experiment, 'Runner', Runner)
     config = tmp_path / 'cls.py'
     job, = experiment.plan({'cls': str(config)}, [0], tmp_path)
-    config.write_text(TRAINED + "default_hooks = dict(checkpoint=dict(save_best='opengan/AUROC'))")
+    config.write_text(TRAINED)
     experiment.train([job], processes=0)
-    for unrelated in (config.read_text(), config.read_text().replace("'/here'", "'/there'").replace('MSP', 'Energy')):
-        config.write_text(unrelated)
+    for old, new in (('', ''), ("'/here'", "'/there'"), ('MSP', 'Energy'), ("'bank'", "'moved'")):  # no part in it
+        config.write_text(TRAINED.replace(old, new))
         experiment.train([job], processes=0)
     assert trained == [1]
-    config.write_text(config.read_text().replace('.2', '.3').replace('(4, 5)', '(4, 6)'))
-    with pytest.raises(ValueError, match=r"cls_s0' was trained by another recipe \(model\.lambda_fake: wanted 0\.3, "
-                                         r'found 0\.2; train_dataloader.* wanted .*6.*, found .*5.*\)'):
+    refused = r"cls_s0' was trained by another recipe \(%s\)\. Choose another folder, or remove this one"
+    edits = (('.2', '.3', r'model\.lambda_fake: wanted 0\.3, found 0\.2'),
+             ('(4, 5)', '(4, 6)', r'train_dataloader\.dataset\.images: wanted .*6.*, found .*5.*'),
+             ('AUROC', 'AP', r'choice\.save_best: wanted opengan/AP, found opengan/AUROC'))
+    for old, new, found in edits:
+        config.write_text(TRAINED.replace(old, new))
+        with pytest.raises(ValueError, match=refused % found):
+            experiment.train([job], processes=0)
+    (job.work_dir / 'best.json').rename(job.work_dir / 'last_checkpoint')  # as it was cut off
+    with pytest.raises(ValueError, match=refused % edits[-1][2]):
         experiment.train([job], processes=0)
-    (job.work_dir / 'best.json').unlink()  # nothing of it is left
+    (job.work_dir / 'last_checkpoint').unlink()
     experiment.train([job], processes=0)
     assert trained == [1, 1]
+
+
+def test_a_run_begun_before_recipes_were_noted_goes_on(tmp_path, monkeypatch):
+    """And its recipe stays unknown: the config of today may not be the one that it began with."""
+    (tmp_path / 'cls.py').write_text(TRAINED)
+    job, = experiment.plan({'cls': str(tmp_path / 'cls.py')}, [0], tmp_path)
+    job.work_dir.mkdir()
+    (job.work_dir / 'last_checkpoint').write_text('iter_2.pth')
+    hub = SimpleNamespace(get_info={'best_ckpt': 'best_iter_4.pth', 'best_score': 1}.get)
+    runner = SimpleNamespace(register_hook=lambda hook: None, train=lambda: None, message_hub=hub, max_iters=4)
+    monkeypatch.setattr(experiment, 'Runner', SimpleNamespace(from_cfg=lambda config: runner))
+    job.check_recipe()
+    experiment._train_one(job)
+    assert job.best()['step'] == 4
+    assert not (job.work_dir / 'recipe.json').exists()
 
 
 def finish(out, name='cls_s0'):

@@ -18,9 +18,11 @@ def test_every_number_is_trained_and_opengan0_once_a_seed(tmp_path):
     found = {job.name: (job.number, job.options.get(NUMBER)) for job in jobs}
     assert found == {f'{name}_s{seed}': (number, number) for seed in (0, 1) for name, number in (
         ('cls_open3', 3), ('cls_open30', 30), ('cls-pix_open30', 30), ('opengan0', None))}
-    assert jobs[0].number == 30  # fills the bank for all
     assert all(job.options['train_cfg.max_iters'] == 5 for job in jobs)
     assert len({job.work_dir for job in jobs}) == len(jobs)
+    assert jobs[0].name == 'cls_open30_s0'  # fills the bank for all
+    jobs = plan(FILES, numbers={'opengan0': [3], 'cls': [3], 'cls-pix': [30]}, seeds=[0], out=tmp_path)
+    assert [job.name for job in jobs] == ['cls_open3_s0', 'cls-pix_open30_s0', 'opengan0_s0']
 
 
 @pytest.mark.parametrize(('options', 'message'), [

@@ -13,6 +13,7 @@ from tiny_cityscapes import write_images, write_segmentor
 from tiny_training import config
 
 from mmseg_opengan import experiment, sweep_report
+from mmseg_opengan.functional.files import sha256_of
 from mmseg_opengan.sweep import LAMBDAS, _test, plan, sweep
 
 STEPS = 4
@@ -134,6 +135,30 @@ def test_a_config_without_a_generator_is_refused(root):
     made.dump(root / 'cls.py')
     with pytest.raises(ValueError, match=r'has no generator: wanted a config of OpenGAN'):
         plan(str(root / 'cls.py'), lambdas=[.1], seeds=[0], num_open_images=[None], out=root)
+
+
+def test_a_run_that_was_trained_again_is_tested_again(root, tmp_path, monkeypatch):
+    def test_some(config, jobs, resolution, out, options):
+        place = out / 'open_set_eval' / 'test'
+        place.mkdir(parents=True)
+        scorers = {job.name: dict(test=out.name) for job in jobs}
+        report = dict(scorers=scorers, **dict.fromkeys(('label_policy', 'resolution', 'num_images', 'mIoU')))
+        (place / 'metrics.json').write_text(json.dumps(report))
+        (out / 'tested.json').write_text(json.dumps(dict(scorers={
+            job.name: ['a scorer', sha256_of(job.work_dir / 'best.pth')] for job in jobs})))
+        return report
+
+    monkeypatch.setattr('mmseg_opengan.sweep.evaluate_quietly', test_some)
+    jobs = plan(str(root / 'tiny.py'), lambdas=[.1, .2], seeds=[0], num_open_images=[None], out=tmp_path)
+    for job in jobs:
+        job.work_dir.mkdir(parents=True)
+        (job.work_dir / 'best.json').write_text('{"checkpoint": "best.pth"}')
+        (job.work_dir / 'best.pth').write_text('weights')
+    _test(jobs, tmp_path, 0, {}, 0)
+    (jobs[1].work_dir / 'best.pth').write_text('others')
+    found = _test(jobs, tmp_path, 0, {}, 0)['scorers']
+    assert found == {jobs[0].name: dict(test='test_0'), jobs[1].name: dict(test='test_1')}
+    assert _test(jobs, tmp_path, 0, {}, 0)['scorers'] == found
 
 
 def test_a_test_that_was_cut_off_leaves_the_reports_of_the_others(root, tmp_path, monkeypatch):

@@ -1,6 +1,7 @@
-# HRNet-(K+1): the whole network, trained with open as a 20th class by mmseg's 40k schedule of FCN-HRNet on Cityscapes
-# (crops of 512x1024, SGD; batch_size is per GPU, the schedule's is 8 in all). Ordinary MMSegmentation; test with
-# kplus1_hr48_cityscapes.py. It starts from the closed segmentor, whose classifier of 19 classes is not loaded.
+# HRNet-(K+1): the whole network, fine-tuned from the closed segmentor with open as a 20th class; the paper trains it
+# "ground-up", for which set load_from=None and ImageNet weights. Ordinary MMSegmentation; test with
+# kplus1_hr48_cityscapes.py. SGD, crops and steps as in mmseg's 40k schedule of FCN-HRNet, 8 images a step in all, 2 a
+# GPU. On several GPUs that schedule has norm_cfg.type=SyncBN in backbone and head.
 _base_ = './kplus1_hr48_cityscapes.py'
 load_from = 'https://download.openmmlab.com/mmsegmentation/v0.5/hrnet/fcn_hr48_512x1024_160k_cityscapes/fcn_hr48_512x1024_160k_cityscapes_20200602_190946-59b7973e.pth'
 model = dict(
@@ -27,8 +28,7 @@ optim_wrapper = dict(
     _delete_=True, type='OptimWrapper', optimizer=dict(type='SGD', lr=0.01, momentum=0.9, weight_decay=0.0005))
 param_scheduler = dict(type='PolyLR', eta_min=1e-4, power=0.9, begin=0, end=max_iters, by_epoch=False)
 train_cfg = dict(_delete_=True, type='IterBasedTrainLoop', max_iters=max_iters)
-default_hooks = dict(logger=dict(interval=50), checkpoint=dict(
-    _delete_=True, type='CheckpointHook', by_epoch=False, interval=max_iters, filename_tmpl='segmentor.pth',
-    save_optimizer=False, save_param_scheduler=False))
+default_hooks = dict(logger=dict(interval=50), checkpoint=dict(  # one file, to resume from too
+    _delete_=True, type='CheckpointHook', by_epoch=False, interval=2000, filename_tmpl='segmentor.pth'))
 custom_hooks = []
 model_wrapper_cfg = None

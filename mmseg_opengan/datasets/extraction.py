@@ -52,6 +52,9 @@ def extract_to_bank(root: Path, identity: dict, requests: dict[str, list], extra
         with ahead(_items, todo.values()) as items:
             for name, samples in zip(tqdm(todo, desc='Extracting features', unit='image'), items):
                 first = next(iter(samples.values()))
+                if not all(torch.equal(item['inputs'], first['inputs']) for item in samples.values()):
+                    raise ValueError(f"'{name}' was read twice, for two label policies, and differs: wanted a pipeline "
+                                     'without random steps')
                 features = extract(first['inputs'], first['data_samples'])
                 writer.add(name, {group: _stored_part(features, item['data_samples'], group, choice, name)
                                   for group, item in samples.items()})
