@@ -22,10 +22,11 @@ from pathlib import Path
 from mmengine.config import Config
 
 from . import experiment
-from .experiment import METRICS, Job, claim, evaluate_all, own_values, quiet, train
+from .experiment import METRICS, Job, evaluate_all, own_values, quiet, train
 from .functional.files import replacing
 from .method_table import interval_of, method_and_seed, report_text
 from .models.scorers.base import SCORERS, FittedScorer
+from .run_folder import claim
 from .scorer_fitting import FitSettings, fit_scorers, learns
 
 #: Names of methods in tables; others go by their own.

@@ -21,17 +21,11 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from tqdm import tqdm
 
-from .functional.files import plain_json, sha256_of, write_json
+from .functional.files import as_json, sha256_of, write_json
+from .run_folder import DONE, check_recipe, note_recipe
 
-_DONE = 'best.json'
-_SETTINGS = 'settings.json'
 _REQUEST = 'tested.json'
-_RECIPE = 'recipe.json'
 _TRAINING = ('lambda_open', 'lambda_fake', 'reduction', 'generator_loss')  # options without a part in a test
-_RECIPE_KEYS = ('model', 'train_dataloader', 'val_dataloader', 'val_evaluator', 'optim_wrapper', 'param_scheduler',
-                'train_cfg', 'custom_hooks', 'randomness')
-_ELSEWHERE = ('data_root', 'root', 'scorers', 'num_workers', 'persistent_workers')  # without a part in what is trained
-_BEGUN = (_DONE, 'last_checkpoint', 'metrics.json')  # one of them is in a folder whose settings matter
 METRICS = ('AUROC', 'AP', 'FPR95')
 
 
@@ -59,49 +53,10 @@ class Job:
         config.visualizer.name = config.experiment_name = f'{self.name}_{time.time_ns()}'
         return config
 
-    def recipe(self) -> dict:
-        """What the run's weights and their choice depend on, as JSON gives it back, but not where data lies."""
-        config = self.load_config().to_dict()
-        parts = {key: _without(config[key], _ELSEWHERE) for key in _RECIPE_KEYS if key in config}
-        choice = config['default_hooks']['checkpoint']
-        parts['choice'] = {key: choice.get(key) for key in ('save_best', 'rule')}
-        return json.loads(json.dumps(plain_json(parts), default=repr))
-
-    def check_recipe(self) -> None:
-        """Refuse to go on from, or to take as finished, a run whose config has changed since.
-
-        Raises:
-            ValueError: names the run's folder and every option that differs.
-        """
-        path = self.work_dir / _RECIPE
-        if path.exists() and self.begun():
-            differing = list(_differences(self.recipe(), json.loads(path.read_text())))
-            if differing:
-                raise ValueError(f"'{self.work_dir}' was trained by another recipe ({'; '.join(differing)}). Choose "
-                                 'another folder, or remove this one.')
-
-    def begun(self) -> bool:
-        """Whether the run has a checkpoint to go on from, or has finished."""
-        return any((self.work_dir / name).exists() for name in _BEGUN)
-
     def best(self) -> dict | None:
         """Checkpoint, step and open-validation AUROC of a finished run; None while it has not finished."""
-        path = self.work_dir / _DONE
+        path = self.work_dir / DONE
         return json.loads(path.read_text()) if path.exists() else None
-
-
-def _without(value, keys):
-    if isinstance(value, dict):
-        return {key: _without(item, keys) for key, item in value.items() if key not in keys}
-    return [_without(item, keys) for item in value] if isinstance(value, (list, tuple)) else value
-
-
-def _differences(wanted, found, path=''):
-    if isinstance(wanted, dict) and isinstance(found, dict):
-        for key in sorted({*wanted, *found}):
-            yield from _differences(wanted.get(key), found.get(key), f'{path}.{key}' if path else key)
-    elif wanted != found:
-        yield f'{path}: wanted {wanted}, found {found}'
 
 
 def plan(configs: dict[str, str], seeds, out, options: dict | None = None) -> list[Job]:
@@ -134,35 +89,6 @@ def own_values(methods, values, what: str) -> dict[str, list[int]]:
     return found
 
 
-def claim(out, config: str | dict[str, str], options: dict | None = None) -> None:
-    """Note in ``{out}/settings.json`` what is trained there, and refuse a folder that has results of something else.
-
-    A folder without that file is accepted, and so is one in which no run has a checkpoint or a report yet.
-
-    Args:
-        out: folder of all runs.
-        config: path of the config, or that of each method; methods that the folder does not know yet may join.
-        options: config overrides of all runs, as of ``--cfg-options``.
-
-    Raises:
-        ValueError: the folder's runs have another config or other options.
-    """
-    out = Path(out)
-    path = out / _SETTINGS
-    settings = json.loads(json.dumps(dict(config=config, options=options or {}), default=repr))
-    if path.exists() and any(next(out.rglob(name), None) for name in _BEGUN):
-        found = json.loads(path.read_text())
-        if isinstance(config, dict) and isinstance(found['config'], dict):
-            settings['config'] = {**found['config'], **settings['config']}
-            found['config'] = {**settings['config'], **found['config']}
-        differing = [f'{key}: wanted {value}, found {found.get(key)}' for key, value in settings.items()
-                     if found.get(key) != value]
-        if differing:
-            raise ValueError(f"'{out}' holds runs of something else ({'; '.join(differing)}). Choose another folder.")
-    out.mkdir(parents=True, exist_ok=True)
-    write_json(path, settings)
-
-
 def train(jobs: list[Job], *, processes: int = 1, bank_threads: int = 1) -> None:
     """Run the jobs that have not finished.
 
@@ -173,11 +99,11 @@ def train(jobs: list[Job], *, processes: int = 1, bank_threads: int = 1) -> None
         bank_threads: threads that build the bank of the first job, before any job starts.
 
     Raises:
-        ValueError: a job has begun with another config; see :meth:`Job.check_recipe`.
+        ValueError: a job has begun with another config.
         RuntimeError: a job failed; names its log file.
     """
     for job in jobs:
-        job.check_recipe()
+        check_recipe(job)
     todo = [job for job in jobs if job.best() is None]
     if not todo:
         return
@@ -264,9 +190,7 @@ def _prepare_bank(job: Job) -> None:
 
 def _train_one(job: Job) -> None:
     config = job.load_config()
-    if not job.begun():  # else it stays as it was noted, or unknown
-        job.work_dir.mkdir(parents=True, exist_ok=True)
-        write_json(job.work_dir / _RECIPE, job.recipe())
+    note_recipe(job)
     start = time.monotonic()
     runner = Runner.from_cfg(config)
     runner.register_hook(_CountHook())
@@ -280,7 +204,7 @@ def _train_one(job: Job) -> None:
                   step=int(re.search(r'iter_(\d+)', os.path.basename(best))[1]),
                   open_validation={key: float(runner.message_hub.get_info('best_score'))},
                   steps=runner.max_iters, minutes=round((time.monotonic() - start) / 60, 2))
-    write_json(job.work_dir / _DONE, record)
+    write_json(job.work_dir / DONE, record)
 
 
 def _run_quietly(function, job: Job) -> None:
@@ -345,22 +269,22 @@ def _request(cfg: Config) -> dict:
     values = cfg.to_dict()
     model = {key: value for key, value in values['model'].items() if key not in (*_TRAINING, 'scorers')}
     scorers = {name: [scorer, _digest(scorer.get('checkpoint'))] for name, scorer in values['model']['scorers'].items()}
-    return json.loads(json.dumps(dict(
+    return as_json(dict(
         model=model, segmentor=_digest(model['segmentor_checkpoint']), dataset=values['test_dataloader']['dataset'],
-        evaluator=values['test_evaluator'], scorers=scorers), default=repr))
+        evaluator=values['test_evaluator'], scorers=scorers))
 
 
 def _digest(path: str | None) -> str | None:
     return sha256_of(path) if path is not None and os.path.isfile(path) else None
 
 
-def tested(report: Path, jobs: list[Job]) -> set[str]:
-    """Names of the jobs whose present checkpoint a report is about. One without a record of its request is believed."""
-    path = report.parents[2] / _REQUEST
+def present_report(report: Path, jobs: list[Job]) -> dict:
+    """A report of these jobs' present checkpoints alone. One without a record of its own request is believed."""
+    content, path = json.loads(report.read_text()), report.parents[2] / _REQUEST
     found = json.loads(path.read_text())['scorers'] if path.exists() else {}
-    names = json.loads(report.read_text())['scorers']
-    return {job.name for job in jobs if job.name in names and (
+    present = {job.name for job in jobs if job.name in content['scorers'] and (
         job.name not in found or found[job.name][1] == _digest(str(job.work_dir / job.best()['checkpoint'])))}
+    return {**content, 'scorers': {name: content['scorers'][name] for name in content['scorers'] if name in present}}
 
 
 def _answers(report: Path, request: dict) -> bool:

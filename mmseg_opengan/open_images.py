@@ -22,8 +22,9 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from mmengine.config import Config
 
 from .engine.open_images_plot import open_images_figure
-from .experiment import Job, claim, evaluate, train
+from .experiment import Job, evaluate, train
 from .functional.files import replacing
+from .run_folder import claim
 
 NUMBER = 'train_dataloader.dataset.open.num_open_images'
 

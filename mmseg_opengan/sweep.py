@@ -12,7 +12,6 @@ so that no segmentor runs. What the folder gets::
     chosen.pth             the chosen D and G, for tools/test.py
 """
 
-import json
 from concurrent.futures import ProcessPoolExecutor
 from copy import deepcopy
 from dataclasses import dataclass
@@ -22,7 +21,8 @@ from pathlib import Path
 from mmengine.config import Config
 from tqdm import tqdm
 
-from .experiment import Job, claim, evaluate_quietly, tested, train
+from .experiment import Job, evaluate_quietly, present_report, train
+from .run_folder import claim
 from .sweep_report import summarize, write_report
 
 #: The paper's values of lambda_G.
@@ -112,12 +112,8 @@ def sweep(config: str, *, out, lambdas=LAMBDAS, seeds=(0,), num_open_images=(Non
 
 def _test(jobs, out, processes, options, bootstrap_block) -> dict:
     """Test summaries by job name, with the protocol. New jobs are dealt out; each process passes once over the test."""
-    reports, done = [], set()
-    for path in sorted(out.glob('test_*/open_set_eval/test/metrics.json')):
-        report, names = json.loads(path.read_text()), tested(path, jobs)
-        report['scorers'] = {name: summary for name, summary in report['scorers'].items() if name in names}
-        reports.append(report)
-        done |= names
+    reports = [present_report(path, jobs) for path in sorted(out.glob('test_*/open_set_eval/test/metrics.json'))]
+    done = {name for report in reports for name in report['scorers']}
     todo = [job for job in jobs if job.name not in done]
     if todo:
         resolution = jobs[0].load_config().model.resolution

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from mmseg_opengan import experiment
+from mmseg_opengan import experiment, run_folder
 
 
 def test_a_run_counts_as_finished_only_with_its_record(tmp_path):
@@ -102,7 +102,7 @@ def test_a_run_begun_before_recipes_were_noted_goes_on(tmp_path, monkeypatch):
     hub = SimpleNamespace(get_info={'best_ckpt': 'best_iter_4.pth', 'best_score': 1}.get)
     runner = SimpleNamespace(register_hook=lambda hook: None, train=lambda: None, message_hub=hub, max_iters=4)
     monkeypatch.setattr(experiment, 'Runner', SimpleNamespace(from_cfg=lambda config: runner))
-    job.check_recipe()
+    run_folder.check_recipe(job)
     experiment._train_one(job)
     assert job.best()['step'] == 4
     assert not (job.work_dir / 'recipe.json').exists()
@@ -114,34 +114,34 @@ def finish(out, name='cls_s0'):
 
 
 def test_a_folder_belongs_to_one_config_and_its_options(tmp_path):
-    experiment.claim(tmp_path, '{}_a.py', {'train_cfg.max_iters': 5})
+    run_folder.claim(tmp_path, '{}_a.py', {'train_cfg.max_iters': 5})
     finish(tmp_path)
-    experiment.claim(tmp_path, '{}_a.py', {'train_cfg.max_iters': 5})
+    run_folder.claim(tmp_path, '{}_a.py', {'train_cfg.max_iters': 5})
     with pytest.raises(ValueError, match=rf"'{tmp_path}' .*\(options: wanted {{'train_cfg.max_iters': 6}}, found "
                                          r"{'train_cfg.max_iters': 5}\)\. Choose another folder"):
-        experiment.claim(tmp_path, '{}_a.py', {'train_cfg.max_iters': 6})
+        run_folder.claim(tmp_path, '{}_a.py', {'train_cfg.max_iters': 6})
     with pytest.raises(ValueError, match=r'\(config: wanted {}_b\.py, found {}_a\.py\)'):
-        experiment.claim(tmp_path, '{}_b.py', {'train_cfg.max_iters': 5})
+        run_folder.claim(tmp_path, '{}_b.py', {'train_cfg.max_iters': 5})
 
 
 def test_methods_join_a_folder_and_keep_their_configs(tmp_path):
-    experiment.claim(tmp_path, {'cls': 'cls_a.py'})
+    run_folder.claim(tmp_path, {'cls': 'cls_a.py'})
     finish(tmp_path)
-    experiment.claim(tmp_path, {'opengan': 'opengan_a.py'})
-    experiment.claim(tmp_path, {'cls': 'cls_a.py'})
+    run_folder.claim(tmp_path, {'opengan': 'opengan_a.py'})
+    run_folder.claim(tmp_path, {'cls': 'cls_a.py'})
     for other in ({'cls': 'cls_b.py'}, {'opengan': 'opengan_b.py'}):
         with pytest.raises(ValueError, match=r'config: wanted .*_b\.py'):
-            experiment.claim(tmp_path, other)
+            run_folder.claim(tmp_path, other)
 
 
 def test_a_folder_without_settings_or_without_results_is_anyones(tmp_path):
     finish(tmp_path / 'old')
-    experiment.claim(tmp_path / 'old', 'a.py')
-    experiment.claim(tmp_path / 'failed', 'a.py', {'model.typo': 1})
-    experiment.claim(tmp_path / 'failed', 'a.py')
+    run_folder.claim(tmp_path / 'old', 'a.py')
+    run_folder.claim(tmp_path / 'failed', 'a.py', {'model.typo': 1})
+    run_folder.claim(tmp_path / 'failed', 'a.py')
     finish(tmp_path / 'failed')
     with pytest.raises(ValueError, match='something else'):
-        experiment.claim(tmp_path / 'failed', 'a.py', {'model.typo': 1})
+        run_folder.claim(tmp_path / 'failed', 'a.py', {'model.typo': 1})
 
 
 TESTED = """

@@ -44,7 +44,8 @@ def extract_to_bank(root: Path, identity: dict, requests: dict[str, list], extra
             for name, dataset, index in images:
                 if not writer.has(group, name):
                     groups = todo.setdefault(name, {})
-                    _require_one_file(name, dataset, index, *groups.values())
+                    for other in groups.values():
+                        _require_one_file(name, other, (dataset, index))
                     groups[group] = (dataset, index)
         if not todo:
             return
@@ -74,10 +75,9 @@ def _items(groups):
     return _for_each_group(groups, lambda dataset, index: dataset[index])
 
 
-def _require_one_file(name, dataset, index, *others):
-    """Refuse data sets whose images have the same name, below their own roots, and are not the same files."""
-    files = [Path(each.get_data_info(i)['img_path']) for each, i in (*others, (dataset, index))]
-    path, found = files[0], files[-1]
+def _require_one_file(name, *images):
+    """Refuse two data sets whose images have the same name, below their own roots, and are not the same files."""
+    path, found = (Path(dataset.get_data_info(index)['img_path']) for dataset, index in images)
     if path.resolve() != found.resolve():
         raise ValueError(f"closed and open both have an image '{name}': '{path}' and '{found}'. A feature bank knows "
                          'images by their path below data_root: choose data_roots that keep them apart.')

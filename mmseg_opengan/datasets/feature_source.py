@@ -6,7 +6,6 @@ features or the raw ``inputs`` and ``data_samples`` of the images that give them
 """
 
 import itertools
-import json
 from datetime import timedelta
 from pathlib import Path
 
@@ -16,6 +15,7 @@ from mmengine.registry import FUNCTIONS
 from mmseg.registry import DATA_SAMPLERS, DATASETS, TASK_UTILS
 from torch.utils.data import Dataset, Sampler
 
+from ..functional.files import as_json
 from .bank_parts import join_parts, part_of
 from .extraction import extract_to_bank
 from .feature_bank import GROUPS, FeatureBank, RowPool, locked
@@ -48,7 +48,7 @@ class _BankSource(Dataset):
         self.closed_images = DATASETS.build(closed)
         self.open_images = None if open is None or self.sampler.num_open == 0 else DATASETS.build(open)
         self.pipeline = closed.get('pipeline', [])
-        if self.open_images is not None and plain(open.get('pipeline', [])) != plain(self.pipeline):
+        if self.open_images is not None and as_json(open.get('pipeline', [])) != as_json(self.pipeline):
             raise ValueError(f'open.pipeline: wanted that of closed, {self.pipeline}, whose images may be the same '
                              f"ones, found {open.get('pipeline', [])}")
         self.choice = PixelChoice(closed_per_image, closed_choice, bank_seed)
@@ -90,7 +90,7 @@ class _BankSource(Dataset):
         policy = [self.metainfo['label_policy']]
         if self.open_images is not None and self.open_images.metainfo['label_policy'] not in policy:
             policy = dict(closed=policy[0], open=self.open_images.metainfo['label_policy'])
-        self.identity = plain(dict(
+        self.identity = as_json(dict(
             segmentor=segmentor['name'], segmentor_sha256=segmentor['sha256'], channels=segmentor['channels'],
             preprocessor=segmentor['preprocessor'], pipeline=self.pipeline,
             label_policy=policy, closed_per_image=self.choice.limit, closed_choice=self.choice.how,
@@ -178,11 +178,6 @@ class OnlineSource(_BankSource):
         items = [self.closed_images[int(i)] for i in draw.images(len(self.closed_images))]
         return dict(draw=draw, inputs=[item['inputs'] for item in items],
                     data_samples=[item['data_samples'] for item in items], open=self._open_features(draw))
-
-
-def plain(value):
-    """A value as the manifest gives it back."""
-    return json.loads(json.dumps(value, default=repr))
 
 
 def on_main_process(work) -> None:

@@ -9,9 +9,9 @@ from torch.utils.data import Dataset
 from tqdm import tqdm
 
 from ..contracts import TAP_FEATURES, TAP_LOGITS
-from ..functional.files import replacing, write_json
+from ..functional.files import as_json, replacing, write_json
 from .feature_bank import VERSION, FeatureBankError, check_identity, locked, read_manifest, require_space
-from .feature_source import named, on_main_process, plain
+from .feature_source import named, on_main_process
 
 _KEYS = (TAP_FEATURES, TAP_LOGITS)
 
@@ -54,7 +54,7 @@ class StoredTaps(Dataset):
             ValueError: features that are NaN or infinite.
             RuntimeError: on the other ranks, when the rank that extracts failed.
         """
-        identity = plain(dict(content='taps', segmentor=segmentor, pipeline=self.pipeline))
+        identity = as_json(dict(content='taps', segmentor=segmentor, pipeline=self.pipeline))
         if self.files is None:
             on_main_process(lambda: self._build(extract, identity))
             manifest = read_manifest(self.root)

@@ -39,7 +39,7 @@ def replacing(path) -> Iterator[BinaryIO]:
 def write_json(path, content) -> None:
     """A JSON file; nan and infinity, which JSON does not have, become null."""
     with replacing(path) as file:
-        file.write(json.dumps(plain_json(content), indent=1).encode())
+        file.write(json.dumps(_plain(content), indent=1).encode())
 
 
 def sha256_of(path) -> str:
@@ -51,10 +51,14 @@ def sha256_of(path) -> str:
     return digest.hexdigest()
 
 
-def plain_json(value):
-    """The same with None in place of nan and infinity, and lists in place of tuples."""
+def as_json(value):
+    """A value as :func:`write_json` and a reader give it back; what JSON does not have becomes its ``repr``."""
+    return json.loads(json.dumps(_plain(value), default=repr))
+
+
+def _plain(value):
     if isinstance(value, dict):
-        return {key: plain_json(item) for key, item in value.items()}
+        return {key: _plain(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return [plain_json(item) for item in value]
+        return [_plain(item) for item in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
