@@ -14,6 +14,7 @@ from .feature_bank import (
     VERSION,
     add_shard,
     check_identity,
+    empty_bank,
     first_of,
     next_stem,
     read_bank,
@@ -43,7 +44,7 @@ class BankWriter:
         self._is_new = self.bank is None
         if self._is_new:
             self.root.mkdir(parents=True, exist_ok=True)
-            self.bank = dict(identity=identity, images=[], shards=[], counts=dict.fromkeys(GROUPS, 0))
+            self.bank = dict(empty_bank(), identity=identity)
         check_identity(self.root, self.bank, identity)
         self._index = {name: i for i, name in enumerate(self.bank['images'], first_of(self.bank, 'image'))}
         self._stored = {group: {name for shard in self.bank['shards'] for name in shard['groups'][group]['images']}
@@ -67,19 +68,24 @@ class BankWriter:
         """Whether a finished shard holds a group of an image."""
         return image in self._stored[group]
 
-    def add(self, image: str, parts: dict[str, tuple[np.ndarray, np.ndarray]]) -> None:
+    def files(self, group: str, image: str) -> list | None:
+        """Bytes of the files that a stored group of an image came from, as given to :meth:`add`."""
+        return self.bank['files'].get(image, {}).get(group)
+
+    def add(self, image: str, parts: dict[str, tuple[np.ndarray, np.ndarray]], files: dict | None = None) -> None:
         """Add one image.
 
         Args:
             image: its name, unique in the bank.
             parts: for each group to add, features (n, C) float16 and pixels (n, 3): row, col, label.
+            files: for each group, the bytes of the files that it came from, to know them by later.
 
         Raises:
             ValueError: NaN or infinite features (an overflow of float16 included) in this or an earlier image, which
                 is named.
             OSError: an earlier shard could not be written.
         """
-        self._pending.append((image, parts))
+        self._pending.append((image, parts, files or {}))
         if len(self._pending) >= self.images_per_shard:
             self._start_writing()
 
@@ -95,24 +101,24 @@ class BankWriter:
         self._writing = self._thread.submit(self._write_shard, pending)
 
     def _write_shard(self, pending):
-        for image, parts in pending:
+        for image, parts, _ in pending:
             _require_finite(image, parts)
         if self._is_new:
             remove_shards(self.root)
             write_json(self.root / 'manifest.json', dict(version=VERSION, identity=self.bank['identity']))
             self._is_new = False
-        new = [image for image, _ in pending if image not in self._index]
+        new = [image for image, *_ in pending if image not in self._index]
         self._index.update({image: i for i, image in enumerate(new, first_of(self.bank, 'image') + len(self._index))})
         stem = next_stem(self.bank)
-        record = dict(images=new, groups={group: self._write_group(f'{stem}.{group}', group, pending)
-                                          for group in GROUPS})
+        record = dict(images=new, files={image: files for image, _, files in pending if files},
+                      groups={group: self._write_group(f'{stem}.{group}', group, pending) for group in GROUPS})
         write_json(self.root / f'{stem}.json', record)
         add_shard(self.bank, record)
         for group in GROUPS:
             self._stored[group].update(record['groups'][group]['images'])
 
     def _write_group(self, stem, group, pending):
-        parts = [(image, *parts[group]) for image, parts in pending if group in parts]
+        parts = [(image, *parts[group]) for image, parts, _ in pending if group in parts]
         pixels = np.empty(sum(len(where) for *_, where in parts), PIXEL)
         pixels['image'] = np.repeat([self._index[image] for image, *_ in parts], [len(where) for *_, where in parts])
         where = np.concatenate([np.empty((0, 3), np.int64), *(where for *_, where in parts)])

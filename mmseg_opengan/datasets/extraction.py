@@ -3,6 +3,7 @@
 Threads read the next images while the segmentor works on one; the writer's thread checks and stores the last ones.
 """
 
+import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -17,7 +18,7 @@ from tqdm import tqdm
 from ..contracts import GT_OPEN_MAP
 from ..functional.pixels import grid_stride, labels_on_grid
 from .bank_writer import BankWriter
-from .feature_bank import require_space
+from .feature_bank import FeatureBankError, require_space
 from .pixel_choice import PixelChoice
 
 READERS = 2  # threads that read images; each holds one beside the one in work
@@ -35,14 +36,17 @@ def extract_to_bank(root: Path, identity: dict, requests: dict[str, list], extra
         choice: which pixels are stored.
 
     Raises:
-        FeatureBankError: the bank in place was made from something else, or the disk is too small.
+        FeatureBankError: the bank in place was made from something else, other images or labels of the same names
+            included, or the disk is too small.
         ValueError: features that are NaN or beyond float16; or two files of one name.
     """
     with BankWriter(root, identity) as writer:
         todo = {}
         for group, images in requests.items():
             for name, dataset, index in images:
-                if not writer.has(group, name):
+                if writer.has(group, name):
+                    require_same_files(root, name, writer.files(group, name), file_sizes(dataset, index))
+                else:
                     groups = todo.setdefault(name, {})
                     for other in groups.values():
                         _require_one_file(name, other, (dataset, index))
@@ -58,7 +62,8 @@ def extract_to_bank(root: Path, identity: dict, requests: dict[str, list], extra
                                      'without random steps')
                 features = extract(first['inputs'], first['data_samples'])
                 writer.add(name, {group: _stored_part(features, item['data_samples'], group, choice, name)
-                                  for group, item in samples.items()})
+                                  for group, item in samples.items()},
+                           {group: file_sizes(*todo[name][group]) for group in samples})
 
 
 def _for_each_group(groups, read):
@@ -73,6 +78,26 @@ def _for_each_group(groups, read):
 
 def _items(groups):
     return _for_each_group(groups, lambda dataset, index: dataset[index])
+
+
+def file_sizes(dataset, index: int) -> list[int | None]:
+    """Bytes of an image and of its label; None for what is no local file."""
+    info = dataset.get_data_info(index)
+    paths = [info['img_path'], info.get('seg_map_path') or '']
+    return [os.path.getsize(path) if os.path.isfile(path) else None for path in paths]
+
+
+def require_same_files(root: Path, name: str, stored: list | None, found: list) -> None:
+    """Refuse files that are not those of the same name whose features are stored. What has no size is believed.
+
+    Raises:
+        FeatureBankError: naming the folder, the image and the sizes.
+    """
+    for what, size, bytes_found in zip(('image', 'label'), stored or (), found):
+        if size is not None and bytes_found is not None and size != bytes_found:
+            raise FeatureBankError(f"'{root}' has features of another '{name}': wanted its {what} of {bytes_found} "
+                                   f'bytes, found one of {size} bytes. Choose another folder for these data, or delete '
+                                   'this one.')
 
 
 def _require_one_file(name, *images):
@@ -97,10 +122,10 @@ def _require_space(root, identity, todo, extract, choice):
     """Count all pixels that will be stored, say so, and refuse what the disk cannot hold."""
     item = next(iter(_items(next(iter(todo.values()))).values()))
     grid = extract(item['inputs'], item['data_samples']).shape[-2:]
+    stride = grid_stride(item['inputs'].shape[1:], grid)  # that of images of other sizes too
 
     def count(groups):
         maps = _for_each_group(groups, lambda dataset, index: dataset.read_labels(index)[1])
-        stride = grid_stride(next(iter(maps.values())).shape, grid)
         return sum(choice.count(open_map[::stride, ::stride], group) for group, open_map in maps.items())
 
     with ahead(count, todo.values(), readers=4) as counts:

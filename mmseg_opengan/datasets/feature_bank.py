@@ -7,7 +7,7 @@ A bank is a folder::
     shard-00000.closed.pixels.npy (rows,) records: image, row, col on the grid, label
     shard-00000.open.npy          the same for open pixels (label: index into open_classes)
     shard-00000.open.pixels.npy
-    shard-00000.json              images, rows, bytes and checksums of this shard
+    shard-00000.json              images, sizes of their files, rows, bytes and checksums of this shard
 
 A shard covers a few images and appears whole or not at all: each file is written under a temporary name and renamed,
 ``shard-*.json`` last, and what lacks it does not count. Extraction therefore resumes after a kill with byte-identical
@@ -19,7 +19,7 @@ import itertools
 import json
 import shutil
 from collections.abc import Iterable
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 
 import numpy as np
@@ -36,7 +36,7 @@ except ImportError:  # Windows
 VERSION = 2
 READABLE = (1, VERSION)  # version 1 kept the records of all shards in manifest.json
 IMAGES_PER_SHARD = 16
-MAX_OPEN = 256  # shards mapped at a time: each holds a file descriptor, and a process often has 1,024
+MAX_MAPPED = 16_384  # shards mapped at a time, for each group; Linux lets a process have 65,530 mappings
 GROUPS = ('closed', 'open')
 PIXEL = np.dtype([('image', '<i4'), ('row', '<u2'), ('col', '<u2'), ('label', 'u1')])
 
@@ -64,7 +64,8 @@ class FeatureBank:
             raise FileNotFoundError(f"There is no feature bank in '{self.root}' (manifest.json is missing). Training "
                                     'builds it on first use; tools/extract_features.py builds it beforehand.')
         check_identity(self.root, self.manifest, identity or {})
-        self._open = functools.lru_cache(MAX_OPEN)(self._open)
+        del self.manifest['files']  # for writers only
+        self._open = functools.lru_cache(MAX_MAPPED)(self._open)
         self._rows = {group: {} for group in GROUPS}  # image name -> (first row, number of rows)
         self._starts = {group: [0] for group in GROUPS}
         for shard in self.manifest['shards']:
@@ -85,11 +86,15 @@ class FeatureBank:
             self._starts[group].append(start)
 
     def _open(self, group: str, shard: int) -> np.ndarray:
-        """The features (rows, C) of a shard, memory-mapped."""
+        """The features (rows, C) of a shard, memory-mapped; torch's mapping, unlike numpy's, holds no descriptor."""
         entry = self.manifest['shards'][shard]['groups'][group]
         rows = self._starts[group][shard + 1] - self._starts[group][shard]
         head = entry['bytes'] - 2 * rows * self.channels
-        return np.memmap(self.root / entry['file'], np.float16, 'r', head, (rows, self.channels))
+        path, shape = str(self.root / entry['file']), (rows, self.channels)
+        try:
+            return torch.from_file(path, size=entry['bytes'] // 2, dtype=torch.float16)[head // 2:].view(shape).numpy()
+        except RuntimeError:  # a private mapping counts as memory where the kernel commits no more than it has
+            return np.memmap(path, np.float16, 'r', head, shape)
 
     def images(self, group: str) -> list[str]:
         """Names of the images that gave (possibly zero) pixels to a group."""
@@ -183,7 +188,7 @@ def read_manifest(root: Path) -> dict | None:
 
 
 def read_bank(root: Path) -> dict | None:
-    """The manifest together with what all shards hold: ``images``, ``shards`` and ``counts``; None without a bank.
+    """The manifest with what all shards hold: ``images``, ``files``, ``shards``, ``counts``; None without a bank.
 
     Raises:
         FeatureBankError: the record of a shard before the last one is missing, or not readable.
@@ -191,7 +196,7 @@ def read_bank(root: Path) -> dict | None:
     bank = read_manifest(root)
     if bank is None:
         return None
-    bank = dict(images=[], shards=[], counts=dict.fromkeys(GROUPS, 0)) | bank
+    bank = empty_bank() | bank
     for path in sorted(Path(root).glob('shard-*.json'), key=lambda path: int(path.stem.split('-')[1])):
         wanted = next_stem(bank)
         if path.stem != wanted:
@@ -199,6 +204,11 @@ def read_bank(root: Path) -> dict | None:
                                    'bank and let it be built again.')
         add_shard(bank, _read_json(path))
     return bank
+
+
+def empty_bank() -> dict:
+    """What :func:`read_bank` gives of a bank without shards, but for its manifest."""
+    return dict(images=[], files={}, shards=[], counts=dict.fromkeys(GROUPS, 0))
 
 
 def first_of(bank: dict, what: str) -> int:
@@ -218,8 +228,10 @@ def remove_shards(root: Path) -> None:
 
 
 def add_shard(bank: dict, record: dict) -> None:
-    """Count the record of one more shard (``images`` new to the bank, ``groups``) into what :func:`read_bank` gives."""
+    """Count one more shard's record (``images`` new to the bank, ``files``, ``groups``) into :func:`read_bank`'s."""
     bank['images'] += record['images']
+    for image, sizes in record.get('files', {}).items():
+        bank['files'].setdefault(image, {}).update(sizes)
     bank['shards'].append(dict(groups=record['groups']))
     for group in GROUPS:
         bank['counts'][group] += sum(record['groups'][group]['images'].values())
@@ -247,14 +259,22 @@ def locked(root: Path):
     """Let one process at a time write to a bank: two trainings may start with the same empty folder.
 
     The lock goes with the process that holds it, so a kill leaves none behind. There is none where the system or the
-    file system knows no ``flock``.
+    file system knows no ``flock``, or where nothing can be written.
     """
     Path(root).mkdir(parents=True, exist_ok=True)
-    with open(Path(root) / '.lock', 'w') as file:
-        if fcntl is not None:
+    with _lock_file(Path(root) / '.lock') as file:
+        if fcntl is not None and file is not None:
             with suppress(OSError):
                 fcntl.flock(file, fcntl.LOCK_EX)
         yield
+
+
+def _lock_file(path):
+    """The opened file of a lock; nothing where there is none and none can be made, as in a bank that is for reading."""
+    for mode in ('a', 'r'):
+        with suppress(OSError):
+            return open(path, mode)
+    return nullcontext()
 
 
 def require_space(root: Path, needed: int) -> None:

@@ -10,6 +10,7 @@ from tqdm import tqdm
 
 from ..contracts import TAP_FEATURES, TAP_LOGITS
 from ..functional.files import as_json, replacing, write_json
+from .extraction import file_sizes, require_same_files
 from .feature_bank import VERSION, FeatureBankError, check_identity, locked, read_manifest, require_space
 from .feature_source import named, on_main_process
 
@@ -50,7 +51,8 @@ class StoredTaps(Dataset):
             segmentor: what identifies the frozen segmentor, as for a feature source.
 
         Raises:
-            FeatureBankError: the folder was made from something else, or the disk is too small.
+            FeatureBankError: the folder was made from something else, other images of the same names included, or the
+                disk is too small.
             ValueError: features that are NaN or infinite.
             RuntimeError: on the other ranks, when the rank that extracts failed.
         """
@@ -65,7 +67,13 @@ class StoredTaps(Dataset):
         with locked(self.root):
             manifest = read_manifest(self.root) or dict(version=VERSION, identity=identity, images={})
             check_identity(self.root, manifest, identity)
-            todo = [(name, index) for name, _, index in named(self.images) if name not in manifest['images']]
+            todo = []
+            for name, dataset, index in named(self.images):
+                if name in manifest['images']:
+                    stored = manifest['images'][name].get('files')
+                    require_same_files(self.root, name, stored, file_sizes(dataset, index)[:1])
+                else:
+                    todo.append((name, index))
             for done, (name, index) in enumerate(tqdm(todo, desc='Storing feature maps', unit='image')):
                 item = self.images[index]
                 tap = [part[0].cpu().numpy() for part in extract(item['inputs'], item['data_samples'])]
@@ -78,8 +86,9 @@ class StoredTaps(Dataset):
                 for key, part in zip(_KEYS, tap):
                     with replacing(self.root / f'{stem}.{key}.npy') as file:
                         np.save(file, part)
-                manifest['images'][name] = dict(stem=stem, bytes=[(self.root / f'{stem}.{key}.npy').stat().st_size
-                                                                  for key in _KEYS])
+                manifest['images'][name] = dict(
+                    stem=stem, bytes=[(self.root / f'{stem}.{key}.npy').stat().st_size for key in _KEYS],
+                    files=file_sizes(self.images, index)[:1])
                 write_json(self.root / 'manifest.json', manifest)
 
     def _check(self):

@@ -35,11 +35,23 @@ def read_label_file(path: str, labels: LabelMap, backend_args: dict | None = Non
         raise FileNotFoundError(f"Label file '{path}' does not exist.") from error
     try:
         with Image.open(io.BytesIO(content)) as image:
-            raw = np.asarray(image)
+            raw = _ids_or_colours(image, labels)
     except (OSError, SyntaxError, ValueError) as error:
         raise ValueError(f"Label file '{path}' cannot be decoded: wanted a complete image file, found "
                          f'{len(content)} bytes ({error}).') from error
     return labels.split(raw, path)
+
+
+def _ids_or_colours(image: Image.Image, labels: LabelMap) -> np.ndarray:
+    """A picture with a palette holds ids, unless its palette has the labels' colours at other places than their ids."""
+    ids = np.asarray(image)
+    if image.mode == 'P' and labels.colours is not None:
+        used = np.unique(ids)
+        shown = np.reshape(image.getpalette('RGB'), (-1, 3))[used].tolist()
+        colours = labels.colours.tolist()
+        if all(colour in colours for colour in shown) and shown != [colours[i] for i in used if i < len(colours)]:
+            return np.asarray(image.convert('RGB'))
+    return ids
 
 
 @TRANSFORMS.register_module()

@@ -39,6 +39,8 @@ class OpenGANHook(Hook):
         model.check_segmentor()
         loop.dataloader.dataset.prepare(model.extract_image, model.segmentor_identity())
         loop.dataloader.sampler.skip = loop.iter
+        if runner._resume and not runner._randomness_cfg.get('diff_rank_seed'):
+            loop.dataloader.sampler.seed = runner.seed  # the checkpoint's, where the config has none or another
         # The loop started its workers when it was built, before there was a bank: let them begin anew.
         loop.dataloader_iterator = type(loop.dataloader_iterator)(loop.dataloader)
 

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 from cityscapesscripts.helpers.labels import id2label
+from PIL import Image
 from tiny_cityscapes import (
     NO_CLOSED,
     NO_OPEN,
@@ -26,6 +27,7 @@ from tiny_cityscapes import (
     label_ids,
     source,
     source_config,
+    write_images,
 )
 
 from mmseg_opengan.datasets import bank_writer, extraction, feature_bank, feature_source
@@ -124,6 +126,80 @@ def test_pool_of_some_images(world, tmp_path):
     assert len(pool) == sum(p[0] in (0, 4) for p in located(bank, 'closed'))
     with pytest.raises(FeatureBankError, match=r'lacks the open pixels of 1 images, such as elsewhere\.png'):
         bank.pool('open', ['elsewhere.png'])
+
+
+# ---------------------------------------------------------------------------------------------- files
+
+
+@pytest.mark.parametrize('what', ['image', 'label'])
+def test_other_files_of_the_same_names_are_refused(tmp_path, what):
+    """A corrected copy, or another data set of the same layout, below another root."""
+    for name in ('mine', 'corrected'):
+        write_images(tmp_path / name, 3)
+    built(tmp_path / 'mine', tmp_path / 'bank')
+    before = content(tmp_path / 'bank')
+    built(tmp_path / 'corrected', tmp_path / 'bank')
+    changed = next((tmp_path / 'corrected').rglob('001_leftImg8bit.png' if what == 'image' else '001_*labelIds.png'))
+    size = changed.stat().st_size
+    Image.fromarray(np.array(Image.open(changed))[::-1]).save(changed, compress_level=0)
+    with pytest.raises(FeatureBankError, match=rf"features of another '.*001_leftImg8bit.png': wanted its {what} of "
+                                               rf'{changed.stat().st_size} bytes, found one of {size} bytes'):
+        built(tmp_path / 'corrected', tmp_path / 'bank')
+    assert content(tmp_path / 'bank') == before
+
+
+def test_a_bank_without_file_sizes_is_believed(world, tmp_path):
+    built(world, tmp_path)
+    for path in tmp_path.glob('shard-*.json'):
+        record = json.loads(path.read_text())
+        del record['files']
+        path.write_text(json.dumps(record))
+    built(world, tmp_path)
+
+
+def test_images_of_several_sizes(tmp_path, monkeypatch):
+    world = write_images(tmp_path / 'world', 2)
+    (tmp_path / 'larger').mkdir()
+    for path in write_images(tmp_path / 'larger', 4, size=(32, 48)).rglob('00[23]_*.png'):
+        path.rename(world / path.relative_to(tmp_path / 'larger'))
+    needed = []
+    monkeypatch.setattr(extraction, 'require_space', lambda root, size: needed.append(size))
+    bank = built(world, tmp_path / 'bank', closed_per_image=None).bank
+    everywhere = sum(np.isin(label_ids(world, i), VOID_IDS, invert=True).sum() for i in range(3))
+    assert bank.num_pixels('closed') + bank.num_pixels('open') == everywhere
+    assert needed == [everywhere * (2 * bank.channels + 9)]
+    rows = bank.gather('closed', np.arange(bank.num_pixels('closed')))
+    assert rows.tolist() == [[i, STRIDE * row, STRIDE * col] for i, row, col, _ in located(bank, 'closed')]
+
+
+@pytest.mark.parametrize('lock', [True, False], ids=['with a lock file', 'without a lock file'])
+def test_a_whole_bank_may_be_for_reading_only(world, tmp_path, monkeypatch, lock):
+    built(world, tmp_path / 'bank', held_out=2)
+    if not lock:
+        (tmp_path / 'bank' / '.lock').unlink()
+    opened = open
+
+    def reading_only(path, mode='r', *args, **kwargs):
+        if set(mode) & set('wax+') and Path(path).is_relative_to(tmp_path / 'bank'):
+            raise PermissionError(13, 'Permission denied', str(path))
+        return opened(path, mode, *args, **kwargs)
+
+    monkeypatch.setattr('builtins.open', reading_only)
+    assert built(world, tmp_path / 'bank', held_out=2).bank.num_pixels('closed')
+    with pytest.raises(PermissionError):
+        built(world, tmp_path / 'bank', held_out=1)
+
+
+def test_shards_are_mapped_for_reading_where_memory_cannot_be_committed(world, tmp_path, monkeypatch):
+    bank = built(world, tmp_path).bank
+    rows = np.arange(bank.num_pixels('open'))
+    expected = bank.gather('open', rows)
+
+    def refused(*args, **kwargs):
+        raise RuntimeError('unable to mmap 13000000 bytes: Cannot allocate memory (12)')
+
+    monkeypatch.setattr(torch, 'from_file', refused)
+    assert torch.equal(FeatureBank(tmp_path).gather('open', rows), expected)
 
 
 # ---------------------------------------------------------------------------------------------- kill and resume
@@ -455,14 +531,23 @@ def test_anonymous_memory_does_not_grow_with_what_was_read(tmp_path):
     assert anonymous() - before < 30e6
 
 
-def test_more_shards_than_may_be_open(world, tmp_path, monkeypatch):
+def test_more_shards_than_may_be_mapped(world, tmp_path, monkeypatch):
     bank = built(world, tmp_path).bank
     everything = np.arange(bank.num_pixels('closed'))
     expected = bank.gather('closed', everything)
-    monkeypatch.setattr(feature_bank, 'MAX_OPEN', 1)
+    monkeypatch.setattr(feature_bank, 'MAX_MAPPED', 1)
     few = FeatureBank(tmp_path)
     assert torch.equal(few.gather('closed', everything), expected)
     assert few._open.cache_info().currsize == 1
+
+
+@pytest.mark.skipif(not os.path.isdir('/proc/self/fd'), reason='counts file descriptors in /proc')
+def test_mapped_shards_hold_no_file_descriptor(world, tmp_path):
+    bank = built(world, tmp_path).bank
+    before = len(os.listdir('/proc/self/fd'))
+    bank.gather('closed', np.arange(bank.num_pixels('closed')))
+    assert bank._open.cache_info().currsize == len(bank.manifest['shards']) > 1
+    assert len(os.listdir('/proc/self/fd')) == before
 
 
 def test_a_pickled_source_opens_the_bank_anew(world, tmp_path):

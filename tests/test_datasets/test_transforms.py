@@ -141,7 +141,7 @@ def test_results_of_a_foreign_dataset(sample):
 
 
 def test_colour_and_palette_label_files(tmp_path):
-    """RGB labels are converted by colour; a palette PNG holds ids, whatever colours it shows."""
+    """RGB labels are converted by colour, also where a palette holds them in another order; other palettes show ids."""
     labels = camvid_labels()
     ids = np.random.default_rng(0).integers(0, 32, (5, 7), np.uint8)
     Image.fromarray(labels.colours[ids]).save(tmp_path / 'rgb.png')
@@ -149,7 +149,12 @@ def test_colour_and_palette_label_files(tmp_path):
     shown = Image.fromarray(ids)
     shown.putpalette(labels.colours.ravel().tolist())  # turns mode 'L' into 'P'
     shown.save(tmp_path / 'palette.png')
-    maps = [transforms.read_label_file(str(tmp_path / f'{name}.png'), labels) for name in ('rgb', 'ids', 'palette')]
+    shown.putpalette(np.random.default_rng(1).integers(1, 60, 3 * 256, np.uint8).tolist())
+    shown.save(tmp_path / 'other palette.png')
+    Image.fromarray(labels.colours[ids]).quantize(32).save(tmp_path / 'quantized.png')
+    assert not np.array_equal(np.array(Image.open(tmp_path / 'quantized.png')), ids)
+    maps = [transforms.read_label_file(str(tmp_path / f'{name}.png'), labels)
+            for name in ('rgb', 'ids', 'palette', 'other palette', 'quantized')]
     for closed, open_map in maps:
         assert (closed == labels.closed_lut[ids]).all()
         assert (open_map == labels.open_lut[ids]).all()

@@ -99,12 +99,13 @@ def interrupted(root, trained, name):
     return folder
 
 
-def test_resuming_is_exact(root, trained, monkeypatch):
+@pytest.mark.parametrize('seed', [3, None], ids=['the same seed', 'no seed'])
+def test_resuming_is_exact(root, trained, monkeypatch, seed):
     loaded = []
     batch = StoreSource._batch
     monkeypatch.setattr(StoreSource, '_batch', lambda self, draw: loaded.append(draw.step) or batch(self, draw))
-    folder = interrupted(root, trained, 'resumed')
-    made = runner(root, folder, resume=True, custom_hooks=NO_PLOTS)
+    folder = interrupted(root, trained, f'resumed_{seed}')
+    made = runner(root, folder, resume=True, custom_hooks=NO_PLOTS, randomness=dict(seed=seed, _delete_=True))
     made.train()
     assert loaded == list(range(INTERVAL, STEPS))  # nothing is loaded for the steps trained before
     one, other = (load(path / f'iter_{STEPS}.pth') for path in (folder, trained[0]))
