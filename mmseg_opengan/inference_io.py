@@ -14,7 +14,7 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from .engine.visualizer import draw_panel
-from .functional.files import replacing
+from .functional.files import half_where_it_fits, replacing
 
 IMAGE_SUFFIXES = ('.bmp', '.jpeg', '.jpg', '.pgm', '.png', '.ppm', '.tif', '.tiff', '.webp')
 VIDEO_SUFFIXES = ('.avi', '.m4v', '.mkv', '.mov', '.mp4', '.mpeg', '.mpg', '.webm', '.wmv')
@@ -186,7 +186,7 @@ def _png(picture: np.ndarray, **text: str) -> bytes:
 
 def _npy(score: np.ndarray) -> bytes:
     file = io.BytesIO()
-    np.save(file, score.astype(np.float16))
+    np.save(file, half_where_it_fits(score))
     return file.getvalue()
 
 

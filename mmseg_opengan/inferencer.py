@@ -28,6 +28,7 @@ from mmseg.registry import DATASETS, MODELS, TRANSFORMS
 
 from . import register  # noqa: F401
 from .contracts import CLOSED, GT_OPEN_MAP, OPEN_SCORES, OPENGAN, VOID
+from .datasets.stored_taps import images_of
 from .engine.evaluation_hook import OPEN_VALIDATION
 from .engine.open_validation import decisions_of
 from .engine.visualizer import panel_fields
@@ -79,7 +80,7 @@ class OpenSetInferencer:
         stored = decisions_of(meta.get(OPENGAN, {}).get(OPEN_VALIDATION), self.model.resolution,
                               self.model.test_cfg.get('mode', 'whole'), self.model.smoothing)
         self._thresholds = dict(stored[OPENGAN].thresholds) if OPENGAN in stored else {}  # rule -> open logit
-        meta = meta.get('dataset_meta') or DATASETS.get(self.cfg.test_dataloader.dataset.type).METAINFO
+        meta = meta.get('dataset_meta') or DATASETS.get(images_of(self.cfg.test_dataloader.dataset)['type']).METAINFO
         self.classes, self.palette = tuple(meta['classes']), [tuple(colour) for colour in meta['palette']]
 
     @property
@@ -114,7 +115,7 @@ class OpenSetInferencer:
         """The dataset on which the config tests (``'test'``) or validates (``'open_val'``), as an input."""
         if split not in SPLITS:
             raise ValueError(f'split: wanted one of {tuple(SPLITS)}, found {split!r}')
-        return DATASETS.build(self.cfg[SPLITS[split]].dataset)
+        return DATASETS.build(images_of(self.cfg[SPLITS[split]].dataset))
 
     def __call__(self, inputs: Inputs, *, batch_size: int = 1, out_dir: str | Path | None = None,
                  save_scores: bool = True, save_pictures: bool = True, show_progress: bool = True,

@@ -26,6 +26,7 @@ from tqdm import tqdm
 from . import register  # noqa: F401
 from .contracts import CLOSED, GT_OPEN_MAP, IGNORE, VOID
 from .datasets.feature_bank import GROUPS
+from .datasets.stored_taps import images_of
 from .functional.curves import auroc
 from .functional.files import write_json
 from .functional.pixels import labels_on_grid
@@ -107,7 +108,7 @@ def fit_scorers(config: Config, *, out, names=None, settings: FitSettings | None
     todo = [task for task in tasks if not task.done()]
     if todo:
         _fit_all(todo, fit_data(source, model, settings))
-        _choose_all(todo, model, DATASETS.build(config.val_dataloader.dataset))
+        _choose_all(todo, model, DATASETS.build(images_of(config.val_dataloader.dataset)))
     summary = {task.name: task.summary() for task in tasks}
     before = json.loads((out / SUMMARY).read_text()) if (out / SUMMARY).exists() else {}
     write_json(out / SUMMARY, {**before, **summary})

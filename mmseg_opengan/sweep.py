@@ -59,7 +59,8 @@ def plan(config: str, *, lambdas, seeds, num_open_images, out, options: dict | N
     """One job per (number of open images, lambda_G, seed); the most images first, as they fill the bank.
 
     Raises:
-        ValueError: a value of lambda_G that is not positive, a value given twice, or a config without a generator.
+        ValueError: a value of lambda_G that is not positive, a value given twice, or a config without a generator or
+            without a feature bank.
     """
     for name, values in (('lambdas', lambdas), ('seeds', seeds), ('num_open_images', num_open_images)):
         if not values or len(set(values)) < len(values):
@@ -67,8 +68,11 @@ def plan(config: str, *, lambdas, seeds, num_open_images, out, options: dict | N
     if min(lambdas) <= 0:
         raise ValueError(f'lambdas: wanted values > 0, found {min(lambdas)}; lambda_G = 0 is CLS, which has a config '
                          'of its own')
-    if Config.fromfile(config).model.get('generator') is None:
+    found = Config.fromfile(config)
+    if found.model.get('generator') is None:
         raise ValueError(f"'{config}' has no generator: wanted a config of OpenGAN")
+    if found.train_dataloader.dataset.get('root') is None:
+        raise ValueError(f"'{config}' trains on images: wanted a config that trains from a feature bank")
     jobs = []
     for number in sorted(num_open_images, key=lambda number: number or float('inf'), reverse=True):
         for lambda_fake in lambdas:

@@ -240,5 +240,12 @@ class StepSampler(Sampler):
 
 @FUNCTIONS.register_module()
 def one_step(items: list) -> dict:
-    """Collate function: a batch is one step's item, as it is."""
+    """Collate function: a batch is one step's item, as it is.
+
+    Raises:
+        ValueError: a loader with another batch size than 1.
+    """
+    if len(items) != 1:
+        raise ValueError(f'train_dataloader.batch_size: wanted 1, as an item is the batch of a whole step, found '
+                         f'{len(items)}. Pixels of a step are set in the sampler: num_closed, closed_images_per_batch.')
     return items[0]

@@ -73,6 +73,14 @@ def _path(dataset, index) -> str:
 
 
 def _read(dataset, index):
-    """Raw image (3, H, W) and open map (H, W) of one image."""
+    """Raw image (3, H, W) and open map (H, W) of one image.
+
+    Raises:
+        ValueError: they differ in size.
+    """
     item = dataset[index]
-    return item['inputs'], item['data_samples'].get(GT_OPEN_MAP).data[0]
+    image, open_map = item['inputs'], item['data_samples'].get(GT_OPEN_MAP).data[0]
+    if image.shape[1:] != open_map.shape:
+        raise ValueError(f"'{_path(dataset, index)}': wanted labels of the image's size, {tuple(image.shape[1:])}, "
+                         f'found {tuple(open_map.shape)}. Load labels before the image is resized.')
+    return image, open_map

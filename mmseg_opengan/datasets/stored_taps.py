@@ -17,6 +17,11 @@ from .feature_source import named, on_main_process
 _KEYS = (TAP_FEATURES, TAP_LOGITS)
 
 
+def images_of(dataset: dict) -> dict:
+    """The config of a data set, or of the images in it where it stores taps beside them."""
+    return dataset['images'] if dataset['type'] == 'StoredTaps' else dataset
+
+
 @DATASETS.register_module()
 class StoredTaps(Dataset):
     """A dataset whose items also hold the image's tap, features (C, h, w) and logits (K, h, w), from a folder on disk.

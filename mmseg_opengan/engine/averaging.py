@@ -1,5 +1,6 @@
 """Weight averaging of D: what is validated, selected and saved is a running mean of the discriminators on the way."""
 
+from mmengine.dist import broadcast
 from mmengine.hooks import EMAHook
 from mmengine.model import is_model_wrapper
 from mmseg.registry import HOOKS, MODELS
@@ -39,14 +40,26 @@ class DiscriminatorAverageHook(EMAHook):
             self.src_model = discriminator
             self.ema_model = MODELS.build(self.ema_cfg, default_args=dict(model=discriminator))
 
+    def before_val_epoch(self, runner):
+        for buffer in self.ema_model.module.buffers():
+            broadcast(buffer)  # all ranks validate the average that the main process saves
+        super().before_val_epoch(runner)
+
     def before_save_checkpoint(self, runner, checkpoint):
+        if not self._has_discriminator():
+            return
         state = checkpoint['state_dict']
         names = [name for name in state if name.startswith(_PREFIX)]
         average = self.ema_model.module.state_dict()
         checkpoint[_AVERAGED] = dict(steps=int(self.ema_model.steps), source={name: state[name] for name in names})
         state.update({name: average[name.removeprefix(_PREFIX)] for name in names})
 
+    def _has_discriminator(self):
+        return next(self.src_model.parameters(), None) is not None
+
     def after_load_checkpoint(self, runner, checkpoint):
+        if not self._has_discriminator():
+            return
         state = checkpoint.get('state_dict', checkpoint)
         average = {name.removeprefix(_PREFIX): value for name, value in state.items() if name.startswith(_PREFIX)}
         if not average:

@@ -120,7 +120,8 @@ def _scorers(model) -> dict[str, bool]:
 
 def _setting(runner, stage, **options) -> Setting:
     model = model_of(runner)
-    return Setting(stage=stage, mode=model.test_cfg.get('mode', 'whole'), smoothing=model.smoothing,
+    return Setting(stage=stage, resolution=model.resolution, mode=model.test_cfg.get('mode', 'whole'),
+                   smoothing=model.smoothing,
                    open_logits=frozenset(name for name, is_logit in _scorers(model).items() if is_logit), **options)
 
 

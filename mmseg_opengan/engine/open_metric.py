@@ -17,7 +17,7 @@ from mmseg.registry import METRICS
 from ..contracts import GT_OPEN_MAP, IGNORE, LABEL_POLICY, OPEN_SCORES, OPENGAN
 from ..functional.components import TRACKS
 from ..functional.decisions import FITS, STANDARD_RULES, Decisions, check_threshold, is_rule
-from ..functional.files import replacing
+from ..functional.files import half_where_it_fits, replacing
 from ..functional.roc import ScoreCounts
 from .protocol import PROTOCOLS, Protocol, check_protocol
 from .report import details, headline
@@ -30,6 +30,7 @@ class Setting:
 
     Attributes:
         stage: ``'val'`` decides thresholds and calibration, ``'test'`` uses them.
+        resolution: ``'feature'`` or ``'image'``; None: as the shapes of the score maps look.
         mode: ``'whole'`` or ``'slide'``.
         smoothing: of the score maps, in pixels of the network's input; see ``model.smoothing``.
         open_logits: scorers whose score is an open logit.
@@ -38,6 +39,7 @@ class Setting:
     """
 
     stage: str | None = None
+    resolution: str | None = None
     mode: str | None = None
     smoothing: float = 0.
     open_logits: frozenset = frozenset()
@@ -77,8 +79,8 @@ class OpenSetMetric(BaseMetric):
         protocol: a name of ``engine.protocol``, an error where the run does not follow it.
         bootstrap_block: also give a 95 % block-bootstrap interval of every AUROC, over blocks of so many consecutive
             images (time segments of a video); 0 gives none. One process only, and some MB per block and scorer.
-        output_dir: write ``{image}.png`` (closed class ids) and ``{image}.{scorer}.npy`` (raw scores, float16) there;
-            what ``--out`` of the test tools sets.
+        output_dir: write ``{image}.png`` (closed class ids) and ``{image}.{scorer}.npy`` (raw scores, float16 where it
+            holds them) there; what ``--out`` of the test tools sets.
         keep_results: set by ``--out``; has no meaning here, nothing is kept.
 
     Raises:
@@ -147,7 +149,8 @@ class OpenSetMetric(BaseMetric):
         for name, scores in sample[OPEN_SCORES].items():
             scores = scores.squeeze(0)
             if scores.shape not in on_grid:
-                self._note_resolution('image' if scores.shape == open_map.shape else 'feature')
+                looks = 'image' if scores.shape == open_map.shape else 'feature'
+                self._note_resolution(self.setting.resolution or looks)
                 on_grid[scores.shape] = GroundTruth.on_grid(
                     scores.shape, *maps, num_classes=len(self.dataset_meta['classes']), device=scores.device)
             if self._image is None:
@@ -197,21 +200,32 @@ class OpenSetMetric(BaseMetric):
         pairs = torch.bincount(pairs, minlength=(num_classes + 1) * num_classes)
         pairs = pairs.view(-1, num_classes)[:num_classes].double()
         predicted, labelled, both = pairs.sum(0), pairs.sum(1), pairs.diag()
-        areas = torch.stack([both, predicted + labelled - both, predicted, labelled])
+        areas = torch.stack([both, predicted + labelled - both, predicted, labelled]).cpu()  # IoUMetric takes numpy
         self.areas = areas if self.areas is None else self.areas + areas
 
     def _write(self, sample):
         stem = self.output_dir / Path(sample['img_path']).stem
-        first = self._written.setdefault(stem.name, sample['img_path'])
-        if first != sample['img_path']:
-            raise ValueError(f"output_dir: files are named after images, and '{first}' and '{sample['img_path']}' have "
-                             'the same name')
+        self._note_written(self._written, stem.name, sample['img_path'])
         prediction = sample['pred_sem_seg']['data'].squeeze().cpu().numpy().astype(np.uint8)
         with replacing(f'{stem}.png') as file:
             file.write(cv2.imencode('.png', prediction)[1].tobytes())
         for name, scores in sample[OPEN_SCORES].items():
             with replacing(f'{stem}.{name}.npy') as file:
-                np.save(file, scores.squeeze(0).cpu().numpy().astype(np.float16))
+                np.save(file, half_where_it_fits(scores.squeeze(0).cpu().numpy()))
+
+    @staticmethod
+    def _note_written(written, name, image):
+        first = written.setdefault(name, image)
+        if first != image:
+            raise ValueError(f"output_dir: files are named after images, and '{first}' and '{image}' have the same "
+                             'name')
+
+    def _require_own_names(self):
+        """No two ranks have written images of one name."""
+        together = {}
+        for written in all_gather_object(self._written):
+            for name, image in written.items():
+                self._note_written(together, name, image)
 
     # ------------------------------------------------------------------ all images
 
@@ -224,6 +238,7 @@ class OpenSetMetric(BaseMetric):
             self._reset()
             raise ValueError(f'OpenSetMetric: the dataset has {size} images, {int(seen)} were evaluated. Use '
                              "sampler=dict(type='DefaultSampler', shuffle=False, round_up=False)")
+        self._require_own_names()
         self.num_images = size
         # More ranks than images: a rank that saw none must take part all the same, with zeros.
         names = {name for found in all_gather_object(list(self.counts)) for name in found}

@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import BinaryIO
 
+import numpy as np
+
 
 @contextmanager
 def replacing(path) -> Iterator[BinaryIO]:
@@ -49,6 +51,13 @@ def sha256_of(path) -> str:
         while block := file.read(1 << 22):
             digest.update(block)
     return digest.hexdigest()
+
+
+def half_where_it_fits(array: np.ndarray) -> np.ndarray:
+    """Float16 to be stored, or the array as it is where a finite value is beyond float16's range."""
+    if np.abs(array, where=np.isfinite(array), out=np.zeros_like(array)).max(initial=0) > np.finfo(np.float16).max:
+        return array
+    return array.astype(np.float16)
 
 
 def as_json(value):

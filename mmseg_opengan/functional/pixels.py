@@ -34,7 +34,8 @@ def grid_stride(image_size: Sequence[int], grid_size: Sequence[int]) -> int:
                 return stride
     raise ValueError(f'a feature grid of {rows}x{cols} does not fit an image of {height}x{width}: wanted one stride '
                      f'for both axes, found {height / max(rows, 1):g} and {width / max(cols, 1):g}. Is the image '
-                     "resized or padded on the way? Use resolution='image' there.")
+                     'resized or padded on the way (Resize, size_divisor)? Training needs images as they are; an '
+                     "evaluation may use resolution='image'.")
 
 
 def labels_on_grid(labels, grid_size: Sequence[int]):

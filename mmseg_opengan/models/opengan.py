@@ -108,12 +108,16 @@ class OpenGANMixin(OpenSetMixin):
         D scores as it does in validation; G is as D met it in training, with batch norm of the batch itself.
         """
         generator, device = _unwrap(self.generator), next(self.generator.parameters()).device
-        noise = torch.randn(number, generator.noise_channels, generator=torch.Generator().manual_seed(seed))
+        noise = torch.randn(self._noise_shape(number), generator=torch.Generator().manual_seed(seed))
         training = generator.training
         with frozen(generator.train()):
             fake = generator(noise.to(device)).float()
         generator.train(training)
-        return -_unwrap(self.discriminator)(fake)
+        return -_unwrap(self.discriminator)(fake).flatten()[:number]
+
+    def _noise_shape(self, number: int) -> tuple[int, ...]:
+        """Of the noise that makes at least ``number`` generated pixels."""
+        return number, _unwrap(self.generator).noise_channels
 
     def segmentor_identity(self) -> dict:
         """What makes features of an image what they are: network, weights, preprocessing. Plain values only."""
@@ -131,7 +135,6 @@ class OpenGANMixin(OpenSetMixin):
             logits = forward()
             terms = discriminator_loss(*logits, **self.loss_options)
             loss = sum(terms.values())
-        optimizer.zero_grad()
         optimizer.update_params(loss)
         log = {name: term.detach() for name, term in terms.items()}
         log['loss_discriminator'] = loss.detach()
@@ -145,7 +148,6 @@ class OpenGANMixin(OpenSetMixin):
         with optimizer.optim_context(self.generator), frozen(discriminator):
             terms = generator_loss(forward(discriminator), kind=self.generator_loss)
             loss = sum(terms.values())
-        optimizer.zero_grad()
         optimizer.update_params(loss)
         return {name: term.detach() for name, term in terms.items()}
 

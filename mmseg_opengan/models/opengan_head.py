@@ -29,7 +29,7 @@ class OpenGANHead(BaseModule):
             OCRHead work, and so does every head that calls ``cls_seg`` once, last.
 
     Raises:
-        TypeError: the head has no ``conv_seg`` of its own.
+        TypeError: the head has no ``conv_seg`` of its own, or one logit for two classes.
         RuntimeError: on the first forward, when ``conv_seg`` does not fire exactly once or its output is not what
             the head returns.
     """
@@ -42,6 +42,9 @@ class OpenGANHead(BaseModule):
             raise TypeError(f'OpenGANHead: {name} has no conv_seg. Wanted a BaseDecodeHead that classifies a per-pixel '
                             'feature with the 1x1 convolution conv_seg through cls_seg (FCNHead, ASPPHead, UPerHead, '
                             'SegformerHead, OCRHead, ...)')
+        if self.head.out_channels == 1:
+            raise TypeError(f'OpenGANHead: wanted a head with a logit for each class, found {name} with '
+                            'out_channels=1, the sigmoid of one class. Train it with out_channels=num_classes=2.')
         self._tap = None
         self._register_state_dict_hook(self._save_published_names)
         self._register_load_state_dict_pre_hook(self._load_published_names)

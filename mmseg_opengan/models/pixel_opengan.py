@@ -74,6 +74,9 @@ class PixelOpenGANMixin(OpenGANMixin):
                 optim_wrapper['generator']))
         return log
 
+    def _noise_shape(self, number):
+        return -(-number // 64 ** 2), _unwrap(self.generator).noise_channels, 1, 1  # images of 64x64
+
     def normalise(self, image: Tensor) -> Tensor:
         """A raw image (3, H, W) as it enters the segmentor, (1, 3, H', W'): normalised, and padded where configured."""
         return self.data_preprocessor(dict(inputs=[image], data_samples=[SegDataSample()]), training=False)['inputs']

@@ -110,6 +110,13 @@ def test_workers_yield_what_one_process_yields(world, bank):
 # ---------------------------------------------------------------------------------------------- which images
 
 
+def test_a_loader_that_would_drop_steps_is_refused(world, tmp_path):
+    made = built(world, tmp_path)
+    loader = DataLoader(made, batch_size=2, sampler=[(0, step) for step in range(4)], collate_fn=one_step)
+    with pytest.raises(ValueError, match='train_dataloader.batch_size: wanted 1, .* found 2'):
+        next(iter(loader))
+
+
 def test_one_image_gives_all_closed_pixels_and_each_image_has_its_turn(world, bank):
     made = store(world, bank)
     turns = [image_numbers(made[0, step]['closed']) for step in range(6)]
@@ -217,12 +224,13 @@ def test_the_readers_end_with_a_segmentor_that_fails(world, tmp_path):
     assert [thread.name for thread in threading.enumerate() if thread.name.startswith('reader')] == []
 
 
-def test_a_bank_without_a_single_open_pixel_is_refused(world, tmp_path):
+@pytest.mark.parametrize(('group', 'number'), [('open', NO_OPEN), ('closed', NO_CLOSED)])
+def test_a_bank_without_a_single_pixel_of_a_group_is_refused(world, tmp_path, group, number):
     made = source(world, tmp_path)
     everything = made._requests
-    made._requests = lambda: dict(everything(), open=everything()['open'][NO_OPEN:NO_OPEN + 1])
+    made._requests = lambda: {**everything(), group: everything()[group][number:number + 1]}
     made.prepare(extract, SEGMENTOR)
-    with pytest.raises(ValueError, match=r'No open pixel to train on: the 1 images that should give some have none'):
+    with pytest.raises(ValueError, match=rf'No {group} pixel to train on: the 1 images .* give some have none'):
         made[0, 0]
 
 

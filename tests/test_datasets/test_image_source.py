@@ -1,6 +1,7 @@
 """Images for a D that reads them: which pixels may be trained on, crops, and a pure function of (seed, step)."""
 
 import numpy as np
+import pytest
 import torch
 from mmengine.registry import init_default_scope
 from mmseg.registry import DATASETS
@@ -82,3 +83,11 @@ def test_a_batch_is_a_pure_function_of_seed_and_step(world):
 
 def test_a_skipped_step_costs_nothing(world):
     assert source(world)[None] == {}
+
+
+def test_labels_of_another_size_than_the_image_are_refused(world):
+    made = source(world, None)
+    made.closed_images.pipeline.transforms.insert(1, lambda results: {
+        **results, 'img': results['img'].repeat(2, 0).repeat(2, 1), 'img_shape': (48, 64)})
+    with pytest.raises(ValueError, match=r"_leftImg8bit.png': wanted labels of the image's size, \(48, 64\), found"):
+        made._closed_item(0)

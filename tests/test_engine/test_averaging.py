@@ -135,3 +135,23 @@ def test_a_model_without_discriminator_is_left_alone(root):
         'model.discriminator': None, 'model.generator': None,
         'model.segmentor_checkpoint': str(root / 'segmentor.pth')})
     assert 'msp/AUROC' in made.test()
+
+
+def test_a_checkpoint_of_opengan_is_fine_where_there_is_no_discriminator(root, averaged):
+    made = runner(root, root / 'other_scorers', custom_hooks=HOOKS, load_from=str(averaged[0] / f'iter_{STEPS}.pth'),
+                  **{'model.discriminator': None, 'model.generator': None})
+    assert 'msp/AUROC' in made.test()
+
+
+def test_all_ranks_validate_the_main_processs_average(root, averaged, monkeypatch):
+    """Each rank's own has batch statistics of its own pixels."""
+    shared = []
+    monkeypatch.setattr('mmseg_opengan.engine.averaging.broadcast', lambda buffer: shared.append(buffer.zero_()))
+    recorder = Recorder()
+    made = runner(root, root / 'ranks', custom_hooks=copy.deepcopy(HOOKS), **{'train_cfg.max_iters': INTERVAL})
+    made.register_hook(recorder)
+    made.train()
+    means = [value for name, value in recorder.validated[0].items() if 'running_mean' in name]
+    assert means
+    assert shared
+    assert not any(value.any() for value in means)

@@ -412,6 +412,47 @@ def test_two_images_of_one_name_are_not_written_over_one_another(tmp_path):
         run(data, output_dir=str(tmp_path))
 
 
+def test_two_ranks_may_not_write_images_of_one_name(tmp_path, monkeypatch):
+    monkeypatch.setattr('mmseg_opengan.engine.open_metric.all_gather_object', lambda value: [
+        value, {'0': 'bonn/0.png'} if isinstance(value, dict) else []])
+    with pytest.raises(ValueError, match=r"output_dir: .* 'ulm/0\.png' and 'bonn/0\.png' have the same name"):
+        run(samples(2), output_dir=str(tmp_path))
+
+
+def test_scores_beyond_float16_are_written_as_they_are(tmp_path):
+    data = samples(1)
+    scores = data[0].get(OPEN_SCORES)
+    scores.msp = 1e5 * scores.msp
+    run(data, output_dir=str(tmp_path))
+    assert np.array_equal(np.load(tmp_path / '0.msp.npy'), scores.msp[0].numpy())
+    assert np.load(tmp_path / '0.opengan.npy').dtype == np.float16
+
+
+def test_the_resolution_is_the_models_where_a_grid_of_stride_1_looks_like_the_image():
+    data = samples(2)
+    _, metric = run(data, setting=Setting(stage='val', resolution='feature', mode='whole'))
+    assert metric.report['resolution'] == 'feature'
+    assert run(data)[1].report['resolution'] == 'image'
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason='needs a CUDA device')
+def test_samples_on_a_gpu_give_the_numbers_of_the_cpu():
+    data = samples(3)
+    wanted, _ = run(data)
+    assert run([one.to('cuda') for one in data])[0] == pytest.approx(wanted)
+
+
+def test_class_areas_are_on_the_cpu_whatever_the_predictions_device(monkeypatch):
+    """mmseg's IoUMetric makes numpy arrays of them."""
+    moved = []
+    monkeypatch.setattr(torch.Tensor, 'cpu', lambda tensor, cpu=torch.Tensor.cpu: moved.append(tensor) or cpu(tensor))
+    data = samples(1)
+    metric = OpenSetMetric()
+    metric.dataset_meta = META
+    metric.process({}, [data[0].to_dict()])
+    assert any(tensor.shape == (4, 3) for tensor in moved)
+
+
 # ---------------------------------------------------------------------------------------------- ranks
 
 

@@ -9,7 +9,7 @@ import feature_world
 import pytest
 import torch
 from feature_world import NEW, FeatureWorld, auroc, open_score, train
-from mmengine.optim import OptimWrapperDict
+from mmengine.optim import OptimWrapper, OptimWrapperDict
 from small_models import adam, build_open, build_plain, raw_image, store_batch
 from torch.nn.functional import softplus
 
@@ -121,6 +121,23 @@ def test_ds_running_statistics_follow_one_batch_a_step():
     counts = {key: int(value) for key, value in model.discriminator.state_dict().items() if 'num_batches' in key}
     assert counts
     assert set(counts.values()) == {3}
+
+
+def test_gradients_of_several_steps_may_be_accumulated():
+    """mmengine's ``accumulative_counts``: twice the same batch, and one update as of the batch alone."""
+    models = build(), build()
+    models[1].load_state_dict(models[0].state_dict())
+    for model, steps in zip(models, (1, 2)):
+        wrappers = OptimWrapperDict(**{
+            name: OptimWrapper(torch.optim.SGD(getattr(model, name).parameters(), lr=.1), accumulative_counts=steps)
+            for name in ('discriminator', 'generator')})
+        before = state_of(model)
+        for _ in range(steps):
+            assert not [name for name in changed(model, before) if 'weight' in name]
+            model.train_step(store_batch(0, CHANNELS, sampler=SAMPLER), wrappers)
+        assert changed(model, before)
+    for name, parameter in models[0].discriminator.named_parameters():
+        torch.testing.assert_close(models[1].discriminator.get_parameter(name), parameter)
 
 
 def test_a_step_is_a_pure_function_of_seed_and_step():

@@ -147,6 +147,11 @@ def test_a_head_without_conv_seg_is_refused(head):
         OpenGANHead(head)
 
 
+def test_a_head_with_one_logit_for_two_classes_is_refused():
+    with pytest.raises(TypeError, match='a logit for each class, found FCNHead with out_channels=1'):
+        OpenGANHead(dict(head_config(FCN, num_classes=2), out_channels=1, threshold=.3))
+
+
 def test_something_that_is_no_decode_head_is_refused():
     with pytest.raises(TypeError, match='ResNet has no conv_seg'):
         OpenGANHead(dict(type='ResNet', depth=18))

@@ -54,6 +54,19 @@ def test_training_changes_d_and_g_and_no_bit_of_the_segmentor():
     assert all(torch.equal(value, before[key]) for key, value in model.segmentor_state().items())
 
 
+def test_generated_pixels_for_figure_10():
+    """As the hook of the sweep asks for them: so many open scores, the same at each call."""
+    model = build()
+    scores = model.score_generated(5000, seed=3)
+    assert scores.shape == (5000,)
+    assert torch.equal(scores, model.score_generated(5000, seed=3))
+    assert not torch.equal(scores, model.score_generated(5000, seed=4))
+    noise = torch.randn(2, 5, 1, 1, generator=torch.Generator().manual_seed(3))
+    with torch.no_grad():
+        made = model.generator.train()(noise)
+        assert torch.equal(scores, -model.discriminator(made).flatten()[:5000])
+
+
 def test_one_step_is_the_written_out_one():
     """Loops over pixels and plain SGD by hand: D on closed, open and fake pixels, then G through the new D."""
     model = build(lambda_fake=.3).train()
