@@ -115,8 +115,11 @@ def run(config: str, methods, seeds, out, *, scorers: str | None = None, resolut
         str: the table, as in ``table.md``.
 
     Raises:
-        ValueError: see :func:`plan`; or ``out`` holds runs of another config or other options.
+        ValueError: see :func:`plan`; a ``bootstrap_block`` below 1; or ``out`` holds runs of another config or other
+            options.
     """
+    if bootstrap_block < 1:
+        raise ValueError(f'bootstrap_block: wanted at least 1 image, found {bootstrap_block}')
     out = Path(out)
     todo = plan(config, methods, seeds, out, scorers=scorers, options=options)
     base = todo.jobs[0].config if todo.jobs else scorers or config

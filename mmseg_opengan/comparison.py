@@ -8,10 +8,9 @@ from pathlib import Path
 
 from .contracts import LABEL_POLICY
 from .engine.plots import FIGURES, save_figure
+from .experiment import REPORT
 from .functional.files import replacing
 
-#: Where a work directory keeps a test's report.
-REPORT = Path('open_set_eval', 'test', 'metrics.json')
 #: What has to be equal before numbers may stand in one table.
 SAME = (LABEL_POLICY, 'resolution', 'mode', 'num_images')
 _COLUMNS = {  # column of the table -> where a summary holds it
@@ -26,14 +25,14 @@ class Method:
 
     Attributes:
         name: in table and legends.
-        run: name of the work directory.
+        run: the work directory.
         summary: its entry in ``metrics.json``.
         curves: its entry in ``curves.json``.
         report: the whole ``metrics.json``.
     """
 
     name: str
-    run: str
+    run: Path
     summary: dict
     curves: dict
     report: dict
@@ -85,7 +84,7 @@ def load(runs: Sequence[str | Path], *, scorers: Sequence[str] | None = None) ->
     found = []
     for file in (_report_file(Path(run).absolute()) for run in runs):
         report, curves = (json.loads(path.read_text()) for path in (file, file.with_name('curves.json')))
-        run = file.parents[2 if file.parts[-3:] == REPORT.parts else 0].name
+        run = file.parents[2 if file.parts[-3:] == REPORT.parts else 0]
         smoothing = report.get('smoothing')
         ending = f', smoothed over {smoothing:g} pixels' if smoothing else ''
         found += [Method(f'{name}{ending}', run, summary, curves[name], report)
@@ -97,9 +96,18 @@ def load(runs: Sequence[str | Path], *, scorers: Sequence[str] | None = None) ->
         if not any((method.name, method.summary, method.evaluated_on) == (other.name, other.summary, other.evaluated_on)
                    for other in unique):
             unique.append(method)
-    names = [method.name for method in unique]
-    return [method if names.count(method.name) == 1 else replace(method, name=f'{method.name} ({method.run})')
+    return [_with_its_own_name(method, [other.run for other in unique if other.name == method.name])
             for method in unique]
+
+
+def _with_its_own_name(method: Method, runs: list[Path]) -> Method:
+    """A method whose name is that of one run only: with as much of the run's path as tells the runs apart."""
+    if len(runs) == 1:
+        return method
+    for depth in range(1, max(len(run.parts) for run in runs) + 1):
+        if len({run.parts[-depth:] for run in runs}) == len(runs):
+            break
+    return replace(method, name=f"{method.name} ({'/'.join(method.run.parts[-depth:])})")
 
 
 def table(methods: Sequence[Method], *, mixed: bool = False) -> str:

@@ -24,6 +24,8 @@ from tqdm import tqdm
 from .functional.files import as_json, sha256_of, write_json
 from .run_folder import DONE, check_recipe, note_recipe
 
+#: Where the work directory of a test has its report.
+REPORT = Path('open_set_eval', 'test', 'metrics.json')
 _REQUEST = 'tested.json'
 _TRAINING = ('lambda_open', 'lambda_fake', 'reduction', 'generator_loss')  # options without a part in a test
 METRICS = ('AUROC', 'AP', 'FPR95')
@@ -114,32 +116,57 @@ def train(jobs: list[Job], *, processes: int = 1, bank_threads: int = 1) -> None
             _run_quietly(_train_one, job)
         return
     context = multiprocessing.get_context('spawn')
-    steps, workers = context.Value('l', 0), context.Value('l', 0)
+    steps, places = context.Value('l', 0), context.SimpleQueue()
+    for place in range(processes):
+        places.put(place)
     total = sum(job.load_config().train_cfg.max_iters for job in todo)
-    with ProcessPoolExecutor(processes, mp_context=context, max_tasks_per_child=1, initializer=_start_worker,
-                             initargs=(steps, workers)) as pool, tqdm(total=total, desc='Training', unit='step') as bar:
-        running = {pool.submit(_run_quietly, _train_one, job): job for job in todo}
+    with workers(processes, context, max_tasks_per_child=1, initializer=_start_worker,
+                 initargs=(steps, places)) as pool, tqdm(total=total, desc='Training', unit='step') as bar:
+        running = {pool.submit(_train_in_worker, job): job for job in todo}
         waiting = set(running)
         while waiting:
             finished, waiting = wait(waiting, timeout=1, return_when=FIRST_COMPLETED)
             for done in finished:
                 if done.exception() is not None:
-                    for other in waiting:
-                        other.cancel()
                     job = running[done]
                     raise RuntimeError(f"{job.name} failed; see '{job.work_dir / 'console.log'}'") from done.exception()
             bar.set_postfix_str(f'{len(todo) - len(waiting)}/{len(todo)} runs', refresh=False)
             bar.update(steps.value - bar.n)
 
 
-def _start_worker(steps, workers):
-    """``steps`` counts those of all processes; ``workers`` counts the processes, each of which has a GPU, in turns."""
+@contextmanager
+def workers(processes: int, context=None, **options):
+    """A pool of processes that end with this one. After an error, Ctrl-C for one, what has not begun never does."""
+    context = context or multiprocessing.get_context('spawn')
+    options = {'initializer': die_with_parent, **options}
+    with ProcessPoolExecutor(processes, mp_context=context, **options) as pool:
+        try:
+            yield pool
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
+
+
+def _start_worker(steps, places):
+    """``steps`` counts those of all processes; of ``places`` as many are free as there may be further trainings."""
     die_with_parent()
-    _CountHook.steps = steps
-    with workers.get_lock():
-        number, workers.value = workers.value, workers.value + 1
+    _CountHook.steps, _CountHook.places = steps, places
+
+
+def _train_in_worker(job: Job) -> None:
+    """Train at a free place."""
+    place = _CountHook.places.get()
+    try:
+        use_gpu(place)
+        _run_quietly(_train_one, job)
+    finally:
+        _CountHook.places.put(place)
+
+
+def use_gpu(place: int) -> None:
+    """Let this process use one of the GPUs, if there are any; equal places mean equal ones."""
     if torch.cuda.is_available():
-        torch.cuda.set_device(number % torch.cuda.device_count())
+        torch.cuda.set_device(place % torch.cuda.device_count())
 
 
 def die_with_parent() -> None:
@@ -159,7 +186,7 @@ def die_with_parent() -> None:
 class _CountHook(Hook):
     """Counts the steps of all processes, for one progress bar."""
 
-    steps = None
+    steps = places = None
 
     def _add(self, count):
         if self.steps is not None:
@@ -191,10 +218,11 @@ def _prepare_bank(job: Job) -> None:
 def _train_one(job: Job) -> None:
     config = job.load_config()
     note_recipe(job)
-    start = time.monotonic()
+    start, resumed = time.monotonic(), (job.work_dir / 'last_checkpoint').exists()
     runner = Runner.from_cfg(config)
     runner.register_hook(_CountHook())
     runner.train()
+    minutes = None if resumed else round((time.monotonic() - start) / 60, 2)  # those before are not known
     key = config.default_hooks.checkpoint.save_best
     best = runner.message_hub.get_info('best_ckpt')
     if best is None:
@@ -203,7 +231,7 @@ def _train_one(job: Job) -> None:
     record = dict(method=job.method, seed=job.seed, checkpoint=os.path.relpath(best, job.work_dir),
                   step=int(re.search(r'iter_(\d+)', os.path.basename(best))[1]),
                   open_validation={key: float(runner.message_hub.get_info('best_score'))},
-                  steps=runner.max_iters, minutes=round((time.monotonic() - start) / 60, 2))
+                  steps=runner.max_iters, minutes=minutes)
     write_json(job.work_dir / DONE, record)
 
 
@@ -230,7 +258,7 @@ def evaluate(config: str, jobs: list[Job], *, resolution: str, out, options: dic
         config: the config whose segmentor and test set are used.
         resolution: ``'feature'`` or ``'image'``.
         out: work directory; its ``open_set_eval/test/metrics.json`` is the report. One that has all of these scorers,
-            made of the same files, data and options, is not made again.
+            made of the same files, data, options and hooks, is not made again.
         bootstrap_block: consecutive images in a block of the bootstrap.
         scorers: configs of the further scorers by name; by default those of the config.
         hooks: configs of further hooks of the test.
@@ -238,7 +266,21 @@ def evaluate(config: str, jobs: list[Job], *, resolution: str, out, options: dic
     Returns:
         dict: the report.
     """
-    report = Path(out) / 'open_set_eval' / 'test' / 'metrics.json'
+    report = Path(out) / REPORT
+    cfg = config_of_test(config, jobs, resolution=resolution, out=out, options=options,
+                         bootstrap_block=bootstrap_block, scorers=scorers, hooks=hooks)
+    request = request_of(cfg)
+    if not present_report(report, request)['scorers'].keys() >= request['scorers'].keys():
+        runner = Runner.from_cfg(cfg)
+        report.unlink(missing_ok=True)  # never beside the request of another
+        write_json(Path(out) / _REQUEST, request)
+        runner.test()
+    return json.loads(report.read_text())
+
+
+def config_of_test(config: str, jobs: list[Job], *, resolution: str, out, options: dict | None = None,
+                   bootstrap_block: int = 10, scorers: dict[str, dict] | None = None, hooks=()) -> Config:
+    """The config of the pass over the test images that :func:`evaluate`, with the same arguments, makes."""
     cfg = Config.fromfile(config)
     cfg.merge_from_dict({**(options or {}), 'model.resolution': resolution, 'work_dir': str(out)})
     chosen = dict((cfg.model.get('scorers') or {}) if scorers is None else scorers)
@@ -255,46 +297,37 @@ def evaluate(config: str, jobs: list[Job], *, resolution: str, out, options: dic
     cfg.load_from = None
     cfg.test_evaluator.bootstrap_block = bootstrap_block
     cfg.custom_hooks = [*cfg.get('custom_hooks', []), *hooks]
-    request = _request(cfg)
-    if not _answers(report, request):
-        runner = Runner.from_cfg(cfg)
-        report.unlink(missing_ok=True)  # never beside the request of another
-        write_json(Path(out) / _REQUEST, request)
-        runner.test()
-    return json.loads(report.read_text())
+    return cfg
 
 
-def _request(cfg: Config) -> dict:
+def request_of(cfg: Config) -> dict:
     """What the numbers of a test depend on, as JSON gives it back: data, segmentor, metric and every scorer's file."""
     values = cfg.to_dict()
     model = {key: value for key, value in values['model'].items() if key not in (*_TRAINING, 'scorers')}
     scorers = {name: [scorer, _digest(scorer.get('checkpoint'))] for name, scorer in values['model']['scorers'].items()}
+    hooks = [hook for hook in values.get('custom_hooks', []) if hook['type'] == 'ComparisonHook']
     return as_json(dict(
         model=model, segmentor=_digest(model['segmentor_checkpoint']), dataset=values['test_dataloader']['dataset'],
-        evaluator=values['test_evaluator'], scorers=scorers))
+        evaluator=values['test_evaluator'], scorers=scorers, **(dict(hooks=hooks) if hooks else {})))
 
 
 def _digest(path: str | None) -> str | None:
     return sha256_of(path) if path is not None and os.path.isfile(path) else None
 
 
-def present_report(report: Path, jobs: list[Job]) -> dict:
-    """A report of these jobs' present checkpoints alone. One without a record of its own request is believed."""
+def present_report(report: Path, request: dict) -> dict:
+    """A report with those of its scorers alone that it has as a request asks for them; without any if there is none.
+
+    Of a report without a record of its own request, only the names are known.
+    """
+    if not report.exists():
+        return dict(scorers={})
     content, path = json.loads(report.read_text()), report.parents[2] / _REQUEST
-    found = json.loads(path.read_text())['scorers'] if path.exists() else {}
-    present = {job.name for job in jobs if job.name in content['scorers'] and (
-        job.name not in found or found[job.name][1] == _digest(str(job.work_dir / job.best()['checkpoint'])))}
-    return {**content, 'scorers': {name: content['scorers'][name] for name in content['scorers'] if name in present}}
-
-
-def _answers(report: Path, request: dict) -> bool:
-    """Whether a report has what is asked for. Of one without a record of its own request, only the names are known."""
-    if not report.exists() or not set(request['scorers']) <= set(json.loads(report.read_text())['scorers']):
-        return False
-    path = report.parents[2] / _REQUEST
     found = json.loads(path.read_text()) if path.exists() else request
-    return ({**found, 'scorers': None} == {**request, 'scorers': None}
-            and all(found['scorers'].get(name) == scorer for name, scorer in request['scorers'].items()))
+    same = {**found, 'scorers': None} == {**request, 'scorers': None}
+    wanted = request['scorers'] if same else {}
+    return {**content, 'scorers': {name: summary for name, summary in content['scorers'].items()
+                                   if name in wanted and found['scorers'].get(name) == wanted[name]}}
 
 
 def evaluate_all(config: str, jobs: list[Job], *, resolutions, out, processes: int = 1, **options) -> dict[str, dict]:
@@ -302,14 +335,15 @@ def evaluate_all(config: str, jobs: list[Job], *, resolutions, out, processes: i
     if processes == 0:
         return {resolution: evaluate_quietly(config, jobs, resolution, Path(out) / f'test_{resolution}', options)
                 for resolution in tqdm(resolutions, desc='Testing')}
-    with ProcessPoolExecutor(processes, mp_context=multiprocessing.get_context('spawn')) as pool:
+    with workers(processes) as pool:
         running = {resolution: pool.submit(
             evaluate_quietly, config, jobs, resolution, Path(out) / f'test_{resolution}', options,
-            threads=max(1, processes // len(resolutions))) for resolution in resolutions}
+            threads=max(1, processes // len(resolutions)), place=place) for place, resolution in enumerate(resolutions)}
         return {resolution: future.result() for resolution, future in tqdm(running.items(), desc='Testing')}
 
 
-def evaluate_quietly(config, jobs, resolution, out, options, threads=1):
-    """:func:`evaluate` in a process of its own; what is printed goes to ``out/console.log``."""
+def evaluate_quietly(config, jobs, resolution, out, options, threads=1, place=0):
+    """:func:`evaluate` for a process of its own, on its place's GPU; what is printed goes to ``out/console.log``."""
+    use_gpu(place)
     with quiet(out, threads=threads, bars=True):
         return evaluate(config, jobs, resolution=resolution, out=out, **options)

@@ -1,5 +1,6 @@
 """Tables and differences of methods over seeds, from the report of a test run."""
 
+import math
 import re
 import statistics
 from dataclasses import dataclass
@@ -42,6 +43,11 @@ def interval_of(summaries: list[dict]) -> tuple[float, float]:
     return interval(resampled_aurocs([BlockTable.from_json(summary['blocks']) for summary in summaries]))
 
 
+def number(value: float | None) -> float:
+    """A number of a report, where null stands for what is not defined."""
+    return math.nan if value is None else value
+
+
 def method_and_seed(scorer: str) -> tuple[str, int]:
     """``opengan_s3`` is seed 3 of opengan; a scorer without a seed is seed 0 of itself."""
     match = re.fullmatch(r'(.+)_s(\d+)', scorer)
@@ -57,7 +63,7 @@ def rows(report: dict) -> list[Row]:
         row = found.setdefault(method, Row(method, [], {metric: [] for metric in METRICS}, []))
         row.seeds.append(seed)
         for metric in METRICS:
-            row.values[metric].append(summary[metric])
+            row.values[metric].append(number(summary[metric]))
         row.tables.append(BlockTable.from_json(summary['blocks']))
     return list(found.values())
 
@@ -113,7 +119,7 @@ def report_text(jobs: list[Job], reports: dict[str, dict], labels: dict[str, str
         first = next(iter(report['scorers'].values()))
         parts.append(f"**{resolution} resolution**: label policy `{report['label_policy']}`, {report['num_images']} "
                      f"images, {first['num_closed']:,} closed and {first['num_open']:,} open pixels, pooled"
-                     + (f"; mIoU {report['mIoU']:.1f} %" if 'mIoU' in report else '')
+                     + (f"; mIoU {report['mIoU']:.1f} %" if report.get('mIoU') is not None else '')
                      + '\n\n' + markdown(report, shown, paper))
         for method, other in (pair for pair in _COMPARED if shown.keys() >= set(pair)):
             result = compare(report, method, other)
@@ -124,7 +130,7 @@ def report_text(jobs: list[Job], reports: dict[str, dict], labels: dict[str, str
     if jobs:
         parts.append('| run | chosen step | open-validation AUROC | minutes |\n|---|---|---|---|\n' + '\n'.join(
             f"| {job.name} | {best['step']} of {best['steps']} | {next(iter(best['open_validation'].values())):.4f} | "
-            f"{best['minutes']} |" for job in jobs if (best := job.best())))
+            f"{best['minutes'] or ''} |" for job in jobs if (best := job.best())))
     if fitted:
         parts.append('| fitted scorer | chosen options | open-validation AUROC |\n|---|---|---|\n' + '\n'.join(
             f"| {name} | {', '.join(f'{key} {value}' for key, value in found['options'].items()) or 'none'} | "

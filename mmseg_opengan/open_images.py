@@ -41,8 +41,11 @@ def plan(configs: dict[str, str], *, numbers: dict[str, list[int]], seeds, out,
     """One job for each (method, number of open images, seed); those that fill a feature bank and the most images first.
 
     Raises:
-        ValueError: no number, no seed, one that is given twice, or a number below 1.
+        ValueError: no number, no seed, one that is given twice, a number below 1, or two methods of one config.
     """
+    if len(set(configs.values())) < len(configs):
+        raise ValueError(f"methods: wanted a config each, found {configs}. In the config's name '{{}}' stands for the "
+                         "method, as in 'configs/opengan/{}_hr18s_camvid.py'.")
     for name, values in (*((f"num_open_images of '{method}'", numbers[method]) for method in configs),
                          ('seeds', seeds)):
         if not values or len(set(values)) < len(values):

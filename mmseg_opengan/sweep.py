@@ -12,16 +12,14 @@ so that no segmentor runs. What the folder gets::
     chosen.pth             the chosen D and G, for tools/test.py
 """
 
-from concurrent.futures import ProcessPoolExecutor
 from copy import deepcopy
 from dataclasses import dataclass
-from multiprocessing import get_context
 from pathlib import Path
 
 from mmengine.config import Config
 from tqdm import tqdm
 
-from .experiment import Job, evaluate_quietly, present_report, train
+from .experiment import REPORT, Job, config_of_test, evaluate_quietly, present_report, request_of, train, workers
 from .run_folder import claim
 from .sweep_report import summarize, write_report
 
@@ -116,24 +114,29 @@ def sweep(config: str, *, out, lambdas=LAMBDAS, seeds=(0,), num_open_images=(Non
 
 def _test(jobs, out, processes, options, bootstrap_block) -> dict:
     """Test summaries by job name, with the protocol. New jobs are dealt out; each process passes once over the test."""
-    reports = [present_report(path, jobs) for path in sorted(out.glob('test_*/open_set_eval/test/metrics.json'))]
+    first = jobs[0]
+    how = dict(bootstrap_block=bootstrap_block, options={
+        **(options or {}), 'model.scorers': dict(_delete_=True), 'test_dataloader.num_workers': 0,
+        'test_dataloader.persistent_workers': False,
+        'custom_hooks': [dict(type='OpenGANHook'), dict(type='OpenSetEvaluationHook', plot_test=False)]})
+    resolution = first.load_config().model.resolution
+    request = request_of(config_of_test(first.config, jobs, resolution=resolution, out=out, **how))
+    made = {int(path.name[5:]): path for path in out.glob('test_*') if path.name[5:].isdigit()}
+    reports = [present_report(made[number] / REPORT, request) for number in sorted(made)]
     done = {name for report in reports for name in report['scorers']}
     todo = [job for job in jobs if job.name not in done]
     if todo:
-        resolution = jobs[0].load_config().model.resolution
         shares = [todo[i::processes] for i in range(min(processes, len(todo)))] if processes else [todo]
-        options = {**(options or {}), 'model.scorers': dict(_delete_=True), 'test_dataloader.num_workers': 0,
-                   'test_dataloader.persistent_workers': False,
-                   'custom_hooks': [dict(type='OpenGANHook'), dict(type='OpenSetEvaluationHook', plot_test=False)]}
-        unused = 1 + max((int(path.name.removeprefix('test_')) for path in out.glob('test_*')), default=-1)
-        arguments = [(share[0].config, share, resolution, out / f'test_{unused + i}',
-                      dict(options=options, bootstrap_block=bootstrap_block)) for i, share in enumerate(shares)]
+        unused = 1 + max(made, default=-1)
+        arguments = [(first.config, share, resolution, out / f'test_{unused + i}', how)
+                     for i, share in enumerate(shares)]
         if processes:
-            with ProcessPoolExecutor(len(shares), mp_context=get_context('spawn')) as pool:
-                running = [pool.submit(evaluate_quietly, *each) for each in arguments]
+            with workers(len(shares)) as pool:
+                running = [pool.submit(evaluate_quietly, *each, place=i) for i, each in enumerate(arguments)]
                 reports += [future.result() for future in tqdm(running, desc='Testing', unit='pass')]
         else:
             reports.append(evaluate_quietly(*arguments[0]))
-    protocol = {key: reports[0][key] for key in ('label_policy', 'resolution', 'num_images', 'mIoU')}
+    reports = [report for report in reports if report['scorers']]
+    protocol = {key: reports[0][key] for key in ('label_policy', 'resolution', 'num_images')}
     return dict(protocol=protocol, scorers={name: summary for report in reports
                                             for name, summary in report['scorers'].items()})

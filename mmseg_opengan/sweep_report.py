@@ -14,6 +14,7 @@ from .contracts import OPENGAN
 from .engine import sweep_plots
 from .experiment import METRICS
 from .functional.files import replacing, write_json
+from .method_table import number
 
 VALIDATION, FAKE = f'{OPENGAN}/AUROC', 'fake/AUROC'
 
@@ -47,7 +48,7 @@ def summarize(jobs, tested: dict) -> dict:
                          step=best['step'], steps=best['steps'], minutes=best['minutes'],
                          checkpoint=str(job.work_dir / best['checkpoint']),
                          validation=next(iter(best['open_validation'].values())),
-                         test={metric: test[metric] for metric in METRICS}, history=history(job.work_dir)))
+                         test={metric: number(test[metric]) for metric in METRICS}, history=history(job.work_dir)))
     numbers = list(dict.fromkeys(run['num_open_images'] for run in runs))
     table = [_row([run for run in runs if run['num_open_images'] == number]) for number in numbers]
     points = [entry for run in runs for entry in run['history'].values()]
@@ -143,7 +144,7 @@ def text(result: dict, config, out) -> str:
               f"validations: {correlation['fake_and_open']}.", '',
               '| run | chosen step | open-validation AUROC | test AUROC | AP | FPR95 | minutes |', '|' + '---|' * 7]
     lines += [f"| {run['name']} | {run['step']} of {run['steps']} | {run['validation']:.4f} | "
-              + ' | '.join(f'{run["test"][metric]:.4f}' for metric in METRICS) + f" | {run['minutes']} |"
+              + ' | '.join(f'{run["test"][metric]:.4f}' for metric in METRICS) + f" | {run['minutes'] or ''} |"
               for run in result['runs']]
     return '\n'.join(lines) + f"\n\nChosen: {result['chosen']}, `{out}/chosen.pth`. " \
         f'`python tools/test.py {config} {out}/chosen.pth` tests it.\n'

@@ -178,3 +178,9 @@ def test_a_fit_with_another_seed_has_it_in_its_name(folder, monkeypatch):
         with pytest.raises(KeyboardInterrupt):
             benchmark.run(str(folder / 'scorers_tiny.py'), ['gmm', 'mspc'], [seed], folder / 'one')
     assert list(asked) == ['gmm', 'mspc', 'gmm_s3']
+
+
+def test_a_bootstrap_without_blocks_is_refused_before_anything_is_trained(folder, tmp_path):
+    with pytest.raises(ValueError, match='bootstrap_block: wanted at least 1 image, found 0'):
+        benchmark.run(str(folder / '{}_tiny.py'), ['cls'], [0], tmp_path / 'out', bootstrap_block=0)
+    assert not (tmp_path / 'out').exists()

@@ -57,6 +57,14 @@ def test_names(runs):
     assert [method.name for method in load(runs, scorers=['msp'])] == ['msp']
 
 
+def test_as_much_of_the_path_as_tells_runs_apart(tmp_path):
+    places = [tmp_path / end for end in ('a/seed/test_feature', 'b/seed/test_feature', 'b/seed/test_image')]
+    found = load([write_run(place, dict(opengan=evaluation(i))) for i, place in enumerate(places, 1)])
+    assert [method.name for method in found] == [
+        f'opengan ({end})' for end in ('a/seed/test_feature', 'b/seed/test_feature', 'b/seed/test_image')]
+    assert len({method.summary['AUROC'] for method in found}) == 3
+
+
 def test_smoothed_maps_say_so_in_their_names(tmp_path, runs):
     smooth = write_run(tmp_path / 'smooth', dict(opengan=evaluation(2.)), smoothing=8.)
     assert [method.name for method in load([runs[0], smooth])] == ['msp', 'opengan', 'opengan, smoothed over 8 pixels']

@@ -1,6 +1,8 @@
 """Jobs of an experiment."""
 
 import json
+import multiprocessing
+import queue
 import subprocess
 import sys
 import time
@@ -239,3 +241,64 @@ def test_a_run_whose_validations_gave_no_number_says_so(tmp_path, monkeypatch):
     with pytest.raises(RuntimeError, match=r'cls_s0: no validation gave a number for opengan/AUROC'):
         experiment._train_one(job)
     assert job.best() is None
+
+
+# ---------------------------------------------------------------------------------------------- processes
+
+
+def _note(folder, number):
+    Path(folder, str(number)).write_text('begun')
+    time.sleep(.3)
+
+
+def _interrupted(folder):
+    with experiment.workers(1, multiprocessing.get_context('fork')) as pool:
+        for number in range(9):
+            pool.submit(_note, folder, number)
+        while not list(folder.iterdir()):
+            time.sleep(.02)
+        raise KeyboardInterrupt
+
+
+def test_after_an_interruption_what_has_not_begun_never_does(tmp_path):
+    with pytest.raises(KeyboardInterrupt):
+        _interrupted(tmp_path)
+    begun = len(list(tmp_path.iterdir()))
+    time.sleep(1)
+    assert begun == len(list(tmp_path.iterdir())) < 5  # the pool hands out a few tasks ahead
+
+
+def test_a_training_takes_a_free_gpu_and_gives_it_back_whatever_happens(monkeypatch):
+    places, used = queue.SimpleQueue(), []
+    for place in range(3):
+        places.put(place)
+    monkeypatch.setattr(experiment._CountHook, 'places', places)
+    monkeypatch.setattr('torch.cuda.is_available', lambda: True)
+    monkeypatch.setattr('torch.cuda.device_count', lambda: 2)
+    monkeypatch.setattr('torch.cuda.set_device', used.append)
+
+    def inner(function, job):
+        if job == 'outer':
+            with pytest.raises(ZeroDivisionError):
+                experiment._train_in_worker('inner')
+        else:
+            raise ZeroDivisionError
+
+    monkeypatch.setattr(experiment, '_run_quietly', inner)
+    experiment._train_in_worker('outer')
+    assert used == [0, 1]
+    assert sorted(places.get() for _ in range(3)) == [0, 1, 2]
+
+
+@pytest.mark.parametrize('resumed', [False, True])
+def test_minutes_are_told_of_runs_that_were_not_resumed(resumed, tmp_path, monkeypatch):
+    hub = SimpleNamespace(get_info={'best_ckpt': 'best_iter_4.pth', 'best_score': 1}.get)
+    runner = SimpleNamespace(register_hook=lambda hook: None, train=lambda: None, message_hub=hub, max_iters=4)
+    monkeypatch.setattr(experiment, 'Runner', SimpleNamespace(from_cfg=lambda cfg: runner))
+    (tmp_path / 'cls.py').write_text(TRAINED)
+    job, = experiment.plan({'cls': str(tmp_path / 'cls.py')}, [0], tmp_path)
+    job.work_dir.mkdir()
+    if resumed:
+        (job.work_dir / 'last_checkpoint').write_text('iter_2.pth')
+    experiment._train_one(job)
+    assert (job.best()['minutes'] is None) == resumed

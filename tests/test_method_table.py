@@ -76,3 +76,13 @@ def test_table_has_mean_and_deviation(report):
     assert rows[0].split('|')[2].strip() == '0.6000'
     assert rows[1].split('|')[2].strip() == '0.8500 ± 0.0707'
     assert rows[1].split('|')[-2].strip() == '0.885'
+
+
+def test_what_is_not_defined_has_no_number(report):
+    """A test set without open pixels, of which no closed class is known."""
+    report['mIoU'] = None
+    for entry in report['scorers'].values():
+        entry |= dict(AUROC=None, AP=None, num_open=0, blocks=dict(wins=[[0., 0.]] * 2, closed=[40, 60], open=[0, 0]))
+    text = method_table.report_text([], {'image': report}, {'opengan': 'OpenGAN'})
+    assert 'mIoU' not in text
+    assert '| OpenGAN | nan ± nan | nan to nan |' in text

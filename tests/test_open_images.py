@@ -86,3 +86,10 @@ def test_a_folder_with_other_runs_is_refused(change, tmp_path, monkeypatch):
         open_images(**given)
     with pytest.raises(ValueError, match=f"'{tmp_path}' holds runs of something else"):
         open_images(**{**given, **change})
+
+
+def test_one_config_for_all_methods_is_refused(tmp_path):
+    config = 'configs/opengan/opengan_hr18s_camvid.py'
+    numbers = {method: [3] for method in FILES}
+    with pytest.raises(ValueError, match=r"methods: wanted a config each, found .* '{}' stands for the method"):
+        plan(dict.fromkeys(FILES, config), numbers=numbers, seeds=[0], out=tmp_path)

@@ -3,7 +3,7 @@
 import os
 from pathlib import Path
 
-from mmengine.dist import is_main_process
+from mmengine.dist import barrier, is_main_process
 from mmengine.fileio import LocalBackend, register_backend
 from mmengine.hooks import CheckpointHook
 from mmseg.registry import HOOKS
@@ -41,13 +41,34 @@ class WholeCheckpointHook(CheckpointHook):
         if self.save_best is not None and len(self.save_best) > 1:
             raise ValueError(f'save_best: wanted one metric, found {self.save_best}')
 
+    def before_run(self, runner) -> None:
+        """The last checkpoint of a work directory that was moved or copied is the one that lies in it."""
+        note = Path(runner.work_dir, 'last_checkpoint')
+        if runner._resume and runner._load_from is None and note.exists():
+            noted = note.read_text().strip()
+            own = os.path.join(runner.work_dir, os.path.basename(noted))
+            if own != noted and os.path.isfile(own) and is_main_process():
+                with replacing(note) as file:
+                    file.write(own.encode())
+            barrier()
+
     def before_train(self, runner) -> None:
         super().before_train(runner)
         resumed = runner.iter > 0 and runner._load_from is None  # from this folder's own last checkpoint
         if resumed:
-            self.last_ckpt = runner.message_hub.get_info('last_ckpt')  # where a better best is to be noted
+            # Where a better best is to be noted, and which one it replaces.
+            self.last_ckpt = self._here(runner, 'last_ckpt')
+            self.best_ckpt_path = self._here(runner, 'best_ckpt')
         if self.save_best is not None and resumed and is_main_process():
             self._remove_other_bests()
+
+    def _here(self, runner, name):
+        """A checkpoint that the message hub names, in this folder if it lies there: the folder may have been moved."""
+        path = runner.message_hub.get_info(name)
+        if path is not None and os.path.isfile(own := os.path.join(self.out_dir, os.path.basename(path))):
+            runner.message_hub.update_info(name, own)
+            return own
+        return path
 
     def _remove_other_bests(self):
         """Best checkpoints that were written or replaced in the moment of a kill."""

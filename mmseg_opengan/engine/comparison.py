@@ -29,6 +29,8 @@ class ComparisonHook(Hook):
         num_panels: images to draw, spread evenly over the test set.
     """
 
+    priority = 'ABOVE_NORMAL'  # before the report, whose presence says that a test has been
+
     def __init__(self, *, out: str, titles: Mapping[str, str], num_panels: int = 4):
         self.out = Path(out)
         self.titles = dict(titles)

@@ -100,12 +100,13 @@ class OpenSetEvaluationHook(Hook):
             report = dict(metric.report, stage=stage, iteration=step_of(runner) or None, checkpoint=runner._load_from,
                           segmentor=model_of(runner).segmentor_source, version=__version__, commit=_commit(),
                           seed=runner.seed)
-            write_json(folder / 'metrics.json', report)
+            (folder / 'metrics.json').unlink(missing_ok=True)
             write_json(folder / 'curves.json', metric.curves)
             title = f"{report['label_policy']}, {report['resolution']} resolution, {stage}"
             for name in figures:
                 picture = save_figure(FIGURES[name](metric.curves, title), folder / name, formats)
                 runner.visualizer.add_image(f'{stage}_{name}', picture, step_of(runner))
+            write_json(folder / 'metrics.json', report)  # last: where it is, everything is
 
 
 def _metrics(evaluator):

@@ -113,7 +113,7 @@ def test_workers_yield_what_one_process_yields(world, bank):
 def test_a_loader_that_would_drop_steps_is_refused(world, tmp_path):
     made = built(world, tmp_path)
     loader = DataLoader(made, batch_size=2, sampler=[(0, step) for step in range(4)], collate_fn=one_step)
-    with pytest.raises(ValueError, match='train_dataloader.batch_size: wanted 1, .* found 2'):
+    with pytest.raises(ValueError, match=r'train_dataloader\.batch_size: wanted 1, .* found 2'):
         next(iter(loader))
 
 

@@ -227,3 +227,20 @@ def test_no_commit_outside_a_checkout(tmp_path, monkeypatch):
     monkeypatch.setattr(evaluation_hook, '__file__',
                         str(tmp_path / 'site-packages' / 'mmseg_opengan' / 'engine' / 'evaluation_hook.py'))
     assert evaluation_hook._commit() is None
+
+
+def test_a_report_appears_when_all_else_is_there(root, trained, monkeypatch):
+    """A kill in between leaves no report, so that the test counts as not done."""
+    made = runner(root, root / 'cut_off', load_from=best_of(trained))
+    seen = []
+
+    def figure(*args):
+        seen.append(sorted(path.name for path in (root / 'cut_off/open_set_eval/test').iterdir()))
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(evaluation_hook, 'save_figure', figure)
+    (root / 'cut_off/open_set_eval/test').mkdir(parents=True)
+    (root / 'cut_off/open_set_eval/test/metrics.json').write_text('{"of": "an earlier test"}')
+    with pytest.raises(KeyboardInterrupt):
+        made.test()
+    assert seen == [['curves.json']]

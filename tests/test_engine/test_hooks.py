@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from pathlib import Path
 from unittest.mock import Mock
 
 import pytest
@@ -116,6 +117,25 @@ def test_resuming_is_exact(root, trained, monkeypatch, seed):
         assert all(torch.equal(states[0][i][key], states[1][i][key]) for i in states[0] for key in states[0][i])
     hubs = [r.message_hub for r in (made, trained[1])]
     assert hubs[0].get_info('best_score') == hubs[1].get_info('best_score')
+
+
+@pytest.mark.parametrize('how', ['moved', 'copied'])
+def test_a_run_goes_on_in_the_folder_where_it_is(root, trained, how):
+    """Checkpoints and what they say of one another name files by whole paths."""
+    before = root / f'before_{how}'
+    runner(root, before, custom_hooks=NO_PLOTS, **{'train_cfg.max_iters': INTERVAL}).train()
+    folder = root / how
+    shutil.copytree(before, folder)
+    if how == 'moved':
+        shutil.rmtree(before)
+    left = {path: path.read_bytes() for path in before.glob('*.pth')}
+    made = runner(root, folder, resume=True, custom_hooks=NO_PLOTS)
+    made.train()
+    one, other = (load(path / f'iter_{STEPS}.pth') for path in (folder, trained[0]))
+    assert equal_states(one['state_dict'], other['state_dict'])
+    assert Path(made.message_hub.get_info('best_ckpt')).parent == folder
+    assert len(list(folder.glob('best_*.pth'))) == 1
+    assert {path: path.read_bytes() for path in before.glob('*.pth')} == left
 
 
 def test_validation_lost_to_a_kill_is_made_up_for(root, trained):
