@@ -25,6 +25,8 @@ class Row:
 
     def cell(self, metric: str, digits: int = 4) -> str:
         values = self.values[metric]
+        if any(map(math.isnan, values)):
+            return ''
         spread = f' ± {statistics.stdev(values):.{digits}f}' if len(values) > 1 else ''
         return f'{statistics.mean(values):.{digits}f}{spread}'
 
@@ -76,7 +78,8 @@ def markdown(report: dict, labels: dict[str, str], paper: dict[str, float] | Non
     for method, label in labels.items():
         row = found[method]
         low, high = row.interval()
-        cells = [label, row.cell('AUROC'), f'{low:.3f} to {high:.3f}', row.cell('AP'), row.cell('FPR95')]
+        between = '' if math.isnan(low) else f'{low:.3f} to {high:.3f}'
+        cells = [label, row.cell('AUROC'), between, row.cell('AP'), row.cell('FPR95')]
         cells += [f'{paper[method]:.3f}' if method in paper else ''] if paper else []
         lines.append('| ' + ' | '.join(cells) + ' |')
     return '\n'.join(lines)

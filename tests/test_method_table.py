@@ -85,4 +85,4 @@ def test_what_is_not_defined_has_no_number(report):
         entry |= dict(AUROC=None, AP=None, num_open=0, blocks=dict(wins=[[0., 0.]] * 2, closed=[40, 60], open=[0, 0]))
     text = method_table.report_text([], {'image': report}, {'opengan': 'OpenGAN'})
     assert 'mIoU' not in text
-    assert '| OpenGAN | nan ± nan | nan to nan |' in text
+    assert '| OpenGAN |  |  |  | 0.1500 ± 0.0707 |' in text
