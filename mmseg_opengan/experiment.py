@@ -258,7 +258,7 @@ def evaluate(config: str, jobs: list[Job], *, resolution: str, out, options: dic
         config: the config whose segmentor and test set are used.
         resolution: ``'feature'`` or ``'image'``.
         out: work directory; its ``open_set_eval/test/metrics.json`` is the report. One that has all of these scorers,
-            made of the same files, data, options and hooks, is not made again.
+            made of the same files, data and options, is not made again.
         bootstrap_block: consecutive images in a block of the bootstrap.
         scorers: configs of the further scorers by name; by default those of the config.
         hooks: configs of further hooks of the test.
@@ -305,10 +305,9 @@ def request_of(cfg: Config) -> dict:
     values = cfg.to_dict()
     model = {key: value for key, value in values['model'].items() if key not in (*_TRAINING, 'scorers')}
     scorers = {name: [scorer, _digest(scorer.get('checkpoint'))] for name, scorer in values['model']['scorers'].items()}
-    hooks = [hook for hook in values.get('custom_hooks', []) if hook['type'] == 'ComparisonHook']
     return as_json(dict(
         model=model, segmentor=_digest(model['segmentor_checkpoint']), dataset=values['test_dataloader']['dataset'],
-        evaluator=values['test_evaluator'], scorers=scorers, **(dict(hooks=hooks) if hooks else {})))
+        evaluator=values['test_evaluator'], scorers=scorers))
 
 
 def _digest(path: str | None) -> str | None:

@@ -178,6 +178,8 @@ def test_a_model_of_ones_own(here, monkeypatch):
     assert result.labels.shape == result.scores['opengan'].shape == (64, 128)
     assert set(result.scores) == {'opengan', 'msp', 'entropy'}
     assert result.picture.shape[1:] == (1200, 3)
+    assert found['is_open'].shape == (64, 128)
+    assert found['is_open'].dtype == bool
 
 
 def test_the_command_behind_the_table(here, monkeypatch, capsys):

@@ -1,7 +1,13 @@
 """A small sweep from end to end: its report, its figures, its choice, and going on with what is missing."""
 
 import csv
+import io
 import json
+import multiprocessing
+import runpy
+import shutil
+import sys
+from contextlib import redirect_stdout
 from pathlib import Path
 
 import cv2
@@ -9,13 +15,13 @@ import numpy as np
 import pytest
 import torch
 from mmengine.config import Config
-from tiny_cityscapes import write_images, write_segmentor
+from tiny_cityscapes import EveryFourthPixel, StoreSource, write_images, write_segmentor
 from tiny_training import config
 
 from mmseg_opengan import experiment, sweep_report
-from mmseg_opengan.functional.files import sha256_of
 from mmseg_opengan.sweep import LAMBDAS, _test, plan, sweep
 
+TOOLS = Path(__file__).resolve().parents[1] / 'tools'
 STEPS = 4
 HOOKS = [dict(type='OpenGANHook'), dict(type='OpenSetEvaluationHook', plot_val=False, plot_test=False)]
 
@@ -36,7 +42,24 @@ def root(tmp_path_factory):
 
 
 def run_sweep(root, **options):
-    return sweep(str(root / 'tiny.py'), out=root / 'out', lambdas=[.05, .5], processes=0, **options)
+    return sweep(str(root / 'tiny.py'), **{'out': root / 'out', 'lambdas': [.05, .5], 'processes': 0, **options})
+
+
+def numbers(run):
+    return {key: run[key] for key in ('name', 'step', 'steps', 'validation', 'test', 'history')}
+
+
+def weights(run):
+    return torch.load(Path(run['checkpoint']).with_name(f'iter_{STEPS}.pth'), weights_only=True)['state_dict']
+
+
+def run_tool(name, *arguments):
+    """What a tool prints, run as a command in this process."""
+    printed = io.StringIO()  # stays open: mmengine's loggers keep it
+    with pytest.MonkeyPatch.context() as patch, redirect_stdout(printed):
+        patch.setattr(sys, 'argv', [name, *map(str, arguments)])
+        runpy.run_path(str(TOOLS / name), run_name='__main__')
+    return printed.getvalue()
 
 
 @pytest.fixture(scope='module')
@@ -98,6 +121,84 @@ def test_report(root, swept):
         assert len(np.unique(picture)) > 20
 
 
+def test_the_test_tool_finds_what_the_table_says_of_the_chosen_checkpoint(root, swept):
+    out = root / 'out'
+    result = json.loads((out / 'sweep.json').read_text())
+    run_tool('test.py', root / 'tiny.py', out / 'chosen.pth', '--work-dir', root / 'chosen')
+    found = json.loads((root / 'chosen/open_set_eval/test/metrics.json').read_text())['scorers']['opengan']['AUROC']
+    assert [run['test']['AUROC'] for run in result['runs'] if run['name'] == result['chosen']] == [found]
+    row, = (line for line in (out / 'sweep.md').read_text().splitlines() if line.startswith(f"| {result['chosen']} |"))
+    assert row.split(' | ')[3] == f'{found:.4f}'
+
+
+def test_parallel_processes_find_the_same(root, swept):
+    out = root / 'parallel'
+    for run in swept['runs'][1:]:  # one job is left to train; a process takes ten seconds to start
+        shutil.copytree(root / 'out' / 'runs' / run['name'], out / 'runs' / run['name'])
+    found = run_sweep(root, out=out, num_open_images=[None, 3], processes=2)
+    assert [numbers(run) for run in found['runs']] == [numbers(run) for run in swept['runs']]
+    assert sorted(path.name for path in out.glob('test_*')) == ['test_0', 'test_1']
+
+
+def test_the_segmentor_does_not_run_in_a_training(root, swept, monkeypatch):
+    calls, forward = [], EveryFourthPixel.forward
+    monkeypatch.setattr(EveryFourthPixel, 'forward', lambda self, image: calls.append(1) or forward(self, image))
+    jobs = plan(str(root / 'tiny.py'), lambdas=[.5], seeds=[0], num_open_images=[None], out=root / 'stored')
+    experiment.train(jobs, processes=0)
+    assert list(sweep_report.history(jobs[0].work_dir)) == [2, 4]
+    assert calls == []
+
+
+@pytest.fixture(scope='module')
+def resumed(root):
+    """The run of a sweep that was cut off in its last step and started again, the steps of both, those counted."""
+    trained, counted, batch = [], multiprocessing.Value('l', 0), StoreSource._batch
+
+    def load(self, draw):
+        trained.append(draw.step)
+        if len(trained) == STEPS:
+            raise KeyboardInterrupt
+        return batch(self, draw)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(StoreSource, '_batch', load)
+        with pytest.raises(KeyboardInterrupt):
+            run_sweep(root, out=root / 'cut_off', lambdas=[.5])
+        patch.setattr(experiment._CountHook, 'steps', counted)
+        run, = run_sweep(root, out=root / 'cut_off', lambdas=[.5])['runs']
+    return run, trained, counted.value
+
+
+def test_an_unfinished_job_goes_on_from_its_last_validation(swept, resumed):
+    run, trained, _ = resumed
+    assert trained == [0, 1, 2, 3, 2, 3]
+    assert numbers(run) == numbers(swept['runs'][1])
+    one, other = weights(run), weights(swept['runs'][1])
+    assert all(torch.equal(one[key], other[key]) for key in one)
+
+
+def test_steps_of_a_resumed_job_are_counted_up_to_its_last(resumed):
+    assert resumed[2] == STEPS
+
+
+@pytest.mark.parametrize(('arguments', 'wanted'), [
+    ([], dict(lambdas=LAMBDAS, seeds=[0], num_open_images=[None], processes=2, bootstrap_block=0, options={})),
+    (['--lambdas', .1, .2, '--seeds', 3, 4, '--num-open-images', 5, 6, '--processes', 7, '--block', 8, '--cfg-options',
+      'train_cfg.max_iters=9'],
+     dict(lambdas=[.1, .2], seeds=[3, 4], num_open_images=[5, 6], processes=7, bootstrap_block=8,
+          options={'train_cfg.max_iters': 9}))])
+def test_the_command_hands_its_options_on_and_prints_the_report(arguments, wanted, tmp_path, monkeypatch):
+    given = {}
+
+    def run(config, *, out, **options):
+        given.update(options, config=config, out=out)
+        Path(out, 'sweep.md').write_text('the report')
+
+    monkeypatch.setattr('mmseg_opengan.sweep.sweep', run)
+    assert run_tool('sweep.py', 'a.py', '--out', tmp_path, *arguments) == 'the report\n'
+    assert given == dict(wanted, config='a.py', out=str(tmp_path))
+
+
 def test_what_is_there_is_not_repeated_and_seeds_join(root, swept, monkeypatch):
     trained = []
     train_one = experiment._train_one
@@ -137,6 +238,14 @@ def test_a_config_without_a_generator_is_refused(root):
         plan(str(root / 'cls.py'), lambdas=[.1], seeds=[0], num_open_images=[None], out=root)
 
 
+def test_a_config_that_trains_on_images_is_refused(root):
+    made = Config.fromfile(root / 'tiny.py')
+    del made.train_dataloader.dataset['root']
+    made.dump(root / 'pix.py')
+    with pytest.raises(ValueError, match=r'trains on images: wanted a config that trains from a feature bank'):
+        plan(str(root / 'pix.py'), lambdas=[.1], seeds=[0], num_open_images=[None], out=root)
+
+
 def test_a_run_that_was_trained_again_is_tested_again(root, tmp_path, monkeypatch):
     def test_some(config, jobs, resolution, out, options):
         place = out / 'open_set_eval' / 'test'
@@ -144,8 +253,8 @@ def test_a_run_that_was_trained_again_is_tested_again(root, tmp_path, monkeypatc
         scorers = {job.name: dict(test=out.name) for job in jobs}
         report = dict(scorers=scorers, **dict.fromkeys(('label_policy', 'resolution', 'num_images', 'mIoU')))
         (place / 'metrics.json').write_text(json.dumps(report))
-        (out / 'tested.json').write_text(json.dumps(dict(scorers={
-            job.name: ['a scorer', sha256_of(job.work_dir / 'best.pth')] for job in jobs})))
+        (out / 'tested.json').write_text(json.dumps(experiment.request_of(experiment.config_of_test(
+            config, jobs, resolution=resolution, out=out, **options))))
         return report
 
     monkeypatch.setattr('mmseg_opengan.sweep.evaluate_quietly', test_some)
@@ -159,6 +268,10 @@ def test_a_run_that_was_trained_again_is_tested_again(root, tmp_path, monkeypatc
     found = _test(jobs, tmp_path, 0, {}, 0)['scorers']
     assert found == {jobs[0].name: dict(test='test_0'), jobs[1].name: dict(test='test_1')}
     assert _test(jobs, tmp_path, 0, {}, 0)['scorers'] == found
+    (tmp_path / 'test_chosen').mkdir()  # somebody's own
+    others = _test(jobs, tmp_path, 0, {}, 5)['scorers']
+    assert others == {job.name: dict(test='test_2') for job in jobs}
+    assert _test(jobs, tmp_path, 0, {'test_dataloader.dataset.data_root': 'others'}, 5)['scorers'] != others
 
 
 def test_a_test_that_was_cut_off_leaves_the_reports_of_the_others(root, tmp_path, monkeypatch):
@@ -171,6 +284,9 @@ def test_a_test_that_was_cut_off_leaves_the_reports_of_the_others(root, tmp_path
 
     monkeypatch.setattr('mmseg_opengan.sweep.evaluate_quietly', test_some)
     jobs = plan(str(root / 'tiny.py'), lambdas=[.1, .2], seeds=[0], num_open_images=[None], out=tmp_path)
+    for job in jobs:
+        job.work_dir.mkdir(parents=True)
+        (job.work_dir / 'best.json').write_text('{"checkpoint": "best.pth"}')
     (tmp_path / 'test_0').mkdir()
     test_some(None, jobs[1:], None, tmp_path / 'test_1', None)
     found = _test(jobs, tmp_path, 0, {}, 0)

@@ -42,14 +42,20 @@ class WholeCheckpointHook(CheckpointHook):
             raise ValueError(f'save_best: wanted one metric, found {self.save_best}')
 
     def before_run(self, runner) -> None:
-        """The last checkpoint of a work directory that was moved or copied is the one that lies in it."""
+        """Before a run is resumed: what a kill left half written goes, and the last checkpoint is that of this folder.
+
+        ``last_checkpoint`` has a whole path, which is another one where the folder was moved or copied.
+        """
         note = Path(runner.work_dir, 'last_checkpoint')
         if runner._resume and runner._load_from is None and note.exists():
             noted = note.read_text().strip()
             own = os.path.join(runner.work_dir, os.path.basename(noted))
-            if own != noted and os.path.isfile(own) and is_main_process():
-                with replacing(note) as file:
-                    file.write(own.encode())
+            if is_main_process():
+                for half in note.parent.glob('*.tmp'):
+                    half.unlink()
+                if own != noted and os.path.isfile(own):
+                    with replacing(note) as file:
+                        file.write(own.encode())
             barrier()
 
     def before_train(self, runner) -> None:

@@ -22,6 +22,7 @@ def training_figure(curves: Sequence[tuple[float, Sequence[int], Sequence[float]
         best = max(range(len(steps)), key=lambda i: aurocs[i])
         axes.plot(steps[best], aurocs[best], 'o', color=colour, markersize=5)
     axes.set(xlabel='training step', ylabel='AUROC, open against closed (open validation)')
+    axes.set_title('a line for each run, a circle at the step that is kept', fontsize='medium')
     figure.colorbar(ScalarMappable(norm, 'viridis'), ax=axes, label=r'$\lambda_G$')
     return figure
 
@@ -32,9 +33,10 @@ def scatter_figure(points: Sequence[tuple[float, float, int]]) -> Figure:
     fake, opened, steps = zip(*points)
     dots = axes.scatter(fake, opened, c=steps, cmap='coolwarm', s=18, edgecolors='0.3', linewidths=0.3)
     low = min(*fake, *opened)
-    axes.plot([low, 1], [low, 1], color='0.8', linewidth=1, zorder=0)
-    axes.set(xlabel='AUROC, generated against closed (training task)',
+    axes.plot([low, 1], [low, 1], color='0.8', linewidth=1, zorder=0, label='both equal')
+    axes.set(xlabel='AUROC, generated against closed (what D is trained for)',
              ylabel='AUROC, open against closed (open validation)')
+    axes.legend(frameon=False, loc='lower right')
     figure.colorbar(dots, ax=axes, label='training step')
     return figure
 

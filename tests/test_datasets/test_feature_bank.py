@@ -4,6 +4,7 @@ import json
 import multiprocessing
 import os
 import pickle
+import resource
 import signal
 import threading
 import tracemalloc
@@ -33,7 +34,6 @@ from tiny_cityscapes import (
 from mmseg_opengan.datasets import bank_writer, extraction, feature_bank, feature_source
 from mmseg_opengan.datasets.bank_writer import BankWriter
 from mmseg_opengan.datasets.feature_bank import FeatureBank, FeatureBankError, locked
-from mmseg_opengan.functional import files
 
 pytestmark = pytest.mark.usefixtures('two_images_per_shard')
 NUM_IMAGES = 6  # of which the bank is built
@@ -231,25 +231,9 @@ def test_failed_extraction_resumes_to_the_same_bytes(world, tmp_path, uninterrup
 
 
 @pytest.mark.parametrize('write', range(1 + 5 * SHARDS))  # the manifest, and five files for each shard
-def test_killed_before_any_rename_resumes_to_the_same_bytes(world, tmp_path, uninterrupted, write):
-    def killed():
-        renames = iter(range(1 + 5 * SHARDS))
-        rename = os.replace
-
-        def replace(old, new):
-            if next(renames) == write:
-                with open(old, 'r+b') as file:  # not everything had reached the disk
-                    file.truncate(os.path.getsize(old) // 2)
-                os.kill(os.getpid(), signal.SIGKILL)
-            rename(old, new)
-
-        files.os.replace = replace
-        built(world, tmp_path, closed_per_image=7)
-
-    process = multiprocessing.get_context('fork').Process(target=killed)
-    process.start()
-    process.join(60)
-    assert process.exitcode == -signal.SIGKILL
+def test_killed_before_any_rename_resumes_to_the_same_bytes(world, tmp_path, uninterrupted, killed_before_rename,
+                                                            write):
+    killed_before_rename(write, lambda: built(world, tmp_path, closed_per_image=7))
     assert content(tmp_path) != uninterrupted
     built(world, tmp_path, closed_per_image=7)
     assert content(tmp_path) == uninterrupted
@@ -477,8 +461,31 @@ def test_writing_overlaps_extraction(world, tmp_path, monkeypatch):
     assert [entry for entry in order if entry != 'extract'] == ['write 2'] * SHARDS
 
 
+def test_the_next_image_is_read_before_one_is_extracted_and_not_all_of_them(world, tmp_path):
+    made = source(world, tmp_path)
+    read = [threading.Event() for _ in range(NUM_IMAGES)]
+    seen, pipeline = [], made.closed_images.pipeline
+
+    def reading(info):
+        item = pipeline(info)
+        read[info['sample_idx']].set()
+        return item
+
+    def watched(image, sample):
+        number = int(image[0, 0, 0])
+        if seen:  # the first asked for the grid
+            assert number + 1 == NUM_IMAGES or read[number + 1].wait(30)
+            assert not any(event.is_set() for event in read[number + 1 + extraction.READERS:])
+        seen.append(number)
+        return extract(image, sample)
+
+    made.closed_images.pipeline = reading
+    made.prepare(watched, SEGMENTOR)
+    assert seen == [0, *range(NUM_IMAGES)]
+
+
 @pytest.mark.parametrize('value', [float('nan'), float('-inf'), 1e6])
-def test_features_that_fp16_cannot_hold_are_named(world, tmp_path, value):
+def test_features_that_fp16_cannot_hold_are_named_and_not_stored(world, tmp_path, uninterrupted, value):
     def broken(image, sample):
         features = extract(image, sample)
         if image[0, 0, 0] == 3:
@@ -486,7 +493,37 @@ def test_features_that_fp16_cannot_hold_are_named(world, tmp_path, value):
         return features
 
     with pytest.raises(ValueError, match=r"closed features of '.*003_leftImg8bit\.png' are NaN or beyond float16"):
-        source(world, tmp_path).prepare(broken, SEGMENTOR)
+        source(world, tmp_path, closed_per_image=7).prepare(broken, SEGMENTOR)
+    whole = [name for name in uninterrupted if not name.startswith(('shard-00001', 'shard-00002'))]
+    assert content(tmp_path) == {name: uninterrupted[name] for name in whole}
+    built(world, tmp_path, closed_per_image=7)
+    assert content(tmp_path) == uninterrupted
+
+
+def test_a_disk_that_is_full_keeps_whole_files_only(world, tmp_path):
+    """The system refuses the last byte of a file in the second shard, the largest of all."""
+    def build(name):
+        source(world, tmp_path / name, closed_per_image=7).prepare(lambda image, sample: image.float(), SEGMENTOR)
+        return content(tmp_path / name)
+
+    def refused():
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size - 1, size - 1))
+        with pytest.raises(OSError, match=f'while it was written.*{largest}'):
+            build('bank')
+
+    whole = build('whole')
+    size, largest = max((len(data), name) for name, data in whole.items())
+    assert largest == 'shard-00001.open.pixels.npy'
+    process = multiprocessing.get_context('fork').Process(target=refused)
+    process.start()
+    process.join(60)
+    assert process.exitcode == 0
+    kept = content(tmp_path / 'bank')
+    assert kept.items() < whole.items()
+    assert 'shard-00000.json' in kept
+    assert 'shard-00001.json' not in kept
+    assert build('bank') == whole
 
 
 # ---------------------------------------------------------------------------------------------- memory and processes

@@ -6,7 +6,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from tiny_cityscapes import SEGMENTOR, STRIDE, images, write_images, write_segmentor
+from tiny_cityscapes import SEGMENTOR, STRIDE, content, images, write_images, write_segmentor
 from tiny_training import runner
 
 from mmseg_opengan.contracts import TAP_FEATURES, TAP_LOGITS
@@ -107,6 +107,16 @@ def test_a_folder_is_completed_and_read_again(root, tmp_path):
     assert torch.equal(made[2][TAP_FEATURES], taps_of(made.images[2]['inputs'], None)[0][0])
     stored(root, tmp_path, split='open_val').prepare(taps_of, SEGMENTOR)  # other images join them
     assert len(list(tmp_path.glob('*.npy'))) == 8
+
+
+@pytest.mark.parametrize('write', range(9))  # two files of each of three images, each time with a new manifest
+def test_killed_before_any_rename_it_is_built_again_to_the_same_bytes(root, tmp_path, killed_before_rename, write):
+    folders = whole, killed = tmp_path / 'whole', tmp_path / 'killed'
+    killed_before_rename(write, lambda: stored(root, killed).prepare(taps_of, SEGMENTOR))
+    assert (killed / 'manifest.json').exists() == (write > 2)
+    for folder in folders:
+        stored(root, folder).prepare(taps_of, SEGMENTOR)
+    assert content(killed) == content(whole)
 
 
 def test_what_does_not_belong_is_refused(root, tmp_path):

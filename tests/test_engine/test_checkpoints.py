@@ -1,6 +1,9 @@
 """A training that is killed (kill -9) at any moment, again and again, ends as one that never was."""
 
+import functools
+import itertools
 import json
+import math
 import multiprocessing
 import os
 import signal
@@ -15,6 +18,7 @@ from tiny_training import STEPS, runner
 
 HOOKS = [dict(type='OpenGANHook'), dict(type='FakeVersusRealHook', num_fake=8),
          dict(type='OpenSetEvaluationHook', plot_val=False)]
+FILES = ('replace', 'remove', 'unlink')
 CLOCK = ('time', 'data_time', 'memory', 'eta')
 
 
@@ -26,22 +30,21 @@ def root(tmp_path_factory):
     return folder
 
 
-def training(root, folder, kind, **options):
+def training(root, folder, kind, steps=STEPS):
     return runner(root, folder, custom_hooks=HOOKS, resume=True, **{
-        'train_dataloader.dataset.type': kind, 'default_hooks.checkpoint.interval': 2, 'train_cfg.val_interval': 2,
-        'default_hooks.checkpoint.max_keep_ckpts': 1, 'default_hooks.logger.interval': 1, **options})
+        'train_dataloader.dataset.type': kind, 'train_cfg.max_iters': steps, 'train_cfg.val_interval': 2,
+        'default_hooks.checkpoint.interval': 2, 'default_hooks.checkpoint.max_keep_ckpts': 1,
+        'default_hooks.logger.interval': 1, 'val_evaluator.closed': False})
 
 
 @pytest.fixture(scope='module')
 def uninterrupted(root):
     """kind of source -> work directory of a training that nobody killed."""
-    folders = {}
-
-    def trained(kind):
-        if kind not in folders:
-            folders[kind] = root / f'whole_{kind}'
-            training(root, folders[kind], kind).train()
-        return folders[kind]
+    @functools.cache
+    def trained(kind, steps=STEPS):
+        folder = root / f'whole_{kind}_{steps}'
+        training(root, folder, kind, steps).train()
+        return folder
     return trained
 
 
@@ -49,13 +52,13 @@ def uninterrupted(root):
 
 
 class Fate(Hook):
-    """Counts a step's beginning and every file that is renamed or removed, and kills the process at the n-th."""
+    """Counts a step's beginning and every call of ``functions`` of os, and kills the process at the n-th."""
 
     priority = 'HIGHEST'
 
-    def __init__(self, deadline):
+    def __init__(self, deadline, functions):
         self.left = deadline
-        for name in ('replace', 'remove', 'unlink'):
+        for name in functions:
             setattr(os, name, self.counted(getattr(os, name)))
 
     def counted(self, function):
@@ -73,11 +76,11 @@ class Fate(Hook):
         self.count()
 
 
-def live(root, folder, kind, deadline) -> bool:
+def live(root, folder, kind, deadline=math.inf, functions=FILES, steps=STEPS) -> bool:
     """One life of a training in a process of its own; True if it came to its end."""
     def train():
-        fate = Fate(deadline)
-        made = training(root, folder, kind)
+        fate = Fate(deadline, functions)
+        made = training(root, folder, kind, steps)
         made.register_hook(fate)
         made.train()
 
@@ -135,17 +138,24 @@ def logged(folder):
     return values
 
 
-def assert_same_training(folder, reference):
+def assert_same_training(folder, reference, steps=STEPS):
     names = [{path.name for path in place.iterdir() if path.is_file() and path.suffix != '.py'}
              for place in (folder, reference)]
     assert names[0] == names[1]  # nothing is left over either
     assert differences(content(folder), content(reference)) == []
-    assert find_latest_checkpoint(str(folder)) == str(folder / f'iter_{STEPS}.pth')
+    assert find_latest_checkpoint(str(folder)) == str(folder / f'iter_{steps}.pth')
     once, again = logged(reference), logged(folder)
     assert {key for _, key in once} >= {'loss_closed', 'loss_generator', 'opengan/AUROC', 'fake/AUROC'}
     assert once.keys() == again.keys()
     for entry, values in again.items():
         assert set(values) == set(once[entry]), entry
+
+
+def assert_resumable(folder):
+    """``last_checkpoint`` names a whole checkpoint, and the best one that it knows of is there."""
+    if (folder / 'last_checkpoint').exists():
+        known = torch.load((folder / 'last_checkpoint').read_text(), weights_only=True)['message_hub']['runtime_info']
+        assert known.get('best_ckpt') is None or os.path.isfile(known['best_ckpt'])
 
 
 # ---------------------------------------------------------------------------------------------- the tests
@@ -161,3 +171,35 @@ def test_killed_again_and_again(root, uninterrupted, kind, seed):
         assert lives < 30
     assert lives > 1
     assert_same_training(folder, reference)
+
+
+@pytest.mark.parametrize('kind', ['StoreSource', 'OnlineSource'])
+def test_killed_before_each_step(root, uninterrupted, kind):
+    folder, reference = root / f'{kind}_steps', uninterrupted(kind)
+    for step in range(1, STEPS + 1):
+        resumed = max(0, step - 2) // 2 * 2  # the checkpoint that a life leaves which ends before the last step
+        assert not live(root, folder, kind, deadline=step - resumed, functions=())
+        assert max((logged_step for logged_step, _ in logged(folder)), default=0) == step - 1
+    assert live(root, folder, kind)
+    assert_same_training(folder, reference)
+
+
+def test_killed_at_each_event(root, uninterrupted):
+    steps = 4  # to a second checkpoint and a second best one
+    reference = uninterrupted('StoreSource', steps)
+    for deadline in itertools.count(1):
+        folder = root / f'event_{deadline}'
+        if live(root, folder, 'StoreSource', deadline, steps=steps):
+            break
+        assert_resumable(folder)
+        assert live(root, folder, 'StoreSource', steps=steps)
+        assert_same_training(folder, reference, steps)
+    assert deadline > 4 * steps
+
+
+def test_a_half_written_last_checkpoint_does_not_outlive_a_resumed_training(root):
+    folder = root / 'finished'
+    assert live(root, folder, 'StoreSource', steps=2)
+    (folder / 'last_checkpoint.tmp').write_bytes(b'/half/of/a/pa')
+    assert live(root, folder, 'StoreSource', steps=2)
+    assert not (folder / 'last_checkpoint.tmp').exists()

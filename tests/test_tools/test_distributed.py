@@ -1,38 +1,20 @@
 """tools/dist_train.sh with two processes on the CPU: one training, not two."""
 
 import os
-import socket
 import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 import torch
 from mmengine.config import Config
 from tiny_cityscapes import write_images, write_segmentor
 from tiny_training import config, runner
+from tool_calls import REPO, call
 
 from mmseg_opengan.launch import start_processes
 
-REPO = Path(__file__).resolve().parents[2]
 RANKS = range(2)
 HOOKS = [dict(type='OpenGANHook'), dict(type='FakeVersusRealHook', num_fake=8),
          dict(type='OpenSetEvaluationHook', plot_val=False)]
-
-
-def free_port():
-    with socket.socket() as found:
-        found.bind(('127.0.0.1', 0))
-        return str(found.getsockname()[1])
-
-
-def call(script, *arguments):
-    """Run a script of tools/ as a user would."""
-    environment = dict(os.environ, PYTHON=sys.executable, PYTHONPATH=str(REPO / 'tests'), OMP_NUM_THREADS='1',
-                       PORT=free_port(), CUDA_VISIBLE_DEVICES='')
-    done = subprocess.run([REPO / 'tools' / script, *map(str, arguments)], env=environment, capture_output=True,
-                          text=True, check=False, timeout=600)
-    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
 
 
 @pytest.fixture(scope='module')
