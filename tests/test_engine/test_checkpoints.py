@@ -120,7 +120,8 @@ def content(folder):
     for path in folder.glob('*.pth'):
         saved = torch.load(path, weights_only=True)
         saved['meta'] = {key: saved['meta'][key] for key in ('iter', 'epoch', 'seed', 'opengan')}
-        for name in ('cfg', 'experiment_name', 'iter', 'keep_ckpt_ids'):  # the clock's, and bookkeeping of mmengine
+        # The clock's and the git commit's, and bookkeeping of mmengine.
+        for name in ('cfg', 'experiment_name', 'mmengine_version', 'iter', 'keep_ckpt_ids'):
             saved['message_hub']['runtime_info'].pop(name, None)
         found[path.name] = saved
     return found
