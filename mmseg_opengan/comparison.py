@@ -8,8 +8,8 @@ from pathlib import Path
 
 from .contracts import LABEL_POLICY
 from .engine.plots import FIGURES, save_figure
-from .experiment import REPORT
 from .functional.files import replacing
+from .run_folder import REPORT
 
 #: What has to be equal before numbers may stand in one table.
 SAME = (LABEL_POLICY, 'resolution', 'mode', 'num_images')

@@ -8,9 +8,8 @@ import json
 import multiprocessing
 import os
 import re
-import threading
 import time
-from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, wait
 from contextlib import contextmanager, nullcontext, redirect_stderr, redirect_stdout
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,10 +21,9 @@ from mmengine.runner import Runner
 from tqdm import tqdm
 
 from .functional.files import as_json, sha256_of, write_json
-from .run_folder import DONE, check_recipe, note_recipe
+from .launch import die_with_parent, use_gpu, workers
+from .run_folder import DONE, REPORT, check_recipe, note_recipe
 
-#: Where the work directory of a test has its report.
-REPORT = Path('open_set_eval', 'test', 'metrics.json')
 _REQUEST = 'tested.json'
 _TRAINING = ('lambda_open', 'lambda_fake', 'reduction', 'generator_loss')  # options without a part in a test
 METRICS = ('AUROC', 'AP', 'FPR95')
@@ -134,19 +132,6 @@ def train(jobs: list[Job], *, processes: int = 1, bank_threads: int = 1) -> None
             bar.update(steps.value - bar.n)
 
 
-@contextmanager
-def workers(processes: int, context=None, **options):
-    """A pool of processes that end with this one. After an error, Ctrl-C for one, what has not begun never does."""
-    context = context or multiprocessing.get_context('spawn')
-    options = {'initializer': die_with_parent, **options}
-    with ProcessPoolExecutor(processes, mp_context=context, **options) as pool:
-        try:
-            yield pool
-        except BaseException:
-            pool.shutdown(cancel_futures=True)
-            raise
-
-
 def _start_worker(steps, places):
     """``steps`` counts those of all processes; of ``places`` as many are free as there may be further trainings."""
     die_with_parent()
@@ -161,26 +146,6 @@ def _train_in_worker(job: Job) -> None:
         _run_quietly(_train_one, job)
     finally:
         _CountHook.places.put(place)
-
-
-def use_gpu(place: int) -> None:
-    """Let this process use one of the GPUs, if there are any; equal places mean equal ones."""
-    if torch.cuda.is_available():
-        torch.cuda.set_device(place % torch.cuda.device_count())
-
-
-def die_with_parent() -> None:
-    """End this process, a child of multiprocessing, when its parent does, even by ``kill -9``.
-
-    It would otherwise go on writing into a work directory that the next start of the command resumes.
-    """
-    parent = multiprocessing.parent_process()
-
-    def watch():
-        parent.join()
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()
 
 
 class _CountHook(Hook):

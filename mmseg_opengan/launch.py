@@ -1,6 +1,10 @@
-"""Starting several processes where there is no GPU."""
+"""Several processes: those that ``torchrun`` starts, also without a GPU, and pools of them for many jobs."""
 
+import multiprocessing
 import os
+import threading
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
 
 import torch
 from mmengine.config import Config
@@ -30,3 +34,36 @@ def start_processes(cfg: Config) -> None:
     if cfg.get('model_wrapper_cfg'):
         cfg.model_wrapper_cfg.device_ids = None
     torch.distributed.init_process_group('gloo')
+
+
+@contextmanager
+def workers(processes: int, context=None, **options):
+    """A pool of processes that end with this one. After an error, Ctrl-C for one, what has not begun never does."""
+    context = context or multiprocessing.get_context('spawn')
+    options = {'initializer': die_with_parent, **options}
+    with ProcessPoolExecutor(processes, mp_context=context, **options) as pool:
+        try:
+            yield pool
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
+
+
+def die_with_parent() -> None:
+    """End this process, a child of multiprocessing, when its parent does, even by ``kill -9``.
+
+    It would otherwise go on writing into a work directory that the next start of the command resumes.
+    """
+    parent = multiprocessing.parent_process()
+
+    def watch():
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def use_gpu(place: int) -> None:
+    """Let this process use one of the GPUs, if there are any; equal places mean equal ones."""
+    if torch.cuda.is_available():
+        torch.cuda.set_device(place % torch.cuda.device_count())

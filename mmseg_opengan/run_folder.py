@@ -6,6 +6,8 @@ from pathlib import Path
 from .functional.files import as_json, write_json
 
 DONE = 'best.json'
+#: Where the work directory of a test has its report.
+REPORT = Path('open_set_eval', 'test', 'metrics.json')
 _SETTINGS = 'settings.json'
 _RECIPE = 'recipe.json'
 _BEGUN = (DONE, 'last_checkpoint', 'metrics.json')  # one of them is in a folder whose settings matter

@@ -19,8 +19,9 @@ from pathlib import Path
 from mmengine.config import Config
 from tqdm import tqdm
 
-from .experiment import REPORT, Job, config_of_test, evaluate_quietly, present_report, request_of, train, workers
-from .run_folder import claim
+from .experiment import Job, config_of_test, evaluate_quietly, present_report, request_of, train
+from .launch import workers
+from .run_folder import REPORT, claim
 from .sweep_report import summarize, write_report
 
 #: The paper's values of lambda_G.

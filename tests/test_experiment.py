@@ -11,7 +11,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from mmseg_opengan import experiment, run_folder
+from mmseg_opengan import experiment, launch, run_folder
 
 
 def test_a_run_counts_as_finished_only_with_its_record(tmp_path):
@@ -25,7 +25,7 @@ def test_a_run_counts_as_finished_only_with_its_record(tmp_path):
 PARENT = """
 import multiprocessing, os, sys, time
 from pathlib import Path
-from mmseg_opengan.experiment import die_with_parent
+from mmseg_opengan.launch import die_with_parent
 
 def child(folder):
     die_with_parent()
@@ -252,7 +252,7 @@ def _note(folder, number):
 
 
 def _interrupted(folder):
-    with experiment.workers(1, multiprocessing.get_context('fork')) as pool:
+    with launch.workers(1, multiprocessing.get_context('fork')) as pool:
         for number in range(9):
             pool.submit(_note, folder, number)
         while not list(folder.iterdir()):
