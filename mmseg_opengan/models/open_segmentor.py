@@ -12,6 +12,7 @@ from mmseg.models.utils import resize
 from torch import Tensor, nn
 
 from ..contracts import OPEN_SCORES, RESOLUTIONS
+from ..functional.pixels import LeanPostprocessing
 from ..functional.scores import smoothed
 from .checkpoint_parts import (
     OWN,
@@ -135,10 +136,8 @@ class OpenSetMixin:
         with self._flags_of_mmseg():
             seg_logits = super().inference(inputs, batch_img_metas)
         windows, self._windows = self._windows, []
-        if self.test_cfg.get('mode', 'whole') == 'slide':
-            self._score_maps = self._merge_windows(windows, inputs.shape[2:])
-        else:
-            self._score_maps = windows[0]
+        slides = self.test_cfg.get('mode', 'whole') == 'slide'
+        self._score_maps = self._merge_windows(windows, inputs.shape[2:]) if slides else windows[0]
         return seg_logits
 
     def _merge_windows(self, windows, size):
@@ -158,7 +157,8 @@ class OpenSetMixin:
 
     def postprocess_result(self, seg_logits, data_samples=None):
         size = seg_logits.shape[2:]
-        results = super().postprocess_result(seg_logits, data_samples)
+        with LeanPostprocessing():
+            results = super().postprocess_result(seg_logits, data_samples)
         maps, self._score_maps = self._score_maps, {}
         last_class_is_open = any(scorer.last_class_is_open for scorer in self.scorers.values())
         for i, sample in enumerate(results):
@@ -182,8 +182,7 @@ class OpenSetMixin:
         scores = scores[:, top:size[0] - bottom, left:size[1] - right]
         if meta.get('flip'):
             scores = scores.flip(dims=(2 if meta['flip_direction'] == 'horizontal' else 1,))
-        return resize(scores[None], size=meta['ori_shape'][:2], mode='bilinear', align_corners=self.align_corners,
-                      warning=False)[0]
+        return self._at_size(scores, meta['ori_shape'][:2])
 
     # ------------------------------------------------------------------ frozen weights
 

@@ -166,6 +166,15 @@ def test_miou_is_mmsegs():
         assert metric.report[key] == metrics[key]
 
 
+def test_a_class_that_the_data_does_not_have():
+    """Also where it is predicted between the pixels that are scored, or in void: mIoU would count another pair."""
+    one = samples(1)[0]
+    void = torch.nonzero(one.get(GT_OPEN_MAP).data == VOID)[0]
+    one.pred_sem_seg.data[tuple(void)] = len(META['classes'])
+    with pytest.raises(ValueError, match=r'wanted predictions of the 3 classes of the data, found class 3.*OpenClass'):
+        run([one])
+
+
 def test_without_closed_classes_there_is_no_miou():
     metrics, metric = run(samples(2), closed=False)
     assert 'mIoU' not in metrics

@@ -12,6 +12,7 @@ from mmseg.registry import MODELS
 from mmseg.structures import SegDataSample
 from mmseg.utils.misc import stack_batch
 from small_models import NUM_CLASSES, SEGMENTORS, SLIDE, batch_of, build_open, pair, plain_config, raw_image
+from torch.overrides import TorchFunctionMode
 
 from mmseg_opengan.contracts import OPEN_SCORES, OPENGAN
 from mmseg_opengan.functional import scores
@@ -75,6 +76,30 @@ def test_batch_of_images_of_different_sizes(name):
         results.append(model.predict(inputs, list(samples)))
     assert_same_closed_prediction(results[1], results[0])
     assert [tuple(s.get(OPEN_SCORES).shape) for s in results[1]] == [(40, 64), (48, 48), (56, 32)]
+
+
+class Calls(TorchFunctionMode):
+    """Names of the torch functions called within it."""
+
+    def __init__(self):
+        super().__init__()
+        self.names = []
+
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        self.names.append(func.__name__)
+        return func(*args, **kwargs or {})
+
+
+def test_classes_are_picked_without_the_slow_argmax_and_the_idle_resize():
+    """The recorder lies outside: it sees what is left to torch."""
+    counts = []
+    for model in pair(resolution='feature'):  # no score map is resized
+        with Calls() as calls:
+            predict(model, [dict()])
+        counts.append([calls.names.count(name) for name in ('argmax', 'interpolate')])
+    (slow, resizes), left = counts
+    assert slow == 1
+    assert left == [0, resizes - 1]
 
 
 @torch.no_grad()
