@@ -34,6 +34,7 @@ from .engine.open_validation import decisions_of
 from .engine.visualizer import panel_fields
 from .functional.curves import resolve_threshold
 from .functional.decisions import is_rule
+from .functional.overlay import LogitThreshold
 from .functional.pixels import labels_on_grid
 from .functional.roc import ScoreCounts
 from .inference_io import OpenSetResult, check_out_dir, list_inputs
@@ -178,8 +179,7 @@ class OpenSetInferencer:
         if out_dir is not None:
             check_out_dir(out_dir, inputs)
         total = total if limit is None else min(limit, total)
-        thresholds = [float(torch.tensor(self.threshold(one), dtype=torch.float64).sigmoid()) if is_rule(one)
-                      else float(one) for one in thresholds]
+        thresholds = [LogitThreshold(self.threshold(one)) if is_rule(one) else float(one) for one in thresholds]
         results = self._results(islice(entries, limit), batch_size)
         return total, (self._finish(*result, scorers or tuple(self.scorers), thresholds) for result in results)
 

@@ -13,6 +13,7 @@ from PIL import Image
 from tiny_camvid import SIZES, write_checkpoints, write_config, write_images
 
 from mmseg_opengan.contracts import CLOSED, OPENGAN
+from mmseg_opengan.functional.overlay import LogitThreshold
 from mmseg_opengan.inference_io import OpenSetResult, score_png
 from mmseg_opengan.inferencer import OpenSetInferencer
 
@@ -184,8 +185,9 @@ def test_a_rule_is_resolved_on_open_validation(tiny, frames, resolution):
     assert (closed >= threshold).mean() <= .1
     assert (closed >= threshold - 1e-2 * np.ptp(closed)).mean() > .1 - .05
     (ruled,) = run(made, frames[0], thresholds=['fpr=0.1', '.9'])
-    (number,) = run(made, frames[0], thresholds=[1 / (1 + np.exp(-threshold)), .9])
-    assert ruled.panel['thresholds'] == pytest.approx(number.panel['thresholds'])
+    assert ruled.panel['thresholds'] == [LogitThreshold(threshold), .9]
+    assert isinstance(ruled.panel['thresholds'][0], LogitThreshold)
+    assert ruled.picture.ndim == 3
     with pytest.raises(ValueError, match="threshold must be a number, 'fpr=RATE'"):
         run(made, frames[0], thresholds=['nonsense'])
 

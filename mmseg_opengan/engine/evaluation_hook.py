@@ -1,6 +1,5 @@
 """What happens around an evaluation: thresholds from open validation before it, a report and figures after it."""
 
-import math
 import subprocess
 from pathlib import Path
 
@@ -12,6 +11,7 @@ from .. import __version__
 from ..contracts import OPENGAN
 from ..functional.decisions import is_rule
 from ..functional.files import write_json
+from ..functional.overlay import LogitThreshold
 from .open_metric import OpenSetMetric, Setting
 from .open_validation import decisions_of, run_open_validation, stored_decisions
 from .plots import FIGURES, save_figure
@@ -130,9 +130,7 @@ def _show_threshold(visualizer, metric):
     """Let pictures whiten what the metric's threshold calls open, where they threshold an open logit."""
     name = getattr(visualizer, 'threshold_of', None)
     if name in metric.setting.open_logits:
-        threshold = metric.threshold_of(name)
-        if math.isfinite(threshold):
-            visualizer.thresholds = (.5 + .5 * math.tanh(threshold / 2),)  # the sigmoid
+        visualizer.thresholds = (LogitThreshold(metric.threshold_of(name)),)
 
 
 def _commit() -> str | None:

@@ -5,7 +5,7 @@ give exactly the numbers of one.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 import torch
@@ -15,7 +15,7 @@ from ..functional.bootstrap import block_table, interval, resampled_aurocs
 from ..functional.calibration import UNCALIBRATED, Calibration, expected_calibration_error, reliability
 from ..functional.components import TRACKS, ComponentCounts, MinSizes
 from ..functional.curve_data import curve_data
-from ..functional.curves import ScoreBins, fpr_at_tpr, rates_at, threshold_at_tpr
+from ..functional.curves import ScoreBins, fpr_at_tpr, rates, threshold_at_tpr
 from ..functional.decisions import MACRO_F1, Decisions, decide
 from ..functional.image_means import ImageMeans
 from ..functional.pixels import grid_stride, labels_on_grid
@@ -52,6 +52,27 @@ class GroundTruth(NamedTuple):
         return cls(open_map, stride, found)
 
 
+class CalledOpen:
+    """Closed and open pixels with ``score >= threshold``, exactly: a bin may hold scores on both sides of a threshold.
+
+    Attributes:
+        tensor: (thresholds, 2) int64, closed and open.
+    """
+
+    def __init__(self, thresholds: Iterable[float], device='cpu'):
+        self.thresholds = torch.tensor(list(thresholds), dtype=torch.float32, device=device)  # as scores are
+        self.tensor = torch.zeros(len(self.thresholds), 2, dtype=torch.int64, device=device)
+
+    def add(self, scores: torch.Tensor, labels: torch.Tensor) -> None:
+        """Count pixels: scores of any shape, and their (n,) labels."""
+        scores = scores.detach().to(self.tensor.device, torch.float32).reshape(-1)
+        closed = labels == CLOSED
+        opened = ~closed & (labels != VOID)
+        for threshold, counts in zip(self.thresholds, self.tensor):
+            called = scores >= threshold
+            counts += torch.stack([(called & group).sum() for group in (closed, opened)])
+
+
 class ScorerCounts:
     """The tables of one scorer.
 
@@ -70,6 +91,7 @@ class ScorerCounts:
                  track: str | None = None, bootstrap_block: int = 0, device='cpu'):
         self.thresholds = dict(thresholds or {})
         self.scores = ScoreCounts(num_open_classes, device=device)
+        self.called = CalledOpen(self.thresholds.values(), device)
         self.images = ImageMeans()
         self.recognition = None if num_classes is None else RecognitionCounts(
             num_classes, thresholds=[t for t in self.thresholds.values() if math.isfinite(t)], device=device)
@@ -83,7 +105,8 @@ class ScorerCounts:
     @property
     def tables(self) -> list:
         """What is added over ranks."""
-        return [table for table in (self.scores, self.images, self.recognition, self.components) if table is not None]
+        return [table for table in (self.scores, self.called, self.images, self.recognition, self.components)
+                if table is not None]
 
     def update(self, scores: torch.Tensor, truth: GroundTruth, image: ScoreCounts) -> None:
         """Count one image.
@@ -99,6 +122,7 @@ class ScorerCounts:
         image.add(bins, labels)
         self.scores.tensor[:2 * NUM_BINS] += image.tensor
         self.scores.add_classes(bins, labels)
+        self.called.add(scores, labels)
         self.images.update(image.bins())
         if self.recognition is not None:
             self.recognition.add(bins, scores, truth.outcomes)
@@ -141,8 +165,8 @@ class ScorerCounts:
         found = summarize(self.scores, open_classes)
         found['per_image'] = self.images.compute()
         both = bool(found['num_closed'] and found['num_open'])
-        points = {rule: dict(threshold=threshold, **rates_at(bins, threshold))
-                  for rule, threshold in self.thresholds.items()}
+        points = {rule: dict(threshold=threshold, **rates(*called, found['num_closed'], found['num_open']))
+                  for (rule, threshold), called in zip(self.thresholds.items(), self.called.tensor.tolist())}
         if recognition is not None and both:
             found['called_open'] = called_open(bins, recognition, classes)
             found['recognition'] = _recognition(recognition, points, classes)

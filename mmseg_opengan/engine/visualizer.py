@@ -25,6 +25,7 @@ from ..functional.overlay import (
     OPEN_COLOUR,
     SCORE_COLOURS,
     VOID_COLOUR,
+    LogitThreshold,
     colorize,
     open_pixels_white,
     robust_range,
@@ -55,7 +56,7 @@ def draw_panel(image_rgb: np.ndarray, *, gt: np.ndarray | None = None, open_map:
             written at the ends of its colour bar.
         classes: Names of the K classes.
         palette: Their K colours, RGB.
-        thresholds: Probabilities p; a map shows sigmoid(open logit) > p in white.
+        thresholds: Probabilities p, a map shows sigmoid(open logit) > p in white; or ``LogitThreshold``.
         threshold_of: Name of the score that is an open logit; not among ``scores``, the maps are left out.
         legend: Name the classes that occur.
 
@@ -96,8 +97,9 @@ def draw_panel(image_rgb: np.ndarray, *, gt: np.ndarray | None = None, open_map:
         size = _cell(shape, max(len(thresholds), 3))
         dimmed = _dimmed(_fit(image_rgb, size))
         logits = scores[threshold_of]
-        rows.append([_titled(f'{threshold_of}: p(open) > {p:g}', _whitened(dimmed, threshold_map(logits, p)))
-                     for p in thresholds])
+        rows.append([_titled(f'{threshold_of}: ' + (f'open logit >= {one:.4g}' if isinstance(one, LogitThreshold)
+                                                    else f'p(open) > {one:g}'),
+                             _whitened(dimmed, threshold_map(logits, one))) for one in thresholds])
     else:
         threshold_of = None
     if legend:

@@ -97,7 +97,7 @@ def _fit(bins, method):
     # In standardized scores z the problem is well conditioned, and Newton's method takes about ten steps.
     centre = float((pixels * bins.lower).sum()) if method == 'platt' else 0.
     spread = float((pixels * (bins.lower - centre) ** 2).sum()) ** .5
-    if not spread > 1e-12 * abs(centre):
+    if len(bins.lower) < 2 or not spread > 1e-12 * abs(centre):
         raise ValueError(f'bins must hold two or more scores to fit {method} scaling, got one: {bins.lower[0]:g}')
     z = (bins.lower - centre) / spread
     inputs = torch.stack([z, torch.ones_like(z)], 1) if method == 'platt' else z[:, None]

@@ -67,7 +67,7 @@ def auroc(bins: ScoreBins) -> float:
 
 
 def auroc_error_bound(bins: ScoreBins) -> float:
-    """Rigorous bound on |auroc(bins) - AUROC of the float32 scores|.
+    """Rigorous bound on |auroc(bins) - AUROC of the float32 scores|, of which those below 2^-120 count as zero.
 
     Only pairs inside a bin can be ordered wrongly, each is counted as 1/2, so each errs by at most 1/2: the bound is
     sum_b closed_b open_b / (2 P N), over the bins that hold more than one score value.
@@ -126,15 +126,12 @@ def best_f1(bins: ScoreBins) -> tuple[float, float]:
     return float(f1[best]), float(bins.lower.flip(0)[best])
 
 
-def rates_at(bins: ScoreBins, threshold: float) -> dict:
-    """What calling a pixel open at ``score >= threshold`` does; a threshold inside a bin counts from the next bin on.
+def rates(fp: int, tp: int, negative: int, positive: int) -> dict:
+    """What calling ``fp`` of ``negative`` closed and ``tp`` of ``positive`` open pixels open is worth.
 
     Returns:
         dict: TPR, FPR, precision and F1, each in [0, 1]; nan where its denominator is 0.
     """
-    above = bins.lower >= threshold
-    tp, fp = int(bins.open[above].sum()), int(bins.closed[above].sum())
-    positive, negative = int(bins.open.sum()), int(bins.closed.sum())
     ratios = dict(TPR=(tp, positive), FPR=(fp, negative), precision=(tp, tp + fp), F1=(2 * tp, tp + fp + positive))
     return {name: part / whole if whole else math.nan for name, (part, whole) in ratios.items()}
 

@@ -52,7 +52,8 @@ def check_threshold(threshold: float | str | None) -> None:
     if is_rule(threshold) and threshold != MACRO_F1:
         name, separator, value = str(threshold).partition('=')
         try:
-            good = name == 'f1' if not separator else name in ('fpr', 'tpr') and 0 <= float(value) <= 1
+            good = name == 'f1' if not separator else (
+                name in ('fpr', 'tpr') and 0 <= float(value) <= 1 and (name, float(value)) != ('tpr', 0))
         except ValueError:
             good = False
         if not good:

@@ -109,12 +109,17 @@ def score_to_color(score: np.ndarray, lo: float, hi: float) -> np.ndarray:
     return colours
 
 
+class LogitThreshold(float):
+    """A threshold on open logits themselves, where others are probabilities; any number, also one that is infinite."""
+
+
 def threshold_map(open_logit: np.ndarray, threshold: float) -> np.ndarray:
     """Where sigmoid(open logit) > threshold, decided on the logit side, where large logits do not saturate.
 
     Args:
         open_logit: Raw open logits, any shape; larger = more open.
-        threshold: A probability in (0, 1); the paper's figures use .6, .7, .8 and .9.
+        threshold: A probability in (0, 1); the paper's figures use .6, .7, .8 and .9. Or a :class:`LogitThreshold` t:
+            where open logit >= t, what an evaluation at t calls open.
 
     Returns:
         Booleans of the same shape. NaN is False.
@@ -123,6 +128,8 @@ def threshold_map(open_logit: np.ndarray, threshold: float) -> np.ndarray:
         >>> threshold_map(np.array([0., .4, 50.]), .6).tolist()
         [False, False, True]
     """
+    if isinstance(threshold, LogitThreshold):
+        return np.asarray(open_logit, np.float32) >= np.float32(threshold)
     if not 0 < threshold < 1:
         raise ValueError(f'threshold must lie strictly between 0 and 1, but got {threshold}.')
     return np.asarray(open_logit, np.float64) > math.log(threshold / (1 - threshold))

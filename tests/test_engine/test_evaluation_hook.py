@@ -16,6 +16,7 @@ from mmseg_opengan.engine import evaluation_hook
 from mmseg_opengan.engine.evaluation_hook import OpenSetEvaluationHook
 from mmseg_opengan.engine.plots import FIGURES
 from mmseg_opengan.functional.decisions import MACRO_F1, STANDARD_RULES, Decisions
+from mmseg_opengan.functional.overlay import LogitThreshold
 
 
 def best_of(trained):
@@ -141,7 +142,8 @@ def test_pictures_whiten_what_the_threshold_calls_open(root, trained):
                   **PLAIN, **{'test_evaluator.threshold': 'tpr=0.95'})
     made.test()
     threshold = decided_in(best_of(trained))['scorers']['opengan']['thresholds']['tpr=0.95']
-    assert made.visualizer.thresholds == pytest.approx((torch.tensor(threshold).sigmoid().item(),))
+    assert made.visualizer.thresholds == (threshold,)
+    assert isinstance(made.visualizer.thresholds[0], LogitThreshold)
 
 
 def test_a_step_of_training_forgets_what_was_decided():

@@ -257,6 +257,27 @@ def test_a_number_is_the_threshold_of_every_scorer():
         assert found['operating_points']['0.5']['threshold'] == .5
 
 
+@pytest.mark.parametrize('threshold', [0., -0., .5, .7, 2., -1.3, 1e30])
+def test_a_score_equal_to_the_threshold_is_open(threshold):
+    """Wherever the threshold lies in its bin, and for every number of the report alike."""
+    data = samples(2)
+    rng = np.random.default_rng(1)
+    for one in data:
+        score = one.get(OPEN_SCORES).opengan
+        near = np.nextafter(np.float32(threshold), np.float32([-np.inf, np.inf]))
+        score[:] = torch.from_numpy(rng.choice(np.float32([threshold, *near]), score.shape))
+    _, metric = run(data, threshold=threshold, components='obstacle')
+    found = metric.report['scorers']['opengan']
+    (point,) = found['operating_points'].values()
+    truth, scores = pooled(data, 'opengan')
+    called = scores >= np.float32(threshold)
+    assert point['TPR'] == called[truth == 1].mean()
+    assert point['FPR'] == called[truth == 0].mean()
+    assert point['precision'] == truth[called].mean()
+    assert .5 < called.mean() < .8
+    assert point['macro_F1'] == found['recognition']['macro_F1']
+
+
 def test_a_rule_without_open_validation_is_refused_at_the_first_image():
     with pytest.raises(ValueError, match=r"threshold 'fpr=0\.05': wanted what open validation gives for"):
         run(samples(1), threshold='fpr=0.05')

@@ -101,7 +101,7 @@ def test_too_little_to_fit_is_an_error():
     for labels in ([0, 0], [1, 1], [VOID, VOID]):
         with pytest.raises(ValueError, match='must hold closed and open pixels'):
             fit_platt(exact_bins(torch.tensor([1., 2.]), torch.tensor(labels)))
-    for fit, score in ((fit_platt, 3.), (fit_temperature, 0.)):
+    for fit, score in ((fit_platt, 3.), (fit_temperature, 0.), (fit_temperature, -3.)):
         with pytest.raises(ValueError, match='two or more scores'):
             fit(exact_bins(torch.full((4,), score), torch.tensor([0, 1, 0, 1])))
 

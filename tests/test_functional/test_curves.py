@@ -250,15 +250,18 @@ def test_a_rule_needs_scores_of_the_right_kind_and_a_rate_in_range():
             curves.resolve_threshold(rule, _bins([2], [2]))
 
 
-def test_rates_at_a_threshold_are_counted_pixels():
-    scores = torch.tensor([1., 2., 2., 3., 4., 5.])
-    bins = exact_bins(scores, torch.tensor([0, 0, 1, 0, 1, 1]))
-    assert curves.rates_at(bins, 2.) == dict(TPR=1, FPR=2 / 3, precision=3 / 5, F1=6 / 8)
-    assert curves.rates_at(bins, 3.5) == dict(TPR=2 / 3, FPR=0, precision=1, F1=4 / 5)
-    nothing = curves.rates_at(bins, math.inf)
+def test_rates_are_ratios_of_counts():
+    assert curves.rates(2, 3, 3, 3) == dict(TPR=1, FPR=2 / 3, precision=3 / 5, F1=6 / 8)
+    nothing = curves.rates(0, 0, 3, 3)
     assert math.isnan(nothing.pop('precision'))
     assert nothing == dict(TPR=0, FPR=0, F1=0)
+
+
+def test_a_resolved_rule_keeps_what_it_promises():
+    scores, labels = torch.tensor([1., 2., 2., 3., 4., 5.]), torch.tensor([0, 0, 1, 0, 1, 1])
+    bins = exact_bins(scores, labels)
     for rule in ('fpr=0.4', 'tpr=0.6', 'f1'):
-        rates = curves.rates_at(bins, curves.resolve_threshold(rule, bins))
+        called = labels[scores >= curves.resolve_threshold(rule, bins)]
+        rates = curves.rates(int((called == 0).sum()), int((called == 1).sum()), 3, 3)
         assert {'fpr=0.4': rates['FPR'] <= .4, 'tpr=0.6': rates['TPR'] >= .6,
                 'f1': rates['F1'] == curves.best_f1(bins)[0]}[rule]

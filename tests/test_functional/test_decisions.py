@@ -76,7 +76,8 @@ def test_what_is_a_rule():
     assert [is_rule(one) for one in (None, 0, -1.5, '.3', '1e-3', 'inf')] == [False] * 6
 
 
-@pytest.mark.parametrize('wrong', ['f2', 'fpr', 'fpr=x', 'fpr=5', 'tpr=-0.1', 'f1=0.5', 'auroc=0.5', '', 'nan'])
+@pytest.mark.parametrize('wrong', ['f2', 'fpr', 'fpr=x', 'fpr=5', 'tpr=-0.1', 'tpr=0', 'f1=0.5', 'auroc=0.5', '',
+                                   'nan'])
 def test_wrong_rules_are_refused_before_anything_runs(wrong):
     with pytest.raises(ValueError, match="threshold: wanted a number, 'fpr=RATE'"):
         check_threshold(wrong)

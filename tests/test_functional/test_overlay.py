@@ -6,6 +6,7 @@ import pytest
 from mmseg_opengan.contracts import IGNORE, VOID
 from mmseg_opengan.functional.overlay import (
     SCORE_COLOURS,
+    LogitThreshold,
     blend,
     colorize,
     open_pixels_white,
@@ -105,6 +106,12 @@ def test_threshold_of_half_floats_is_not_rounded():
     rounded = np.float16(edge)  # .4055 rounds up: above the threshold, yet equal to it in float16
     assert float(rounded) > edge
     assert threshold_map(np.array([rounded]), .6).tolist() == [True]
+
+
+@pytest.mark.parametrize('t', [-40., 0., .7, 40., 1e30, math.inf])
+def test_threshold_on_logits_is_that_of_an_evaluation(t):
+    logits = np.array([np.nextafter(np.float32(t), np.float32(-np.inf)), t, np.float32(t) + 1, -np.inf], np.float32)
+    assert threshold_map(logits, LogitThreshold(t)).tolist() == [False, True, True, False]
 
 
 @pytest.mark.parametrize('t', [0, 1, -.1, 1.5, math.nan])

@@ -1,14 +1,16 @@
 """Scorers that run the segmentor or its classifier again, and OpenMax's fit."""
 
+import math
+
 import numpy as np
 import pytest
 import torch
 from scipy.stats import weibull_min
 from scorer_world import World
-from small_models import SLIDE, batch_of, pair, raw_image
+from small_models import NUM_CLASSES, SLIDE, batch_of, pair, raw_image
 
 from mmseg_opengan.contracts import OPEN_SCORES
-from mmseg_opengan.functional import scores
+from mmseg_opengan.functional import roc, scores
 from mmseg_opengan.models.scorers.base import SCORERS
 
 MSPC = dict(odin=dict(type='MSPc', temperature=2., epsilon=.05))
@@ -31,7 +33,8 @@ def odin_written_out(plain, inputs, temperature, epsilon):
     loss.backward()
     moved = inputs.detach() - epsilon * inputs.grad.sign()
     with torch.no_grad():
-        return scores.msp(plain._forward(moved) / temperature)
+        odds = torch.logit(scores.msp(plain._forward(moved).double() / temperature))
+        return (temperature * (odds - math.log(NUM_CLASSES - 1))).float()
 
 
 @pytest.mark.parametrize('name', ['FCNHead', 'OCRHead', 'SegformerHead'])
@@ -77,7 +80,20 @@ def test_gradients_are_taken_to_the_image_only(epsilon):
 
 def test_without_a_step_mspc_is_msp_with_a_temperature(world):
     scorer = SCORERS.build(dict(type='MSPc', temperature=5., epsilon=0.))
-    torch.testing.assert_close(world.score(scorer), scores.msp(world.logits / 5))
+    found, wanted = world.score(scorer), scores.msp(world.logits / 5).flatten()
+    assert (wanted[found.flatten().argsort()].diff() > -1e-6).all()
+    assert wanted.std() > .01
+
+
+@pytest.mark.parametrize('temperature', [1., 5., 100., 1000.])
+def test_msp_at_any_temperature_is_counted_as_finely(temperature):
+    """At T = 1000 probabilities crowd within 1 % of each other, where tables of counts tell 200 of them apart."""
+    logits = 4 * torch.randn(1, 11, 200, 200, generator=torch.Generator().manual_seed(0))
+    found = scores.msp_log_odds(logits, temperature).flatten()
+    exact = scores.msp(logits.double() / temperature).flatten()
+    assert (exact[found.argsort()].diff() > -1e-6 / temperature).all()
+    assert len(roc.score_bins(found).unique()) > 10000
+    assert found.max() < 1e-6
 
 
 # ------------------------------------------------------------------ MC dropout

@@ -5,7 +5,7 @@ from torch import Tensor
 
 from ...functional.mc_dropout import dropout_uncertainty
 from ...functional.odin import perturbed
-from ...functional.scores import max_logit_statistics, msp, standardized_max_logit
+from ...functional.scores import max_logit_statistics, msp_log_odds, standardized_max_logit
 from .base import SCORERS, FitData, FittedScorer, Scorer
 
 
@@ -39,6 +39,7 @@ class StandardizedMaxLogit(FittedScorer):
 class MSPc(Scorer):
     """Calibrated maximum softmax probability, 1 - max_k softmax(f(x~) / T)_k, the paper's MSP_c [36], known as ODIN.
 
+    The score orders pixels as that number does, see :func:`functional.scores.msp_log_odds`.
     x~ = x - epsilon sign(-grad_x sum_p log max_k softmax(f(x)_p / T)_k): Liang et al., ICLR 2018. Nothing is learned; T
     and epsilon are chosen on open validation. It costs one more pass and one backward pass through the segmentor, and
     a second pass on x~; with epsilon = 0, one more pass. The map is made on the feature grid and resized, also at
@@ -60,7 +61,7 @@ class MSPc(Scorer):
         self.load_file(checkpoint)
 
     def score(self, features: Tensor | None, logits: Tensor) -> Tensor:
-        return msp(logits.float() / self.temperature)
+        return msp_log_odds(logits, self.temperature)
 
     def score_image(self, inputs, forward) -> Tensor:
         inputs = inputs.float()

@@ -19,7 +19,8 @@ class KPlusOne(FittedScorer):
     ``configs/baselines/kplus1_*.py`` and :class:`OpenClass`. A table must say which one its row is.
 
     Args:
-        open_fraction: share of open pixels in a batch; None draws all pixels alike, as a (K+1)-way segmentor sees them.
+        open_fraction: share of open pixels in a batch; None draws all pixels alike. That is the balance of what is
+            fitted on, all open pixels and ``num_pixels`` closed ones, not of images, where open pixels are rarer.
         steps, batch_size, lr: of Adam.
         checkpoint: file that ``save_file`` wrote.
     """
