@@ -115,11 +115,11 @@ def _load_from_local(filename, map_location=None):
 
 
 def _load_from_http(filename, map_location=None, model_dir=None, progress=True):
-    """Download once per node (local rank 0), then load safely."""
-    from mmengine.dist import barrier, get_local_rank
+    """Download once per node (local rank 0, by what torchrun and mmengine's launchers set), then load safely."""
+    from mmengine.dist import barrier
     folder = model_dir or os.path.join(torch.hub.get_dir(), 'checkpoints')
     target = os.path.join(folder, os.path.basename(filename.split('?')[0]))
-    if get_local_rank() == 0 and not os.path.exists(target):
+    if os.environ.get('LOCAL_RANK', '0') == '0' and not os.path.exists(target):
         os.makedirs(folder, exist_ok=True)
         torch.hub.download_url_to_file(filename, target, progress=progress)
     barrier()

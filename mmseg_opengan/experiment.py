@@ -22,7 +22,7 @@ from tqdm import tqdm
 
 from .functional.files import as_json, sha256_of, write_json
 from .launch import die_with_parent, use_gpu, workers
-from .run_folder import DONE, REPORT, check_recipe, note_recipe
+from .run_folder import DONE, REPORT, check_recipe, note_recipe, own_modules
 
 _REQUEST = 'tested.json'
 _TRAINING = ('lambda_open', 'lambda_fake', 'reduction', 'generator_loss')  # options without a part in a test
@@ -109,6 +109,7 @@ def train(jobs: list[Job], *, processes: int = 1, bank_threads: int = 1) -> None
         return
     with quiet(todo[0].work_dir, threads=bank_threads, bars=True):
         _prepare_bank(todo[0])  # once, before the others need it
+        torch.cuda.empty_cache()  # the workers may share this process' GPU
     if processes == 0:
         for job in tqdm(todo, desc='Training', unit='run'):
             _run_quietly(_train_one, job)
@@ -270,9 +271,10 @@ def request_of(cfg: Config) -> dict:
     values = cfg.to_dict()
     model = {key: value for key, value in values['model'].items() if key not in (*_TRAINING, 'scorers')}
     scorers = {name: [scorer, _digest(scorer.get('checkpoint'))] for name, scorer in values['model']['scorers'].items()}
+    own = own_modules(values)
     return as_json(dict(
         model=model, segmentor=_digest(model['segmentor_checkpoint']), dataset=values['test_dataloader']['dataset'],
-        evaluator=values['test_evaluator'], scorers=scorers))
+        evaluator=values['test_evaluator'], scorers=scorers, **({'own modules': own} if own else {})))
 
 
 def _digest(path: str | None) -> str | None:

@@ -234,9 +234,9 @@ def _pipeline(cfg: Config) -> tuple:
 
 def _trained_model(cfg: Config, checkpoint: str) -> tuple:
     """The config's model with all its weights, and the checkpoint's meta information."""
-    model = revert_sync_batchnorm(MODELS.build(cfg.model))
-    if not hasattr(model, 'complete_checkpoint'):
+    if not hasattr(MODELS.get(cfg.model.type), 'complete_checkpoint'):
         raise TypeError(f"model: wanted one with open-set scores such as 'OpenGANSegmentor', found {cfg.model.type!r}")
+    model = revert_sync_batchnorm(MODELS.build(cfg.model))
     content = CheckpointLoader.load_checkpoint(checkpoint, map_location='cpu')
     model.complete_checkpoint(content, checkpoint)
     state = {key.removeprefix('module.'): value for key, value in content.get('state_dict', content).items()}

@@ -1,9 +1,10 @@
 """What the runs of a folder were made from: noted when they begin, compared before they go on or count as finished."""
 
+import importlib.util
 import json
 from pathlib import Path
 
-from .functional.files import as_json, write_json
+from .functional.files import as_json, sha256_of, write_json
 
 DONE = 'best.json'
 #: Where the work directory of a test has its report.
@@ -75,8 +76,22 @@ def _recipe_of(job):
     """What the run's weights and their choice depend on, as JSON gives it back, but not where data lies."""
     config = job.load_config().to_dict()
     parts = {key: _without(config[key], _ELSEWHERE) for key in _RECIPE_KEYS if key in config}
+    if own := own_modules(config):
+        parts['own modules'] = own
     choice = config['default_hooks']['checkpoint']
     return as_json(dict(parts, choice={key: choice.get(key) for key in ('save_best', 'rule')}))
+
+
+def own_modules(config: dict) -> dict[str, str]:
+    """Digest of the file of every module that ``custom_imports`` names, but for this package's: another data set?"""
+    names = (config.get('custom_imports') or {}).get('imports', [])
+    found = {}
+    for name in [names] if isinstance(names, str) else names:
+        if name.split('.')[0] not in ('mmseg_opengan', 'mmseg', 'mmpretrain'):
+            spec = importlib.util.find_spec(name)
+            if spec is not None and spec.origin is not None and Path(spec.origin).is_file():
+                found[name] = sha256_of(spec.origin)
+    return found
 
 
 def _without(value, keys):

@@ -138,6 +138,8 @@ def fit_data(source, model, settings: FitSettings) -> FitData:
     """
     classifier = model.tap_head.conv_seg
     weight, bias = classifier.weight.detach().flatten(1), classifier.bias.detach()
+    if weight.device.type == 'mps':  # fits are in float64, which Apple's GPUs do not have
+        weight, bias = weight.cpu(), bias.cpu()
 
     def sample(group, number):
         pool = source.pool(group)

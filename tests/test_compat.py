@@ -246,6 +246,22 @@ def test_a_download_is_kept_and_loaded(server, scheme):
     assert (server.folder / 'a.pth').is_file()
 
 
+@pytest.mark.parametrize('rank', ['0', '1'])
+def test_a_download_in_a_distributed_process(server, tmp_path, monkeypatch, rank):
+    """Of a node's processes, that of local rank 0 downloads; mmengine's own question for it fails in a plain group."""
+    server.files['a.pth'] = dict(weight=torch.ones(2))
+    monkeypatch.setenv('LOCAL_RANK', rank)
+    torch.distributed.init_process_group('gloo', init_method=f'file://{tmp_path}/meet', rank=0, world_size=1)
+    try:
+        if rank == '1':
+            server.folder.mkdir(parents=True)
+            torch.save(server.files['a.pth'], server.folder / 'a.pth')
+        assert load('https://host/a.pth', map_location='cpu')['weight'].tolist() == [1, 1]
+    finally:
+        torch.distributed.destroy_process_group()
+    assert len(server.asked) == (rank == '0')
+
+
 def test_a_download_that_carries_code_is_refused_and_does_not_run(server, tmp_path):
     server.files['evil.pth'] = dict(meta=Payload(tmp_path / 'ran'))
     with pytest.raises(RuntimeError, match=r"evil\.pth' holds more than tensors"):

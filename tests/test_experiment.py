@@ -87,6 +87,13 @@ def test_a_run_of_an_edited_config_is_neither_finished_nor_resumed(tmp_path, mon
         config.write_text(TRAINED.replace(old, new))
         with pytest.raises(ValueError, match=refused % found):
             experiment.train([job], processes=0)
+    module = tmp_path / 'own_data_set.py'
+    module.write_text('IDS = {7: "debris"}')
+    monkeypatch.syspath_prepend(tmp_path)
+    config.write_text(TRAINED + "custom_imports = dict(imports=['mmseg_opengan.register', 'own_data_set'])")
+    with pytest.raises(ValueError, match=refused % r'own modules: wanted .*own_data_set.*, found None'):
+        experiment.train([job], processes=0)
+    config.write_text(TRAINED.replace(*edits[-1][:2]))
     (job.work_dir / 'best.json').rename(job.work_dir / 'last_checkpoint')  # as it was cut off
     with pytest.raises(ValueError, match=refused % edits[-1][2]):
         experiment.train([job], processes=0)

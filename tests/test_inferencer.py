@@ -358,7 +358,7 @@ def test_wrong_configs_and_missing_files(tiny):
     for name in ('discriminator', 'generator', 'scorers'):
         del plain.model[name]
     plain.model.update(type='EncoderDecoder', decode_head=plain.model.decode_head.head)
-    with pytest.raises(TypeError, match='EncoderDecoder'):
+    with pytest.raises(TypeError, match="wanted one with open-set scores such as 'OpenGANSegmentor', found 'Enc"):
         OpenSetInferencer(plain, trained, cfg_options={'model': dict(plain.model)})
 
 

@@ -9,6 +9,7 @@ import os
 from mmengine.config import Config, DictAction
 from mmengine.runner import Runner
 
+from mmseg_opengan import compat
 from mmseg_opengan.engine.protocol import PROTOCOLS, use_protocol
 from mmseg_opengan.launch import start_processes
 
@@ -36,6 +37,7 @@ def parse_args():
 def main():
     args = parse_args()
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
+    compat.install()  # the config's own modules may import mmseg before this package
     cfg = Config.fromfile(args.config)
     cfg.launcher = args.launcher
     if args.cfg_options is not None:
@@ -50,7 +52,8 @@ def main():
     if args.protocol is not None:
         use_protocol(cfg, args.protocol)
     if args.show_dir is not None:
-        cfg.default_hooks.visualization.draw = True
+        cfg.default_hooks.setdefault('visualization', dict(type='SegVisualizationHook')).draw = True
+        cfg.default_hooks.visualization.setdefault('interval', 1)
         cfg.visualizer.save_dir = args.show_dir
     Runner.from_cfg(cfg).test()
 

@@ -47,15 +47,14 @@ class CamVidOpenSet(OpenSetDataset):
         if (split is None) == (not ann_file):
             raise ValueError(f'exactly one of split and ann_file must be given, but got split={split!r} and '
                              f'ann_file={ann_file!r}.')
-        self.num_open_images, self.seed = num_open_images, seed
         self.img_dirs, self.label_dirs, self.closed_label_dirs = img_dirs, label_dirs, closed_label_dirs
         labels = camvid_labels().ignoring(ignore_open)
         super().__init__(data_root=data_root, labels=[labels, camvid11_labels()],
                          ann_file=ann_file or f'splits/{split}.txt', img_suffix=img_suffix,
-                         seg_map_suffix=seg_map_suffix, **kwargs)
+                         seg_map_suffix=seg_map_suffix, num_open_images=num_open_images, seed=seed, **kwargs)
 
     def load_data_list(self) -> list[dict]:
-        frames = self._draw(self._frames(), self.num_open_images, self.seed)
+        frames = self._draw(self._frames())
         images = {folder: set(self._list(self._path(folder), self.img_suffix)) for folder in self.img_dirs}
         full, closed_only = self._labels
         kinds = [(folder, full) for folder in self.label_dirs] + [(f, closed_only) for f in self.closed_label_dirs]

@@ -47,11 +47,11 @@ class CityscapesOpenSet(OpenSetDataset):
         if num_open_images is not None and (split != 'train' or num_open_images < 1):
             raise ValueError("num_open_images must be None, or at least 1 with split 'train', but got "
                              f'{num_open_images} with split {split!r}.')
-        self.split, self.num_open_val, self.num_open_images, self.seed = split, num_open_val, num_open_images, seed
+        self.split, self.num_open_val = split, num_open_val
         folders = {'img_path': f'leftImg8bit/{_FOLDERS[split]}', 'seg_map_path': f'gtFine/{_FOLDERS[split]}'}
         super().__init__(data_root=data_root, labels=cityscapes_labels(policy).ignoring(ignore_open),
                          img_suffix=img_suffix, seg_map_suffix=seg_map_suffix,
-                         data_prefix=data_prefix or folders, **kwargs)
+                         data_prefix=data_prefix or folders, num_open_images=num_open_images, seed=seed, **kwargs)
 
     def load_data_list(self) -> list[dict]:
         stems = self._images()
@@ -60,4 +60,4 @@ class CityscapesOpenSet(OpenSetDataset):
                 raise ValueError(f"'{self.data_prefix['img_path']}' must hold more than num_open_val="
                                  f'{self.num_open_val} images, but holds {len(stems)}.')
             stems = stems[-self.num_open_val:] if self.split == 'open_val' else stems[:-self.num_open_val]
-        return self._pairs(self._draw(stems, self.num_open_images, self.seed))
+        return self._pairs(self._draw(stems))

@@ -15,8 +15,7 @@ from mmengine.logging import print_log
 from torch import Tensor
 from tqdm import tqdm
 
-from ..contracts import GT_OPEN_MAP
-from ..functional.pixels import grid_stride, labels_on_grid
+from ..functional.pixels import grid_stride, labels_on_grid, open_map_of
 from .bank_writer import BankWriter
 from .feature_bank import FeatureBankError, require_space
 from .pixel_choice import PixelChoice
@@ -111,7 +110,7 @@ def _require_one_file(name, *images):
 def _stored_part(features, sample, group, choice, name):
     """The group's chosen features (n, C) float16 and their pixels (n, 3)."""
     open_map, classes = (labels_on_grid(field.data[0].numpy(), features.shape[-2:])
-                         for field in (sample.get(GT_OPEN_MAP), sample.gt_sem_seg))
+                         for field in (open_map_of(sample), sample.gt_sem_seg))
     where = choice.pixels(open_map, classes, group, name)
     place = torch.from_numpy(where[:, 0] * features.shape[-1] + where[:, 1]).to(features.device)
     chosen = features.flatten(1).index_select(1, place).to(torch.float16)

@@ -95,7 +95,8 @@ class _BankSource(Dataset):
             preprocessor=segmentor['preprocessor'], pipeline=self.pipeline,
             label_policy=policy, closed_per_image=self.choice.limit, closed_choice=self.choice.how,
             seed=self.choice.seed,
-            closed_classes=list(self.metainfo['classes']), open_classes=list(self.metainfo['open_classes'])))
+            closed_classes=list(self.metainfo['classes']),
+            open_classes=list((self.open_images or self.closed_images).metainfo['open_classes'])))
         on_main_process(lambda: self._build(extract))
         self._bank = None
 
@@ -118,8 +119,9 @@ class _BankSource(Dataset):
                            for group, images in self._requests().items()}
             for group, images in self._requests().items():
                 if images and not len(self._pools[group]):
+                    hint = '. OpenGAN-0 needs none: open=None, sampler.num_open=0' if group == 'open' else ''
                     raise ValueError(f"No {group} pixel to train on: the {len(images)} images that should give some "
-                                     f"have none in the feature bank '{self.root}'")
+                                     f"have none in the feature bank '{self.root}'{hint}")
             self._bank = bank
         return self._bank
 

@@ -5,6 +5,7 @@ per family of label files: Cityscapes (three policies), CamVid (32 classes, or S
 Shapes: H, W are the size of the label file.
 """
 
+import hashlib
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -67,6 +68,9 @@ _CAMVID_COLOUR = {name: list(colour) for name, colour, _ in _CAMVID} | {'Pole': 
 CAMVID_PALETTE = [_CAMVID_COLOUR[name] for name in CAMVID_CLASSES]
 
 
+_OWN = set()  # (policy, digest of the tables) of the maps made here
+
+
 @dataclass(frozen=True, eq=False)
 class LabelMap:
     """Lookup tables from the raw ids of a label file to the two ground-truth maps.
@@ -87,6 +91,22 @@ class LabelMap:
     open_lut: np.ndarray
     known: np.ndarray
     colours: np.ndarray | None = None
+
+    @property
+    def name(self) -> str:
+        """What results and feature banks call this map: the policy, and a digest of tables that are not this package's.
+
+        So an edited table is another policy, whose banks and results are not taken for those of the old one.
+        """
+        return self.policy if (self.policy, self._digest()) in _OWN else f'{self.policy}@{self._digest()[:8]}'
+
+    def _digest(self):
+        tables = [self.closed_lut, self.open_lut, self.known, *([] if self.colours is None else [self.colours])]
+        return hashlib.sha256(b''.join(np.ascontiguousarray(table).tobytes() for table in tables)).hexdigest()
+
+    def _own(self) -> 'LabelMap':
+        _OWN.add((self.policy, self._digest()))
+        return self
 
     def split(self, raw: np.ndarray, source: str) -> tuple[np.ndarray, np.ndarray]:
         """The two ground-truth maps of one label image.
@@ -131,7 +151,8 @@ class LabelMap:
         open_lut = self.open_lut.copy()
         open_lut[np.isin(open_lut, np.array(ignored) + FIRST_OPEN)] = VOID
         kept_order = ','.join(self.open_classes[i] for i in sorted(set(ignored)))
-        return replace(self, policy=f'{self.policy}/ignore:{kept_order}', open_lut=open_lut)
+        fewer = replace(self, policy=f'{self.policy}/ignore:{kept_order}', open_lut=open_lut)
+        return fewer._own() if self.name == self.policy else fewer
 
 
 def cityscapes_labels(policy: str = 'paper') -> LabelMap:
@@ -167,7 +188,7 @@ def anomaly_labels() -> LabelMap:
     labels = _label_map('anomaly', CITYSCAPES_CLASSES, ('anomaly',), {0: _VOID, 1: 'anomaly', 255: _VOID})
     open_lut = labels.open_lut.copy()
     open_lut[0] = CLOSED
-    return replace(labels, open_lut=open_lut)
+    return replace(labels, open_lut=open_lut)._own()
 
 
 def rgb_to_ids(rgb: np.ndarray, colours: np.ndarray, source: str) -> np.ndarray:
@@ -213,4 +234,4 @@ def _label_map(policy, closed_classes, open_classes, names, colours=None) -> Lab
             closed_lut[raw], open_lut[raw] = closed_classes.index(name), CLOSED
         elif name in open_classes:
             open_lut[raw] = FIRST_OPEN + open_classes.index(name)
-    return LabelMap(policy, tuple(closed_classes), tuple(open_classes), closed_lut, open_lut, known, colours)
+    return LabelMap(policy, tuple(closed_classes), tuple(open_classes), closed_lut, open_lut, known, colours)._own()

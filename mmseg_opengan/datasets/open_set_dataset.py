@@ -3,6 +3,7 @@
 import hashlib
 
 import cv2
+import mmengine
 import mmengine.fileio as fileio
 import numpy as np
 from mmseg.datasets import BaseSegDataset
@@ -19,23 +20,32 @@ class OpenSetDataset(BaseSegDataset):
         data_root: Folder of the data set.
         labels: The label map. Where files of a second kind occur, a list; the first is the one in ``metainfo``.
         metainfo: Additions to the meta information. The classes belong to the label policy and cannot be replaced.
-        **kwargs: As for mmseg's ``BaseSegDataset``.
+        num_open_images: Keep that many images, drawn by ``seed``; the draw of 10 is part of the draw of 20. None keeps
+            all. ``_draw`` does it.
+        seed: Seed of that draw.
+        **kwargs: As for mmseg's ``BaseSegDataset``; an ``ann_file`` names the images to keep, one stem per line.
 
     Raises:
         FileNotFoundError: a folder, a split file, an image or a label is missing.
         ValueError: nothing to read, or contradicting arguments.
     """
 
-    def __init__(self, *, data_root: str, labels: LabelMap | list[LabelMap], metainfo: dict | None = None, **kwargs):
+    def __init__(self, *, data_root: str, labels: LabelMap | list[LabelMap], metainfo: dict | None = None,
+                 num_open_images: int | None = None, seed: int = 0, **kwargs):
         labels = [labels] if isinstance(labels, LabelMap) else labels
-        self._labels = {kind.policy: kind for kind in labels}
-        wanted, given = labels[0].closed_classes, (metainfo or {}).get('classes', labels[0].closed_classes)
-        if tuple(given) != wanted:
-            raise ValueError(f"metainfo['classes'] must be those of policy '{labels[0].policy}', {wanted}, but got "
-                             f'{tuple(given)}.')
+        self._labels = {kind.name: kind for kind in labels}
+        self.num_open_images, self.seed = num_open_images, seed
+        wanted = labels[0].closed_classes
+        for name, given in (('METAINFO', self.METAINFO.get('classes', ())),
+                            ('metainfo', (metainfo or {}).get('classes', wanted))):
+            if tuple(given) != wanted:
+                raise ValueError(f"{name}['classes'] must be those of policy '{labels[0].policy}', {wanted}, but got "
+                                 f'{tuple(given)}.')
+        if kwargs.get('reduce_zero_label'):
+            raise ValueError('reduce_zero_label must be False: a label map says what the ids in the files are.')
         super().__init__(data_root=str(data_root), metainfo=metainfo, **kwargs)
         # Set here and not through `metainfo`: mmengine takes strings there for names of files.
-        self._metainfo.update(open_classes=labels[0].open_classes, label_policy=labels[0].policy)
+        self._metainfo.update(open_classes=labels[0].open_classes, label_policy=labels[0].name)
 
     def get_data_info(self, idx: int) -> dict:
         """As in mmengine, with the image's label map under ``open_labels``."""
@@ -61,11 +71,12 @@ class OpenSetDataset(BaseSegDataset):
             raise ValueError(f"Image '{path}' cannot be decoded: wanted a complete image file, found {content.size} "
                              f'bytes ({error}).') from error
 
-    def _draw(self, names: list[str], number: int | None, seed: int) -> list[str]:
-        """``number`` of the names, in their order: the first in the order of a seeded hash of the name.
+    def _draw(self, names: list[str]) -> list[str]:
+        """``num_open_images`` of the names, in their order: the first in the order of a seeded hash of the name.
 
         The draw of 10 is therefore part of the draw of 20, and the same on any machine. None keeps all.
         """
+        number, seed = self.num_open_images, self.seed
         if number is None:
             return names
         if not 1 <= number <= len(names):
@@ -89,12 +100,25 @@ class OpenSetDataset(BaseSegDataset):
                                               backend_args=self.backend_args))
 
     def _images(self) -> list[str]:
-        """Paths of all images below the image folder, without their suffix, sorted."""
+        """Paths of all images below the image folder, or of those in ``ann_file``, without their suffix, sorted."""
         folder = self.data_prefix['img_path']
         images = self._list(folder, self.img_suffix)
         if not images:
             raise ValueError(f"'{folder}' holds no images: wanted files that end in '{self.img_suffix}', found none.")
-        return [image[:len(image) - len(self.img_suffix)] for image in images]
+        stems = [image[:len(image) - len(self.img_suffix)] for image in images]
+        if not self.ann_file:
+            return stems
+        if not fileio.isfile(self.ann_file, backend_args=self.backend_args):
+            raise FileNotFoundError(f"ann_file '{self.ann_file}' does not exist: wanted a file that names images of "
+                                    f"'{folder}', one per line, without '{self.img_suffix}'.")
+        lines = mmengine.list_from_file(self.ann_file, backend_args=self.backend_args)
+        listed = {line.strip() for line in lines if line.strip()}
+        missing = sorted(listed - set(stems))
+        if missing or not listed:
+            raise ValueError(f"ann_file '{self.ann_file}' must name images of '{folder}', one per line, without "
+                             f"'{self.img_suffix}', but {len(missing)} of {len(listed)} names have no such file"
+                             f"{': ' + missing[0] if missing else ''}.")
+        return [stem for stem in stems if stem in listed]
 
     def _pairs(self, stems: list[str]) -> list[dict]:
         """Data list of images and labels that differ in folder and suffix only."""

@@ -52,7 +52,7 @@ class DiscriminatorAverageHook(EMAHook):
         names = [name for name in state if name.startswith(_PREFIX)]
         average = self.ema_model.module.state_dict()
         checkpoint[_AVERAGED] = dict(steps=int(self.ema_model.steps), source={name: state[name] for name in names})
-        state.update({name: average[name.removeprefix(_PREFIX)] for name in names})
+        state.update({name: average[name.removeprefix(_PREFIX)].cpu() for name in names})
 
     def _has_discriminator(self):
         return next(self.src_model.parameters(), None) is not None

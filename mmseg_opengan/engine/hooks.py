@@ -37,6 +37,7 @@ class OpenGANHook(Hook):
             raise TypeError(f"train_cfg: wanted type='IterBasedTrainLoop', found {type(loop).__name__}; training data "
                             'is an endless stream of steps.')
         model.check_segmentor()
+        _require_classes(model, loop.dataloader.dataset)
         loop.dataloader.dataset.prepare(model.extract_image, model.segmentor_identity())
         loop.dataloader.sampler.skip = loop.iter
         if runner._resume and not runner._randomness_cfg.get('diff_rank_seed'):
@@ -52,19 +53,21 @@ class OpenGANHook(Hook):
             runner.val_loop.run()
 
     def before_val(self, runner):
-        self._prepare(runner, runner.val_dataloader)
+        self._prepare(runner, runner.val_loop)
         self._share_statistics(runner)
 
     def after_val_epoch(self, runner, metrics=None):
         runner.message_hub.update_info(_VALIDATED, step_of(runner))
 
     @staticmethod
-    def _prepare(runner, loader):
-        """Let a dataset that stores what the segmentor makes of its images do so."""
-        model = model_of(runner)
-        if hasattr(loader.dataset, 'prepare'):
+    def _prepare(runner, loop):
+        """Compare classes, and let a dataset that stores what the segmentor makes of its images do so."""
+        model, dataset = model_of(runner), loop.dataloader.dataset
+        if any(getattr(metric, 'closed', False) for metric in loop.evaluator.metrics):
+            _require_classes(model, dataset)
+        if hasattr(dataset, 'prepare'):
             model.check_segmentor()
-            loader.dataset.prepare(model.extract_tap, model.segmentor_identity())
+            dataset.prepare(model.extract_tap, model.segmentor_identity())
 
     @staticmethod
     def _share_statistics(runner):
@@ -77,7 +80,7 @@ class OpenGANHook(Hook):
     def before_test(self, runner):
         model = model_of(runner)
         model.check_segmentor()
-        self._prepare(runner, runner.test_dataloader)
+        self._prepare(runner, runner.test_loop)
         if model.discriminator is not None and not model.discriminator_loaded:
             raise RuntimeError('The discriminator has random weights. Give a checkpoint that OpenGAN training wrote, '
                                'or set model.discriminator=None to evaluate the other scorers alone.')
@@ -87,3 +90,13 @@ class OpenGANHook(Hook):
 
     def before_save_checkpoint(self, runner, checkpoint):
         model_of(runner).strip_checkpoint(checkpoint)
+
+
+def _require_classes(model, dataset):
+    """The classes of the data must be as many as the segmentor has: else every label means another class."""
+    found, classes = model.tap_head.num_classes, dataset.metainfo['classes']
+    of_open = any(scorer.last_class_is_open for scorer in model.scorers.values())
+    if found != len(classes) + of_open:
+        raise ValueError(f'{type(dataset).__name__}: wanted the {found - of_open} closed classes of the segmentor, '
+                         f'found {len(classes)}: {tuple(classes)}. Take a data set class with those that the segmentor '
+                         'was trained with, in their order.')

@@ -14,10 +14,11 @@ from mmengine.logging import MMLogger
 from mmseg.evaluation import IoUMetric
 from mmseg.registry import METRICS
 
-from ..contracts import GT_OPEN_MAP, IGNORE, LABEL_POLICY, OPEN_SCORES, OPENGAN
+from ..contracts import IGNORE, LABEL_POLICY, OPEN_SCORES, OPENGAN
 from ..functional.components import TRACKS
 from ..functional.decisions import FITS, STANDARD_RULES, Decisions, check_threshold, is_rule
 from ..functional.files import half_where_it_fits, replacing
+from ..functional.pixels import open_map_of
 from ..functional.roc import ScoreCounts
 from .protocol import PROTOCOLS, Protocol, check_protocol
 from .report import details, headline
@@ -141,7 +142,7 @@ class OpenSetMetric(BaseMetric):
             self.results.append(sample.get('img_path'))
 
     def _count(self, sample):
-        open_map = sample[GT_OPEN_MAP]['data'].squeeze(0)
+        open_map = open_map_of(sample)['data'].squeeze(0)
         maps = [open_map]
         if self.closed:
             maps += [sample[name]['data'].squeeze() for name in ('pred_sem_seg', 'gt_sem_seg')]
@@ -202,9 +203,9 @@ class OpenSetMetric(BaseMetric):
                              f'found class {highest}. A class for open pixels takes the scorer OpenClass.')
         pairs = label.masked_fill(label == IGNORE, num_classes).mul_(num_classes).add_(prediction).flatten()
         pairs = torch.bincount(pairs, minlength=(num_classes + 1) * num_classes)
-        pairs = pairs.view(-1, num_classes)[:num_classes].double()
+        pairs = pairs.cpu().view(-1, num_classes)[:num_classes].double()  # IoUMetric takes numpy
         predicted, labelled, both = pairs.sum(0), pairs.sum(1), pairs.diag()
-        areas = torch.stack([both, predicted + labelled - both, predicted, labelled]).cpu()  # IoUMetric takes numpy
+        areas = torch.stack([both, predicted + labelled - both, predicted, labelled])
         self.areas = areas if self.areas is None else self.areas + areas
 
     def _write(self, sample):

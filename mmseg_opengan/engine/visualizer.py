@@ -213,11 +213,12 @@ def _fit(picture: np.ndarray, size, smooth: bool = False) -> np.ndarray:
 def _ground_truth(gt, open_map, palette) -> np.ndarray:
     if gt is None:
         return open_pixels_white(np.full((*open_map.shape, 3), _CLOSED_GREY, np.uint8), open_map)
-    coloured = colorize(gt, palette)
     if open_map is None:
-        return coloured
-    if coloured.shape[:2] != open_map.shape:
-        coloured = cv2.resize(coloured, open_map.shape[::-1], interpolation=cv2.INTER_NEAREST)
+        return colorize(gt, palette)
+    if gt.shape != open_map.shape:
+        gt = cv2.resize(gt, open_map.shape[::-1], interpolation=cv2.INTER_NEAREST)
+    coloured = colorize(gt, palette)
+    coloured[(gt == IGNORE) & (open_map == CLOSED)] = _CLOSED_GREY
     return open_pixels_white(coloured, open_map)
 
 

@@ -11,6 +11,8 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 from torch.overrides import TorchFunctionMode
 
+from ..contracts import GT_OPEN_MAP
+
 _STRIDES = (1, 2, 4, 8, 16, 32, 64)
 
 
@@ -37,8 +39,9 @@ def grid_stride(image_size: Sequence[int], grid_size: Sequence[int]) -> int:
                 return stride
     raise ValueError(f'a feature grid of {rows}x{cols} does not fit an image of {height}x{width}: wanted one stride '
                      f'for both axes, found {height / max(rows, 1):g} and {width / max(cols, 1):g}. Is the image '
-                     'resized or padded on the way (Resize, size_divisor)? Training needs images as they are; an '
-                     "evaluation may use resolution='image'.")
+                     'resized or padded on the way (Resize, size_divisor)? Training wants labels that are resized too '
+                     '(LoadOpenSetAnnotations before Resize), an evaluation those of the original (after Resize) and '
+                     "resolution='image'. Padded images do for an evaluation only.")
 
 
 def labels_on_grid(labels, grid_size: Sequence[int]):
@@ -54,6 +57,19 @@ def labels_on_grid(labels, grid_size: Sequence[int]):
     stride = grid_stride(labels.shape[-2:], grid_size)
     rows, cols = grid_size
     return labels[..., ::stride, ::stride][..., :rows, :cols]
+
+
+def open_map_of(sample):
+    """What a data sample, or a sample as a dict, holds as ``gt_open_map``.
+
+    Raises:
+        ValueError: nothing.
+    """
+    found = sample.get(GT_OPEN_MAP)
+    if found is None:
+        raise ValueError(f"{sample.get('img_path')}: no open map. Wanted LoadOpenSetAnnotations and PackOpenSetInputs "
+                         "in the pipeline, in place of mmseg's LoadAnnotations and PackSegInputs")
+    return found
 
 
 def pixels_first(features: Tensor) -> Tensor:

@@ -29,7 +29,8 @@ def msp_log_odds(logits: Tensor, temperature: float = 1.0) -> Tensor:
     T times the log-odds against the largest class, less the most that they can be. With T = 1000 all probabilities lie
     within 1 % of each other, where float32 and the bins of ``functional.roc`` tell few apart.
     """
-    scaled = logits.double() / temperature
+    exact = torch.float32 if logits.device.type == 'mps' else torch.float64  # which Apple's GPUs do not have
+    scaled = logits.to(exact) / temperature
     largest, winner = scaled.max(dim=1, keepdim=True)
     others = (scaled - largest).scatter(1, winner, -math.inf)
     return (temperature * (torch.logsumexp(others, dim=1) - math.log(logits.shape[1] - 1))).float()

@@ -6,9 +6,9 @@ from mmseg.models.segmentors import CascadeEncoderDecoder, EncoderDecoder
 from mmseg.registry import MODELS
 from torch import Tensor
 
-from ..contracts import CLOSED, GT_OPEN_MAP, OPENGAN
+from ..contracts import CLOSED, OPENGAN
 from ..functional.gan_losses import discriminator_loss, generator_loss, mean_closed_probability
-from ..functional.pixels import labels_on_grid, pixels_first
+from ..functional.pixels import labels_on_grid, open_map_of, pixels_first
 from .networks import discriminate, frozen
 from .open_segmentor import OpenSetMixin
 from .stored_taps import StoredTapMixin
@@ -92,7 +92,7 @@ class OpenGANMixin(OpenSetMixin):
         rows = []
         for image, sample in zip(data['inputs'], data['data_samples']):
             features = self.extract_image(image, sample)
-            open_map = labels_on_grid(sample.get(GT_OPEN_MAP).data[0], features.shape[-2:])
+            open_map = labels_on_grid(open_map_of(sample).data[0], features.shape[-2:])
             rows.append(pixels_first(features[None])[(open_map == CLOSED).flatten().to(features.device)])
         rows = torch.cat(rows)
         return rows[torch.from_numpy(draw.closed(len(rows))).to(rows.device)]

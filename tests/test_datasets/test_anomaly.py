@@ -40,6 +40,17 @@ def test_maps_and_metainfo(tree):
     assert (dataset[1]['data_samples'].get(GT_OPEN_MAP).data == CLOSED).all()
 
 
+def test_classes_of_another_network(tree):
+    dataset = AnomalyMasks(data_root=tree, classes=('ground', 'sky'))
+    assert dataset.metainfo['classes'] == ('ground', 'sky')
+    assert len(dataset.metainfo['palette']) == 2
+    assert dataset.metainfo['label_policy'] == 'anomaly'
+    coloured = AnomalyMasks(data_root=tree, classes=('ground', 'sky'), palette=[[1, 2, 3], [4, 5, 6]])
+    assert coloured.metainfo['palette'] == [[1, 2, 3], [4, 5, 6]]
+    with pytest.raises(ValueError, match='a colour for each of 2 classes, but has 1'):
+        AnomalyMasks(data_root=tree, classes=('ground', 'sky'), palette=[[1, 2, 3]])
+
+
 def test_other_folder_names(tree):
     (tree / 'masks').rename(tree / 'labels_masks')
     for i in (0, 1):

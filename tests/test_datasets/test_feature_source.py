@@ -8,12 +8,15 @@ import numpy as np
 import pytest
 import torch
 from cityscapesscripts.helpers.labels import name2label
+from mmengine.dataset import Compose
 from mmengine.registry import init_default_scope
 from mmseg.registry import DATASETS, MODELS
+from PIL import Image
 from tiny_cityscapes import (
     MODEL,
     NO_CLOSED,
     NO_OPEN,
+    PIPELINE,
     SEGMENTOR,
     built,
     extract,
@@ -25,7 +28,7 @@ from tiny_cityscapes import (
 )
 from torch.utils.data import DataLoader
 
-from mmseg_opengan.datasets import feature_source
+from mmseg_opengan.datasets import anomaly, feature_source  # noqa: F401
 from mmseg_opengan.datasets.feature_bank import FeatureBankError
 from mmseg_opengan.datasets.feature_source import StepSampler, one_step
 from mmseg_opengan.datasets.open_labels import cityscapes_labels
@@ -230,8 +233,32 @@ def test_a_bank_without_a_single_pixel_of_a_group_is_refused(world, tmp_path, gr
     everything = made._requests
     made._requests = lambda: {**everything(), group: everything()[group][number:number + 1]}
     made.prepare(extract, SEGMENTOR)
-    with pytest.raises(ValueError, match=rf'No {group} pixel to train on: the 1 images .* give some have none'):
+    hint = r'\. OpenGAN-0 needs none: open=None, sampler\.num_open=0' if group == 'open' else ''
+    with pytest.raises(ValueError, match=rf"No {group} pixel to train on: the 1 images .* have none .*'{hint}$"):
         made[0, 0]
+
+
+def test_mmsegs_own_packing_is_named(world, tmp_path):
+    made = source(world, tmp_path)
+    for dataset in (made.closed_images, made.open_images):
+        dataset.pipeline = Compose([*PIPELINE[:2], dict(type='PackSegInputs')])
+    with pytest.raises(ValueError, match=r'000_leftImg8bit\.png: no open map\. Wanted LoadOpenSetAnnotations and Pack'):
+        made.prepare(extract, SEGMENTOR)
+
+
+def test_open_classes_are_those_of_the_open_images(world, tmp_path):
+    for kind, folder in (('leftImg8bit', 'images'), ('gtFine', 'masks')):
+        (tmp_path / folder).mkdir()
+        (path,) = (world / kind / 'train' / 'ulm').glob('000_*s.png' if kind == 'gtFine' else '000_*')
+        picture = np.array(Image.open(path))
+        Image.fromarray(picture if folder == 'images' else (picture % 2).astype(np.uint8)).save(
+            tmp_path / folder / 'anomaly.png')
+    made = source(world, tmp_path / 'bank')
+    made.open_images = DATASETS.build(dict(type='AnomalyMasks', data_root=str(tmp_path), img_suffix='.png',
+                                           pipeline=PIPELINE))
+    made.prepare(extract, SEGMENTOR)
+    assert made.identity['open_classes'] == ['anomaly']
+    assert made.identity['label_policy'] == dict(closed='cityscapes/paper', open='anomaly')
 
 
 # ---------------------------------------------------------------------------------------------- training

@@ -207,3 +207,23 @@ def test_other_loops_are_refused():
     made = Mock(train_loop=EpochBasedTrainLoop.__new__(EpochBasedTrainLoop))
     with pytest.raises(TypeError, match="wanted type='IterBasedTrainLoop', found EpochBasedTrainLoop"):
         OpenGANHook().before_train(made)
+
+
+# ---------------------------------------------------------------------------------------------- classes
+
+
+@pytest.mark.parametrize('loop', ['train', 'val', 'test'])
+def test_another_number_of_classes_than_the_segmentors_is_refused(root, trained, loop):
+    """Before anything is extracted or trained: each label would mean another class."""
+    options = {} if loop == 'train' else {'load_from': str(trained[0] / f'iter_{STEPS}.pth')}
+    made = runner(root, root / f'classes_{loop}', **options)
+    made.model.tap_head.head.num_classes = 5
+    with pytest.raises(ValueError, match=r'wanted the 5 closed classes of the segmentor, found 19: \(.road.'):
+        getattr(made, loop)()
+
+
+def test_classes_do_not_matter_where_they_are_not_evaluated(root, trained):
+    made = runner(root, root / 'classes_off', load_from=str(trained[0] / f'iter_{STEPS}.pth'),
+                  **{'test_evaluator.closed': False})
+    made.model.tap_head.head.num_classes = 5
+    assert 'opengan/AUROC' in made.test()

@@ -6,7 +6,8 @@ from mmengine.structures import PixelData
 from mmseg.registry import VISUALIZERS
 from mmseg.structures import SegDataSample
 
-from mmseg_opengan.contracts import GT_OPEN_MAP, IGNORE, OPEN_SCORES, VOID
+from mmseg_opengan.contracts import FIRST_OPEN, GT_OPEN_MAP, IGNORE, OPEN_SCORES, VOID
+from mmseg_opengan.engine import visualizer
 from mmseg_opengan.engine.visualizer import (
     WIDTH,
     OpenSetVisualizer,
@@ -177,6 +178,17 @@ def test_ground_truth_without_classes_shows_open_and_void(image, labels):
     assert tuple(truth[20, 40]) == (255, 255, 255)
     assert tuple(truth[188, 200]) == (0, 0, 0)
     assert tuple(truth[20, 300]) not in ((255, 255, 255), (0, 0, 0))
+
+
+def test_closed_pixels_of_an_unknown_class_are_not_void(image):
+    """As anomaly masks have them; also where the open map is of another size."""
+    gt, open_map = np.full(image.shape[:2], IGNORE, np.uint8), np.zeros(image.shape[:2], np.uint8)
+    open_map[:8], open_map[8:16] = FIRST_OPEN, VOID
+    for stride in (1, 4):
+        shown = visualizer._ground_truth(gt, open_map[::stride, ::stride], [(1, 2, 3)])
+        assert (shown[-1] == visualizer._CLOSED_GREY).all()
+        assert (shown[0] == visualizer.OPEN_COLOUR).all()
+        assert (shown[12 // stride] == visualizer.VOID_COLOUR).all()
 
 
 def test_wrong_input_is_named(image):
