@@ -161,7 +161,7 @@ def discriminate(discriminator: nn.Module, features: Tensor, chunk: int | None =
         logits = torch.cat([discriminator(part) for part in pixels_first(features).split(chunk or 65536)])
         return logits.view(batch, rows, cols)
     logits = features.new_empty(batch, rows * cols)
-    chunk = chunk or (2048 if features.device.type == 'cpu' else 65536)
+    chunk = chunk or (1024 if features.device.type == 'cpu' else 65536)
     for image, out in zip(features.flatten(2), logits):
         for columns, part in zip(image.split(chunk, dim=1), out.split(chunk)):
             if discriminator.normalize == 'l2':
