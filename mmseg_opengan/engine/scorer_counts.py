@@ -20,7 +20,9 @@ from ..functional.decisions import MACRO_F1, Decisions, decide
 from ..functional.image_means import ImageMeans
 from ..functional.pixels import grid_stride, labels_on_grid
 from ..functional.recognition import Outcomes, RecognitionCounts, outcomes
-from ..functional.roc import NUM_BINS, ScoreCounts, binned, summarize
+from ..functional.roc import NUM_BINS, ScoreCounts, binned, bins_of_few, summarize
+
+_FEW = 2 ** 16  # pixels of an image up to which sorting them costs less than clearing and adding a whole table
 
 
 class GroundTruth(NamedTuple):
@@ -118,12 +120,16 @@ class ScorerCounts:
         """
         bins, labels = binned(scores, truth.open_map, num_open_classes=self.scores.num_open_classes,
                               device=self.scores.tensor.device)
-        image.tensor.zero_()
-        image.add(bins, labels)
-        self.scores.tensor[:2 * NUM_BINS] += image.tensor
-        self.scores.add_classes(bins, labels)
+        if len(bins) <= _FEW and not self.bootstrap_block:
+            self.scores.add(bins, labels)
+            self.images.update(bins_of_few(bins, labels))
+        else:
+            image.tensor.zero_()
+            image.add(bins, labels)
+            self.scores.tensor[:2 * NUM_BINS] += image.tensor
+            self.scores.add_classes(bins, labels)
+            self.images.update(image.bins())
         self.called.add(scores, labels)
-        self.images.update(image.bins())
         if self.recognition is not None:
             self.recognition.add(bins, scores, truth.outcomes)
         if self.components is not None:

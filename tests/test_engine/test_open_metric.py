@@ -17,6 +17,7 @@ from sklearn.metrics import average_precision_score, roc_auc_score, roc_curve
 
 import mmseg_opengan.register  # noqa: F401
 from mmseg_opengan.contracts import GT_OPEN_MAP, IGNORE, OPEN_SCORES, VOID
+from mmseg_opengan.engine import scorer_counts
 from mmseg_opengan.engine.open_metric import OpenSetMetric, Setting
 from mmseg_opengan.engine.report import describe, details, headline
 from mmseg_opengan.functional.calibration import Calibration
@@ -164,6 +165,17 @@ def test_miou_is_mmsegs():
     for key, value in oracle.evaluate(len(data)).items():
         assert metrics[key] == pytest.approx(value, abs=0.0051)  # mmseg rounds to two digits
         assert metric.report[key] == metrics[key]
+
+
+def test_small_and_large_maps_are_counted_alike(monkeypatch):
+    """By sorting, or through a table of all bins."""
+    data = samples(4)
+    found = []
+    for few in (10 ** 9, 0):
+        monkeypatch.setattr(scorer_counts, '_FEW', few)
+        metrics, metric = run(data, threshold=.7)
+        found.append((metrics, metric.report))
+    assert found[0] == found[1]
 
 
 def test_a_class_that_the_data_does_not_have():

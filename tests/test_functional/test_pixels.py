@@ -108,17 +108,19 @@ def test_an_epoch_is_shuffled_once(monkeypatch):
 
 
 @pytest.mark.parametrize('dtype', [torch.float32, torch.float16, torch.bfloat16])
-@pytest.mark.parametrize('classes', [2, 19])
+@pytest.mark.parametrize('classes', [1, 2, 19, 255, 256])
 def test_lean_argmax_is_argmax(classes, dtype):
     logits = torch.randint(-3, 4, (classes, 40, 50), generator=torch.Generator().manual_seed(0)).to(dtype)  # many ties
-    logits[0, :9], logits[-1, 4:20] = torch.nan, torch.nan
     logits[0, 20:24], logits[:, 24:30] = torch.inf, -torch.inf
-    for options in (dict(dim=0), dict(dim=0, keepdim=True), dict(dim=-1)):
-        with LeanPostprocessing():
-            found = logits.argmax(**options)
-        wanted = logits.argmax(**options)
-        assert torch.equal(found, wanted)
-        assert found.dtype == wanted.dtype
+    broken = logits.clone()
+    broken[0, :9], broken[-1, 4:20] = torch.nan, torch.nan
+    for values in (logits, broken, logits.transpose(0, 1)):
+        for options in (dict(dim=0), dict(dim=0, keepdim=True), dict(dim=-1), dict(dim=1)):
+            with LeanPostprocessing():
+                found = values.argmax(**options)
+            wanted = values.argmax(**options)
+            assert torch.equal(found, wanted)
+            assert found.dtype == wanted.dtype
     with LeanPostprocessing():
         assert torch.equal(logits.argmax(), logits.flatten().argmax(0))
 

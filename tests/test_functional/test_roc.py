@@ -52,6 +52,24 @@ def _floats_of_every_kind():
     return torch.cat([positive, -positive])
 
 
+# Few pixels.
+
+@pytest.mark.parametrize('kind', ['logits', 'sigmoid', 'msp', 'distance'])
+@pytest.mark.parametrize('count', [1, 2000])
+@pytest.mark.parametrize('void', [False, True])
+def test_sorting_few_pixels_gives_the_bins_of_the_table(kind, count, void):
+    labels = _labels(count, num_open_classes=3)
+    scores = _scores(kind, labels)
+    scores[::7], scores[::11], scores[::13] = scores[0].clone(), 0., 1e-40
+    if void:
+        labels[:] = VOID
+    found = roc.bins_of_few(*roc.binned(scores, labels, num_open_classes=3))
+    wanted = _counts(scores, labels, num_open_classes=3).bins()
+    for name, one, other in zip(found._fields, found, wanted, strict=True):
+        assert torch.equal(one, other), name
+        assert one.dtype == other.dtype, name
+
+
 # The layout.
 
 def test_bins_rise_with_the_score_and_cover_the_range():
