@@ -227,3 +227,23 @@ def test_classes_do_not_matter_where_they_are_not_evaluated(root, trained):
                   **{'test_evaluator.closed': False})
     made.model.tap_head.head.num_classes = 5
     assert 'opengan/AUROC' in made.test()
+
+
+# ---------------------------------------------------------------------------------------------- resized images
+
+
+def test_images_that_the_network_wants_resized(root):
+    """The two pipelines of docs/datasets.md: labels of training are resized too, those of evaluations are not."""
+    size = dict(type='Resize', scale=(48, 48), keep_ratio=True)  # 24 x 32 becomes 36 x 48
+    load, labels, pack = (dict(type=name) for name in ('LoadImageFromFile', 'LoadOpenSetAnnotations',
+                                                       'PackOpenSetInputs'))
+    train, test = [load, labels, size, pack], [load, size, labels, pack]
+    options = {f'train_dataloader.dataset.{group}.pipeline': train for group in ('closed', 'open')}
+    options.update({f'{loop}_dataloader.dataset.pipeline': test for loop in ('val', 'test')})
+    made = runner(root, root / 'resized' / 'work', **{**options, 'model.resolution': 'image'})
+    made.train()
+    assert made.train_loop.dataloader.dataset.bank.pixels('closed')['row'].max() == 8  # of a grid of 9 x 12
+    assert 0 < made.test()['opengan/AUROC'] < 1
+    report = json.loads((root / 'resized/work/open_set_eval/test/metrics.json').read_text())
+    counted = report['scorers']['opengan']
+    assert counted['num_closed'] + counted['num_open'] > .6 * 3 * 24 * 32  # pixels of the original images, but void
