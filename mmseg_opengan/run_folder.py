@@ -83,7 +83,7 @@ def _recipe_of(job):
 
 
 def own_modules(config: dict) -> dict[str, str]:
-    """Digest of the file of every module that ``custom_imports`` names, but for this package's: another data set?"""
+    """Digest of the file of each module in ``custom_imports`` of the user's own: data sets, networks."""
     names = (config.get('custom_imports') or {}).get('imports', [])
     found = {}
     for name in [names] if isinstance(names, str) else names:
