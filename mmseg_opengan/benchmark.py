@@ -19,7 +19,6 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
 from mmengine.config import Config
 
 from . import experiment
@@ -154,9 +153,7 @@ def _fit(config, wanted, seed, folder, options, threads) -> dict[str, dict]:
     cfg.model.scorers = wanted
     with quiet(folder, threads=threads, bars=True):
         settings = dataclasses.replace(FitSettings(**cfg.get('scorer_fitting', {})), seed=seed)
-        summary = fit_scorers(cfg, out=folder, settings=settings)
-    torch.cuda.empty_cache()  # the test's processes may share this one's GPU
-    return summary
+        return fit_scorers(cfg, out=folder, settings=settings)
 
 
 def results_csv(reports: dict[str, dict], jobs: list[Job], fitted: dict[str, dict]) -> str:

@@ -109,7 +109,6 @@ def train(jobs: list[Job], *, processes: int = 1, bank_threads: int = 1) -> None
         return
     with quiet(todo[0].work_dir, threads=bank_threads, bars=True):
         _prepare_bank(todo[0])  # once, before the others need it
-        torch.cuda.empty_cache()  # the workers may share this process' GPU
     if processes == 0:
         for job in tqdm(todo, desc='Training', unit='run'):
             _run_quietly(_train_one, job)
@@ -271,10 +270,9 @@ def request_of(cfg: Config) -> dict:
     values = cfg.to_dict()
     model = {key: value for key, value in values['model'].items() if key not in (*_TRAINING, 'scorers')}
     scorers = {name: [scorer, _digest(scorer.get('checkpoint'))] for name, scorer in values['model']['scorers'].items()}
-    own = own_modules(values)
     return as_json(dict(
         model=model, segmentor=_digest(model['segmentor_checkpoint']), dataset=values['test_dataloader']['dataset'],
-        evaluator=values['test_evaluator'], scorers=scorers, **({'own modules': own} if own else {})))
+        evaluator=values['test_evaluator'], scorers=scorers, **own_modules(values)))
 
 
 def _digest(path: str | None) -> str | None:

@@ -41,6 +41,7 @@ def workers(processes: int, context=None, **options):
     """A pool of processes that end with this one. After an error, Ctrl-C for one, what has not begun never does."""
     context = context or multiprocessing.get_context('spawn')
     options = {'initializer': die_with_parent, **options}
+    torch.cuda.empty_cache()  # what this process has freed on a GPU that one of them may share
     with ProcessPoolExecutor(processes, mp_context=context, **options) as pool:
         try:
             yield pool

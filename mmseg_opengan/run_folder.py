@@ -76,14 +76,12 @@ def _recipe_of(job):
     """What the run's weights and their choice depend on, as JSON gives it back, but not where data lies."""
     config = job.load_config().to_dict()
     parts = {key: _without(config[key], _ELSEWHERE) for key in _RECIPE_KEYS if key in config}
-    if own := own_modules(config):
-        parts['own modules'] = own
     choice = config['default_hooks']['checkpoint']
-    return as_json(dict(parts, choice={key: choice.get(key) for key in ('save_best', 'rule')}))
+    return as_json(dict(parts, **own_modules(config), choice={key: choice.get(key) for key in ('save_best', 'rule')}))
 
 
-def own_modules(config: dict) -> dict[str, str]:
-    """Digest of the file of each module in ``custom_imports`` of the user's own: data sets, networks."""
+def own_modules(config: dict) -> dict[str, dict[str, str]]:
+    """``{'own modules': {name: digest of its file}}`` of the user's modules in ``custom_imports``; {} without any."""
     names = (config.get('custom_imports') or {}).get('imports', [])
     found = {}
     for name in [names] if isinstance(names, str) else names:
@@ -91,7 +89,7 @@ def own_modules(config: dict) -> dict[str, str]:
             spec = importlib.util.find_spec(name)
             if spec is not None and spec.origin is not None and Path(spec.origin).is_file():
                 found[name] = sha256_of(spec.origin)
-    return found
+    return {'own modules': found} if found else {}
 
 
 def _without(value, keys):

@@ -1,6 +1,5 @@
 """CamVid as an open-set data set: 11 closed groups, and what SegNet's grouping throws away is open."""
 
-import mmengine
 import mmengine.fileio as fileio
 from mmseg.registry import DATASETS
 
@@ -68,11 +67,7 @@ class CamVidOpenSet(OpenSetDataset):
 
     def _frames(self) -> list[str]:
         """Frame names of the split file, in its order."""
-        if not fileio.isfile(self.ann_file, backend_args=self.backend_args):
-            raise FileNotFoundError(f"{type(self).__name__} needs the split file '{self.ann_file}' with one frame name "
-                                    f"per line, which does not exist (data_root is '{self.data_root}').")
-        lines = mmengine.list_from_file(self.ann_file, backend_args=self.backend_args)
-        frames = [line.strip() for line in lines if line.strip()]
+        frames = self._listed()
         if not frames or len(set(frames)) != len(frames):
             raise ValueError(f"Split file '{self.ann_file}' must name at least one frame, each once, but has "
                              f'{len(frames)} lines and {len(set(frames))} different names.')

@@ -68,9 +68,6 @@ _CAMVID_COLOUR = {name: list(colour) for name, colour, _ in _CAMVID} | {'Pole': 
 CAMVID_PALETTE = [_CAMVID_COLOUR[name] for name in CAMVID_CLASSES]
 
 
-_OWN = set()  # (policy, digest of the tables) of the maps made here
-
-
 @dataclass(frozen=True, eq=False)
 class LabelMap:
     """Lookup tables from the raw ids of a label file to the two ground-truth maps.
@@ -83,6 +80,7 @@ class LabelMap:
         open_lut: (256,) uint8, raw id -> CLOSED, 1 + index into ``open_classes``, or VOID.
         known: (256,) bool, the raw ids that may occur.
         colours: (n, 3) uint8 RGB colour of raw id 0 .. n-1 where label files come in colour, else None.
+        vouched_for: of this package's maps, policy and digest of the tables that it made; see :attr:`name`.
     """
     policy: str
     closed_classes: tuple
@@ -91,6 +89,7 @@ class LabelMap:
     open_lut: np.ndarray
     known: np.ndarray
     colours: np.ndarray | None = None
+    vouched_for: str | None = None
 
     @property
     def name(self) -> str:
@@ -98,15 +97,15 @@ class LabelMap:
 
         So an edited table is another policy, whose banks and results are not taken for those of the old one.
         """
-        return self.policy if (self.policy, self._digest()) in _OWN else f'{self.policy}@{self._digest()[:8]}'
+        return self.policy if self.vouched_for == self._full_name() else self._full_name()
 
-    def _digest(self):
+    def _full_name(self):
         tables = [self.closed_lut, self.open_lut, self.known, *([] if self.colours is None else [self.colours])]
-        return hashlib.sha256(b''.join(np.ascontiguousarray(table).tobytes() for table in tables)).hexdigest()
+        digest = hashlib.sha256(b''.join(np.ascontiguousarray(table).tobytes() for table in tables)).hexdigest()
+        return f'{self.policy}@{digest[:8]}'
 
     def _own(self) -> 'LabelMap':
-        _OWN.add((self.policy, self._digest()))
-        return self
+        return replace(self, vouched_for=self._full_name())
 
     def split(self, raw: np.ndarray, source: str) -> tuple[np.ndarray, np.ndarray]:
         """The two ground-truth maps of one label image.

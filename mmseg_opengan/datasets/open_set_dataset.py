@@ -108,17 +108,21 @@ class OpenSetDataset(BaseSegDataset):
         stems = [image[:len(image) - len(self.img_suffix)] for image in images]
         if not self.ann_file:
             return stems
-        if not fileio.isfile(self.ann_file, backend_args=self.backend_args):
-            raise FileNotFoundError(f"ann_file '{self.ann_file}' does not exist: wanted a file that names images of "
-                                    f"'{folder}', one per line, without '{self.img_suffix}'.")
-        lines = mmengine.list_from_file(self.ann_file, backend_args=self.backend_args)
-        listed = {line.strip() for line in lines if line.strip()}
+        listed = set(self._listed())
         missing = sorted(listed - set(stems))
         if missing or not listed:
             raise ValueError(f"ann_file '{self.ann_file}' must name images of '{folder}', one per line, without "
                              f"'{self.img_suffix}', but {len(missing)} of {len(listed)} names have no such file"
                              f"{': ' + missing[0] if missing else ''}.")
         return [stem for stem in stems if stem in listed]
+
+    def _listed(self) -> list[str]:
+        """Image names of the split file ``ann_file``, in its order."""
+        if not fileio.isfile(self.ann_file, backend_args=self.backend_args):
+            raise FileNotFoundError(f"{type(self).__name__} needs the split file '{self.ann_file}' with one image name "
+                                    f"per line, which does not exist (data_root is '{self.data_root}').")
+        lines = mmengine.list_from_file(self.ann_file, backend_args=self.backend_args)
+        return [line.strip() for line in lines if line.strip()]
 
     def _pairs(self, stems: list[str]) -> list[dict]:
         """Data list of images and labels that differ in folder and suffix only."""

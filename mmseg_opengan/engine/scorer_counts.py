@@ -17,10 +17,10 @@ from ..functional.components import TRACKS, ComponentCounts, MinSizes
 from ..functional.curve_data import curve_data
 from ..functional.curves import ScoreBins, fpr_at_tpr, rates, threshold_at_tpr
 from ..functional.decisions import MACRO_F1, Decisions, decide
-from ..functional.image_means import ImageMeans
+from ..functional.image_means import ImageMeans, bins_of_few
 from ..functional.pixels import grid_stride, labels_on_grid
 from ..functional.recognition import Outcomes, RecognitionCounts, outcomes
-from ..functional.roc import NUM_BINS, ScoreCounts, binned, bins_of_few, summarize
+from ..functional.roc import NUM_BINS, ScoreCounts, binned, summarize
 
 _FEW = 2 ** 16  # pixels of an image up to which sorting them costs less than clearing and adding a whole table
 

@@ -212,7 +212,7 @@ def _fit(picture: np.ndarray, size, smooth: bool = False) -> np.ndarray:
 
 def _ground_truth(gt, open_map, palette) -> np.ndarray:
     if gt is None:
-        return open_pixels_white(np.full((*open_map.shape, 3), _CLOSED_GREY, np.uint8), open_map)
+        gt = np.full(open_map.shape, IGNORE, np.uint8)
     if open_map is None:
         return colorize(gt, palette)
     if gt.shape != open_map.shape:

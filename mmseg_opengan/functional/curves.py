@@ -126,6 +126,15 @@ def best_f1(bins: ScoreBins) -> tuple[float, float]:
     return float(f1[best]), float(bins.lower.flip(0)[best])
 
 
+def numbers(bins: ScoreBins) -> dict:
+    """AUROC, AP, FPR95, auroc_error_bound, num_closed, num_open; nan where closed or open pixels are missing."""
+    sizes = dict(num_closed=int(bins.closed.sum()), num_open=int(bins.open.sum()))
+    if not all(sizes.values()):
+        return dict(AUROC=math.nan, AP=math.nan, FPR95=math.nan, auroc_error_bound=math.nan, **sizes)
+    return dict(AUROC=auroc(bins), AP=average_precision(bins), FPR95=fpr_at_tpr(bins),
+                auroc_error_bound=auroc_error_bound(bins), **sizes)
+
+
 def rates(fp: int, tp: int, negative: int, positive: int) -> dict:
     """What calling ``fp`` of ``negative`` closed and ``tp`` of ``positive`` open pixels open is worth.
 

@@ -106,7 +106,7 @@ def first_largest(values: Tensor, dim: int, keepdim: bool = False) -> Tensor:
     largest = values.amax(dim, keepdim=True)
     if number > 255 or largest.isnan().any():
         return values.max(dim, keepdim=keepdim).indices
-    from_end = torch.arange(number, 0, -1, dtype=torch.uint8)
+    from_end = torch.arange(number, 0, -1, dtype=torch.uint8, device=values.device)
     from_end = from_end.view([number if axis == dim % values.dim() else 1 for axis in range(values.dim())])
     return number - (values == largest).view(torch.uint8).mul_(from_end).amax(dim, keepdim=keepdim).long()
 

@@ -37,7 +37,7 @@ from typing import NamedTuple
 import torch
 
 from ..contracts import CLOSED, FIRST_OPEN, MAX_OPEN_CLASSES, VOID
-from .curves import ScoreBins, auroc, auroc_error_bound, average_precision, fpr_at_tpr
+from .curves import ScoreBins, numbers
 
 _LARGEST = 0x7f7fffff  # bits of the largest finite float32
 _MAX_CELLS = 7 * 2 ** 20  # int64 cells of one accumulator, 56 MiB: with the counts beside it, below 64
@@ -165,7 +165,7 @@ def _float_of_rank(rank: torch.Tensor) -> torch.Tensor:
     return torch.where(rank < 0, -magnitude, magnitude)
 
 
-def _bins_at(index, closed, opened, shift=0) -> ScoreBins:
+def bins_at(index: torch.Tensor, closed: torch.Tensor, opened: torch.Tensor, shift: int = 0) -> ScoreBins:
     """The bins ``index``, or the runs of 2^shift bins that begin there, with their counts."""
     index = index.cpu() << shift
     lower = lower_edges(index)
@@ -174,14 +174,6 @@ def _bins_at(index, closed, opened, shift=0) -> ScoreBins:
     if not shift:
         single |= index == _ZERO
     return ScoreBins(closed.cpu(), opened.cpu(), lower.double(), single)
-
-
-def bins_of_few(bins: torch.Tensor, labels: torch.Tensor) -> ScoreBins:
-    """What ``ScoreCounts(1).bins()`` gives of pixels from :func:`binned`, by sorting: quicker below 100,000 or so."""
-    scored = labels != VOID
-    filled, place = torch.unique(bins[scored], return_inverse=True)
-    is_open = labels[scored] != CLOSED
-    return _bins_at(filled, *(torch.bincount(place[group], minlength=len(filled)) for group in (~is_open, is_open)))
 
 
 class ScoreCounts:
@@ -278,7 +270,7 @@ class ScoreCounts:
                 padding = (len(opened) << shift) - NUM_BINS
                 closed = torch.nn.functional.pad(closed, (0, padding)).view(-1, 1 << shift).sum(1)
         filled = torch.nonzero((closed + opened) > 0)[:, 0]
-        return _bins_at(filled, closed[filled], opened[filled], shift)
+        return bins_at(filled, closed[filled], opened[filled], shift)
 
     def _class_row(self, open_class: int) -> torch.Tensor:
         if not 0 <= open_class < self.num_open_classes:
@@ -328,16 +320,8 @@ def summarize(counts: ScoreCounts, open_classes: Sequence[str] | None = None) ->
     names = [str(i) for i in range(counts.num_open_classes)] if open_classes is None else list(open_classes)
     if len(names) != counts.num_open_classes:
         raise ValueError(f'open_classes must name {counts.num_open_classes} classes, got {len(names)}: {names}')
-    pooled = _numbers(counts.bins())
+    pooled = numbers(counts.bins())
     if not pooled['num_closed'] or not pooled['num_open']:
         warnings.warn(f"AUROC, AP and FPR95 are undefined and given as nan: {pooled['num_closed']} closed and "
                       f"{pooled['num_open']} open pixels were counted", stacklevel=2)
-    return dict(pooled, per_class={name: _numbers(counts.bins(i)) for i, name in enumerate(names)})
-
-
-def _numbers(bins: ScoreBins) -> dict:
-    sizes = dict(num_closed=int(bins.closed.sum()), num_open=int(bins.open.sum()))
-    if not all(sizes.values()):
-        return dict(AUROC=math.nan, AP=math.nan, FPR95=math.nan, auroc_error_bound=math.nan, **sizes)
-    return dict(AUROC=auroc(bins), AP=average_precision(bins), FPR95=fpr_at_tpr(bins),
-                auroc_error_bound=auroc_error_bound(bins), **sizes)
+    return dict(pooled, per_class={name: numbers(counts.bins(i)) for i, name in enumerate(names)})

@@ -159,11 +159,11 @@ class OpenSetMixin:
         size = seg_logits.shape[2:]
         with LeanPostprocessing():
             results = super().postprocess_result(seg_logits, data_samples)
+            if any(scorer.last_class_is_open for scorer in self.scorers.values()):
+                for sample in results:
+                    sample.pred_sem_seg = PixelData(data=sample.seg_logits.data[:-1].argmax(dim=0, keepdim=True))
         maps, self._score_maps = self._score_maps, {}
-        last_class_is_open = any(scorer.last_class_is_open for scorer in self.scorers.values())
         for i, sample in enumerate(results):
-            if last_class_is_open:
-                sample.pred_sem_seg = PixelData(data=sample.seg_logits.data[:-1].argmax(dim=0, keepdim=True))
             one = {name: scores[i:i + 1] for name, scores in maps.items()}
             if data_samples is not None:
                 place = _check_plain if self.resolution == 'feature' else self._to_original_size

@@ -79,7 +79,7 @@ def test_a_list_of_images(tree):
     make = own()['MyOpenSet']
     (tree / 'some.txt').write_text('3\n1\n\n')
     assert stems(make(data_root=tree, split='train', ann_file='some.txt')) == ['1', '3']
-    with pytest.raises(FileNotFoundError, match=r"ann_file '.*none\.txt' does not exist"):
+    with pytest.raises(FileNotFoundError, match=r"MyOpenSet needs the split file '.*none\.txt' with .*does not exist"):
         make(data_root=tree, split='train', ann_file='none.txt')
     for content, found in (('3\n9\n', '1 of 2 names have no such file: 9'), ('', '0 of 0')):
         (tree / 'some.txt').write_text(content)

@@ -14,6 +14,7 @@ from tiny_cityscapes import StoreSource, write_images, write_segmentor
 from tiny_training import INTERVAL, STEPS, runner
 
 from mmseg_opengan.engine.hooks import OpenGANHook
+from mmseg_opengan.run_folder import REPORT
 
 NO_PLOTS = [dict(type='OpenGANHook'), dict(type='OpenSetEvaluationHook', plot_val=False)]
 
@@ -240,10 +241,10 @@ def test_images_that_the_network_wants_resized(root):
     train, test = [load, labels, size, pack], [load, size, labels, pack]
     options = {f'train_dataloader.dataset.{group}.pipeline': train for group in ('closed', 'open')}
     options.update({f'{loop}_dataloader.dataset.pipeline': test for loop in ('val', 'test')})
-    made = runner(root, root / 'resized' / 'work', **{**options, 'model.resolution': 'image'})
+    made = runner(root, root / 'resized' / 'trained', **{**options, 'model.resolution': 'image'})
     made.train()
     assert made.train_loop.dataloader.dataset.bank.pixels('closed')['row'].max() == 8  # of a grid of 9 x 12
     assert 0 < made.test()['opengan/AUROC'] < 1
-    report = json.loads((root / 'resized/work/open_set_eval/test/metrics.json').read_text())
+    report = json.loads((root / 'resized' / 'trained' / REPORT).read_text())
     counted = report['scorers']['opengan']
     assert counted['num_closed'] + counted['num_open'] > .6 * 3 * 24 * 32  # pixels of the original images, but void

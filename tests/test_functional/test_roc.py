@@ -10,6 +10,7 @@ from sklearn import metrics
 
 from mmseg_opengan.contracts import VOID
 from mmseg_opengan.functional import curves, roc
+from mmseg_opengan.functional.image_means import bins_of_few
 from mmseg_opengan.functional.roc import NUM_BINS, ScoreCounts, lower_edges, score_bins, summarize
 
 FLOAT_MAX = torch.finfo(torch.float32).max
@@ -63,7 +64,7 @@ def test_sorting_few_pixels_gives_the_bins_of_the_table(kind, count, void):
     scores[::7], scores[::11], scores[::13] = scores[0].clone(), 0., 1e-40
     if void:
         labels[:] = VOID
-    found = roc.bins_of_few(*roc.binned(scores, labels, num_open_classes=3))
+    found = bins_of_few(*roc.binned(scores, labels, num_open_classes=3))
     wanted = _counts(scores, labels, num_open_classes=3).bins()
     for name, one, other in zip(found._fields, found, wanted, strict=True):
         assert torch.equal(one, other), name
