@@ -38,6 +38,7 @@ def parse_args():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--size', type=int, nargs=2, default=(1024, 2048), metavar=('H', 'W'))
     parser.add_argument('--repetitions', type=int, default=3)
+    parser.add_argument('--device', default='cpu')
     parser.add_argument('--threads', type=int, default=2)
     return parser.parse_args()
 
@@ -69,12 +70,14 @@ def labelled_sample(size) -> SegDataSample:
 
 
 def now() -> tuple[float, float]:
-    """Wall-clock and CPU seconds."""
+    """Wall-clock and CPU seconds, when a GPU, if one has been used, has nothing left to do."""
+    if torch.cuda.is_initialized():
+        torch.cuda.synchronize()
     return time.perf_counter(), time.process_time()
 
 
-def measure(resolution: str, size, repetitions: int) -> None:
-    model = build_model(resolution)
+def measure(resolution: str, size, repetitions: int, device: str) -> None:
+    model = build_model(resolution).to(device)
     generator = torch.Generator().manual_seed(0)
     image = torch.randint(256, (3, *size), generator=generator, dtype=torch.uint8)
     metric = OpenSetMetric()
@@ -95,7 +98,7 @@ def measure(resolution: str, size, repetitions: int) -> None:
         [statistics.median(column) for column in zip(*some[1:], strict=True)] for some in times.values())
     threads = torch.get_num_threads()
     held = [sum(table.tensor.nbytes for table in counts.tables) / 2 ** 20 for counts in metric.counts.values()]
-    print(f'{resolution} resolution: forward {forward:.2f} s, metric {counted:.3f} s, {100 * counted / forward:.2f} %; '
+    print(f'{resolution} resolution: forward {forward:.3f} s, metric {counted:.4f} s, {100 * counted / forward:.2f} %; '
           f'CPU {forward_cpu:.2f} s, {counted_cpu:.3f} s, {100 * counted_cpu / (forward_cpu / threads):.2f} % of it '
           f'over {threads} threads (target: below {TARGET}); accumulators of at most {max(held):.1f} MiB (target: '
           'below 64)')
@@ -104,10 +107,12 @@ def measure(resolution: str, size, repetitions: int) -> None:
 def main():
     args = parse_args()
     torch.set_num_threads(args.threads)
+    torch.backends.cudnn.benchmark = True  # as the configs have it
+    where = f'{args.threads} threads' if args.device == 'cpu' else torch.cuda.get_device_name()
     print(f'HRNetV2-W48, one image of {args.size[0]}x{args.size[1]}, MSP and Entropy; torch {torch.__version__}, '
-          f'{args.threads} threads')
+          f'{where}')
     for resolution in ('feature', 'image'):
-        measure(resolution, tuple(args.size), args.repetitions)
+        measure(resolution, tuple(args.size), args.repetitions, args.device)
 
 
 if __name__ == '__main__':

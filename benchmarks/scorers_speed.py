@@ -1,6 +1,7 @@
 """What twelve scorers together cost beside the segmentor alone, in one pass, and each scorer's share.
 
     python benchmarks/scorers_speed.py                       # HRNetV2-W48 at 512 x 1024, two threads
+    python benchmarks/scorers_speed.py --device cuda --size 1024 2048 --repetitions 20
 
 Random weights; the scorers that learn are fitted on random features. Medians of --repetitions rounds after
 one warm-up, in which everything is timed in turn; a pass is ``inference`` on one image with score maps on the feature
@@ -37,6 +38,7 @@ TARGET = 1.5
 def parse_args():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--size', type=int, nargs=2, default=(512, 1024), metavar=('ROWS', 'COLS'))
+    parser.add_argument('--device', default='cpu')
     parser.add_argument('--threads', type=int, default=2)
     parser.add_argument('--repetitions', type=int, default=5)
     parser.add_argument('--cpu', action='store_true', help='CPU seconds of all threads in place of wall-clock seconds: '
@@ -63,15 +65,22 @@ def build(cfg: dict, data: FitData):
 def main():
     args = parse_args()
     init_default_scope('mmseg')
-    clock = time.process_time if args.cpu else time.perf_counter
+
+    def clock():
+        if args.device != 'cpu':
+            torch.cuda.synchronize()
+        return time.process_time() if args.cpu else time.perf_counter()
+
+    torch.backends.cudnn.benchmark = True  # as the configs have it
     torch.manual_seed(0)
     torch.set_num_threads(args.threads)
     cfg = Config.fromfile(MODEL).model
     model = MODELS.build(dict(cfg, discriminator=None, generator=None)).eval()
     data = random_data(model)
-    scorers = torch.nn.ModuleDict({name: build(scorer, data) for name, scorer in TWELVE.items()})
+    model.to(args.device)
+    scorers = torch.nn.ModuleDict({name: build(scorer, data) for name, scorer in TWELVE.items()}).to(args.device)
     alone = torch.nn.ModuleDict()
-    inputs = torch.randn(1, 3, *args.size)
+    inputs = torch.randn(1, 3, *args.size, device=args.device)
     metas = [dict(ori_shape=tuple(args.size), img_shape=tuple(args.size), pad_shape=tuple(args.size))]
     tap = model.extract_taps(inputs)
 
@@ -89,15 +98,16 @@ def main():
                 function()
                 times[name].append(clock() - start)
         seconds = {name: statistics.median(some[1:]) for name, some in times.items()}
-        print(f'HRNetV2-W48, {args.size[0]}x{args.size[1]}, {args.threads} threads, torch {torch.__version__}, '
+        where = f'{args.threads} threads' if args.device == 'cpu' else torch.cuda.get_device_name()
+        print(f'HRNetV2-W48, {args.size[0]}x{args.size[1]}, {where}, torch {torch.__version__}, '
               f'medians of {args.repetitions}')
         for name, value in seconds.items():
-            print(f'{name:18s} {value:7.3f} s  {value / seconds["segmentor alone"]:6.3f} x the segmentor')
+            print(f'{name:18s} {value:8.4f} s  {value / seconds["segmentor alone"]:6.3f} x the segmentor')
         ratio = seconds['with all twelve'] / seconds['segmentor alone']
         print(f'one pass with all twelve: {ratio:.3f} x the segmentor alone (target: <= {TARGET})')
         if args.apart:
             for name, scorer in APART.items():
-                model.scorers = torch.nn.ModuleDict({'one': build(scorer, data)})
+                model.scorers = torch.nn.ModuleDict({'one': build(scorer, data)}).to(args.device)
                 start = clock()
                 model.inference(inputs, metas)
                 value = clock() - start - seconds['segmentor alone']

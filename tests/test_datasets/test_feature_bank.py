@@ -461,7 +461,8 @@ def test_writing_overlaps_extraction(world, tmp_path, monkeypatch):
     assert [entry for entry in order if entry != 'extract'] == ['write 2'] * SHARDS
 
 
-def test_the_next_image_is_read_before_one_is_extracted_and_not_all_of_them(world, tmp_path):
+def test_the_next_image_is_read_before_one_is_extracted_and_not_all_of_them(world, tmp_path, monkeypatch):
+    monkeypatch.setattr(extraction, 'READERS', 2)
     made = source(world, tmp_path)
     read = [threading.Event() for _ in range(NUM_IMAGES)]
     seen, pipeline = [], made.closed_images.pipeline

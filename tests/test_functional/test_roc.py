@@ -96,6 +96,13 @@ def test_the_lower_edge_is_the_smallest_score_of_its_bin():
     assert edges[0] == -FLOAT_MAX
 
 
+def test_searching_the_edges_gives_the_bins():
+    """What a GPU does."""
+    edges = lower_edges(torch.arange(NUM_BINS + 1))
+    for scores in (edges, torch.nextafter(edges[1:], -edges[-1]), _floats_of_every_kind(), torch.tensor([-0., 1e-40])):
+        assert torch.equal(roc._searched(scores), score_bins(scores))
+
+
 def test_the_last_floats_up_to_one_have_a_bin_each():
     """A softmax saturates there: one bin for 1 and more for its neighbours keep true ties out of the error bound."""
     scores = 1 - torch.arange(8193) * 2.0 ** -24
