@@ -376,7 +376,7 @@ def test_camvid_scores_are_those_of_the_test_loop(shared, monkeypatch, tmp_path)
     cfg.load_from = str(_camvid_discriminator(cfg, tmp_path))
     Runner.from_cfg(cfg).test()
 
-    inferencer = OpenSetInferencer(cfg, cfg.load_from, device='cpu')
+    inferencer = OpenSetInferencer(cfg, cfg.load_from)  # on the test loop's device
     images = [inferencer.dataset('test').get_data_info(i)['img_path'] for i in range(2)]
     files = run(inferencer, images, out_dir=tmp_path / 'b')
     for each in files:

@@ -16,6 +16,7 @@ from mmseg_opengan import scorer_fitting
 from mmseg_opengan.contracts import GT_OPEN_MAP, OPEN_SCORES, VOID
 from mmseg_opengan.datasets.feature_bank import RowPool
 from mmseg_opengan.functional.pixels import labels_on_grid
+from mmseg_opengan.models.opengan_head import Tap
 from mmseg_opengan.models.scorers.base import FittedScorer
 from mmseg_opengan.scorer_fitting import FitSettings, candidates_of, fit_data, fit_scorers, load_segmentor
 
@@ -152,7 +153,7 @@ def test_data_are_the_banks_pixels_with_their_classes_and_logits(folder, fitted)
     for item in dataset:
         sample = item['data_samples']
         batch = model.data_preprocessor(dict(inputs=[item['inputs']], data_samples=[sample]))
-        tap = model.extract_taps(batch['inputs'])
+        tap = Tap(*(part.cpu() for part in model.extract_taps(batch['inputs'])))
         features = tap.features[0].flatten(1).T.half().float()
         classes = labels_on_grid(sample.gt_sem_seg.data[0], tap.features.shape[2:]).flatten()
         seen.update({row.numpy().tobytes(): (int(label), logits) for row, label, logits in

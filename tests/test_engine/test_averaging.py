@@ -65,7 +65,7 @@ def slow_average(states):
 def assert_is_average(found, states):
     for name, value in slow_average(states).items():
         if 'num_batches' not in name:
-            torch.testing.assert_close(found[name].double(), value, rtol=1e-4, atol=1e-6)
+            torch.testing.assert_close(found[name].double(), value, rtol=1e-4, atol=1e-6, check_device=False)
 
 
 def discriminator_part(state):

@@ -94,7 +94,8 @@ def test_a_test_uses_what_its_checkpoint_holds(trained, tested):
         thresholds = {rule: point['threshold'] for rule, point in found['operating_points'].items()}
         assert thresholds == report['open_validation']['scorers'][name]['thresholds']
         assert found['recognition']['rule'] == MACRO_F1
-    assert report['scorers']['opengan']['calibration']['slope'] == stored['scorers']['opengan']['calibration']['slope']
+    fitted = [of['scorers']['opengan'].get('calibration') or {} for of in (report, stored)]  # none where D is at chance
+    assert fitted[0].get('slope') == fitted[1].get('slope')
 
 
 def test_open_validation_is_run_first_where_the_checkpoint_lacks_the_rule(root, trained, tested):

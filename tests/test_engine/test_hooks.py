@@ -25,7 +25,7 @@ def load(path):
 
 def equal_states(one, other):
     assert one.keys() == other.keys()
-    return all(torch.equal(one[key], other[key]) for key in one)
+    return all(torch.equal(one[key].cpu(), other[key].cpu()) for key in one)
 
 
 @pytest.fixture(scope='module')
