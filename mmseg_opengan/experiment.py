@@ -118,9 +118,9 @@ def train(jobs: list[Job], *, processes: int = 1, bank_threads: int = 1) -> None
     for place in range(processes):
         places.put(place)
     total = sum(job.load_config().train_cfg.max_iters for job in todo)
-    with workers(processes, context, max_tasks_per_child=1, initializer=_start_worker,
-                 initargs=(steps, places)) as pool, tqdm(total=total, desc='Training', unit='step') as bar:
-        running = {pool.submit(_train_in_worker, job): job for job in todo}
+    with workers(min(processes, len(todo)), context, initializer=_start_worker, initargs=(steps, places)) as pool, \
+            tqdm(total=total, desc='Training', unit='step') as bar:
+        running = {pool.submit(_run_quietly, _train_one, job): job for job in todo}
         waiting = set(running)
         while waiting:
             finished, waiting = wait(waiting, timeout=1, return_when=FIRST_COMPLETED)
@@ -133,25 +133,16 @@ def train(jobs: list[Job], *, processes: int = 1, bank_threads: int = 1) -> None
 
 
 def _start_worker(steps, places):
-    """``steps`` counts those of all processes; of ``places`` as many are free as there may be further trainings."""
+    """``steps`` counts those of all processes; of ``places`` there is one for each."""
     die_with_parent()
-    _CountHook.steps, _CountHook.places = steps, places
-
-
-def _train_in_worker(job: Job) -> None:
-    """Train at a free place."""
-    place = _CountHook.places.get()
-    try:
-        use_gpu(place)
-        _run_quietly(_train_one, job)
-    finally:
-        _CountHook.places.put(place)
+    use_gpu(places.get())
+    _CountHook.steps = steps
 
 
 class _CountHook(Hook):
     """Counts the steps of all processes, for one progress bar."""
 
-    steps = places = None
+    steps = None
 
     def _add(self, count):
         if self.steps is not None:

@@ -275,26 +275,19 @@ def test_after_an_interruption_what_has_not_begun_never_does(tmp_path):
     assert begun == len(list(tmp_path.iterdir())) < 5  # the pool hands out a few tasks ahead
 
 
-def test_a_training_takes_a_free_gpu_and_gives_it_back_whatever_happens(monkeypatch):
+def test_processes_take_the_gpus_in_turns(monkeypatch):
     places, used = queue.SimpleQueue(), []
     for place in range(3):
         places.put(place)
-    monkeypatch.setattr(experiment._CountHook, 'places', places)
+    monkeypatch.setattr(experiment, 'die_with_parent', lambda: None)
+    monkeypatch.setattr(experiment._CountHook, 'steps', None)
     monkeypatch.setattr('torch.cuda.is_available', lambda: True)
     monkeypatch.setattr('torch.cuda.device_count', lambda: 2)
     monkeypatch.setattr('torch.cuda.set_device', used.append)
-
-    def inner(function, job):
-        if job == 'outer':
-            with pytest.raises(ZeroDivisionError):
-                experiment._train_in_worker('inner')
-        else:
-            raise ZeroDivisionError
-
-    monkeypatch.setattr(experiment, '_run_quietly', inner)
-    experiment._train_in_worker('outer')
-    assert used == [0, 1]
-    assert sorted(places.get() for _ in range(3)) == [0, 1, 2]
+    for _ in range(3):
+        experiment._start_worker('steps', places)
+    assert used == [0, 1, 0]
+    assert experiment._CountHook.steps == 'steps'
 
 
 @pytest.mark.parametrize('resumed', [False, True])

@@ -123,13 +123,15 @@ class FeatureBank:
 
     def gather(self, group: str, rows: np.ndarray) -> torch.Tensor:
         """(n, C) float16 features of global rows, in the order given; read in file order."""
-        out = np.empty((len(rows), self.channels), np.float16)
         order = np.argsort(rows, kind='stable')
-        ends = np.searchsorted(rows[order], self._starts[group])
+        sorted_rows = rows[order]
+        found, out = np.empty((2, len(rows), self.channels), np.float16)
+        ends = np.searchsorted(sorted_rows, self._starts[group])
         for shard, (first, last) in enumerate(itertools.pairwise(ends)):
-            if last > first:
-                chosen = order[first:last]
-                out[chosen] = self._open(group, shard)[rows[chosen] - self._starts[group][shard]]
+            if last > first:  # mode='clip' writes straight into `found`
+                own = sorted_rows[first:last] - self._starts[group][shard]
+                np.take(self._open(group, shard), own, axis=0, out=found[first:last], mode='clip')
+        out[order] = found
         return torch.from_numpy(out)
 
     def pixels(self, group: str) -> np.ndarray:

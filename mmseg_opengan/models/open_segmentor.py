@@ -202,10 +202,15 @@ class OpenSetMixin:
                 weight.requires_grad_(False)
 
     def train(self, mode: bool = True):
-        """Only D and G ever leave eval mode: the segmentor's BN statistics never move."""
-        super().train(mode)
+        """Only D and G ever leave eval mode: the segmentor's BN statistics never move.
+
+        mmengine calls this before every step; setting hundreds of modules would take as long as a step's launches.
+        """
+        self.training = mode
         for name, child in self.named_children():
-            if f'{name}.' not in TRAINED:
+            if f'{name}.' in TRAINED:
+                child.train(mode)
+            elif any(module.training for module in child.modules()):
                 child.eval()
         return self
 

@@ -284,6 +284,7 @@ def test_the_segmentor_is_in_eval_mode_from_the_start_and_stays_there():
     model = MODELS.build(cfg)
     for mode in (None, True, False, True):
         if mode is not None:
+            model.backbone.bn1.train()  # by somebody else
             model.train(mode)
         trained = mode is not False
         assert model.discriminator.training == model.generator.training == trained
