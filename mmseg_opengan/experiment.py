@@ -1,7 +1,7 @@
 """Several methods, several seeds, one protocol: train each, keep what open validation picks, test all in one pass.
 
-Every job is an ordinary training run of an ordinary config in its own process and work directory, and is skipped when
-it has finished before, so an interrupted experiment goes on where it stopped.
+Every job is an ordinary training run of an ordinary config in its own work directory, and is skipped when it has
+finished before, so an interrupted experiment goes on where it stopped.
 """
 
 import json
@@ -21,7 +21,7 @@ from mmengine.runner import Runner
 from tqdm import tqdm
 
 from .functional.files import as_json, sha256_of, write_json
-from .launch import die_with_parent, use_gpu, workers
+from .launch import die_with_parent, free_memory, use_gpu, workers
 from .run_folder import DONE, REPORT, check_recipe, note_recipe, own_modules
 
 _REQUEST = 'tested.json'
@@ -194,6 +194,7 @@ def _train_one(job: Job) -> None:
 def _run_quietly(function, job: Job) -> None:
     with quiet(job.work_dir):
         function(job)
+    free_memory()  # a runner, which its hooks know, waits for the garbage collector, with its loaders and its model
 
 
 @contextmanager

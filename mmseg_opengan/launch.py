@@ -1,5 +1,6 @@
 """Several processes: those that ``torchrun`` starts, also without a GPU, and pools of them for many jobs."""
 
+import gc
 import multiprocessing
 import os
 import threading
@@ -41,7 +42,7 @@ def workers(processes: int, context=None, **options):
     """A pool of processes that end with this one. After an error, Ctrl-C for one, what has not begun never does."""
     context = context or multiprocessing.get_context('spawn')
     options = {'initializer': die_with_parent, **options}
-    torch.cuda.empty_cache()  # what this process has freed on a GPU that one of them may share
+    free_memory()  # on a GPU that one of them may share
     with ProcessPoolExecutor(processes, mp_context=context, **options) as pool:
         try:
             yield pool
@@ -62,6 +63,12 @@ def die_with_parent() -> None:
         os._exit(1)
 
     threading.Thread(target=watch, daemon=True).start()
+
+
+def free_memory() -> None:
+    """Let go of what is no longer used, on a GPU too."""
+    gc.collect()
+    torch.cuda.empty_cache()
 
 
 def use_gpu(place: int) -> None:

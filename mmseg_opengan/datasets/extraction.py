@@ -20,9 +20,15 @@ from .bank_writer import BankWriter
 from .feature_bank import FeatureBankError, require_space
 from .pixel_choice import PixelChoice
 
-# Threads that read images, a tenth of a second each at 1024 x 2048; each holds one beside the one in work. Two keep up
-# with a segmentor on a CPU, whose time they take; eight with one on a GPU.
-READERS = min(8, max(2, (os.cpu_count() or 1) // 2))
+
+def _num_cores() -> int:
+    """CPU cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count() or 1
+
+
+# Threads that read images, .07 s each at 1024 x 2048, each with one beside the one in work: half the cores, two to
+# eight. Two keep up with a segmentor on a CPU, whose time they take, and eight with one on a GPU.
+READERS = min(8, max(2, _num_cores() // 2))
 
 
 def extract_to_bank(root: Path, identity: dict, requests: dict[str, list], extract: Callable[..., Tensor],
@@ -116,7 +122,7 @@ def _stored_part(features, sample, group, choice, name):
     where = choice.pixels(open_map, classes, group, name)
     place = torch.from_numpy(where[:, 0] * features.shape[-1] + where[:, 1]).to(features.device)
     chosen = features.flatten(1).index_select(1, place).to(torch.float16).T
-    if chosen.is_cuda:
+    if chosen.device.type != 'cpu':
         chosen = chosen.contiguous()  # on a CPU the writer's thread does it
     return chosen.cpu().numpy(), where
 

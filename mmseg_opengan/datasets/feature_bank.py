@@ -125,12 +125,13 @@ class FeatureBank:
         """(n, C) float16 features of global rows, in the order given; read in file order."""
         order = np.argsort(rows, kind='stable')
         sorted_rows = rows[order]
-        found, out = np.empty((2, len(rows), self.channels), np.float16)
+        found = np.empty((len(rows), self.channels), np.float16)
         ends = np.searchsorted(sorted_rows, self._starts[group])
         for shard, (first, last) in enumerate(itertools.pairwise(ends)):
             if last > first:  # mode='clip' writes straight into `found`
                 own = sorted_rows[first:last] - self._starts[group][shard]
                 np.take(self._open(group, shard), own, axis=0, out=found[first:last], mode='clip')
+        out = np.empty_like(found)
         out[order] = found
         return torch.from_numpy(out)
 

@@ -92,6 +92,13 @@ class LabelMap:
     colours: np.ndarray | None = None
     vouched_for: str | None = None
 
+    def __post_init__(self):
+        for name, kind in (('closed_lut', np.uint8), ('open_lut', np.uint8), ('known', np.bool_)):
+            table = getattr(self, name)
+            if table.dtype != kind or table.shape != (256,):
+                raise ValueError(f"label policy '{self.policy}': wanted {name} of 256 {np.dtype(kind)}, found shape "
+                                 f'{table.shape} of {table.dtype}')
+
     @property
     def name(self) -> str:
         """What results and feature banks call this map: the policy, and a digest of tables that are not this package's.

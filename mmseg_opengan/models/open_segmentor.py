@@ -204,7 +204,7 @@ class OpenSetMixin:
     def train(self, mode: bool = True):
         """Only D and G ever leave eval mode: the segmentor's BN statistics never move.
 
-        mmengine calls this before every step; setting hundreds of modules would take as long as a step's launches.
+        mmengine calls this before every step: the segmentor's hundreds of modules are looked at, not set each time.
         """
         self.training = mode
         for name, child in self.named_children():

@@ -94,8 +94,9 @@ def test_a_test_uses_what_its_checkpoint_holds(trained, tested):
         thresholds = {rule: point['threshold'] for rule, point in found['operating_points'].items()}
         assert thresholds == report['open_validation']['scorers'][name]['thresholds']
         assert found['recognition']['rule'] == MACRO_F1
-    fitted = [of['scorers']['opengan'].get('calibration') or {} for of in (report, stored)]  # none where D is at chance
+    fitted = [of['scorers']['opengan'].get('calibration') or {} for of in (report, stored)]
     assert fitted[0].get('slope') == fitted[1].get('slope')
+    assert fitted[0] or torch.cuda.is_available()  # there D may be no better than chance, and nothing is fitted
 
 
 def test_open_validation_is_run_first_where_the_checkpoint_lacks_the_rule(root, trained, tested):
