@@ -42,7 +42,6 @@ from .curves import ScoreBins, numbers
 _LARGEST = 0x7f7fffff  # bits of the largest finite float32
 _MAX_CELLS = 7 * 2 ** 20  # int64 cells of one accumulator, 56 MiB: with the counts beside it, below 64
 _CHUNK = 2 ** 17  # pixels handled at once on a CPU: the intermediate results stay in its cache
-_CPU = torch.device('cpu')
 _LAYOUT = 2  # counts add only within one layout; raise it when a number below changes
 
 
@@ -147,14 +146,14 @@ def _checked(scores, open_map, num_open_classes, device):
 
 def lower_edges(bins: torch.Tensor) -> torch.Tensor:
     """Smallest float32 score in each bin, the inverse of :func:`score_bins`; beyond the last bin, the largest float."""
-    return _edge_table(_CPU)[bins.cpu().clamp(max=NUM_BINS)]
+    return _edge_table('cpu')[bins.cpu().clamp(max=NUM_BINS)]
 
 
 @functools.cache
-def _edge_table(device: torch.device) -> torch.Tensor:
+def _edge_table(device: str) -> torch.Tensor:
     """Every bin's edge (4.8 MB), found once a process by bisecting the floats in their order."""
-    if device.type != 'cpu':
-        return _edge_table(_CPU).to(device)
+    if device != 'cpu':
+        return _edge_table('cpu').to(device)
     bins = torch.arange(NUM_BINS + 1)
     low, high = torch.full_like(bins, -_LARGEST), torch.full_like(bins, _LARGEST)
     for _ in range(32):
@@ -165,7 +164,7 @@ def _edge_table(device: torch.device) -> torch.Tensor:
 
 
 def _searched(scores: torch.Tensor) -> torch.Tensor:
-    return torch.bucketize(scores, _edge_table(scores.device)[:NUM_BINS], right=True, out_int32=True) - 1
+    return torch.bucketize(scores, _edge_table(str(scores.device))[:NUM_BINS], right=True, out_int32=True) - 1
 
 
 def _float_of_rank(rank: torch.Tensor) -> torch.Tensor:

@@ -24,7 +24,7 @@ from .checkpoint_parts import (
     require_fit,
     segmentor_part,
 )
-from .opengan_head import OpenGANHead, Tap
+from .opengan_head import OpenGANHead, Tap, tapped
 from .scorers.base import SCORERS
 
 #: Key of ``checkpoint['meta']`` that says which segmentor a checkpoint of D and G belongs to.
@@ -53,7 +53,7 @@ class OpenSetMixin:
             raise ValueError(f'resolution: wanted one of {RESOLUTIONS}, found {resolution!r}')
         if smoothing < 0:
             raise ValueError(f'smoothing: wanted a standard deviation in pixels, >= 0, found {smoothing}')
-        super().__init__(decode_head=_tapped(decode_head), **kwargs)
+        super().__init__(decode_head=tapped(decode_head), **kwargs)
         self.resolution = resolution
         self.smoothing = smoothing
         self.segmentor_checkpoint = segmentor_checkpoint
@@ -304,13 +304,6 @@ def _expect_no_networks(module, incompatible_keys) -> None:
     if not module.discriminator_loaded:
         missing = incompatible_keys.missing_keys
         missing[:] = [key for key in missing if not key.startswith(OWN)]
-
-
-def _tapped(decode_head):
-    """Wrap the (last) decode head's config in OpenGANHead unless the config already does."""
-    if isinstance(decode_head, (list, tuple)):
-        return [*decode_head[:-1], _tapped(decode_head[-1])]
-    return decode_head if decode_head.get('type') == 'OpenGANHead' else dict(type='OpenGANHead', head=decode_head)
 
 
 def _window_boxes(size, crop, stride):

@@ -108,6 +108,13 @@ class OpenGANHead(BaseModule):
             _rename(state_dict, prefix, prefix + _INNER)
 
 
+def tapped(decode_head):
+    """The config of a decode head, or of a cascade's, with the (last) head in an OpenGANHead unless it is in one."""
+    if isinstance(decode_head, (list, tuple)):
+        return [*decode_head[:-1], tapped(decode_head[-1])]
+    return decode_head if decode_head.get('type') == 'OpenGANHead' else dict(type='OpenGANHead', head=decode_head)
+
+
 def _rename(state_dict, old: str, new: str) -> None:
     """Replace the prefix ``old`` by ``new`` in place, keeping the order of the keys."""
     for key in list(state_dict):
