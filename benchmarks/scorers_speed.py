@@ -48,8 +48,7 @@ def parse_args():
 
 
 def random_data(model, number: int = 25000) -> FitData:
-    classifier = model.tap_head.conv_seg
-    weight, bias = classifier.weight.flatten(1), classifier.bias
+    weight, bias = model.head.adapter.classifier
     generator = torch.Generator().manual_seed(0)
     labels = torch.arange(number) % len(weight)
     centres = torch.randn(len(weight), weight.shape[1], generator=generator)

@@ -248,8 +248,7 @@ def config_of_test(config: str, jobs: list[Job], *, resolution: str, out, option
         chosen[job.name] = dict(
             type='PixelDiscriminatorScorer' if network.type == 'PatchDiscriminator' else 'DiscriminatorScorer',
             discriminator=network, checkpoint=str(job.work_dir / job.best()['checkpoint']))
-    cfg.model.update(discriminator=None, generator=None,
-                     segmentor_checkpoint=cfg.load_from or cfg.model.get('segmentor_checkpoint'))
+    cfg.model.update(discriminator=None, generator=None)
     cfg.model.scorers = chosen  # update would keep those of the config
     cfg.load_from = None
     cfg.test_evaluator.bootstrap_block = bootstrap_block
@@ -263,8 +262,13 @@ def request_of(cfg: Config) -> dict:
     model = {key: value for key, value in values['model'].items() if key not in (*_TRAINING, 'scorers')}
     scorers = {name: [scorer, _digest(scorer.get('checkpoint'))] for name, scorer in values['model']['scorers'].items()}
     return as_json(dict(
-        model=model, segmentor=_digest(model['segmentor_checkpoint']), dataset=values['test_dataloader']['dataset'],
+        model=model, segmentor=_digests(model['segmentor']), dataset=values['test_dataloader']['dataset'],
         evaluator=values['test_evaluator'], scorers=scorers, **own_modules(values)))
+
+
+def _digests(segmentor: dict) -> list:
+    """Of a segmentor's config, where it is a file, and of its weights."""
+    return [_digest(segmentor[key]) for key in ('config', 'checkpoint') if isinstance(segmentor.get(key), str)]
 
 
 def _digest(path: str | None) -> str | None:

@@ -20,7 +20,6 @@ import torch
 from mmengine.config import Config
 from mmengine.dataset import BaseDataset, Compose
 from mmengine.device import get_device
-from mmengine.model import revert_sync_batchnorm
 from mmengine.registry import init_default_scope
 from mmengine.runner import CheckpointLoader
 from mmengine.utils import ProgressBar
@@ -37,7 +36,17 @@ from .functional.decisions import is_rule
 from .functional.overlay import LogitThreshold
 from .functional.pixels import labels_on_grid
 from .functional.roc import ScoreCounts
+from .inference_config import (
+    DEFAULT_SCORERS,
+    classes_of,
+    config_in,
+    open_set_config,
+    read_meta,
+    scorer_configs,
+    test_pipeline,
+)
 from .inference_io import OpenSetResult, check_out_dir, list_inputs
+from .models.frozen_segmentor import config_path, plain
 
 Inputs = str | Path | np.ndarray | Sequence[str | Path | np.ndarray] | BaseDataset
 #: The data loader whose dataset a split of the config means.
@@ -50,39 +59,55 @@ class OpenSetInferencer:
     Score maps come at the image's original size (``model.resolution='image'``) unless ``cfg_options`` says
     ``{'model.resolution': 'feature'}``, the un-resized maps of the paper's evaluation.
 
+    Without any training, a plain config of mmseg and its checkpoint give the scores that need none::
+
+        OpenSetInferencer('my_segmentor.py', 'my_segmentor.pth', scorers=['energy', 'entropy'])
+
     Args:
-        config: config file or Config. Its test pipeline prepares the images.
-        checkpoint: what training wrote (D and G only; the segmentor is found through it), or a segmentor's weights
-            where ``model.discriminator`` is None.
+        config: config file or Config, of an open-set model or of a plain mmseg model. Its test pipeline prepares the
+            images. A checkpoint of D (``.pth``) knows its config, and may stand here alone.
+        checkpoint: what training wrote (D and G only; the segmentor is found through the config), or the segmentor's
+            weights where there is no D.
+        scorers: scores to give: names of the registry in any case (``'energy'``) or configs by name. None: those of
+            the config; of a plain config, MSP and entropy.
         device: e.g. ``'cpu'``, ``'cuda:1'``; None takes an accelerator where there is one.
         cfg_options: overrides of the config, keys with dots.
-        segmentor_checkpoint: where the frozen segmentor's weights lie, if no longer where the checkpoint says.
+        segmentor_checkpoint: where the frozen segmentor's weights lie, if no longer where the config says.
 
     Raises:
         FileNotFoundError: the config or a checkpoint is missing.
         RuntimeError: a checkpoint does not fit the model, or would leave a part of it random.
-        TypeError: the config's model has no open-set scores.
-        ValueError: a test pipeline that does not begin with ``LoadImageFromFile``.
+        ValueError: a test pipeline that does not begin with ``LoadImageFromFile``, or an unknown scorer.
     """
 
-    def __init__(self, config: str | Path | Config, checkpoint: str | Path, *, device: str | None = None,
+    def __init__(self, config: str | Path | Config, checkpoint: str | Path | None = None, *,
+                 scorers: Sequence[str] | Mapping[str, dict] | None = None, device: str | None = None,
                  cfg_options: Mapping | None = None, segmentor_checkpoint: str | Path | None = None):
-        self.cfg = copy.deepcopy(config) if isinstance(config, Config) else Config.fromfile(config)
+        if checkpoint is None and isinstance(config, (str, Path)) and Path(config).suffix == '.pth':
+            config, checkpoint = config_in(str(config)), config
+        self.cfg = copy.deepcopy(config) if isinstance(config, Config) else Config.fromfile(config_path(str(config)))
+        if 'segmentor' not in self.cfg.model:
+            self.cfg = open_set_config(self.cfg, checkpoint)
+            checkpoint = None
+            scorers = DEFAULT_SCORERS if scorers is None else scorers
         self.cfg.merge_from_dict({'model.resolution': 'image'})
         self.cfg.merge_from_dict(dict(cfg_options or {}))
+        segmentor = self.cfg.model.segmentor
         if segmentor_checkpoint is not None:
-            self.cfg.model.segmentor_checkpoint = str(segmentor_checkpoint)
-        if 'generator' in self.cfg.model:
-            self.cfg.model.generator = None  # only training needs it
+            segmentor.checkpoint = str(segmentor_checkpoint)
+        elif checkpoint is not None and segmentor.get('checkpoint') is None:
+            segmentor.checkpoint = read_meta(str(checkpoint)).get(OPENGAN, {}).get('segmentor', {}).get('checkpoint')
+        if scorers is not None:
+            self.cfg.model.scorers = scorer_configs(scorers)
+        self.cfg.model.generator = None  # only training needs it
         init_default_scope(self.cfg.get('default_scope', 'mmseg'))
         self._load, self._prepare = _pipeline(self.cfg)
-        self.model, meta = _trained_model(self.cfg, str(checkpoint))
+        self.model, meta = _trained_model(self.cfg, None if checkpoint is None else str(checkpoint))
         self.model.to(device or get_device()).eval()
         stored = decisions_of(meta.get(OPENGAN, {}).get(OPEN_VALIDATION), self.model.resolution,
                               self.model.test_cfg.get('mode', 'whole'), self.model.smoothing)
         self._thresholds = dict(stored[OPENGAN].thresholds) if OPENGAN in stored else {}  # rule -> open logit
-        meta = meta.get('dataset_meta') or DATASETS.get(images_of(self.cfg.test_dataloader.dataset)['type']).METAINFO
-        self.classes, self.palette = tuple(meta['classes']), [tuple(colour) for colour in meta['palette']]
+        self.classes, self.palette = classes_of(self.cfg, meta, self.model.head.num_classes)
 
     @property
     def scorers(self) -> dict[str, bool]:
@@ -225,26 +250,26 @@ class OpenSetInferencer:
 
 def _pipeline(cfg: Config) -> tuple:
     """The test pipeline without its labels: what loads a path or an array, and the steps after it."""
-    steps = [step for step in cfg.test_dataloader.dataset.pipeline if 'Annotation' not in step['type']]
-    if not steps or steps[0]['type'] != 'LoadImageFromFile':
+    steps = [plain(step) for step in test_pipeline(cfg)]
+    names = [step['type'].rsplit('.', 1)[-1] for step in steps]
+    steps = [step for step, name in zip(steps, names) if 'Annotation' not in name]
+    if not steps or names[0] != 'LoadImageFromFile':
         raise ValueError("test_dataloader.dataset.pipeline: wanted 'LoadImageFromFile' as its first step, found "
-                         f"{[step['type'] for step in steps]}")
+                         f'{names}')
     return TRANSFORMS.build({**steps[0], 'type': 'InferencerLoader'}), Compose(steps[1:])
 
 
-def _trained_model(cfg: Config, checkpoint: str) -> tuple:
+def _trained_model(cfg: Config, checkpoint: str | None) -> tuple:
     """The config's model with all its weights, and the checkpoint's meta information."""
-    if not hasattr(MODELS.get(cfg.model.type), 'complete_checkpoint'):
-        raise TypeError(f"model: wanted one with open-set scores such as 'OpenGANSegmentor', found {cfg.model.type!r}")
-    model = revert_sync_batchnorm(MODELS.build(cfg.model))
+    model = MODELS.build(cfg.model)
+    if checkpoint is None:
+        model.check_segmentor()
+        if model.discriminator is not None:
+            raise RuntimeError('The discriminator has random weights. Give a checkpoint that OpenGAN training wrote, '
+                               'or set model.discriminator=None to use the other scorers alone.')
+        return model, read_meta(model.segmentor_source)
     content = CheckpointLoader.load_checkpoint(checkpoint, map_location='cpu')
-    model.complete_checkpoint(content, checkpoint)
     state = {key.removeprefix('module.'): value for key, value in content.get('state_dict', content).items()}
-    missing = [key for key in model.load_state_dict(state, strict=False).missing_keys
-               if key.startswith('discriminator.')]
+    model.load_state_dict(state, strict=False)
     model.check_segmentor()
-    if getattr(model, 'discriminator', None) is not None and (missing or not model.discriminator_loaded):
-        raise RuntimeError(f"'{checkpoint}' lacks weights of the discriminator, which would stay random"
-                           f"{': ' + ', '.join(missing[:5]) if missing else ''}. Give a checkpoint that OpenGAN "
-                           'training wrote, or set model.discriminator=None to use the other scorers alone.')
     return model, content.get('meta', {})

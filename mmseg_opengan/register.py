@@ -68,6 +68,7 @@ from .models.scorers import (  # noqa: E402, F401
     distance_scorers,
     kplus1,
     logit_scorers,
+    mask_scorers,
     mixture_scorer,
     openmax_scorer,
     pixel_discriminator_scorer,

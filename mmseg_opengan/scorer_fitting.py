@@ -125,8 +125,7 @@ def _chosen(scorers: dict, names) -> dict:
 def load_segmentor(config: Config) -> nn.Module:
     """The frozen segmentor of a config with its trained weights, scoring on the feature grid, and no scorers."""
     model = MODELS.build(dict(
-        config.model, discriminator=None, generator=None, scorers=None, resolution='feature',
-        segmentor_checkpoint=config.model.get('segmentor_checkpoint') or config.get('load_from')))
+        config.model, discriminator=None, generator=None, scorers=None, resolution='feature'))
     model.check_segmentor()
     return model.to(get_device()).eval()
 
@@ -136,8 +135,11 @@ def fit_data(source, model, settings: FitSettings) -> FitData:
 
     Where the class of a closed pixel is not known (anomaly masks), the predicted one stands for it.
     """
-    classifier = model.tap_head.conv_seg
-    weight, bias = classifier.weight.detach().flatten(1), classifier.bias.detach()
+    classifier = model.head.adapter.classifier
+    if classifier is None:
+        raise ValueError('fit_scorers: wanted a head that classifies a feature with conv_seg, found '
+                         f'{type(model.head.head).__name__}')
+    weight, bias = classifier
     if weight.device.type == 'mps':  # fits are in float64, which Apple's GPUs do not have
         weight, bias = weight.cpu(), bias.cpu()
 

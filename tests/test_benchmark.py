@@ -40,10 +40,10 @@ def folder(tmp_path_factory):
     write_images(path / 'data', number=3, size=(48, 64), folder='val')
     torch.manual_seed(0)
     model = MODELS.build(make_config(path, {}).model)
-    torch.save(dict(state_dict=model.segmentor_state()), path / 'segmentor.pth')
+    torch.save(dict(state_dict=model.segmentor.state_dict()), path / 'segmentor.pth')
     for name, scorers in (('cls', dict(entropy=dict(type='Entropy'))), ('scorers', SCORERS)):
         cfg = make_config(path, scorers)
-        cfg.model.update(generator=None, lambda_fake=0., discriminator=dict(type='FeatureDiscriminator', hidden=(8,)))
+        cfg.model.update(generator=None, discriminator=dict(type='FeatureDiscriminator', hidden=(8,)))
         cfg.train_dataloader.update(batch_size=1, num_workers=0, sampler=dict(type='StepSampler'),
                                     collate_fn=dict(type='one_step'))
         plain = dict(batch_size=1, num_workers=0, sampler=dict(type='DefaultSampler', shuffle=False, round_up=False))

@@ -16,7 +16,6 @@ from tiny_cityscapes import SEGMENTOR, STRIDE, built, source_config, write_image
 
 from mmseg_opengan.datasets.feature_bank import FeatureBank, FeatureBankError
 from mmseg_opengan.look_inside import StoredImages, cut_patch, load_networks, look_inside, trained_options
-from mmseg_opengan.models.open_segmentor import META_KEY
 
 ROOT = Path(__file__).resolve().parents[1]
 NETWORKS = dict(discriminator=dict(type='FeatureDiscriminator', hidden=(8,)),
@@ -36,7 +35,7 @@ def made(tmp_path_factory):
     torch.manual_seed(0)
     state = {f'{name}.{key}': value for name, width in (('discriminator', 'in_channels'), ('generator', 'out_channels'))
              for key, value in MODELS.build({**NETWORKS[name], width: 3}).state_dict().items()}
-    torch.save(dict(state_dict=state, meta={META_KEY: dict(segmentor_sha256=SEGMENTOR['sha256'])}), root / 'gan.pth')
+    torch.save(dict(state_dict=state, meta=dict(opengan=dict(segmentor=dict(sha256=SEGMENTOR['sha256'])))), root / 'gan.pth')
     return root
 
 
@@ -154,7 +153,7 @@ def test_a_checkpoint_without_generator_is_refused(made, tmp_path):
 
 
 def test_a_checkpoint_of_another_segmentor_is_refused(made, tmp_path):
-    torch.save(load(made, meta={META_KEY: dict(segmentor_sha256='b' * 64)}), tmp_path / 'other.pth')
+    torch.save(load(made, meta=dict(opengan=dict(segmentor=dict(sha256='b' * 64)))), tmp_path / 'other.pth')
     with pytest.raises(FeatureBankError, match='segmentor_sha256'):
         look_inside(made / 'config.py', tmp_path / 'other.pth', tmp_path / 'out', **FEW)
 

@@ -9,7 +9,7 @@ import torch
 from mmengine.config import Config
 from mmseg.registry import DATASETS, MODELS
 from sklearn.metrics import roc_auc_score
-from tiny_camvid import MODEL
+from tiny_camvid import MODEL, PLAIN
 from tiny_cityscapes import NO_OPEN, images, write_images
 
 from mmseg_opengan import scorer_fitting
@@ -31,9 +31,11 @@ LEARN = ['nn', 'gmm', 'centroid', 'mspc']
 def make_config(folder, scorers=SCORERS) -> Config:
     source = dict(closed=images(folder / 'data', split='train'), open=images(folder / 'data', split='train'),
                   closed_per_image=80, sampler=dict(type='PixelSampler', num_closed=20, num_open=10, num_fake=0))
-    head = dict(MODEL['decode_head'], head=dict(MODEL['decode_head']['head'], num_classes=19))
+    plain = dict(PLAIN, decode_head=dict(PLAIN['decode_head'], num_classes=19))
+    weights = folder / 'segmentor.pth'  # the first call makes them
+    held = dict(config=dict(model=plain), checkpoint=str(weights) if weights.exists() else None)
     return Config(dict(
-        model=dict(MODEL, decode_head=head, scorers=scorers), load_from=str(folder / 'segmentor.pth'),
+        model=dict(MODEL, segmentor=held, scorers=scorers),
         train_dataloader=dict(dataset=dict(type='StoreSource', root=str(folder / 'bank'), **source)),
         val_dataloader=dict(dataset=images(folder / 'data', split='open_val'))))
 
@@ -45,10 +47,10 @@ def folder(tmp_path_factory):
     write_images(path / 'data', number=5, size=(48, 64))
     torch.manual_seed(0)
     model = MODELS.build(make_config(path, {}).model)
-    for name, value in model.named_buffers():
+    for name, value in model.segmentor.named_buffers():
         if name.endswith('running_mean'):
             torch.nn.init.normal_(value, 0, .1)
-    torch.save(dict(state_dict=model.segmentor_state()), path / 'segmentor.pth')
+    torch.save(dict(state_dict=model.segmentor.state_dict()), path / 'segmentor.pth')
     return path
 
 
@@ -77,7 +79,7 @@ def test_the_auroc_is_that_of_the_model_on_the_open_validation_images(folder, fi
     """Through prediction, on all pixels pooled, by scikit-learn."""
     out, found = fitted
     cfg = make_config(folder, {name: dict(SCORERS[name], checkpoint=str(out / f'{name}.pth')) for name in LEARN})
-    model = MODELS.build(dict(cfg.model, discriminator=None, generator=None, segmentor_checkpoint=cfg.load_from)).eval()
+    model = MODELS.build(dict(cfg.model, discriminator=None, generator=None)).eval()
     model.check_segmentor()
     scores, labels = {name: [] for name in LEARN}, []
     for item in DATASETS.build(cfg.val_dataloader.dataset):
@@ -170,8 +172,8 @@ def test_a_closed_pixel_of_unknown_class_counts_as_what_is_predicted():
         open_images=None, pool=lambda group: RowPool(np.array([0]), np.array([9])),
         bank=SimpleNamespace(gather=lambda group, rows: features[rows],
                              pixels=lambda group: np.rec.fromarrays([labels], names=['label'])))
-    classifier = torch.nn.Conv2d(3, 2, 1)
-    data = fit_data(source, SimpleNamespace(tap_head=SimpleNamespace(conv_seg=classifier)), FitSettings())
+    classifier = torch.randn(2, 3), torch.randn(2)
+    data = fit_data(source, SimpleNamespace(head=SimpleNamespace(adapter=SimpleNamespace(classifier=classifier))), FitSettings())
     assert data.labels.tolist() == [int(predicted) if label == 255 else label
                                     for label, predicted in zip(labels, data.logits.argmax(1))]
 
@@ -181,7 +183,8 @@ def test_a_fit_of_another_segmentor_is_refused(folder, fitted, tmp_path):
     key = 'decode_head.conv_seg.bias'
     torch.save(dict(state_dict={**state, key: state[key] + 1}), tmp_path / 'other.pth')
     cfg = make_config(folder, dict(nn=dict(type='NearestNeighbour', checkpoint=str(fitted[0] / 'nn.pth'))))
-    model = MODELS.build(dict(cfg.model, segmentor_checkpoint=str(tmp_path / 'other.pth')))
+    cfg.model.segmentor.checkpoint = str(tmp_path / 'other.pth')
+    model = MODELS.build(cfg.model)
     with pytest.raises(RuntimeError, match="The scorer 'nn' was fitted on another segmentor"):
         model.check_segmentor()
 

@@ -13,18 +13,20 @@ from mmseg_opengan import register  # noqa: F401
 
 SIZES = {'a': (64, 96), 'b': (48, 80), 'c': (64, 96), 'd': (50, 70)}  # (H, W) of the test frames
 BN = dict(type='BN', requires_grad=True)
-MODEL = dict(
-    type='OpenGANSegmentor',
+PLAIN = dict(
+    type='EncoderDecoder',
     data_preprocessor=dict(type='SegDataPreProcessor', mean=[120.] * 3, std=[60.] * 3, bgr_to_rgb=True, pad_val=0,
                            seg_pad_val=255),
     backbone=dict(type='ResNet', depth=18, num_stages=1, base_channels=8, stem_channels=8, strides=(1,),
                   dilations=(1,), out_indices=(0,), norm_cfg=BN),
-    decode_head=dict(type='OpenGANHead', head=dict(
+    decode_head=dict(
         type='FCNHead', in_channels=8, in_index=0, channels=12, num_convs=1, concat_input=False, num_classes=11,
-        norm_cfg=BN, align_corners=False)),
-    discriminator=dict(type='FeatureDiscriminator'), generator=dict(type='FeatureGenerator'),
-    scorers=dict(msp=dict(type='MSP'), entropy=dict(type='Entropy')), resolution='feature',
+        norm_cfg=BN, align_corners=False),
     test_cfg=dict(mode='whole'))
+MODEL = dict(
+    type='OpenGANSegmentor', segmentor=dict(config=dict(model=PLAIN), checkpoint=None),
+    discriminator=dict(type='FeatureDiscriminator'), generator=dict(type='FeatureGenerator'),
+    scorers=dict(msp=dict(type='MSP'), entropy=dict(type='Entropy')), resolution='feature')
 
 
 def write_images(root: Path) -> Path:
@@ -61,16 +63,16 @@ def write_checkpoints(root: Path, config: Path, seed: int = 0) -> tuple[Path, Pa
     init_default_scope('mmseg')
     torch.manual_seed(seed)
     model = MODELS.build(Config.fromfile(config).model)
-    for module in model.modules():
+    for module in [*model.segmentor.modules(), *model.modules()]:
         if isinstance(module, torch.nn.modules.batchnorm._BatchNorm):
             torch.nn.init.normal_(module.running_mean, 0, .1)
     for weight in model.discriminator.parameters():
         if weight.ndim > 1:
             torch.nn.init.normal_(weight, 0, 2 / weight.shape[1] ** .5)
     segmentor, trained = root / f'segmentor{seed}.pth', root / f'opengan{seed}.pth'
-    torch.save(dict(state_dict=model.segmentor_state()), segmentor)
-    model.segmentor_source = str(segmentor)
-    checkpoint = dict(state_dict=model.state_dict(), meta={})
-    model.strip_checkpoint(checkpoint)
+    torch.save(dict(state_dict=model.segmentor.state_dict()), segmentor)
+    model.load_segmentor(model.segmentor.state_dict(), str(segmentor))
+    checkpoint = dict(state_dict=model.state_dict(), meta=dict(cfg=Config.fromfile(config).pretty_text))
+    model.lean_checkpoint(checkpoint)
     torch.save(checkpoint, trained)
     return trained, segmentor

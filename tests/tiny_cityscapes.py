@@ -110,20 +110,23 @@ class PlainHead(MODELS.get('FCNHead')):
         return self.cls_seg(inputs[0])
 
 
-MODEL = dict(
-    type='OpenGANSegmentor', data_preprocessor=dict(type='SegDataPreProcessor', pad_val=0, seg_pad_val=255),
+PLAIN = dict(
+    type='EncoderDecoder', data_preprocessor=dict(type='SegDataPreProcessor', pad_val=0, seg_pad_val=255),
     backbone=dict(type='EveryFourthPixel'),
     decode_head=dict(type='PlainHead', in_channels=3, channels=3, num_convs=0, concat_input=False, num_classes=19),
+    test_cfg=dict(mode='whole'))
+MODEL = dict(
+    type='OpenGANSegmentor', segmentor=dict(config=dict(model=PLAIN), checkpoint=None),
     discriminator=dict(type='FeatureDiscriminator', hidden=(8,), normalize='batch'),
     generator=dict(type='FeatureGenerator', hidden=(8,)), scorers=dict(msp=dict(type='MSP')),
-    resolution='feature', test_cfg=dict(mode='whole'))
+    resolution='feature')
 
 
 def write_segmentor(path: Path) -> Path:
     """A random segmentor of ``MODEL`` under mmseg's published names."""
     init_default_scope('mmseg')
     torch.manual_seed(0)
-    plain = MODELS.build(dict(type='EncoderDecoder', backbone=MODEL['backbone'], decode_head=MODEL['decode_head']))
+    plain = MODELS.build(dict(PLAIN))
     torch.nn.init.normal_(plain.decode_head.conv_seg.weight, std=0.02)
     torch.save(dict(state_dict=plain.state_dict(), meta=dict(CLASSES=('road',))), path)
     return path

@@ -14,7 +14,8 @@ def config(root, work_dir, **options):
     network = dict(optimizer=dict(type='Adam', lr=1e-2))
     loader = dict(batch_size=1, num_workers=0, sampler=dict(type='DefaultSampler', shuffle=False, round_up=False))
     cfg = Config(dict(
-        default_scope='mmseg', work_dir=str(work_dir), load_from=str(root / 'segmentor.pth'), model=MODEL,
+        default_scope='mmseg', work_dir=str(work_dir),
+        model=dict(MODEL, segmentor=dict(MODEL['segmentor'], checkpoint=str(root / 'segmentor.pth'))),
         train_dataloader=dict(loader, sampler=dict(type='StepSampler'), collate_fn=dict(type='one_step'),
                               dataset=source_config(root / 'world', work_dir.parent / 'bank')),
         val_dataloader=dict(loader, dataset=images(root / 'world', split='open_val')),

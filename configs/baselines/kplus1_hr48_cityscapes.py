@@ -2,6 +2,7 @@
 # network trained by kplus1_train_hr48_cityscapes.py. The closed map is the best of the other 19.
 _base_ = '../opengan/opengan_hr48_cityscapes.py'
 model = dict(
-    discriminator=None, generator=None, decode_head=dict(head=dict(num_classes=20)),
+    discriminator=None, generator=None,
+    segmentor=dict(config=dict(model=dict(decode_head=dict(num_classes=20))),
+                   checkpoint='work_dirs/kplus1_train_hr48_cityscapes/segmentor.pth'),
     scorers=dict(_delete_=True, kplus1=dict(type='OpenClass')))
-load_from = 'work_dirs/kplus1_train_hr48_cityscapes/segmentor.pth'

@@ -6,7 +6,8 @@ model = dict(
     _delete_=True, type='EncoderDecoder', data_preprocessor=dict(
         type='SegDataPreProcessor', size=(288, 384), pad_val=0, seg_pad_val=255, bgr_to_rgb=True,
         mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375]),
-    backbone={{_base_.model.backbone}}, decode_head={{_base_.model.decode_head.head}}, test_cfg=dict(mode='whole'))
+    backbone={{_base_.model.segmentor.config.model.backbone}},
+    decode_head={{_base_.model.segmentor.config.model.decode_head}}, test_cfg=dict(mode='whole'))
 
 train_pipeline = [
     dict(type='LoadImageFromFile'), dict(type='LoadOpenSetAnnotations'), dict(type='OpenAsClass', class_id=11),

@@ -3,9 +3,9 @@
 # ones serve), and options are chosen on its anomalies. For another test set set test_dataloader.dataset.data_root.
 _base_ = ['../_base_/models/open_cgnet.py', '../_base_/schedules/opengan_2k.py', '../_base_/default_runtime.py']
 data_root = '{{$ROAD_ANOMALY_ROOT:data/road_anomaly}}'
-load_from = '{{$CGNET_WEIGHTS:weights/cgnet_cityscapes.pth}}'
 fitted = 'work_dirs/scorers_cgnet'
 model = dict(
+    segmentor=dict(checkpoint='{{$CGNET_WEIGHTS:weights/cgnet_cityscapes.pth}}'),
     scorers=dict(
         msp=dict(type='MSP'),
         entropy=dict(type='Entropy'),

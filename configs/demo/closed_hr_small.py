@@ -3,8 +3,10 @@ _base_ = ['./hr_small.py', '../_base_/default_runtime.py']
 output = '{{$DEMO_OUTPUT:demo_output}}'
 work_dir = f'{output}/closed'
 model = dict(
-    _delete_=True, type='EncoderDecoder', data_preprocessor={{_base_.model.data_preprocessor}},
-    backbone={{_base_.model.backbone}}, decode_head={{_base_.model.decode_head.head}}, test_cfg=dict(mode='whole'))
+    _delete_=True, type='EncoderDecoder', test_cfg=dict(mode='whole'),
+    data_preprocessor={{_base_.model.segmentor.config.model.data_preprocessor}},
+    backbone={{_base_.model.segmentor.config.model.backbone}},
+    decode_head={{_base_.model.segmentor.config.model.decode_head}})
 
 pipeline = [dict(type='LoadImageFromFile'), dict(type='LoadOpenSetAnnotations'), dict(type='PackOpenSetInputs')]
 train_pipeline = [

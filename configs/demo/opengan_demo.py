@@ -4,7 +4,7 @@ _base_ = ['./hr_small.py', '../_base_/datasets/cityscapes_open.py', '../_base_/s
 output = '{{$DEMO_OUTPUT:demo_output}}'
 data_root = f'{output}/world'
 work_dir = f'{output}/opengan'
-load_from = f'{output}/closed/segmentor.pth'
+model = dict(segmentor=dict(checkpoint=f'{output}/closed/segmentor.pth'))
 
 train_dataloader = dict(dataset=dict(
     root=f'{output}/closed/features', closed=dict(data_root=data_root), open=dict(data_root=data_root),

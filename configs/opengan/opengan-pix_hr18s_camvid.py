@@ -1,10 +1,10 @@
 # OpenGAN-pix on CamVid. Section 7 feeds D whole images; four crops of 128x128 cost a fifth of two, for a CPU.
 _base_ = ['../_base_/models/opengan_pix_hr18s.py', '../_base_/datasets/camvid_open.py',
           '../_base_/schedules/opengan_2k.py', '../_base_/default_runtime.py']
-load_from = '{{$CAMVID_SEGMENTOR:weights/hrnet18s_camvid.pth}}'
 model = dict(
+    segmentor=dict(config=dict(model=dict(decode_head=dict(num_classes=11))),
+                   checkpoint='{{$CAMVID_SEGMENTOR:weights/hrnet18s_camvid.pth}}'),
     lambda_fake=0.05,
-    decode_head=dict(head=dict(num_classes=11)),
     scorers=dict(msp=dict(type='MSP'), entropy=dict(type='Entropy')))
 train_dataloader = dict(dataset=dict(
     _delete_=True, type='ImageSource', closed={{_base_.closed_train}}, open={{_base_.open_train}},

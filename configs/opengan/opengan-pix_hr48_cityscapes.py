@@ -2,8 +2,9 @@
 # the paper's random image it reads one with open pixels: of few open images (Figure 5) it would hardly meet any else.
 _base_ = ['../_base_/models/opengan_pix_hr48.py', '../_base_/datasets/cityscapes_open.py',
           '../_base_/schedules/opengan_2k.py', '../_base_/default_runtime.py']
-load_from = 'https://download.openmmlab.com/mmsegmentation/v0.5/hrnet/fcn_hr48_512x1024_160k_cityscapes/fcn_hr48_512x1024_160k_cityscapes_20200602_190946-59b7973e.pth'
 model = dict(
+    segmentor=dict(
+        checkpoint='https://download.openmmlab.com/mmsegmentation/v0.5/hrnet/fcn_hr48_512x1024_160k_cityscapes/fcn_hr48_512x1024_160k_cityscapes_20200602_190946-59b7973e.pth'),
     lambda_fake=0.7,  # the paper's Table 6, all open images
     scorers=dict(msp=dict(type='MSP'), entropy=dict(type='Entropy')))
 train_dataloader = dict(dataset=dict(

@@ -1,4 +1,3 @@
 # OpenGAN-0 (lambda_o = 0): no open pixel is trained on; open validation still picks the checkpoint.
 _base_ = './opengan_hr18s_cityscapes.py'
-model = dict(lambda_open=0.0)
-train_dataloader = dict(dataset=dict(open=None, sampler=dict(num_open=0)))
+train_dataloader = dict(dataset=dict(open=None))

@@ -46,7 +46,9 @@ class _BankSource(Dataset):
         self.root = Path(root)
         self.sampler = TASK_UTILS.build(sampler)
         self.closed_images = DATASETS.build(closed)
-        self.open_images = None if open is None or self.sampler.num_open == 0 else DATASETS.build(open)
+        if open is None:
+            self.sampler.num_open = 0
+        self.open_images = None if self.sampler.num_open == 0 else DATASETS.build(open)
         self.pipeline = closed.get('pipeline', [])
         if self.open_images is not None and as_json(open.get('pipeline', [])) != as_json(self.pipeline):
             raise ValueError(f'open.pipeline: wanted that of closed, {self.pipeline}, whose images may be the same '

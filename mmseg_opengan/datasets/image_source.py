@@ -27,7 +27,9 @@ class ImageSource(Dataset):
     def __init__(self, *, sampler: dict, closed: dict, open: dict | None = None, root: str | None = None):
         self.sampler = TASK_UTILS.build(sampler)
         self.closed_images = DATASETS.build(closed)
-        self.open_images = None if open is None or self.sampler.num_open == 0 else DATASETS.build(open)
+        if open is None:
+            self.sampler.num_open = 0
+        self.open_images = None if self.sampler.num_open == 0 else DATASETS.build(open)
         self._open_index = None
 
     @property

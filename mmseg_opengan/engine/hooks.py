@@ -2,7 +2,7 @@
 
 from mmengine.dist import broadcast, get_world_size
 from mmengine.hooks import Hook
-from mmengine.runner import CheckpointLoader, IterBasedTrainLoop
+from mmengine.runner import IterBasedTrainLoop
 from mmseg.registry import HOOKS
 
 from .running import model_of, step_of
@@ -12,24 +12,12 @@ _VALIDATED = 'last_validation'  # in the message hub, and so in checkpoints: the
 
 @HOOKS.register_module()
 class OpenGANHook(Hook):
-    """Keeps the frozen segmentor apart from what is trained.
+    """Prepares what training and evaluation need of the frozen segmentor.
 
-    Before training it builds or opens the feature bank; checkpoints are saved without the segmentor, and completed
-    with it when they are loaded.
+    Before training it builds or opens the feature bank. Checkpoints say which segmentor they belong to.
     """
 
     priority = 'VERY_HIGH'
-
-    def before_run(self, runner):
-        """``--resume`` goes on from the work directory's last checkpoint, also where ``load_from`` is the segmentor.
-
-        mmengine would take ``load_from`` for the checkpoint to resume from, and a segmentor has no optimizers in it.
-        """
-        if runner._resume and runner._load_from is not None:
-            state = CheckpointLoader.load_checkpoint(runner._load_from, map_location='cpu')
-            if not any(key.startswith('discriminator.') for key in state.get('state_dict', state)):
-                model_of(runner).segmentor_checkpoint = runner._load_from
-                runner._load_from = None
 
     def before_train(self, runner):
         loop, model = runner.train_loop, model_of(runner)
@@ -38,6 +26,7 @@ class OpenGANHook(Hook):
                             'is an endless stream of steps.')
         model.check_segmentor()
         _require_classes(model, loop.dataloader.dataset)
+        _require_weight(model, loop.dataloader.dataset)
         loop.dataloader.dataset.prepare(model.extract_image, model.segmentor_identity())
         loop.dataloader.sampler.skip = loop.iter
         if runner._resume and not runner._randomness_cfg.get('diff_rank_seed'):
@@ -80,23 +69,29 @@ class OpenGANHook(Hook):
     def before_test(self, runner):
         model = model_of(runner)
         model.check_segmentor()
+        if model.segmentor_source is None:
+            model.segmentor_source = runner._load_from  # the checkpoint of a model without D
         self._prepare(runner, runner.test_loop)
         if model.discriminator is not None and not model.discriminator_loaded:
             raise RuntimeError('The discriminator has random weights. Give a checkpoint that OpenGAN training wrote, '
                                'or set model.discriminator=None to evaluate the other scorers alone.')
 
-    def after_load_checkpoint(self, runner, checkpoint):
-        model_of(runner).complete_checkpoint(checkpoint, runner._load_from)
-
     def before_save_checkpoint(self, runner, checkpoint):
-        model_of(runner).strip_checkpoint(checkpoint)
+        model_of(runner).lean_checkpoint(checkpoint)
 
 
 def _require_classes(model, dataset):
     """The classes of the data must be as many as the segmentor has: else every label means another class."""
-    found, classes = model.tap_head.num_classes, dataset.metainfo['classes']
+    found, classes = model.head.num_classes, dataset.metainfo['classes']
     of_open = any(scorer.last_class_is_open for scorer in model.scorers.values())
     if found != len(classes) + of_open:
         raise ValueError(f'{type(dataset).__name__}: wanted the {found - of_open} closed classes of the segmentor, '
                          f'found {len(classes)}: {tuple(classes)}. Take a data set class with those that the segmentor '
                          'was trained with, in their order.')
+
+
+def _require_weight(model, source):
+    """Open pixels of no weight would still move D, through its batch norm."""
+    if source.open_images is not None and model.loss_options['lambda_open'] == 0:
+        raise ValueError('lambda_open: wanted a weight above 0 for the open pixels of the training data, found 0. '
+                         'OpenGAN-0 has none: train_dataloader.dataset.open=None.')

@@ -10,6 +10,9 @@ from mmengine.optim import OptimWrapper, OptimWrapperDict
 from mmseg.registry import OPTIM_WRAPPER_CONSTRUCTORS, OPTIM_WRAPPERS, OPTIMIZERS
 
 
+_NETWORKS = ('discriminator', 'generator')  # a model may be without
+
+
 @OPTIM_WRAPPER_CONSTRUCTORS.register_module()
 class OpenGANOptimWrapperConstructor:
     """Builds an ``OptimWrapperDict`` with one wrapper per named child of the model.
@@ -22,7 +25,7 @@ class OpenGANOptimWrapperConstructor:
             generator=dict(optimizer=dict(type='Adam', lr=1e-4, betas=(.5, .999))))
 
     ``type`` and every other option outside the named children hold for all of them, which is what ``--amp`` of mmseg's
-    tools relies on. A child set to None is left out (CLS has no generator).
+    tools relies on. A child set to None is left out, and so is a network that the model does not have (CLS has no G).
 
     Raises:
         ValueError: a name that is no child of the model, or a trainable parameter that no optimizer owns.
@@ -41,6 +44,8 @@ class OpenGANOptimWrapperConstructor:
         networks = dict(model.named_children())
         wrappers, owned = {}, set()
         for name, cfg in self.children.items():
+            if name not in networks and name in _NETWORKS and getattr(model, name, self) is None:
+                continue  # CLS has no generator
             if name not in networks:
                 raise ValueError(f"optim_wrapper: '{name}' is no network of {type(model).__name__}; trainable ones: "
                                  f'{_trainable(networks)}. Set optim_wrapper.{name}=None where it is not wanted.')

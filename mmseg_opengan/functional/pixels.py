@@ -9,8 +9,6 @@ from functools import lru_cache
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn.functional import interpolate
-from torch.overrides import TorchFunctionMode
 
 from ..contracts import GT_OPEN_MAP
 
@@ -76,39 +74,6 @@ def open_map_of(sample):
 def pixels_first(features: Tensor) -> Tensor:
     """(N, C, h, w) feature maps as (N * h * w, C) rows, one per pixel."""
     return features.permute(0, 2, 3, 1).reshape(-1, features.shape[1])
-
-
-class LeanPostprocessing(TorchFunctionMode):
-    """Within it, what mmseg does with the logits (K, H, W) of an image takes a fraction of the time on a CPU.
-
-    The results are the same, bit by bit. Each pixel's class, ``logits.argmax(dim=0)``, is :func:`first_largest`. A
-    bilinear resize to the size that a map of finite numbers has already gives that map, not a copy. For 19 classes at
-    512 x 1024 this saves a thirtieth of HRNet-W48's time.
-    """
-
-    def __torch_function__(self, func, types, args=(), kwargs=None):
-        kwargs = kwargs or {}
-        if len(args) == 1 and isinstance(args[0], Tensor) and args[0].is_cpu:
-            if func is Tensor.argmax and kwargs.get('dim') is not None:
-                return first_largest(args[0], **kwargs)
-            if func is interpolate and kwargs.get('mode') == 'bilinear' and isinstance(kwargs.get('size'), Sequence) \
-                    and tuple(kwargs['size']) == args[0].shape[2:]:
-                return args[0]
-        return func(*args, **kwargs)
-
-
-def first_largest(values: Tensor, dim: int, keepdim: bool = False) -> Tensor:
-    """``values.argmax(dim, keepdim)``, ties and NaN included, in a tenth of its time where ``dim`` is not the last.
-
-    torch's ``argmax`` and ``max`` compare number by number there; ``amax`` and ``==`` take a vector at a time.
-    """
-    number = values.shape[dim]
-    largest = values.amax(dim, keepdim=True)
-    if number > 255 or largest.isnan().any():
-        return values.max(dim, keepdim=keepdim).indices
-    from_end = torch.arange(number, 0, -1, dtype=torch.uint8, device=values.device)
-    from_end = from_end.view([number if axis == dim % values.dim() else 1 for axis in range(values.dim())])
-    return number - (values == largest).view(torch.uint8).mul_(from_end).amax(dim, keepdim=keepdim).long()
 
 
 def step_rng(seed: int, step: int, stream: int) -> np.random.Generator:

@@ -42,6 +42,28 @@ def entropy(logits: Tensor) -> Tensor:
     return -(log_p.exp() * log_p).sum(dim=1)
 
 
+def gen(logits: Tensor, gamma: float = 0.1, top: int | None = None) -> Tensor:
+    r"""Generalised entropy (Liu et al., CVPR 2023): larger where the softmax is less sure.
+
+    .. math:: \sum_k p_k^\gamma (1 - p_k)^\gamma
+
+    Args:
+        logits: (N, K, H, W).
+        gamma: in (0, 1); the smaller, the more unlikely classes count.
+        top: sum over so many of the largest probabilities; None: over all.
+    """
+    log_p = torch.log_softmax(logits, dim=1)
+    winner = log_p.argmax(dim=1, keepdim=True)
+    # 1 - p rounds to 0 where one class leads: there it is the sum of the others.
+    rest = torch.logsumexp(log_p.scatter(1, winner, -math.inf), dim=1, keepdim=True)
+    log_rest = torch.log1p(-log_p.exp()).scatter(1, winner, rest)
+    terms = torch.exp(gamma * (log_p + log_rest))
+    if top is not None and top < terms.shape[1]:
+        chosen = log_p.topk(top, dim=1).indices
+        terms = terms.gather(1, chosen)
+    return terms.sum(dim=1)
+
+
 def max_logit(logits: Tensor) -> Tensor:
     """Minus the largest logit (Hendrycks et al., ICML 2022)."""
     return -logits.amax(dim=1)

@@ -95,15 +95,16 @@ class FeatureGenerator(nn.Module):
         out_channels: channels of the tapped feature.
         noise_channels: size of z ~ N(0, 1); 64 in the paper.
         act: ``'leaky_relu'`` (paper) or ``'relu'`` (authors' notebook).
-        out_act: ``'none'`` (authors' notebook), ``'tanh'`` (paper; cannot reach features beyond 1), or ``'relu'``
-            (features that enter ``conv_seg`` after a ReLU are never negative).
+        out_act: ``'none'`` (authors' notebook), ``'tanh'`` (paper; cannot reach features beyond 1), ``'relu'``
+            (features that enter ``conv_seg`` after a ReLU are never negative), or ``'auto'``: ``'relu'`` if the first
+            step's closed features are never negative, else ``'none'``.
         init: as in :class:`FeatureDiscriminator`.
     """
 
     def __init__(self, out_channels: int, *, noise_channels: int = 64, hidden=HIDDEN_G, act: str = 'leaky_relu',
                  out_act: str = 'none', init: str = 'normal'):
         super().__init__()
-        out_acts = {'none': nn.Identity, 'tanh': nn.Tanh, 'relu': nn.ReLU}
+        out_acts = {'none': nn.Identity, 'tanh': nn.Tanh, 'relu': nn.ReLU, 'auto': _ReluIfSeen}
         if out_act not in out_acts:
             raise ValueError(f'out_act: wanted one of {sorted(out_acts)}, found {out_act!r}')
         self.noise_channels = noise_channels
@@ -111,9 +112,32 @@ class FeatureGenerator(nn.Module):
                                     nn.Linear(hidden[-1], out_channels), out_acts[out_act]())
         _initialise(self, init)
 
+    def observe(self, closed: Tensor) -> None:
+        """Look at a step's closed features (n, C) before G's turn: they decide ``out_act='auto'``."""
+        last = self.layers[-1]
+        if isinstance(last, _ReluIfSeen):
+            last.decide(closed)
+
     def forward(self, noise: Tensor) -> Tensor:
         """(P, noise_channels) standard normal noise -> (P, C) generated features."""
         return self.layers(noise)
+
+
+class _ReluIfSeen(nn.Module):
+    """A ReLU if the first real features it saw were all >= 0, else the identity; checkpoints hold which."""
+
+    _UNDECIDED, _IDENTITY, _RELU = -1, 0, 1
+
+    def __init__(self):
+        super().__init__()
+        self.register_buffer('kind', torch.tensor(self._UNDECIDED))
+
+    def decide(self, features: Tensor) -> None:
+        if len(features) and int(self.kind) == self._UNDECIDED:
+            self.kind.fill_(self._RELU if bool((features >= 0).all()) else self._IDENTITY)
+
+    def forward(self, values: Tensor) -> Tensor:
+        return torch.where(self.kind == self._RELU, values.relu(), values)
 
 
 def _initialise(network: nn.Module, init: str) -> None:

@@ -1,122 +1,125 @@
-"""The tap: a decode-head wrapper that hands out the tensor entering the 1x1 classifier."""
+"""The tap: a decode-head wrapper that listens for the per-pixel feature while mmseg's own code runs."""
 
-from typing import NamedTuple
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any
 
-from mmengine.model import BaseModule
-from mmseg.models.decode_heads.decode_head import BaseDecodeHead
 from mmseg.registry import MODELS
-from torch import Tensor
+from torch import Tensor, nn
 
-_INNER = 'head.'
-
-
-class Tap(NamedTuple):
-    """What one forward pass of the head leaves behind."""
-
-    features: Tensor  # (N, C, h, w), enters conv_seg
-    logits: Tensor  # (N, K, h, w), leaves conv_seg
+from .tap_adapters import Tap, adapter_of
 
 
 @MODELS.register_module()
-class OpenGANHead(BaseModule):
-    """Wraps any decode head that classifies a per-pixel feature with ``conv_seg``, and taps that feature.
+class OpenGANHead:
+    """Listens to a built decode head; nothing of the head is overridden, renamed or changed.
 
-    The head's own code computes the logits; the wrapper only listens to ``conv_seg``. In state dicts the wrapped head
-    keeps mmseg's published names (``decode_head.conv_seg.weight``, not ``decode_head.head.conv_seg.weight``).
+    ::
+
+        with head.listening() as taps:
+            results = segmentor.predict(inputs, samples)
 
     Args:
-        head: config of the wrapped head. FCNHead, ASPPHead, DepthwiseSeparableASPPHead, UPerHead, SegformerHead and
-            OCRHead work, and so does every head that calls ``cls_seg`` once, last.
+        head: the decode head, or the ``ModuleList`` of a cascade, whose last head predicts.
+        encoder: the module that the network's input enters first.
 
     Raises:
-        TypeError: the head has no ``conv_seg`` of its own, or one logit for two classes.
-        RuntimeError: on the first forward, when ``conv_seg`` does not fire exactly once or its output is not what
-            the head returns.
+        TypeError: no adapter knows this head; see ``tap_adapters.py``.
     """
 
-    def __init__(self, head: dict):
-        super().__init__()
-        self.head = MODELS.build(head)
-        name = type(self.head).__name__
-        if not isinstance(self.head, BaseDecodeHead) or not hasattr(self.head, 'conv_seg'):
-            raise TypeError(f'OpenGANHead: {name} has no conv_seg. Wanted a BaseDecodeHead that classifies a per-pixel '
-                            'feature with the 1x1 convolution conv_seg through cls_seg (FCNHead, ASPPHead, UPerHead, '
-                            'SegformerHead, OCRHead, ...)')
-        if self.head.out_channels == 1:
-            raise TypeError(f'OpenGANHead: wanted a head with a logit for each class, found {name} with '
-                            'out_channels=1, the sigmoid of one class. Train it with out_channels=num_classes=2.')
-        self._tap = None
-        self._register_state_dict_hook(self._save_published_names)
-        self._register_load_state_dict_pre_hook(self._load_published_names)
-
-    def __getattr__(self, name):
-        """Everything mmseg asks of a decode head (``align_corners``, ``num_classes``, ...) is the wrapped head's."""
-        try:
-            return super().__getattr__(name)
-        except AttributeError:
-            if name == 'head':
-                raise
-            return getattr(self.head, name)
+    def __init__(self, head: nn.Module, encoder: nn.Module):
+        heads = list(head) if isinstance(head, nn.ModuleList) else [head]
+        self.head = heads[-1]
+        self.encoder = encoder
+        self.adapter = adapter_of(heads)
 
     @property
-    def feature_channels(self) -> int:
+    def channels(self) -> int:
         """Channels of the tapped feature."""
-        return self.head.conv_seg.in_channels
+        return self.adapter.channels
 
-    def forward(self, *inputs) -> Tensor:
-        """The wrapped head's logits (N, K, h, w), with the tap taken on the way."""
-        fired = []
-        handle = self.head.conv_seg.register_forward_hook(
-            lambda module, args, output: fired.append(Tap(args[0], output)))
-        try:
-            logits = self.head(*inputs)
-        finally:
-            handle.remove()
-        if len(fired) != 1 or fired[0].logits is not logits:
-            raise RuntimeError(
-                f'OpenGANHead: conv_seg of {type(self.head).__name__} fired {len(fired)} times, or its output is not '
-                'what the head returns. Wanted a head whose forward ends in one call of cls_seg.')
-        self._tap = fired[0]
-        return logits
+    @property
+    def num_classes(self) -> int:
+        """K, the closed classes (with a class for open pixels, if the segmentor has one)."""
+        return self.head.num_classes
 
-    def predict(self, *inputs_metas_and_cfg) -> Tensor:
-        """Logits at the input's size, as ``BaseDecodeHead.predict`` and ``BaseCascadeDecodeHead.predict``.
+    @contextmanager
+    def listening(self, on_tap: Callable[[Tap], Any] | None = None, *,
+                  resize: bool = True) -> Iterator[list]:
+        """A list that gets the tap of each pass that the segmentor makes inside.
 
-        Takes what they take: the inputs of ``forward``, then ``batch_img_metas`` and ``test_cfg``.
+        Args:
+            on_tap: called with each tap as soon as it is there; its result is kept in place of the
+                tap, which takes up to a gigabyte. It may run the segmentor again, unheard.
+            resize: False: the head returns its scores on the feature grid, where it can.
         """
-        *inputs, batch_img_metas, _ = inputs_metas_and_cfg
-        return self.head.predict_by_feat(self.forward(*inputs), batch_img_metas)
-
-    def pop_tap(self) -> Tap:
-        """The tap of the last forward pass; it is handed out once, so that it does not hold memory."""
-        if self._tap is None:
-            raise RuntimeError('OpenGANHead.pop_tap: no forward pass since the last tap was taken')
-        tap, self._tap = self._tap, None
-        return tap
-
-    def give_tap(self, tap: Tap) -> None:
-        """Lay down a tap that was taken earlier, as if a forward pass had just left it."""
-        self._tap = tap
-
-    @staticmethod
-    def _save_published_names(module, state_dict, prefix, local_metadata):
-        _rename(state_dict, prefix + _INNER, prefix)
-
-    @staticmethod
-    def _load_published_names(state_dict, prefix, *args):
-        if not any(key.startswith(prefix + _INNER) for key in state_dict):
-            _rename(state_dict, prefix, prefix + _INNER)
+        found: list = []
+        ear = _Ear(self.adapter, found, on_tap)
+        with ExitStack() as stack:
+            for handle in (self.encoder.register_forward_pre_hook(ear.hear_inputs),
+                           self.adapter.listens_to.register_forward_hook(ear.hear_feature)):
+                stack.callback(handle.remove)
+            if self.adapter.ends_in_predict_by_feat:
+                stack.enter_context(_overheard(self.head, ear, resize))
+            else:
+                stack.callback(self.head.register_forward_hook(ear.hear_forward).remove)
+            yield found
 
 
-def tapped(decode_head):
-    """The config of a decode head, or of a cascade's, with the (last) head in an OpenGANHead unless it is in one."""
-    if isinstance(decode_head, (list, tuple)):
-        return [*decode_head[:-1], tapped(decode_head[-1])]
-    return decode_head if decode_head.get('type') == 'OpenGANHead' else dict(type='OpenGANHead', head=decode_head)
+class _Ear:
+    """Collects what one pass shows, and makes a tap of it at its end."""
+
+    def __init__(self, adapter, found, on_tap):
+        self.adapter = adapter
+        self.found = found
+        self.on_tap = on_tap
+        self.deaf = False
+        self.passes: list[tuple] = []
+        self.inputs: Tensor | None = None
+
+    def hear_inputs(self, module, args):
+        if not self.deaf:
+            self.inputs = args[0]
+            self.passes.clear()
+
+    def hear_feature(self, module, args, output):
+        if not self.deaf:
+            self.passes.append((args, output))
+
+    def hear_forward(self, module, args, output):
+        self.end(output)
+
+    def end(self, predicted) -> None:
+        if self.deaf:
+            return
+        tap = self.adapter.tap(self.passes, predicted)._replace(inputs=self.inputs)
+        self.passes.clear()
+        self.inputs = None
+        if self.on_tap is None:
+            self.found.append(tap)
+            return
+        self.deaf = True
+        try:
+            self.found.append(self.on_tap(tap))
+        finally:
+            self.deaf = False
 
 
-def _rename(state_dict, old: str, new: str) -> None:
-    """Replace the prefix ``old`` by ``new`` in place, keeping the order of the keys."""
-    for key in list(state_dict):
-        value = state_dict.pop(key)
-        state_dict[new + key[len(old):] if key.startswith(old) else key] = value
+@contextmanager
+def _overheard(head: nn.Module, ear: _Ear, resize: bool):
+    """Within it, ``ear`` gets what ``head.predict`` hands to ``predict_by_feat``."""
+    own = head.predict_by_feat
+    before = head.__dict__.get('predict_by_feat')
+
+    def predict_by_feat(scores, *args, **kwargs):
+        ear.end(scores)
+        return own(scores, *args, **kwargs) if resize else scores
+
+    head.__dict__['predict_by_feat'] = predict_by_feat
+    try:
+        yield
+    finally:
+        if before is None:
+            del head.__dict__['predict_by_feat']
+        else:
+            head.__dict__['predict_by_feat'] = before

@@ -1,23 +1,22 @@
 """OpenGAN on pixels: D reads the image, G makes images, and the segmentor only gives the closed map."""
 
 import torch
-from mmseg.models.segmentors import CascadeEncoderDecoder, EncoderDecoder
 from mmseg.registry import MODELS
 from mmseg.structures import SegDataSample
 from torch import Tensor
 
 from ..contracts import CLOSED, OPENGAN, VOID
-from .open_segmentor import OpenSetMixin
-from .opengan import OpenGANMixin, _unwrap
+from .opengan import OpenGANSegmentor, _unwrap
 from .pixel_networks import open_map
-from .stored_taps import StoredTapMixin
+from .score_maps import at_size
 
 
-class PixelOpenGANMixin(OpenGANMixin):
+@MODELS.register_module()
+class PixelOpenGANSegmentor(OpenGANSegmentor):
     """OpenGAN-pix, OpenGAN-0-pix and CLS-pix of the paper (sections 6.2 and 7): Eq. 2 on the pixels of images.
 
     Losses, optimizers, checkpoints and model selection are those of OpenGAN on features. The segmentor does not run in
-    training. Options are :class:`OpenGANMixin`'s, with a :class:`PatchDiscriminator` and a :class:`PatchGenerator`.
+    training. Options are :class:`OpenGANSegmentor`'s, with a :class:`PatchDiscriminator` and a :class:`PatchGenerator`.
     """
 
     @property
@@ -25,13 +24,14 @@ class PixelOpenGANMixin(OpenGANMixin):
         """Channels of what D reads and G makes: an image's."""
         return 3
 
-    def score_features(self, tap):
-        return OpenSetMixin.score_features(self, tap)  # D reads no features
+    def _score_by_discriminator(self, tap):
+        return {}  # D reads no features
 
     def score_inputs(self, inputs, grid):
         maps = super().score_inputs(inputs, grid)
         if self.discriminator is not None:
-            maps[OPENGAN] = self._at_size(open_map(_unwrap(self.discriminator), inputs), grid)
+            maps[OPENGAN] = at_size(
+                open_map(_unwrap(self.discriminator), inputs), grid, self.align_corners)
         return maps
 
     def train_step(self, data: dict, optim_wrapper) -> dict[str, Tensor]:
@@ -40,10 +40,10 @@ class PixelOpenGANMixin(OpenGANMixin):
         Args:
             data: what an image source yields: ``draw`` (a :class:`PatchDraw`), raw images ``inputs`` and their
                 ``open_maps``.
-            optim_wrapper: as for :meth:`OpenGANMixin.train_step`.
+            optim_wrapper: as for :meth:`OpenGANSegmentor.train_step`.
 
         Returns:
-            dict: as of :meth:`OpenGANMixin.train_step`.
+            dict: as of :meth:`OpenGANSegmentor.train_step`.
         """
         draw = data['draw']
         self.discriminator_loaded = True
@@ -88,13 +88,3 @@ class PixelOpenGANMixin(OpenGANMixin):
 
 def _on(indices, device) -> Tensor:
     return torch.from_numpy(indices).to(device)
-
-
-@MODELS.register_module()
-class PixelOpenGANSegmentor(PixelOpenGANMixin, StoredTapMixin, EncoderDecoder):
-    """OpenGAN on pixels beside an :class:`EncoderDecoder`."""
-
-
-@MODELS.register_module()
-class CascadePixelOpenGANSegmentor(PixelOpenGANMixin, StoredTapMixin, CascadeEncoderDecoder):
-    """OpenGAN on pixels beside a :class:`CascadeEncoderDecoder` (OCRHead)."""

@@ -133,7 +133,7 @@ def test_a_test_of_its_checkpoint_sees_the_average(root, averaged, hooks):
 def test_a_model_without_discriminator_is_left_alone(root):
     made = runner(root, root / 'no_d', custom_hooks=HOOKS, load_from=None, **{
         'model.discriminator': None, 'model.generator': None,
-        'model.segmentor_checkpoint': str(root / 'segmentor.pth')})
+        'model.segmentor.checkpoint': str(root / 'segmentor.pth')})
     assert 'msp/AUROC' in made.test()
 
 

@@ -114,7 +114,7 @@ def test_open_validation_is_run_first_where_the_checkpoint_lacks_the_rule(root, 
 
 def test_open_validation_of_scorers_that_need_no_checkpoint(root):
     options = {'model.discriminator': None, 'model.generator': None, 'load_from': None,
-               'model.segmentor_checkpoint': str(root / 'segmentor.pth'), 'test_evaluator.threshold': 'f1',
+               'model.segmentor.checkpoint': str(root / 'segmentor.pth'), 'test_evaluator.threshold': 'f1',
                'test_evaluator.components': 'obstacle'}
     runner(root, root / 'plain_msp', **PLAIN, **options).test()
     found = report_of(root / 'plain_msp')['scorers']['msp']
@@ -167,7 +167,8 @@ def test_validation_report(root, trained):
     assert report['stage'] == 'val'
     assert report['iteration'] == STEPS
     assert report['num_images'] == 1
-    assert report['checkpoint'] == report['segmentor'] == str(root / 'segmentor.pth')
+    assert report['checkpoint'] is None
+    assert report['segmentor'] == str(root / 'segmentor.pth')
 
 
 def test_test_report(root, trained, tested):

@@ -51,20 +51,23 @@ def trained(root):
 def test_checkpoints_hold_discriminator_and_generator_only(trained):
     folder, made = trained
     saved = load(folder / f'iter_{STEPS}.pth')
-    assert {key.split('.')[0] for key in saved['state_dict']} == {'discriminator', 'generator'}
+    assert {key.split('.')[0] for key in saved['state_dict']} == {
+        'discriminator', 'generator', 'segmentor_digest'}
     assert saved['state_dict'].keys() == {key for key in made.model.state_dict()
-                                          if key.startswith(('discriminator', 'generator'))}
+                                          if not key.startswith('scorers')}
     assert sorted(saved['optimizer']) == ['discriminator', 'generator']
-    assert saved['meta']['opengan']['segmentor_checkpoint'] == str(folder.parent / 'segmentor.pth')
-    assert saved['meta']['opengan']['segmentor_sha256'] == made.model.segmentor_sha256()
+    segmentor = saved['meta']['opengan']['segmentor']
+    assert segmentor['checkpoint'] == str(folder.parent / 'segmentor.pth')
+    assert segmentor['sha256'] == made.model.segmentor_sha256()
+    assert segmentor['config']['model']['decode_head']['type'] == 'PlainHead'
 
 
 def test_segmentor_is_untouched_by_training(trained):
     folder, made = trained
-    assert equal_states(made.model.segmentor_state(), load(folder.parent / 'segmentor.pth')['state_dict'])
+    assert equal_states(made.model.segmentor.state_dict(), load(folder.parent / 'segmentor.pth')['state_dict'])
 
 
-def test_a_checkpoint_is_completed_with_its_segmentor_when_it_is_loaded(root, trained):
+def test_a_checkpoint_gives_the_same_model(root, trained):
     folder, made = trained
     other = runner(root, root / 'completed', load_from=str(folder / f'iter_{STEPS}.pth'))
     other.load_or_resume()
@@ -194,9 +197,14 @@ def test_loader_workers_see_the_bank_that_is_built_after_they_start(root, closed
     assert made.iter == 2
 
 
+def test_open_pixels_of_no_weight_are_refused(root):
+    with pytest.raises(ValueError, match='lambda_open: wanted a weight above 0'):
+        runner(root, root / 'weightless', **{'model.lambda_open': 0.}).train()
+
+
 def test_random_segmentor_is_refused(root):
     with pytest.raises(RuntimeError, match='The frozen segmentor has random weights'):
-        runner(root, root / 'random', load_from=None).train()
+        runner(root, root / 'random', **{'model.segmentor.checkpoint': None}).train()
 
 
 def test_random_discriminator_is_refused_in_test(root):
@@ -218,7 +226,7 @@ def test_another_number_of_classes_than_the_segmentors_is_refused(root, trained,
     """Before anything is extracted or trained: each label would mean another class."""
     options = {} if loop == 'train' else {'load_from': str(trained[0] / f'iter_{STEPS}.pth')}
     made = runner(root, root / f'classes_{loop}', **options)
-    made.model.tap_head.head.num_classes = 5
+    made.model.head.head.num_classes = 5
     with pytest.raises(ValueError, match=r'wanted the 5 closed classes of the segmentor, found 19: \(.road.'):
         getattr(made, loop)()
 
@@ -226,7 +234,7 @@ def test_another_number_of_classes_than_the_segmentors_is_refused(root, trained,
 def test_classes_do_not_matter_where_they_are_not_evaluated(root, trained):
     made = runner(root, root / 'classes_off', load_from=str(trained[0] / f'iter_{STEPS}.pth'),
                   **{'test_evaluator.closed': False})
-    made.model.tap_head.head.num_classes = 5
+    made.model.head.head.num_classes = 5
     assert 'opengan/AUROC' in made.test()
 
 

@@ -68,9 +68,16 @@ def test_wrapped_model():
 
 
 def test_unknown_network():
-    with pytest.raises(ValueError, match=r"'generator' is no network of Toy; trainable ones: \['discriminator'\]\. Set "
-                                         r'optim_wrapper\.generator=None'):
-        build(Toy(generator=False), discriminator=network(), generator=network())
+    with pytest.raises(ValueError, match=r"'critic' is no network of Toy; trainable ones: \['discriminator'\]\. Set "
+                                         r'optim_wrapper\.critic=None'):
+        build(Toy(generator=False), discriminator=network(), critic=network())
+
+
+def test_a_network_that_the_model_is_without_needs_no_optimizer():
+    """CLS is the usual config with ``generator=None``."""
+    model = Toy(generator=False)
+    model.generator = None
+    assert list(build(model, discriminator=network(), generator=network()).keys()) == ['discriminator']
 
 
 @pytest.mark.parametrize('cfg', [dict(generator=None), dict(), dict(optimizer=dict(type='SGD', lr=1.0))])

@@ -7,11 +7,9 @@ import sys
 import numpy as np
 import pytest
 import torch
-from torch.nn.functional import interpolate
 
 from mmseg_opengan.functional import pixels
 from mmseg_opengan.functional.pixels import (
-    LeanPostprocessing,
     choose_closed,
     choose_image,
     choose_open,
@@ -105,36 +103,6 @@ def test_an_epoch_is_shuffled_once(monkeypatch):
     for step in range(103):
         choose_image(103, step, 9)
     assert len(shuffles) == 1
-
-
-@pytest.mark.parametrize('dtype', [torch.float32, torch.float16, torch.bfloat16])
-@pytest.mark.parametrize('classes', [1, 2, 19, 255, 256])
-def test_lean_argmax_is_argmax(classes, dtype):
-    logits = torch.randint(-3, 4, (classes, 40, 50), generator=torch.Generator().manual_seed(0)).to(dtype)  # many ties
-    logits[0, 20:24], logits[:, 24:30] = torch.inf, -torch.inf
-    broken = logits.clone()
-    broken[0, :9], broken[-1, 4:20] = torch.nan, torch.nan
-    for values in (logits, broken, logits.transpose(0, 1)):
-        for options in (dict(dim=0), dict(dim=0, keepdim=True), dict(dim=-1), dict(dim=1)):
-            with LeanPostprocessing():
-                found = values.argmax(**options)
-            wanted = values.argmax(**options)
-            assert torch.equal(found, wanted)
-            assert found.dtype == wanted.dtype
-    with LeanPostprocessing():
-        assert torch.equal(logits.argmax(), logits.flatten().argmax(0))
-
-
-@pytest.mark.parametrize('align_corners', [False, True])
-@pytest.mark.parametrize('size', [(37, 61), (38, 61), 37])
-def test_lean_resize_is_the_resize(size, align_corners):
-    """Also of one number for both sides, and of other sizes, which are resized."""
-    logits = torch.randn(1, 5, 37, 61, generator=torch.Generator().manual_seed(0)) * 1e4
-    options = dict(size=size, mode='bilinear', align_corners=align_corners)
-    with LeanPostprocessing():
-        found = interpolate(logits, **options)
-    assert torch.equal(found, interpolate(logits, **options))
-    assert (found is logits) == (size == (37, 61))
 
 
 def test_no_image_to_draw_from():

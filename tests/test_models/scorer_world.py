@@ -16,7 +16,7 @@ WEIGHT, BIAS = 2 * SPREAD.T.contiguous(), torch.full((COLOURS,), -1.)
 
 #: Options under which each registered scorer is tested: small, and quick to fit.
 SCORER_OPTIONS = {
-    'MSP': {}, 'Entropy': {}, 'MaxLogit': {}, 'Energy': {},
+    'MSP': {}, 'Entropy': {}, 'MaxLogit': {}, 'Energy': {}, 'GEN': {},
     'DiscriminatorScorer': dict(discriminator=dict(type='FeatureDiscriminator', hidden=(16, 8), in_channels=CHANNELS)),
     'ClassCentroid': {}, 'GDM': {}, 'NearestNeighbour': dict(num_references=200),
     'StandardizedMaxLogit': {}, 'OpenMax': dict(alpha=2, tail_size=50), 'MCDropout': dict(num_samples=20),
@@ -65,7 +65,7 @@ class World:
         self.open_map[..., 3:] = True
         labels = torch.where(self.open_map.flatten(), -1, torch.arange(48) % COLOURS)
         inputs = draw(labels, generator).view(2, 4, 6, COLOURS).permute(0, 3, 1, 2).contiguous()
-        self.inputs, self.features, self.logits = maps or (inputs, *segment(inputs))
+        self.inputs, self.features, self.logits = maps or (inputs, *segment(inputs)[:2])
         self.fits = {}
 
     def fitted(self, name):

@@ -82,18 +82,17 @@ def build_plain(name='FCNHead', seed: int = 0, **options):
 def build_open(name='FCNHead', *, weights=None, seed: int = 1, resolution='image', discriminator='small',
                generator=None, scorers=None, lambda_fake: float = .2, segmentor_checkpoint=None, smoothing: float = 0.,
                **options):
-    """The wrapped model in eval mode; ``weights`` is a state dict under published names."""
+    """The open-set model in eval mode; ``weights`` is the segmentor's state dict, under mmseg's names."""
     init_default_scope('mmseg')
     torch.manual_seed(seed)
-    cfg = plain_config(name, **options)
-    cfg.type = {'EncoderDecoder': 'OpenGANSegmentor', 'CascadeEncoderDecoder': 'CascadeOpenGANSegmentor'}[cfg.type]
+    held = dict(config=dict(model=plain_config(name, **options)), checkpoint=segmentor_checkpoint)
     if discriminator == 'small':
         discriminator = dict(type='FeatureDiscriminator', hidden=(16, 8))
-    cfg.update(resolution=resolution, discriminator=discriminator, generator=generator, scorers=scorers or {},
-               lambda_fake=lambda_fake, segmentor_checkpoint=segmentor_checkpoint, smoothing=smoothing)
-    model = MODELS.build(cfg)
+    model = MODELS.build(dict(
+        type='OpenGANSegmentor', segmentor=held, resolution=resolution, discriminator=discriminator,
+        generator=generator, scorers=scorers or {}, lambda_fake=lambda_fake, smoothing=smoothing))
     if weights is not None:
-        model.load_state_dict(weights, strict=False)
+        model.load_segmentor(weights)
     return model.eval()
 
 

@@ -12,8 +12,8 @@ from mmseg.registry import MODELS
 from mmseg.structures import SegDataSample
 from mmseg.utils.misc import stack_batch
 from small_models import NUM_CLASSES, SEGMENTORS, SLIDE, batch_of, build_open, pair, plain_config, raw_image
-from torch.overrides import TorchFunctionMode
 
+import mmseg_opengan.models.scorers.kplus1  # noqa: F401
 from mmseg_opengan.contracts import OPEN_SCORES, OPENGAN
 from mmseg_opengan.functional import scores
 from mmseg_opengan.models.networks import discriminate
@@ -78,30 +78,6 @@ def test_batch_of_images_of_different_sizes(name):
     assert [tuple(s.get(OPEN_SCORES).shape) for s in results[1]] == [(40, 64), (48, 48), (56, 32)]
 
 
-class Calls(TorchFunctionMode):
-    """Names of the torch functions called within it."""
-
-    def __init__(self):
-        super().__init__()
-        self.names = []
-
-    def __torch_function__(self, func, types, args=(), kwargs=None):
-        self.names.append(func.__name__)
-        return func(*args, **kwargs or {})
-
-
-def test_classes_are_picked_without_the_slow_argmax_and_the_idle_resize():
-    """The recorder lies outside: it sees what is left to torch."""
-    counts = []
-    for model in pair(resolution='feature'):  # no score map is resized
-        with Calls() as calls:
-            predict(model, [dict()])
-        counts.append([calls.names.count(name) for name in ('argmax', 'interpolate')])
-    (slow, resizes), left = counts
-    assert slow == 1
-    assert left == [0, resizes - 1]
-
-
 @torch.no_grad()
 def test_prediction_without_data_samples():
     plain, wrapped = pair(scorers=SCORERS)
@@ -113,13 +89,13 @@ def test_prediction_without_data_samples():
 
 def test_a_trained_hrnet_on_a_photograph(shared):
     """The real weights, under their published names, in the model that the CamVid configs train."""
+    weights = str(shared / 'weights' / 'hrnet18s_camvid.pth')
     cfg = Config.fromfile(CONFIGS / 'opengan_fcn_hr18s.py').model
-    cfg.decode_head.head.num_classes = 11
+    cfg.segmentor.config.model.decode_head.num_classes = 11
+    cfg.segmentor.checkpoint = weights
     wrapped = MODELS.build(cfg).eval()
-    plain = MODELS.build(dict(type='EncoderDecoder', data_preprocessor=cfg.data_preprocessor, backbone=cfg.backbone,
-                              decode_head=cfg.decode_head.head, test_cfg=cfg.test_cfg)).eval()
-    for model in (plain, wrapped):
-        load_checkpoint(model, str(shared / 'weights' / 'hrnet18s_camvid.pth'), map_location='cpu')
+    plain = MODELS.build(cfg.segmentor.config.model).eval()
+    load_checkpoint(plain, weights, map_location='cpu')
     frame = cv2.imread(str(sorted((shared / 'data' / 'camvid' / 'val').glob('*'))[0]))
     image = torch.from_numpy(frame).permute(2, 0, 1)
     size = tuple(image.shape[1:])
@@ -278,34 +254,40 @@ def test_a_model_without_scorers_adds_no_field():
 
 def test_the_segmentor_is_in_eval_mode_from_the_start_and_stays_there():
     """The feature bank is built before any loop sets a mode: BN must not normalise by the image at hand."""
-    cfg = plain_config()
-    cfg.update(type='OpenGANSegmentor', discriminator=dict(type='FeatureDiscriminator', hidden=(16, 8)),
-               generator=dict(type='FeatureGenerator', hidden=(8,)), scorers=SCORERS)
-    model = MODELS.build(cfg)
+    model = MODELS.build(dict(
+        type='OpenGANSegmentor', segmentor=dict(config=dict(model=plain_config())), scorers=SCORERS,
+        discriminator=dict(type='FeatureDiscriminator', hidden=(16, 8)),
+        generator=dict(type='FeatureGenerator', hidden=(8,))))
     for mode in (None, True, False, True):
         if mode is not None:
-            model.backbone.bn1.train()  # by somebody else
             model.train(mode)
         trained = mode is not False
         assert model.discriminator.training == model.generator.training == trained
-        frozen = [m for name, child in model.named_children() for m in child.modules()
-                  if name not in ('discriminator', 'generator')]
+        frozen = [*model.segmentor.modules(), *model.scorers.modules()]
         assert len(frozen) > 50
         assert not any(m.training for m in frozen)
-    assert {name.split('.')[0] for name, p in model.named_parameters() if p.requires_grad} == {
-        'discriminator', 'generator'}
+    assert {name.split('.')[0] for name, _ in model.named_parameters()} == {'discriminator', 'generator'}
+    assert {name.split('.')[0] for name in model.state_dict()} == {'discriminator', 'generator', 'segmentor_digest'}
+
+
+def test_moves_reach_the_segmentor():
+    model = build_open().to(torch.float64)
+    assert next(model.segmentor.parameters()).dtype == torch.float64
 
 
 @pytest.mark.parametrize('context', [torch.no_grad, torch.inference_mode, torch.enable_grad])
-def test_no_prediction_leaves_a_trainable_weight_behind(context):
+def test_prediction_leaves_no_hook_and_no_gradient(context):
     model = build_open()
     with context():
-        model.test_step(batch_of(raw_image()))
+        sample, = model.test_step(batch_of(raw_image()))
         model.extract_image(*raw_image())
-    assert all(p.requires_grad == name.startswith('discriminator.') for name, p in model.named_parameters())
+    assert not any(m._forward_hooks or m._forward_pre_hooks for m in model.segmentor.modules())
+    assert 'predict_by_feat' not in vars(model.head.head)
+    assert not sample.get(OPEN_SCORES).get(OPENGAN).requires_grad
+    assert all(p.grad is None for p in model.segmentor.parameters())
 
 
 def test_init_weights_leaves_loaded_weights_alone():
     plain, wrapped = pair()
     wrapped.init_weights()
-    assert all(torch.equal(value, plain.state_dict()[key]) for key, value in wrapped.segmentor_state().items())
+    assert all(torch.equal(value, plain.state_dict()[key]) for key, value in wrapped.segmentor.state_dict().items())

@@ -51,7 +51,7 @@ def online_batch(step: int, num_images: int = 2) -> dict:
 def test_training_changes_d_and_g_and_no_bit_of_the_segmentor(name, source):
     plain = build_plain(name)
     model = build(name, weights=plain.state_dict())
-    channels = model.tap_head.feature_channels
+    channels = model.head.channels
     optimizers = adam(model, lr=.1)
     before = state_of(model)
     for step in range(4):
@@ -62,7 +62,7 @@ def test_training_changes_d_and_g_and_no_bit_of_the_segmentor(name, source):
     assert {key.split('.')[0] for key in moved} == {'discriminator', 'generator'}
     assert any('running_mean' in key for key in moved)
     published = plain.state_dict()
-    assert all(torch.equal(value, published[key]) for key, value in model.segmentor_state().items())
+    assert all(torch.equal(value, published[key]) for key, value in model.segmentor.state_dict().items())
     assert all(p.grad is None for name, p in model.named_parameters() if name.split('.')[0] not in (
         'discriminator', 'generator'))
 

@@ -22,10 +22,10 @@ SAMPLER = PatchSampler(num_closed=40, num_open=20, num_fake=30, fake_images=2, f
 def build(weights=None, resolution='image', **options):
     torch.manual_seed(1)
     options = {**dict(discriminator=D, generator=G), **options}
-    model = MODELS.build(dict(plain_config(size_divisor=16), type='PixelOpenGANSegmentor', resolution=resolution,
-                              **options))
+    held = dict(config=dict(model=plain_config(size_divisor=16)))
+    model = MODELS.build(dict(type='PixelOpenGANSegmentor', segmentor=held, resolution=resolution, **options))
     if weights is not None:
-        model.load_state_dict(weights, strict=False)
+        model.load_segmentor(weights)
     return model
 
 
@@ -45,13 +45,14 @@ def test_training_changes_d_and_g_and_no_bit_of_the_segmentor():
     plain = build_plain()
     model = build(plain.state_dict()).train()
     before = {key: value.clone() for key, value in model.state_dict().items()}
+    closed = {key: value.clone() for key, value in model.segmentor.state_dict().items()}
     model.extract_taps = None  # the segmentor does not run
     for step in range(2):
         log = model.train_step(step_batch(step), adam(model, lr=.01))
         assert all(np.isfinite(float(value)) for value in log.values())
     moved = {key.split('.')[0] for key, value in model.state_dict().items() if not torch.equal(value, before[key])}
     assert moved == {'discriminator', 'generator'}
-    assert all(torch.equal(value, before[key]) for key, value in model.segmentor_state().items())
+    assert all(torch.equal(value, closed[key]) for key, value in model.segmentor.state_dict().items())
 
 
 def test_generated_pixels_for_figure_10():
@@ -176,8 +177,9 @@ def run(tmp_path_factory):
         optim_wrapper=dict(type='OptimWrapper', constructor='OpenGANOptimWrapperConstructor',
                            **{name: dict(optimizer=dict(type='Adam', lr=1e-3)) for name in ('discriminator',
                                                                                             'generator')}),
-        load_from=str(segmentor), work_dir=str(root / 'work'), experiment_name='pixels'))
+        work_dir=str(root / 'work'), experiment_name='pixels'))
     config.model.discriminator, config.model.generator = D, G
+    config.model.segmentor.checkpoint = str(segmentor)
     config.default_hooks.checkpoint.interval = 4
     runner = Runner.from_cfg(config)
     runner.train()
@@ -189,7 +191,7 @@ def test_training_keeps_the_best_d_and_g_alone(run):
     best = list((root / 'work').glob('best_opengan_AUROC_iter_*.pth'))
     assert len(best) == 1
     state = torch.load(best[0], weights_only=True)['state_dict']
-    assert {key.split('.')[0] for key in state} == {'discriminator', 'generator'}
+    assert {key.split('.')[0] for key in state} == {'discriminator', 'generator', 'segmentor_digest'}
     assert 0 <= runner.message_hub.get_info('best_score') <= 1
 
 

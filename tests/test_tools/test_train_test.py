@@ -33,14 +33,14 @@ calls = 0
 
 CONFIG = """
 _base_ = [{models!r}, {datasets!r}, {schedules!r}, {runtime!r}]
-load_from = {segmentor!r}
 model = dict(
-    backbone=dict(extra=dict(
-        stage1=dict(num_blocks=(1,), num_channels=(8,)),
-        stage2=dict(num_blocks=(1, 1), num_channels=(4, 8)),
-        stage3=dict(num_modules=1, num_blocks=(1, 1, 1), num_channels=(4, 8, 16)),
-        stage4=dict(num_modules=1, num_blocks=(1, 1, 1, 1), num_channels=(4, 8, 16, 32)))),
-    decode_head=dict(head=dict(in_channels=[4, 8, 16, 32], channels=60)),
+    segmentor=dict(checkpoint={segmentor!r}, config=dict(model=dict(
+        backbone=dict(extra=dict(
+            stage1=dict(num_blocks=(1,), num_channels=(8,)),
+            stage2=dict(num_blocks=(1, 1), num_channels=(4, 8)),
+            stage3=dict(num_modules=1, num_blocks=(1, 1, 1), num_channels=(4, 8, 16)),
+            stage4=dict(num_modules=1, num_blocks=(1, 1, 1, 1), num_channels=(4, 8, 16, 32)))),
+        decode_head=dict(in_channels=[4, 8, 16, 32], channels=60)))),
     scorers=dict(msp=dict(type='MSP')))
 train_dataloader = dict(dataset=dict(
     root={bank!r}, closed=dict(data_root={world!r}, num_open_val=2), open=dict(data_root={world!r}, num_open_val=2),
@@ -100,7 +100,7 @@ def root(tmp_path_factory):
     init_default_scope('mmseg')
     torch.manual_seed(0)
     model = Config.fromfile(folder / 'tiny.py').model
-    plain = MODELS.build(dict(type='EncoderDecoder', backbone=model.backbone, decode_head=model.decode_head.head))
+    plain = MODELS.build(model.segmentor.config.model)
     assert 'decode_head.conv_seg.weight' in plain.state_dict()
     torch.save(dict(state_dict=plain.state_dict(), meta=dict(CLASSES=('road',), PALETTE=[[0, 0, 0]])),
                folder / 'segmentor.pth')

@@ -2,29 +2,29 @@
 norm_cfg = dict(type='BN', requires_grad=True)
 model = dict(
     type='OpenGANSegmentor',
-    data_preprocessor=dict(
-        type='SegDataPreProcessor', mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375], bgr_to_rgb=True,
-        pad_val=0, seg_pad_val=255),
-    backbone=dict(
-        type='HRNet', norm_cfg=norm_cfg, norm_eval=False,
-        extra=dict(
-            stage1=dict(num_modules=1, num_branches=1, block='BOTTLENECK', num_blocks=(4,), num_channels=(64,)),
-            stage2=dict(num_modules=1, num_branches=2, block='BASIC', num_blocks=(4, 4), num_channels=(48, 96)),
-            stage3=dict(num_modules=4, num_branches=3, block='BASIC', num_blocks=(4, 4, 4),
-                        num_channels=(48, 96, 192)),
-            stage4=dict(num_modules=3, num_branches=4, block='BASIC', num_blocks=(4, 4, 4, 4),
-                        num_channels=(48, 96, 192, 384)))),
-    decode_head=dict(
-        type='OpenGANHead',
-        head=dict(
+    segmentor=dict(checkpoint=None, config=dict(model=dict(
+        type='EncoderDecoder',
+        data_preprocessor=dict(
+            type='SegDataPreProcessor', mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375], bgr_to_rgb=True,
+            pad_val=0, seg_pad_val=255),
+        backbone=dict(
+            type='HRNet', norm_cfg=norm_cfg, norm_eval=False,
+            extra=dict(
+                stage1=dict(num_modules=1, num_branches=1, block='BOTTLENECK', num_blocks=(4,), num_channels=(64,)),
+                stage2=dict(num_modules=1, num_branches=2, block='BASIC', num_blocks=(4, 4), num_channels=(48, 96)),
+                stage3=dict(num_modules=4, num_branches=3, block='BASIC', num_blocks=(4, 4, 4),
+                            num_channels=(48, 96, 192)),
+                stage4=dict(num_modules=3, num_branches=4, block='BASIC', num_blocks=(4, 4, 4, 4),
+                            num_channels=(48, 96, 192, 384)))),
+        decode_head=dict(
             type='FCNHead', in_channels=[48, 96, 192, 384], in_index=(0, 1, 2, 3), channels=sum([48, 96, 192, 384]),
             input_transform='resize_concat', kernel_size=1, num_convs=1, concat_input=False, dropout_ratio=-1,
             num_classes=19, norm_cfg=norm_cfg, align_corners=False,
-            loss_decode=dict(type='CrossEntropyLoss', use_sigmoid=False, loss_weight=1.0))),
+            loss_decode=dict(type='CrossEntropyLoss', use_sigmoid=False, loss_weight=1.0)),
+        test_cfg=dict(mode='whole')))),
     discriminator=dict(type='FeatureDiscriminator'),
-    generator=dict(type='FeatureGenerator', out_act='relu'),  # what enters conv_seg comes out of a ReLU
+    generator=dict(type='FeatureGenerator', out_act='auto'),  # 'relu' where the segmentor's features are never negative
     lambda_open=1.0,  # lambda_o of Eq. 2
     lambda_fake=0.2,  # lambda_G of Eq. 2
     reduction='term',  # each term averaged by itself, as Eq. 2 is written; 'batch' is the authors' notebook
-    resolution='feature',  # the paper's: un-resized score maps against labels on the same grid
-    test_cfg=dict(mode='whole'))
+    resolution='feature')  # the paper's: un-resized score maps against labels on the same grid

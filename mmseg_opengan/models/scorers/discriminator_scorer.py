@@ -5,8 +5,8 @@ from mmengine.runner import CheckpointLoader
 from mmseg.registry import MODELS
 from torch import Tensor
 
+from ...contracts import OPENGAN
 from ..networks import discriminate
-from ..open_segmentor import META_KEY
 from .base import SCORERS, Scorer
 
 _PREFIX = 'discriminator.'
@@ -35,7 +35,7 @@ class DiscriminatorScorer(Scorer):
         if checkpoint is not None:
             stored = CheckpointLoader.load_checkpoint(checkpoint, map_location='cpu')
             state = stored['state_dict']
-            self.segmentor_sha256 = stored.get('meta', {}).get(META_KEY, {}).get('segmentor_sha256')
+            self.segmentor_sha256 = stored.get('meta', {}).get(OPENGAN, {}).get('segmentor', {}).get('sha256')
             weights = {key[len(_PREFIX):]: value for key, value in state.items() if key.startswith(_PREFIX)}
             if _FIRST in weights:
                 discriminator = dict(dict(in_channels=weights[_FIRST].shape[1]), **discriminator)

@@ -1,0 +1,113 @@
+"""What the inferencer needs to know of configs and checkpoints: scorers, classes, the pipeline."""
+
+import colorsys
+from collections.abc import Mapping, Sequence
+
+from mmengine.config import Config
+from mmengine.runner import CheckpointLoader
+from mmseg.registry import DATASETS
+
+from .contracts import OPENGAN
+from .models.frozen_segmentor import read_config
+from .models.scorers.base import SCORERS
+
+#: Scores of a plain model where none are asked for.
+DEFAULT_SCORERS = ('msp', 'entropy')
+#: Data set wrappers keep the images' data set under one of these names.
+_INNER = ('images', 'dataset', 'datasets')
+
+
+def read_meta(checkpoint: str) -> dict:
+    """The meta information of a checkpoint; empty where it has none."""
+    content = CheckpointLoader.load_checkpoint(checkpoint, map_location='cpu', logger='silent')
+    meta = content.get('meta') if 'state_dict' in content else None
+    return meta or {}
+
+
+def config_in(checkpoint: str) -> Config:
+    """The config of a training, from the checkpoint that it wrote.
+
+    Raises:
+        ValueError: the checkpoint does not hold one.
+    """
+    meta = read_meta(checkpoint)
+    segmentor = meta.get(OPENGAN, {}).get('segmentor')
+    if not meta.get('cfg') or segmentor is None:
+        raise ValueError(f"'{checkpoint}': wanted a checkpoint that OpenGAN training wrote, which holds its config, "
+                         'found none in it. Give the config too.')
+    cfg = Config.fromstring(meta['cfg'], '.py')
+    cfg.model.segmentor = dict(config=segmentor['config'], checkpoint=segmentor['checkpoint'])
+    return cfg
+
+
+def open_set_config(cfg: Config, checkpoint) -> Config:
+    """The config of an open-set model, without D, on a plain mmseg model and its weights.
+
+    Raises:
+        ValueError: no checkpoint.
+    """
+    if checkpoint is None:
+        raise ValueError("checkpoint: wanted the weights of the segmentor, found None")
+    kept = ('default_scope', 'custom_imports', 'test_dataloader', 'test_pipeline', 'val_dataloader')
+    wrapped = {key: cfg[key] for key in kept if cfg.get(key) is not None}
+    held = dict(config=read_config(cfg), checkpoint=str(checkpoint))
+    wrapped['model'] = dict(type='OpenGANSegmentor', segmentor=held, resolution='image')
+    return Config(wrapped)
+
+
+def scorer_configs(scorers: Sequence[str] | Mapping[str, dict]) -> dict[str, dict]:
+    """Configs by name; a name alone stands for the scorer of the registry, in any case.
+
+    Raises:
+        ValueError: no such scorer.
+    """
+    if isinstance(scorers, Mapping):
+        return dict(scorers)
+    known = {name.lower(): name for name in SCORERS.module_dict}
+    unknown = sorted(set(scorers) - {name for name in scorers if name.lower() in known})
+    if unknown:
+        raise ValueError(f'scorers: wanted some of {sorted(known)}, found {unknown}')
+    return {name: dict(type=known[name.lower()]) for name in scorers}
+
+
+def _test_dataset(cfg: Config) -> dict:
+    """The config of the test images, inside whatever wraps them; empty where there is none."""
+    dataset = (cfg.get('test_dataloader') or {}).get('dataset') or {}
+    while not dataset.get('pipeline'):
+        inner = next((dataset[key] for key in _INNER if dataset.get(key)), None)
+        if inner is None:
+            break
+        dataset = inner[0] if isinstance(inner, (list, tuple)) else inner
+    return dataset
+
+
+def test_pipeline(cfg: Config) -> list[dict]:
+    """The steps that prepare a test image: the test data's, or ``test_pipeline``; else load and pack."""
+    steps = _test_dataset(cfg).get('pipeline') or cfg.get('test_pipeline')
+    return steps or [dict(type='LoadImageFromFile'), dict(type='PackSegInputs')]
+
+
+def classes_of(cfg: Config, meta: dict, number: int) -> tuple[tuple[str, ...], list[tuple[int, ...]]]:
+    """Names and colours of the closed classes, read where mmseg's own tools read them.
+
+    In this order: the checkpoint's ``dataset_meta``, its ``CLASSES``, the data set's ``metainfo``, its class. Where
+    none has them, classes are numbered; missing colours are made up.
+    """
+    dataset = _test_dataset(cfg)
+    kind = DATASETS.get(dataset['type']) if isinstance(dataset.get('type'), str) else dataset.get('type')
+    upper = {key.lower(): meta[key] for key in ('CLASSES', 'PALETTE') if meta.get(key)}
+    for found in (meta.get('dataset_meta'), upper, dataset.get('metainfo'), getattr(kind, 'METAINFO', None)):
+        classes = (found or {}).get('classes')
+        if classes:
+            palette = found.get('palette') or _made_up(len(classes))
+            return tuple(classes), [tuple(colour) for colour in palette]
+    return tuple(f'class {i}' for i in range(number)), _made_up(number)
+
+
+def _made_up(number: int) -> list[tuple[int, ...]]:
+    """Distinct colours."""
+    colours = []
+    for i in range(number):
+        shade = colorsys.hsv_to_rgb(i * .61803 % 1, .5 + .25 * (i % 3), 1 - .2 * (i % 2))
+        colours.append(tuple(round(255 * part) for part in shade))
+    return colours

@@ -1,0 +1,139 @@
+"""The closed segmentor: mmseg's own model, built from a config and loaded before anything listens to it."""
+
+import hashlib
+import importlib.util
+import os
+from pathlib import Path
+
+from mmengine.config import Config, ConfigDict
+from mmengine.model import revert_sync_batchnorm
+from mmengine.runner import CheckpointLoader
+from mmengine.utils import import_modules_from_strings
+from mmseg.registry import MODELS
+from torch import Tensor, nn
+
+#: What is kept of a segmentor's config, where it is there.
+_KEPT = ('model', 'custom_imports', 'default_scope')
+
+
+def read_config(config) -> dict:
+    """The parts of a segmentor's config that make its network, as plain values.
+
+    Args:
+        config: path of a config file (``'mmseg::fcn/...py'`` names one of an installed package), a
+            Config, or a dict with the key ``model``.
+
+    Raises:
+        FileNotFoundError: no such file or package.
+        ValueError: the config has no ``model``.
+    """
+    name = config if isinstance(config, (str, Path)) else 'the config given'
+    if isinstance(config, (str, Path)):
+        config = Config.fromfile(config_path(str(config)))
+    found = {key: plain(config[key]) for key in _KEPT if config.get(key) is not None}
+    if 'model' not in found:
+        raise ValueError(f"segmentor.config: wanted a config with 'model', found none in {name}")
+    if 'segmentor' in found['model']:
+        raise ValueError(f"segmentor.config: wanted a plain mmseg model, found the open-set model of {name}")
+    found['model'] = without_downloads(found['model'])
+    found['model'].pop('auxiliary_head', None)  # used in its own training only
+    return found
+
+
+def config_path(name: str) -> str:
+    """A config file's path; ``'package::path'`` is one that an installed package brings along."""
+    if '::' in name:
+        package, path = name.split('::', 1)
+        spec = importlib.util.find_spec(package)
+        if spec is None or spec.origin is None:
+            raise FileNotFoundError(f"segmentor.config '{name}': the package '{package}' is not installed")
+        name = str(Path(spec.origin).parent / '.mim' / 'configs' / path)
+    if not os.path.isfile(name):
+        raise FileNotFoundError(f"segmentor.config: wanted a config file, found nothing at '{name}'")
+    return name
+
+
+def plain(value):
+    """A config as dicts, lists and plain values; classes of new-style configs become their names."""
+    if isinstance(value, dict):
+        return {key: plain(value[key]) for key in value}
+    if isinstance(value, (list, tuple)):
+        return type(value)(plain(item) for item in value)
+    if callable(value):
+        return f'{value.__module__}.{value.__qualname__}'
+    return value
+
+
+def without_downloads(value):
+    """The config with nothing in it that would fetch pretrained weights: the checkpoint has them all."""
+    if isinstance(value, dict):
+        found = {}
+        for key, item in value.items():
+            if key == 'pretrained':
+                found[key] = False if isinstance(item, bool) else None
+            elif key != 'init_cfg' or not _fetches(item):
+                found[key] = without_downloads(item)
+        if 'init_cfg' in value and 'init_cfg' not in found:
+            found['init_cfg'] = None
+        return found
+    if isinstance(value, (list, tuple)):
+        return type(value)(without_downloads(item) for item in value)
+    return value
+
+
+def _fetches(init_cfg) -> bool:
+    items = init_cfg if isinstance(init_cfg, (list, tuple)) else [init_cfg]
+    return any(isinstance(item, dict) and 'checkpoint' in item for item in items)
+
+
+def build_segmentor(config: dict) -> nn.Module:
+    """mmseg's model of a config that :func:`read_config` made, in eval mode, with random weights."""
+    imports = config.get('custom_imports')
+    if imports:
+        import_modules_from_strings(**imports)
+    return revert_sync_batchnorm(MODELS.build(ConfigDict(config['model']))).eval()
+
+
+def load_segmentor(segmentor: nn.Module, state: dict[str, Tensor], source) -> None:
+    """Load all weights of a segmentor.
+
+    Raises:
+        RuntimeError: a weight is missing, unknown or of another shape; it is named.
+    """
+    state = {key.removeprefix('module.'): value for key, value in state.items()}
+    state = {key: value for key, value in state.items() if not key.startswith('auxiliary_head.')}
+    try:
+        missing, unknown = segmentor.load_state_dict(state, strict=False)
+    except RuntimeError as error:
+        raise RuntimeError(f"The checkpoint '{source}' does not fit the segmentor. {error}") from error
+    missing = [key for key in missing if not key.endswith('num_batches_tracked')]
+    faults = [f'{what}: {_some(keys)}' for what, keys in
+              (('missing in the checkpoint', missing), ('unknown to the model', unknown)) if keys]
+    if faults:
+        raise RuntimeError(f"The checkpoint '{source}' does not fit the segmentor, which would stay "
+                           f"partly random. {'; '.join(faults)}")
+
+
+def _some(keys) -> str:
+    more = f' and {len(keys) - 5} more' if len(keys) > 5 else ''
+    return ', '.join(keys[:5]) + more
+
+
+def read_weights(source: str) -> dict[str, Tensor]:
+    """The state dict of a checkpoint file or URL."""
+    checkpoint = CheckpointLoader.load_checkpoint(source, map_location='cpu')
+    return checkpoint.get('state_dict', checkpoint)
+
+
+def digest_of(state: dict[str, Tensor]) -> str:
+    """SHA-256 of names and values, in hexadecimal, whatever their order and device."""
+    digest = hashlib.sha256()
+    for key, value in sorted(state.items()):
+        digest.update(key.encode())
+        digest.update(value.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()
+
+
+def absolute(source: str | None) -> str | None:
+    """A local file's full path, so that a checkpoint finds it from any folder; URLs stay."""
+    return os.path.abspath(source) if source and '://' not in source else source

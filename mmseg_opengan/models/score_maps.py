@@ -1,0 +1,76 @@
+"""From taps to score maps of images: functions of tensors.
+
+Shapes: (N, h, w) maps of a pass, on the feature grid or at the size of its input.
+"""
+
+from collections.abc import Iterator, Sequence
+
+from mmseg.models.utils import resize
+from torch import Tensor
+
+from ..functional.scores import smoothed
+
+
+def at_size(scores: Tensor, size: Sequence[int], align_corners: bool) -> Tensor:
+    """(N, h, w) maps resized to ``size`` (rows, columns) as mmseg resizes logits."""
+    if tuple(scores.shape[1:]) == tuple(size):
+        return scores
+    return resize(scores[:, None].float(), size=tuple(size), mode='bilinear',
+                  align_corners=align_corners, warning=False)[:, 0]
+
+
+def smoothed_for(scores: Tensor, input_size: Sequence[int], deviation: float) -> Tensor:
+    """Maps (N, h, w) of inputs of ``input_size``, smoothed by ``deviation`` pixels of the input."""
+    if not deviation:
+        return scores
+    rows, cols = (deviation * own / full for own, full in zip(scores.shape[1:], input_size))
+    return smoothed(scores, (rows, cols))
+
+
+def window_boxes(size, crop, stride) -> Iterator[tuple[int, int, int, int]]:
+    """(top, bottom, left, right) of mmseg's sliding windows, in its order."""
+    starts = []
+    for length, window, step in zip(size, crop, stride):
+        number = max(length - window + step - 1, 0) // step + 1
+        starts.append([max(min(i * step + window, length) - window, 0) for i in range(number)])
+    for top in starts[0]:
+        for left in starts[1]:
+            yield top, min(top + crop[0], size[0]), left, min(left + crop[1], size[1])
+
+
+def merge_windows(windows: list[dict[str, Tensor]], boxes, size) -> dict[str, Tensor]:
+    """Maps of windows by name -> those of the whole input, averaged where windows overlap."""
+    boxes = list(boxes)
+    merged = {}
+    for name, first in windows[0].items():
+        total = first.new_zeros((len(first), *size))
+        count = first.new_zeros(size)
+        for (top, bottom, left, right), maps in zip(boxes, windows, strict=True):
+            total[:, top:bottom, left:right] += maps[name]
+            count[top:bottom, left:right] += 1
+        merged[name] = total / count
+    return merged
+
+
+def _padding(meta: dict) -> Sequence[int]:
+    return meta.get('img_padding_size', meta.get('padding_size', [0] * 4))
+
+
+def to_original_size(scores: Tensor, meta: dict, size, align_corners: bool) -> Tensor:
+    """(1, H, W) padded map -> (1, *ori_shape), in the steps in which mmseg treats logits."""
+    left, right, top, bottom = _padding(meta)
+    scores = scores[:, top:size[0] - bottom, left:size[1] - right]
+    if meta.get('flip'):
+        scores = scores.flip(dims=(2 if meta['flip_direction'] == 'horizontal' else 1,))
+    return at_size(scores, meta['ori_shape'][:2], align_corners)
+
+
+def require_plain(meta: dict, size) -> None:
+    """Raise unless an image was not resized, padded or flipped: its feature grid is the map's."""
+    padded = any(_padding(meta))
+    flipped = bool(meta.get('flip'))
+    if padded or flipped or tuple(meta['ori_shape'][:2]) != tuple(size):
+        raise ValueError(
+            f"resolution='feature' needs images that are not resized, padded or flipped; "
+            f"{meta.get('img_path', 'one')} has ori_shape {tuple(meta['ori_shape'][:2])}, network "
+            f"input {tuple(size)}, flip {flipped}, padded {padded}. Use resolution='image'.")
