@@ -40,6 +40,13 @@ def config_in(checkpoint: str) -> Config:
     return cfg
 
 
+def find_segmentor(cfg: Config, checkpoint: str) -> None:
+    """Where a config does not say where the segmentor's weights lie, take them from where D's checkpoint says."""
+    segmentor = cfg.model.get('segmentor')
+    if segmentor is not None and segmentor.get('checkpoint') is None:
+        segmentor.checkpoint = read_meta(checkpoint).get(OPENGAN, {}).get('segmentor', {}).get('checkpoint')
+
+
 def open_set_config(cfg: Config, checkpoint) -> Config:
     """The config of an open-set model, without D, on a plain mmseg model and its weights.
 

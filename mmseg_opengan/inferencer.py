@@ -40,6 +40,7 @@ from .inference_config import (
     DEFAULT_SCORERS,
     classes_of,
     config_in,
+    find_segmentor,
     open_set_config,
     read_meta,
     scorer_configs,
@@ -73,6 +74,7 @@ class OpenSetInferencer:
         device: e.g. ``'cpu'``, ``'cuda:1'``; None takes an accelerator where there is one.
         cfg_options: overrides of the config, keys with dots.
         segmentor_checkpoint: where the frozen segmentor's weights lie, if no longer where the config says.
+        plain_scorers: ``scorers`` for a plain config; where the config has an open-set model, its own stay.
 
     Raises:
         FileNotFoundError: the config or a checkpoint is missing.
@@ -82,21 +84,22 @@ class OpenSetInferencer:
 
     def __init__(self, config: str | Path | Config, checkpoint: str | Path | None = None, *,
                  scorers: Sequence[str] | Mapping[str, dict] | None = None, device: str | None = None,
-                 cfg_options: Mapping | None = None, segmentor_checkpoint: str | Path | None = None):
+                 cfg_options: Mapping | None = None, segmentor_checkpoint: str | Path | None = None,
+                 plain_scorers: Sequence[str] | None = None):
         if checkpoint is None and isinstance(config, (str, Path)) and Path(config).suffix == '.pth':
             config, checkpoint = config_in(str(config)), config
         self.cfg = copy.deepcopy(config) if isinstance(config, Config) else Config.fromfile(config_path(str(config)))
         if 'segmentor' not in self.cfg.model:
             self.cfg = open_set_config(self.cfg, checkpoint)
             checkpoint = None
-            scorers = DEFAULT_SCORERS if scorers is None else scorers
+            scorers = scorers or plain_scorers or DEFAULT_SCORERS
         self.cfg.merge_from_dict({'model.resolution': 'image'})
         self.cfg.merge_from_dict(dict(cfg_options or {}))
         segmentor = self.cfg.model.segmentor
         if segmentor_checkpoint is not None:
             segmentor.checkpoint = str(segmentor_checkpoint)
-        elif checkpoint is not None and segmentor.get('checkpoint') is None:
-            segmentor.checkpoint = read_meta(str(checkpoint)).get(OPENGAN, {}).get('segmentor', {}).get('checkpoint')
+        elif checkpoint is not None:
+            find_segmentor(self.cfg, str(checkpoint))
         if scorers is not None:
             self.cfg.model.scorers = scorer_configs(scorers)
         self.cfg.model.generator = None  # only training needs it

@@ -19,23 +19,25 @@ import pytest
 import tiny_camvid
 import torch
 from mmengine.config import Config
-from mmseg.registry import MODELS
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 from tiny_cityscapes import write_images
 
 from mmseg_opengan import demo, register
 from mmseg_opengan.benchmark import LABELS
+from mmseg_opengan.models.frozen_segmentor import build_segmentor, read_config
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / 'README.md').read_text()
 SECTIONS = {title: body for title, body in re.findall(r'^## (.+?)\n(.*?)(?=^## |\Z)', README, re.M | re.S)}
-TESTED = ('Two commands', 'Results on real photographs', 'Install', 'Cityscapes', 'Your own model')
+TESTED = ('Two commands', 'Results on real photographs', 'Install', 'Cityscapes', 'A score with no training',
+          'Your own model')
 STAGES = {1: ([1], [8]), 2: ([1, 1], [4, 8]), 3: ([1, 1, 1], [4, 8, 16]), 4: ([1, 1, 1, 1], [4, 8, 16, 32])}
 # An HRNet and a schedule so small that a command takes seconds.
-NETWORK = {f'model.backbone.extra.stage{i}.{key}': value for i, (blocks, channels) in STAGES.items()
+PLAIN = 'model.segmentor.config.model'
+NETWORK = {f'{PLAIN}.backbone.extra.stage{i}.{key}': value for i, (blocks, channels) in STAGES.items()
            for key, value in (('num_blocks', blocks), ('num_channels', channels), ('num_modules', 1))}
-NETWORK |= {'model.decode_head.head.in_channels': [4, 8, 16, 32], 'model.decode_head.head.channels': 60}
+NETWORK |= {f'{PLAIN}.decode_head.in_channels': [4, 8, 16, 32], f'{PLAIN}.decode_head.channels': 60}
 SCHEDULE = {'train_cfg.max_iters': 2, 'train_cfg.val_interval': 2, 'train_dataloader.dataset.closed_per_image': 50,
             'train_dataloader.dataset.sampler.num_closed': 100}
 WORKERS = {f'{stage}_dataloader.{key}': value for stage in ('val', 'test')
@@ -61,14 +63,26 @@ def run(monkeypatch, command: str, *arguments) -> dict:
     return runpy.run_path(words[0], run_name='__main__')
 
 
-def write_segmentor(path, model: dict, cfg_options: dict) -> None:
-    """Random weights, under mmseg's published names, of the segmentor in a config."""
-    cfg = Config(dict(model=model))
+def write_segmentor(path, config, cfg_options: dict) -> None:
+    """Random weights, under mmseg's published names, of the segmentor that a config holds, or of a plain config."""
+    cfg = Config.fromfile(config)
     cfg.merge_from_dict({key: value for key, value in cfg_options.items() if key.startswith('model.')})
+    held = cfg.model.get('segmentor')
     torch.manual_seed(0)
-    plain = MODELS.build(dict(type='EncoderDecoder', backbone=cfg.model.backbone,
-                              decode_head=cfg.model.decode_head.get('head', cfg.model.decode_head)))
+    plain = build_segmentor(read_config(cfg if held is None else held.config))
     torch.save(dict(state_dict=plain.state_dict()), path)
+
+
+def write_own_segmentor(folder) -> None:
+    """A user's ``my_segmentor.py``, on a config of mmseg that slides and has an auxiliary head, and its weights."""
+    base = Path(mmseg.__file__).parent / '.mim/configs/hrnet/fcn_hr18s_4xb2-160k_cityscapes-512x1024.py'
+    stages = {f'stage{i}': dict(num_blocks=blocks, num_channels=channels, num_modules=1)
+              for i, (blocks, channels) in STAGES.items()}
+    (folder / 'my_segmentor.py').write_text(f'_base_ = {str(base)!r}\nmodel = dict(backbone=dict(extra={stages!r}), '
+                                            'decode_head=dict(in_channels=[4, 8, 16, 32], channels=60))\n')
+    write_segmentor('my_segmentor.pth', 'my_segmentor.py', {})
+    street = np.random.default_rng(0).integers(0, 256, (64, 128, 3), np.uint8)
+    cv2.imwrite('street.jpg', street)
 
 
 @pytest.fixture(scope='module')
@@ -142,8 +156,8 @@ def test_installation_agrees_with_setup_and_requirements():
 def test_cityscapes_commands(here, monkeypatch):
     train, test, visualize = blocks('Cityscapes', 'bash')
     config = shlex.split(train)[2]
-    short = NETWORK | SCHEDULE | WORKERS | {'load_from': 'segmentor.pth'}
-    write_segmentor('segmentor.pth', Config.fromfile(config).model, NETWORK)
+    short = NETWORK | SCHEDULE | WORKERS | {'model.segmentor.checkpoint': 'segmentor.pth'}
+    write_segmentor('segmentor.pth', config, NETWORK)
     run(monkeypatch, train, *options('train', short))
     run(monkeypatch, test, *options('test', short))
     report = json.loads((here / 'work_dirs' / Path(config).stem / 'open_set_eval/test/metrics.json').read_text())
@@ -153,25 +167,33 @@ def test_cityscapes_commands(here, monkeypatch):
     assert len(list(out.rglob('*.panel.png'))) == 3
 
 
+def test_a_score_with_no_training(here, monkeypatch):
+    write_own_segmentor(here)
+    [from_python] = blocks('A score with no training', 'python')
+    found = {}
+    exec(from_python, found)
+    result = found['result']
+    assert set(result.scores) == {'energy', 'gen'}
+    assert result.labels.shape == result.scores['energy'].shape == (64, 128)
+    assert found['inferencer'].classes[0] == 'road'  # of the config's data set
+    [visualize] = blocks('A score with no training', 'bash')
+    run(monkeypatch, visualize)
+    assert (here / 'work_dirs/pictures/street.panel.png').is_file()
+    assert (here / 'work_dirs/pictures/street.energy.npy').is_file()
+
+
 def test_a_model_of_ones_own(here, monkeypatch):
     config, from_python = blocks('Your own model', 'python')
     name, = re.match(r'# (\w+\.py)\n', config).groups()
     (here / name).write_text(config)
-    base = Path(mmseg.__file__).parent / '.mim/configs/hrnet/fcn_hr18s_4xb2-160k_cityscapes-512x1024.py'
-    stages = {f'stage{i}': dict(num_blocks=blocks, num_channels=channels, num_modules=1)
-              for i, (blocks, channels) in STAGES.items()}
-    (here / 'my_segmentor.py').write_text(f'_base_ = {str(base)!r}\nmodel = dict(backbone=dict(extra={stages!r}), '
-                                          'decode_head=dict(in_channels=[4, 8, 16, 32], channels=60))\n')
-    write_segmentor('my_segmentor.pth', Config.fromfile(name).model, {})
+    write_own_segmentor(here)
     [train] = blocks('Your own model', 'bash')
-    run(monkeypatch, train, *options('own', SCHEDULE, {'val_dataloader.num_workers': 0}))
+    run(monkeypatch, train, *options('own', SCHEDULE, WORKERS))
 
     [best] = (here / 'work_dirs' / Path(name).stem).glob('best_opengan_AUROC_iter_*.pth')
     [named] = re.findall(r"'(work_dirs/.+?\.pth)'", from_python)
     assert re.sub(r'\d+', '', named) == re.sub(r'\d+', '', str(best.relative_to(here)))
     best.replace(here / named)
-    street = np.random.default_rng(0).integers(0, 256, (64, 128, 3), np.uint8)
-    cv2.imwrite('street.jpg', street)
     found = {}
     exec(from_python, found)
     result = found['result']
@@ -189,7 +211,7 @@ def test_the_command_behind_the_table(here, monkeypatch, capsys):
         (root / f'splits/{split}.txt').write_text('\n'.join(frames))
     monkeypatch.setenv('CAMVID_ROOT', str(root))
     monkeypatch.setenv('CAMVID_SEGMENTOR', 'camvid.pth')
-    write_segmentor('camvid.pth', Config.fromfile('configs/opengan/opengan_hr18s_camvid.py').model, NETWORK)
+    write_segmentor('camvid.pth', 'configs/opengan/opengan_hr18s_camvid.py', NETWORK)
     run(monkeypatch, command, '--methods', 'opengan', '--seeds', 0, '--processes', 0, '--resolutions', 'feature',
         '--block', 1, *options('table', NETWORK, SCHEDULE, WORKERS))
     rows = re.findall(r'^\| ([\w-]+) \| \.', SECTIONS['Results on real photographs'], re.M)

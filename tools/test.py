@@ -19,12 +19,14 @@ def parse_args():
     parser.add_argument('config', help='config file')
     parser.add_argument('checkpoint', nargs='?',
                         help='checkpoint that training wrote (not needed where model.discriminator is None and '
-                             'model.segmentor_checkpoint names the segmentor)')
+                             'model.segmentor has its weights)')
     parser.add_argument('--threshold', help='operating point: a raw score, or a rule that is resolved on the open '
                         "validation set: 'fpr=0.05', 'tpr=0.95', 'f1', 'macro_f1'")
     parser.add_argument('--components', choices=['anomaly', 'obstacle'],
                         help='count components too, of that SegmentMeIfYouCan track, at --threshold')
     parser.add_argument('--protocol', choices=list(PROTOCOLS), help='evaluate by a named protocol')
+    parser.add_argument('--segmentor', nargs=2, metavar=('CONFIG', 'CHECKPOINT'),
+                        help="your MMSegmentation config and its weights, in place of the config's")
     parser.add_argument('--work-dir', help='folder for metrics.json and figures (default: work_dirs/CONFIG)')
     parser.add_argument('--out', help='folder for closed predictions (.png) and raw open-set scores (.npy)')
     parser.add_argument('--show-dir', help='folder for pictures of the score maps')
@@ -38,11 +40,16 @@ def main():
     args = parse_args()
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
     compat.install()  # the config's own modules may import mmseg before this package
+    from mmseg_opengan.inference_config import find_segmentor
     cfg = Config.fromfile(args.config)
     cfg.launcher = args.launcher
     if args.cfg_options is not None:
         cfg.merge_from_dict(args.cfg_options)
+    if args.segmentor is not None:
+        cfg.model.segmentor = dict(zip(('config', 'checkpoint'), args.segmentor))
     start_processes(cfg)
+    if args.checkpoint is not None:
+        find_segmentor(cfg, args.checkpoint)
     cfg.work_dir = args.work_dir or cfg.get('work_dir') or os.path.join(
         'work_dirs', os.path.splitext(os.path.basename(args.config))[0])
     cfg.load_from = args.checkpoint

@@ -13,6 +13,8 @@ from mmseg_opengan.launch import start_processes
 def parse_args():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('config', help='config file')
+    parser.add_argument('--segmentor', nargs=2, metavar=('CONFIG', 'CHECKPOINT'),
+                        help="your MMSegmentation config and its weights, in place of the config's")
     parser.add_argument('--work-dir', help='folder for logs and checkpoints (default: work_dirs/CONFIG)')
     parser.add_argument('--resume', action='store_true', help='go on from the last checkpoint in the work directory')
     parser.add_argument('--amp', action='store_true', help='automatic mixed precision')
@@ -30,6 +32,8 @@ def main():
     cfg.launcher = args.launcher
     if args.cfg_options is not None:
         cfg.merge_from_dict(args.cfg_options)
+    if args.segmentor is not None:
+        cfg.model.segmentor = dict(zip(('config', 'checkpoint'), args.segmentor))
     start_processes(cfg)
     cfg.work_dir = args.work_dir or cfg.get('work_dir') or os.path.join(
         'work_dirs', os.path.splitext(os.path.basename(args.config))[0])

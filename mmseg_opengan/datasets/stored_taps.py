@@ -81,7 +81,7 @@ class StoredTaps(Dataset):
                     todo.append((name, index))
             for done, (name, index) in enumerate(tqdm(todo, desc='Storing feature maps', unit='image')):
                 item = self.images[index]
-                tap = [part[0].cpu().numpy() for part in extract(item['inputs'], item['data_samples'])]
+                tap = [part[0].cpu().numpy() for part in extract(item['inputs'], item['data_samples'])[:2]]
                 if not np.isfinite(tap[0]).all():
                     raise ValueError(f"{int((~np.isfinite(tap[0])).sum())} of {tap[0].size} features of '{name}' are "
                                      'NaN or infinite')

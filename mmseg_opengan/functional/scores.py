@@ -43,24 +43,28 @@ def entropy(logits: Tensor) -> Tensor:
 
 
 def gen(logits: Tensor, gamma: float = 0.1, top: int | None = None) -> Tensor:
-    r"""Generalised entropy (Liu et al., CVPR 2023): larger where the softmax is less sure.
+    r"""GEN, the generalised entropy (Liu et al., CVPR 2023): larger where the softmax is less sure.
 
-    .. math:: \sum_k p_k^\gamma (1 - p_k)^\gamma
+    .. math:: \sum_k p_k^\gamma (1 - p_k)^\gamma, \quad k \text{ among the } top \text{ largest } p_k
 
     Args:
         logits: (N, K, H, W).
-        gamma: in (0, 1); the smaller, the more unlikely classes count.
-        top: sum over so many of the largest probabilities; None: over all.
+        gamma: above 0; the paper's lie below 1. The smaller, the more unlikely classes count.
+        top: so many of the largest probabilities are summed over; None, or above K: all.
+
+    Returns:
+        (N, H, W) float32, at least 0 and at most ``top * 4 ** -gamma``.
     """
-    log_p = torch.log_softmax(logits, dim=1)
+    log_p = torch.log_softmax(logits.float(), dim=1)
     winner = log_p.argmax(dim=1, keepdim=True)
-    # 1 - p rounds to 0 where one class leads: there it is the sum of the others.
-    rest = torch.logsumexp(log_p.scatter(1, winner, -math.inf), dim=1, keepdim=True)
-    log_rest = torch.log1p(-log_p.exp()).scatter(1, winner, rest)
+    log_others = log_p.scatter(1, winner, -math.inf)
+    # 1 - p rounds to 0 where one class leads: for the winner it is the sum of the others, whose p <= 1/2.
+    log_rest_of_winner = torch.logsumexp(log_others, dim=1, keepdim=True)
+    log_rest = torch.log1p(-log_others.exp()).scatter(1, winner, log_rest_of_winner)
     terms = torch.exp(gamma * (log_p + log_rest))
     if top is not None and top < terms.shape[1]:
-        chosen = log_p.topk(top, dim=1).indices
-        terms = terms.gather(1, chosen)
+        largest = log_p.topk(top, dim=1).indices
+        terms = terms.gather(1, largest)
     return terms.sum(dim=1)
 
 

@@ -381,7 +381,7 @@ class OpenGANSegmentor(BaseModel):
             data_samples: those of the images; None: maps stay at the size of the inputs.
             stored: features and logits that the segmentor made of these inputs before.
         """
-        if self.resolution == 'feature' and self.slides:
+        if self.resolution == 'feature' and self.slides and stored is None:
             raise ValueError("resolution='feature' needs test_cfg.mode='whole', found 'slide'. Set "
                              "model.test_cfg=dict(mode='whole'), or model.resolution='image'.")
         if stored is not None:

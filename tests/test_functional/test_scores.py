@@ -94,22 +94,61 @@ def test_smoothing_is_scipys_gaussian_filter(deviation):
     assert torch.equal(scores.smoothed(maps, (0., 0.)), maps)
 
 
-@pytest.mark.parametrize('top', [None, 1, 3, 9])
-@pytest.mark.parametrize('gamma', [.1, .5])
-def test_gen_is_the_written_out_sum(gamma, top):
-    logits = 3 * torch.randn(2, 5, 3, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+def slow_gen(logits, gamma, top):
+    """GEN of one pixel in float64; 1 - p is the sum of the other classes' probabilities."""
+    values = np.sort(np.asarray(logits, dtype=np.float64))[::-1]
+    powers = np.exp(values - values[0])
+    total = 0.
+    for k in range(len(powers))[:top]:
+        p = powers[k] / powers.sum()
+        rest = np.delete(powers, k).sum() / powers.sum()
+        total += p ** gamma * rest ** gamma
+    return total
+
+
+@pytest.mark.parametrize('top', [None, 1, 3, 5, 9])
+@pytest.mark.parametrize('gamma', [.1, .5, 1.])
+@pytest.mark.parametrize('scale', [1, 10, 100])
+def test_gen_equals_the_slow_formula(scale, gamma, top):
+    logits = scale * torch.randn(2, 5, 3, 4, generator=torch.Generator().manual_seed(0))
     found = scores.gen(logits, gamma, top)
-    for n, row, col in [(0, 0, 0), (1, 2, 3), (0, 1, 2)]:
-        powers = [math.exp(value) for value in logits[n, :, row, col].tolist()]
-        shares = sorted((power / sum(powers) for power in powers), reverse=True)
-        wanted = sum((share * (1 - share)) ** gamma for share in shares[:top])
-        assert found[n, row, col].item() == pytest.approx(wanted)
+    wanted = np.apply_along_axis(slow_gen, 1, logits.numpy(), gamma, top)
+    assert found.dtype == torch.float32
+    np.testing.assert_allclose(found.numpy(), wanted, rtol=3e-5, atol=1e-30)
+
+
+@pytest.mark.parametrize('lead', [0., 7., 3e4, 1e30])
+@pytest.mark.parametrize('top', [None, 1, 2, 3])
+def test_gen_of_a_tie(lead, top):
+    """Which of the tied classes counts as the winner changes nothing."""
+    pixel = [lead, lead, -lead]
+    found = scores.gen(torch.tensor(pixel).view(1, 3, 1, 1), .1, top)
+    assert found.item() == pytest.approx(slow_gen(pixel, .1, top))
 
 
 def test_gen_keeps_the_order_of_confident_pixels():
     """In float32 1 - p is 0 from a lead of 17 on."""
     logits = torch.zeros(1, 3, 1, 6)
     logits[0, 0, 0] = torch.tensor([5., 20., 40., 60., 80., 1e4])
-    found = scores.gen(logits)[0, 0]
-    assert found.isfinite().all()
-    assert (found[:5].diff() < 0).all()
+    for top in (None, 1):
+        found = scores.gen(logits, top=top)[0, 0]
+        assert (found[:5].diff() < 0).all()
+        assert found[5] == 0
+
+
+def test_gen_grows_as_a_pixel_becomes_undecided():
+    logits = torch.linspace(12, 0, 30) * torch.tensor([1., 0., 0., 0.])[:, None]
+    found = scores.gen(logits.view(1, 4, 1, 30))[0, 0]
+    assert (found.diff() > 0).all()
+    assert found[-1].item() == pytest.approx(4 * (3 / 16) ** .1)
+
+
+def test_gen_of_half_precision_is_that_of_its_float32():
+    logits = (5 * torch.randn(1, 4, 3, 3, generator=torch.Generator().manual_seed(0))).half()
+    assert torch.equal(scores.gen(logits), scores.gen(logits.float()))
+
+
+def test_gen_has_a_finite_gradient_where_one_class_leads():
+    logits = torch.tensor([200., 0., -200.]).view(1, 3, 1, 1).requires_grad_()
+    scores.gen(logits).sum().backward()
+    assert logits.grad.isfinite().all()

@@ -9,7 +9,8 @@ from mmseg_opengan.contracts import OPEN_SCORES, OPENGAN
 from mmseg_opengan.functional import scores
 from mmseg_opengan.models.scorers.base import SCORERS, FittedScorer, NotFittedError, Scorer
 
-LOGIT_SCORERS = {'MSP': scores.msp, 'Entropy': scores.entropy, 'MaxLogit': scores.max_logit, 'Energy': scores.energy}
+LOGIT_SCORERS = {'MSP': scores.msp, 'Entropy': scores.entropy, 'MaxLogit': scores.max_logit, 'Energy': scores.energy,
+                 'GEN': scores.gen}
 SMALL = dict(type='FeatureDiscriminator', hidden=(16, 8))
 OWN = sorted(name for name, cls in SCORERS.module_dict.items() if cls.__module__.startswith('mmseg_opengan')
              and not cls.__module__.endswith('mask_scorers'))  # those read no logits
@@ -203,6 +204,25 @@ def test_logit_scorers_are_the_functions_of_the_core(name):
     assert scorer.from_logits
     assert torch.equal(scorer(None, logits), LOGIT_SCORERS[name](logits))
     assert not list(scorer.state_dict())
+
+
+@pytest.mark.parametrize('options', [{}, dict(gamma=.5), dict(top=2), dict(gamma=.3, top=9)])
+def test_gen_passes_its_options_on(options):
+    scorer = SCORERS.build(dict(type='GEN', **options))
+    logits = 3 * torch.randn(2, 5, 3, 4)
+    assert scorer.options() == dict(dict(gamma=.1, top=None), **options)
+    assert torch.equal(scorer(None, logits), scores.gen(logits, **options))
+
+
+@pytest.mark.parametrize(('options', 'message'), [
+    (dict(gamma=0), 'gamma: wanted a finite number above 0, found 0'),
+    (dict(gamma=-.1), 'gamma: wanted a finite number above 0, found -0.1'),
+    (dict(gamma=float('nan')), 'gamma: wanted a finite number above 0, found nan'),
+    (dict(top=0), 'top: wanted None or a whole number of at least 1, found 0'),
+    (dict(top=1.5), 'top: wanted None or a whole number of at least 1, found 1.5')])
+def test_gen_refuses_options_without_meaning(options, message):
+    with pytest.raises(ValueError, match=message):
+        SCORERS.build(dict(type='GEN', **options))
 
 
 # ------------------------------------------------------------------ a discriminator as a scorer

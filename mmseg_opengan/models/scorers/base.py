@@ -50,9 +50,10 @@ class Scorer(nn.Module, metaclass=ABCMeta):
     reads_image = False
     #: True where the segmentor has open as its last class: the closed prediction is the best of the others.
     last_class_is_open = False
-    #: What the scorer does with a mask head's class scores L: ``'as_logits'`` reads log(L / sum L), ``'raw'`` reads L
-    #: itself and takes no logits, ``'refused'`` has no meaning there.
-    class_scores = 'as_logits'
+    #: What the scorer does with a mask head's class scores L >= 0 (see ``functional.mask_scores``):
+    #: ``'as_logits'`` reads log(L / sum L), ``'raw'`` reads L itself and accepts no true logits,
+    #: ``'refused'`` has no meaning there.
+    class_scores: str = 'as_logits'
     #: True for scorers of a mask head's queries: ``score_queries`` is called in place of ``score``.
     reads_queries = False
     #: Values of options that fitting tries where the config says nothing; open validation chooses among all products.

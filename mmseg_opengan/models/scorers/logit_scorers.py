@@ -1,5 +1,7 @@
 """Scorers that need no fitting: functions of the closed logits."""
 
+import math
+
 from torch import Tensor
 
 from ...functional import scores
@@ -30,19 +32,23 @@ class Entropy(_LogitScorer):
 
 @SCORERS.register_module()
 class MaxLogit(_LogitScorer):
-    """Minus the largest logit; see :func:`functional.scores.max_logit`."""
+    """Minus the largest logit; see :func:`functional.scores.max_logit`.
 
-    class_scores = 'refused'  # of normalised class scores it is a constant, or MSP again
+    Refused for mask heads: of log(L / sum L) it is -log max p, the order of MSP again.
+    """
 
+    class_scores = 'refused'
     function = staticmethod(scores.max_logit)
 
 
 @SCORERS.register_module()
 class Energy(_LogitScorer):
-    """Minus logsumexp of the logits; see :func:`functional.scores.energy`."""
+    """Minus logsumexp of the logits; see :func:`functional.scores.energy`.
 
-    class_scores = 'refused'  # of normalised class scores it is a constant, or MSP again
+    Refused for mask heads: of log(L / sum L), which is normalised, it is the constant 0.
+    """
 
+    class_scores = 'refused'
     function = staticmethod(scores.energy)
 
 
@@ -51,20 +57,20 @@ class GEN(Scorer):
     """Generalised entropy of the softmax; see :func:`functional.scores.gen`.
 
     Args:
-        gamma: exponent, above 0 and below 1.
-        top: classes that count, the most likely ones; None: all.
+        gamma: exponent, above 0; the paper's lie below 1.
+        top: how many classes count, the most likely ones; None: all.
     """
 
     from_logits = True
 
     def __init__(self, *, gamma: float = 0.1, top: int | None = None):
         super().__init__()
-        if not 0 < gamma < 1:
-            raise ValueError(f'gamma: wanted a number above 0 and below 1, found {gamma!r}')
-        if top is not None and top < 1:
-            raise ValueError(f'top: wanted None or at least 1, found {top!r}')
+        if not 0 < gamma < math.inf:
+            raise ValueError(f'gamma: wanted a finite number above 0, found {gamma!r}')
+        if top is not None and (top != int(top) or top < 1):
+            raise ValueError(f'top: wanted None or a whole number of at least 1, found {top!r}')
         self.gamma = gamma
-        self.top = top
+        self.top = None if top is None else int(top)
 
     def score(self, features: Tensor | None, logits: Tensor) -> Tensor:
         return scores.gen(logits.float(), self.gamma, self.top)

@@ -7,7 +7,7 @@ from .base import SCORERS, Scorer
 
 
 class _ClassScoreScorer(Scorer):
-    """Reads a mask head's class scores (N, K, h, w) where others read logits."""
+    """Reads a mask head's class scores L (N, K, h, w), >= 0, where others read logits."""
 
     from_logits = True
     class_scores = 'raw'
@@ -19,27 +19,38 @@ class _ClassScoreScorer(Scorer):
 
 @SCORERS.register_module()
 class RbA(_ClassScoreScorer):
-    """Rejected by all; see :func:`functional.mask_scores.rba`."""
+    """Rejected by all, in [-K, 0]; see :func:`functional.mask_scores.rba`."""
 
     function = staticmethod(mask_scores.rba)
 
 
 @SCORERS.register_module()
 class Mask2Anomaly(_ClassScoreScorer):
-    """1 - the largest class score; see :func:`functional.mask_scores.mask2anomaly`."""
+    """1 - the largest class score, at most 1; see :func:`functional.mask_scores.mask2anomaly`."""
 
     function = staticmethod(mask_scores.mask2anomaly)
 
 
 @SCORERS.register_module()
 class EAM(Scorer):
-    """1 - the sum of masks, each as sure as its class; see :func:`functional.mask_scores.eam`."""
+    """1 - the sum of masks, each times its largest class probability; at most 1.
+
+    See :func:`functional.mask_scores.eam`.
+    """
 
     reads_queries = True
 
     def score(self, features: Tensor | None, logits: Tensor) -> Tensor:
-        raise TypeError('EAM reads the queries of a mask head: call score_queries')
+        raise TypeError("EAM needs a mask head's queries, found logits: call score_queries")
 
     def score_queries(self, class_logits: Tensor, mask_logits: Tensor) -> Tensor:
-        """(N, Q, K + 1) and (N, Q, h, w) -> (N, h, w)."""
+        """Scores of a mask head's queries.
+
+        Args:
+            class_logits: (N, Q, K + 1), "no object" last.
+            mask_logits: (N, Q, h, w).
+
+        Returns:
+            (N, h, w) float32 scores, larger = more open.
+        """
         return mask_scores.eam(class_logits.float(), mask_logits.float())
