@@ -1,6 +1,5 @@
 """What the inferencer needs to know of configs and checkpoints: scorers, classes, the pipeline."""
 
-import colorsys
 from collections.abc import Mapping, Sequence
 
 from mmengine.config import Config
@@ -8,6 +7,7 @@ from mmengine.runner import CheckpointLoader
 from mmseg.registry import DATASETS
 
 from .contracts import OPENGAN
+from .datasets.open_set_folder import made_up_palette
 from .models.frozen_segmentor import read_config
 from .models.scorers.base import SCORERS
 
@@ -106,15 +106,6 @@ def classes_of(cfg: Config, meta: dict, number: int) -> tuple[tuple[str, ...], l
     for found in (meta.get('dataset_meta'), upper, dataset.get('metainfo'), getattr(kind, 'METAINFO', None)):
         classes = (found or {}).get('classes')
         if classes:
-            palette = found.get('palette') or _made_up(len(classes))
+            palette = found.get('palette') or made_up_palette(len(classes))
             return tuple(classes), [tuple(colour) for colour in palette]
-    return tuple(f'class {i}' for i in range(number)), _made_up(number)
-
-
-def _made_up(number: int) -> list[tuple[int, ...]]:
-    """Distinct colours."""
-    colours = []
-    for i in range(number):
-        shade = colorsys.hsv_to_rgb(i * .61803 % 1, .5 + .25 * (i % 3), 1 - .2 * (i % 2))
-        colours.append(tuple(round(255 * part) for part in shade))
-    return colours
+    return tuple(f'class {i}' for i in range(number)), made_up_palette(number)

@@ -36,6 +36,7 @@ from .datasets import (  # noqa: E402, F401
     feature_source,
     image_source,
     open_as_class,
+    open_set_folder,
     stored_taps,
     transforms,
 )

@@ -154,7 +154,8 @@ def test_a_folder_without_settings_or_without_results_is_anyones(tmp_path):
 
 
 TESTED = """
-model = dict(segmentor=dict(config='closed.py', checkpoint='closed.pth'), discriminator=dict(type='FeatureDiscriminator', act='leaky_relu'), generator=None, lambda_fake=.2,
+model = dict(segmentor=dict(config='closed.py', checkpoint='closed.pth'),
+             discriminator=dict(type='FeatureDiscriminator', act='leaky_relu'), generator=None, lambda_fake=.2,
              scorers=dict(msp=dict(type='MSP')), smoothing=0.)
 test_dataloader = dict(dataset=dict(type='Images', data_root='images'), num_workers=2)
 test_evaluator = dict(type='OpenSetMetric')

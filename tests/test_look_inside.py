@@ -35,7 +35,8 @@ def made(tmp_path_factory):
     torch.manual_seed(0)
     state = {f'{name}.{key}': value for name, width in (('discriminator', 'in_channels'), ('generator', 'out_channels'))
              for key, value in MODELS.build({**NETWORKS[name], width: 3}).state_dict().items()}
-    torch.save(dict(state_dict=state, meta=dict(opengan=dict(segmentor=dict(sha256=SEGMENTOR['sha256'])))), root / 'gan.pth')
+    meta = dict(opengan=dict(segmentor=dict(sha256=SEGMENTOR['sha256'])))
+    torch.save(dict(state_dict=state, meta=meta), root / 'gan.pth')
     return root
 
 

@@ -173,7 +173,8 @@ def test_a_closed_pixel_of_unknown_class_counts_as_what_is_predicted():
         bank=SimpleNamespace(gather=lambda group, rows: features[rows],
                              pixels=lambda group: np.rec.fromarrays([labels], names=['label'])))
     classifier = torch.randn(2, 3), torch.randn(2)
-    data = fit_data(source, SimpleNamespace(head=SimpleNamespace(adapter=SimpleNamespace(classifier=classifier))), FitSettings())
+    model = SimpleNamespace(head=SimpleNamespace(adapter=SimpleNamespace(classifier=classifier)))
+    data = fit_data(source, model, FitSettings())
     assert data.labels.tolist() == [int(predicted) if label == 255 else label
                                     for label, predicted in zip(labels, data.logits.argmax(1))]
 

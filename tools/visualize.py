@@ -10,7 +10,8 @@ from mmseg_opengan.inferencer import SPLITS, OpenSetInferencer
 def parse_args():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('config', help='config file')
-    parser.add_argument('checkpoint', help="checkpoint that training wrote; of a plain MMSegmentation config, its weights")
+    parser.add_argument('checkpoint', help='checkpoint that training wrote; of a plain MMSegmentation config, its '
+                        'weights')
     parser.add_argument('input', nargs='?', help='image, folder of images, or video')
     parser.add_argument('--split', choices=SPLITS, help="images of the config's data instead, with their ground truth")
     parser.add_argument('--out-dir', required=True, help='folder for the files')

@@ -231,6 +231,11 @@ def rgb_to_ids(rgb: np.ndarray, colours: np.ndarray, source: str) -> np.ndarray:
 
 
 def _label_map(policy, closed_classes, open_classes, names, colours=None) -> LabelMap:
+    """As :func:`meaning_of_ids`, of a policy of this package's own."""
+    return replace(meaning_of_ids(policy, closed_classes, open_classes, names), colours=colours)._own()
+
+
+def meaning_of_ids(policy, closed_classes, open_classes, names) -> LabelMap:
     """Tables from ``names``: raw id -> closed class, open class, or anything else for void."""
     closed_lut = np.full(256, IGNORE, np.uint8)
     open_lut = np.full(256, VOID, np.uint8)
@@ -241,4 +246,4 @@ def _label_map(policy, closed_classes, open_classes, names, colours=None) -> Lab
             closed_lut[raw], open_lut[raw] = closed_classes.index(name), CLOSED
         elif name in open_classes:
             open_lut[raw] = FIRST_OPEN + open_classes.index(name)
-    return LabelMap(policy, tuple(closed_classes), tuple(open_classes), closed_lut, open_lut, known, colours)._own()
+    return LabelMap(policy, tuple(closed_classes), tuple(open_classes), closed_lut, open_lut, known)

@@ -36,7 +36,7 @@ class OpenSetDataset(BaseSegDataset):
         self._labels = {kind.name: kind for kind in labels}
         self.num_open_images, self.seed = num_open_images, seed
         wanted = labels[0].closed_classes
-        for name, given in (('METAINFO', self.METAINFO.get('classes', ())),
+        for name, given in (('METAINFO', self.METAINFO.get('classes', () if self.METAINFO else wanted)),
                             ('metainfo', (metainfo or {}).get('classes', wanted))):
             if tuple(given) != wanted:
                 raise ValueError(f"{name}['classes'] must be those of policy '{labels[0].policy}', {wanted}, but got "

@@ -6,6 +6,7 @@ Shape letters: N images, Q queries, K closed classes, h and w the grid. Scores: 
 import torch
 from torch import Tensor
 
+
 def class_scores(class_logits: Tensor, mask_logits: Tensor) -> Tensor:
     r"""L_k = sum_q softmax(c_q)_k sigmoid(m_q), without the class "no object".
 

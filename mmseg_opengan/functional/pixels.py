@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from functools import lru_cache
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from ..contracts import GT_OPEN_MAP

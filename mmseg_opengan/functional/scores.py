@@ -45,7 +45,7 @@ def entropy(logits: Tensor) -> Tensor:
 def gen(logits: Tensor, gamma: float = 0.1, top: int | None = None) -> Tensor:
     r"""GEN, the generalised entropy (Liu et al., CVPR 2023): larger where the softmax is less sure.
 
-    .. math:: \sum_k p_k^\gamma (1 - p_k)^\gamma, \quad k \text{ among the } top \text{ largest } p_k
+    .. math:: \sum_k p_k^\gamma (1 - p_k)^\gamma
 
     Args:
         logits: (N, K, H, W).
@@ -58,7 +58,7 @@ def gen(logits: Tensor, gamma: float = 0.1, top: int | None = None) -> Tensor:
     log_p = torch.log_softmax(logits.float(), dim=1)
     winner = log_p.argmax(dim=1, keepdim=True)
     log_others = log_p.scatter(1, winner, -math.inf)
-    # 1 - p rounds to 0 where one class leads: for the winner it is the sum of the others, whose p <= 1/2.
+    # 1 - p rounds to 0 where one class leads: the winner's is the sum of the others.
     log_rest_of_winner = torch.logsumexp(log_others, dim=1, keepdim=True)
     log_rest = torch.log1p(-log_others.exp()).scatter(1, winner, log_rest_of_winner)
     terms = torch.exp(gamma * (log_p + log_rest))

@@ -31,7 +31,6 @@ from .frozen_segmentor import (
     read_weights,
 )
 from .networks import discriminate, frozen
-from .opengan_head import OpenGANHead
 from .score_maps import (
     at_size,
     merge_windows,

@@ -5,7 +5,6 @@ Shape letters: N images, C channels, K closed classes, Q queries, h and w the fe
 
 from typing import NamedTuple
 
-import torch
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 

@@ -50,7 +50,7 @@ def test_validation_and_test_find_the_same_numbers(root, resolution):
                     images=images(root / 'world', split=split))
         made = runner(root, root / f'{name}_{resolution}', custom_hooks=HOOKS, **options)
         if name == 'stored':
-            made.model.backbone.register_forward_hook(_count)
+            made.model.segmentor.backbone.register_forward_hook(_count)
         made.train()
         _count.calls = 0
         made.test()

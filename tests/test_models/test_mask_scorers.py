@@ -26,7 +26,7 @@ def score(scorer, classes, masks):
 
 @pytest.fixture
 def queries():
-    """Queries 0 to 2 hold a class each; the right half of the image is in no mask, or in that of "no object"."""
+    """Queries 0 to 2 hold a class each, 3 and 4 "no object", whose masks are the right half."""
     generator = torch.Generator().manual_seed(0)
     classes = torch.randn(N, Q, K + 1, generator=generator)
     masks = torch.randn(N, Q, ROWS, COLS, generator=generator) - 6
@@ -47,11 +47,13 @@ def slow(name, classes, masks):
         shares = [power / math.fsum(powers) for power in powers[:K]]
         sure += max(shares) * inside
         held = [before + share * inside for before, share in zip(held, shares, strict=True)]
-    return {'RbA': -math.fsum(map(math.tanh, held)), 'Mask2Anomaly': 1 - max(held), 'EAM': 1 - sure}[name]
+    rejected = -math.fsum(map(math.tanh, held))
+    return {'RbA': rejected, 'Mask2Anomaly': 1 - max(held), 'EAM': 1 - sure}[name]
 
 
 def test_every_scorer_of_the_module_is_tested_here():
-    own = [name for name, cls in SCORERS.module_dict.items() if cls.__module__.endswith('.mask_scorers')]
+    own = [name for name, cls in SCORERS.module_dict.items()
+           if cls.__module__.endswith('.mask_scorers')]
     assert sorted(own) == NAMES
 
 
@@ -80,7 +82,8 @@ def test_half_precision_is_scored_in_float32(name, dtype, queries):
     scorer = build(name)
     if scorer.reads_queries:
         half = [value.to(dtype) for value in queries]
-        found, wanted = (scorer.score_queries(*given) for given in (half, [value.float() for value in half]))
+        full = [value.float() for value in half]
+        found, wanted = scorer.score_queries(*half), scorer.score_queries(*full)
     else:
         half = mask_scores.class_scores(*queries).to(dtype)
         found, wanted = scorer(None, half), scorer(None, half.float())
@@ -110,26 +113,29 @@ def test_a_pixel_scores_alike_alone_and_in_a_batch(name, queries):
 @pytest.mark.parametrize('name', NAMES)
 @pytest.mark.parametrize('value', [0., 1., 3e4, -3e4])
 def test_constant_and_saturated_input_gives_finite_scores(name, value):
-    found = score(build(name), torch.full((N, Q, K + 1), value), torch.full((N, Q, ROWS, COLS), value))
+    classes = torch.full((N, Q, K + 1), value)
+    masks = torch.full((N, Q, ROWS, COLS), value)
+    found = score(build(name), classes, masks)
     assert found.isfinite().all()
     torch.testing.assert_close(found, found.flatten()[0].expand_as(found))
 
 
 @pytest.mark.parametrize('name', NAMES)
-def test_it_learns_nothing_and_has_no_options(name):
+def test_it_learns_nothing(name):
     scorer = build(name)
     assert not isinstance(scorer, FittedScorer)
     assert not scorer.state_dict()
-    assert scorer.options() == {}
 
 
-# ------------------------------------------------------------------ what a scorer reads of a mask head
+# ------------------------------------------------------------------ what scorers read
 
 
 def test_what_each_reads():
     for name in ('RbA', 'Mask2Anomaly'):
         scorer = SCORERS.get(name)
-        assert (scorer.class_scores, scorer.from_logits, scorer.reads_queries) == ('raw', True, False)
+        assert scorer.class_scores == 'raw'
+        assert scorer.from_logits
+        assert not scorer.reads_queries
     assert SCORERS.get('EAM').reads_queries
     assert not Scorer.reads_queries
 
@@ -140,14 +146,15 @@ def test_eam_of_logits_is_refused():
 
 
 def test_which_scorers_are_refused():
-    own = [cls for cls in SCORERS.module_dict.values() if cls.__module__.startswith('mmseg_opengan')]
-    assert {cls.class_scores for cls in own} == {'as_logits', 'raw', 'refused'}
-    assert {cls.__name__ for cls in own if cls.class_scores == 'refused'} == {'Energy', 'MaxLogit'}
+    own = {name: cls.class_scores for name, cls in SCORERS.module_dict.items()
+           if cls.__module__.startswith('mmseg_opengan')}
+    assert set(own.values()) == {'as_logits', 'raw', 'refused'}
+    assert {name for name, how in own.items() if how == 'refused'} == {'Energy', 'MaxLogit'}
 
 
 def test_why_they_are_refused(queries):
     """Of log(L / sum L) the energy is constant, and the largest logit orders pixels as MSP does."""
     logits = mask_scores.as_logits(mask_scores.class_scores(*queries))
-    energy, largest, msp = (build(name)(None, logits).flatten() for name in ('Energy', 'MaxLogit', 'MSP'))
+    energy, largest, msp = (build(name)(None, logits) for name in ('Energy', 'MaxLogit', 'MSP'))
     torch.testing.assert_close(energy, torch.zeros_like(energy), rtol=0, atol=1e-5)
     torch.testing.assert_close(largest, -torch.log1p(-msp))

@@ -201,7 +201,7 @@ def test_d_trained_on_other_weights_is_refused(trained, tmp_path, load):
     model = build_open(segmentor_checkpoint=str(path))
     with pytest.raises(RuntimeError, match=r"other segmentor weights than those in '.*plain.pth' \(found sha256"):
         load(model, file)
-    with pytest.raises(RuntimeError, match='no segmentor is loaded: set model.segmentor.checkpoint'):
+    with pytest.raises(RuntimeError, match=r'no segmentor is loaded: set model\.segmentor\.checkpoint'):
         load(build_open(), file)
     del checkpoint['state_dict']['segmentor_digest']
     with pytest.raises(RuntimeError, match='found no digest in the checkpoint'):

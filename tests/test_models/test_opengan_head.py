@@ -160,7 +160,7 @@ def test_a_head_with_one_logit_for_two_classes_is_refused():
 
 def test_a_head_that_no_adapter_knows_is_refused():
     plain = build_plain()
-    with pytest.raises(TypeError, match='wanted a head that classifies .* found HRNet'):
+    with pytest.raises(TypeError, match=r'wanted a head that classifies .* found HRNet'):
         MODELS.build(dict(type='OpenGANHead', head=plain.backbone, encoder=plain.backbone))
 
 

@@ -9,8 +9,8 @@ from mmseg_opengan.contracts import OPEN_SCORES, OPENGAN
 from mmseg_opengan.functional import scores
 from mmseg_opengan.models.scorers.base import SCORERS, FittedScorer, NotFittedError, Scorer
 
-LOGIT_SCORERS = {'MSP': scores.msp, 'Entropy': scores.entropy, 'MaxLogit': scores.max_logit, 'Energy': scores.energy,
-                 'GEN': scores.gen}
+LOGIT_SCORERS = {'MSP': scores.msp, 'Entropy': scores.entropy, 'GEN': scores.gen,
+                 'MaxLogit': scores.max_logit, 'Energy': scores.energy}
 SMALL = dict(type='FeatureDiscriminator', hidden=(16, 8))
 OWN = sorted(name for name, cls in SCORERS.module_dict.items() if cls.__module__.startswith('mmseg_opengan')
              and not cls.__module__.endswith('mask_scorers'))  # those read no logits
