@@ -1,6 +1,8 @@
 """The data set whose meaning stands in the config: right values, and an error for each mistake."""
 
 import json
+import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,6 +14,7 @@ from PIL import Image
 import mmseg_opengan.register  # noqa: F401
 from mmseg_opengan.contracts import CLOSED, GT_OPEN_MAP, IGNORE, VOID
 
+REPO = Path(__file__).resolve().parents[2]
 PIPELINE = [dict(type='LoadImageFromFile'), dict(type='LoadOpenSetAnnotations'), dict(type='PackOpenSetInputs')]
 IDS = {0: 'road', 1: 'car', 7: 'animal', 8: 'debris', 9: 'car', 255: 'void'}
 RAW = [0, 1, 7, 8, 9, 255]
@@ -65,6 +68,20 @@ def test_ids_survive_a_config_file_and_its_dump(root):
     again = Config.fromstring(cfg.pretty_text, '.py')
     policies = {DATASETS.build(one.dataset).metainfo['label_policy'] for one in (cfg, again)}
     assert policies == {DATASETS.build(config(root)).metainfo['label_policy']}
+
+
+def test_the_config_of_the_docs(root):
+    """The README's config for an own model with the page's data below it."""
+    page = (REPO / 'docs' / 'datasets.md').read_text()
+    block = next(one for one in re.findall(r'```python\n(.*?)```', page, re.DOTALL) if "type='OpenSetFolder'" in one)
+    (root / 'my_opengan.py').write_text(
+        f"_base_ = {str(REPO / 'configs/_base_/own_model.py')!r}\npipeline = {{{{_base_.pipeline}}}}\n{block}")
+    cfg = Config.fromfile(root / 'my_opengan.py')
+    for dataset in (*(cfg.train_dataloader.dataset[group] for group in ('closed', 'open')),
+                    cfg.val_dataloader.dataset, cfg.test_dataloader.dataset):
+        made = DATASETS.build(dict(dataset, lazy_init=True))
+        assert made.metainfo['open_classes'] == ('animal', 'debris')
+        assert dataset.img_suffix == '.jpg'
 
 
 def test_another_meaning_is_another_policy(root):
