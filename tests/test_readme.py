@@ -193,6 +193,12 @@ def test_a_model_of_ones_own(here, monkeypatch):
     [best] = (here / 'work_dirs' / Path(name).stem).glob('best_opengan_AUROC_iter_*.pth')
     [named] = re.findall(r"'(work_dirs/.+?\.pth)'", from_python)
     assert re.sub(r'\d+', '', named) == re.sub(r'\d+', '', str(best.relative_to(here)))
+    [without] = re.findall(r'`(python tools/train.py .+? --segmentor .+?)`', SECTIONS['Your own model'])
+    run(monkeypatch, without, '--work-dir', 'work_dirs/no_file', *options('no_file', SCHEDULE, WORKERS))
+    [same] = (here / 'work_dirs/no_file').glob('best_opengan_AUROC_iter_*.pth')
+    one, other = (torch.load(path, weights_only=True)['state_dict'] for path in (best, same))
+    assert one.keys() == other.keys()
+    assert all(torch.equal(one[key], other[key]) for key in one)
     best.replace(here / named)
     found = {}
     exec(from_python, found)
