@@ -1,117 +1,270 @@
 """Own images and labels, whose meaning stands in the config: no Python module is needed."""
 
 import colorsys
+import os
+import re
 from collections.abc import Mapping, Sequence
 
 import mmengine
+import numpy as np
+import yaml
 from mmseg.registry import DATASETS
 
-from ..contracts import MAX_OPEN_CLASSES
+from ..contracts import IGNORE, MAX_OPEN_CLASSES
 from .open_labels import LabelMap, meaning_of_ids
 from .open_set_dataset import OpenSetDataset
 
 VOID_NAME = 'void'
+#: What a file may hold that is more than the mapping of ids.
+_PARTS = ('classes', 'open_classes', 'ids', 'palette')
+_ENDS = ('.yaml', '.yml', '.json')
+_COLOUR = re.compile('#[0-9a-fA-F]{6}')
 
 
 @DATASETS.register_module()
 class OpenSetFolder(OpenSetDataset):
     """Images and labels of the same name in two folders; the config says what each id is.
 
-    ::
+    A sample's two maps are (1, H, W) uint8 with the values of ``contracts.py``; H, W are the size
+    of the image. ::
 
-        dict(type='OpenSetFolder', data_root='data/mine', classes=('road', 'car'), open_classes=('animal',),
-             ids={0: 'road', 1: 'car', 7: 'animal', 255: 'void'}, pipeline=pipeline,
-             data_prefix=dict(img_path='images/train', seg_map_path='labels/train'))
+        dict(type='OpenSetFolder', data_root='data/mine', pipeline=pipeline,
+             data_prefix=dict(img_path='images/train', seg_map_path='labels/train'),
+             classes=('road', 'car'), open_classes=('animal',),
+             ids={0: 'road', 1: 'car', 7: 'animal', 255: 'void'})
 
     Args:
         data_root: folder of the data set.
-        classes: names of the closed classes, in the order of the segmentor's outputs.
-        open_classes: names of the open classes.
-        ids: every id that occurs in a label file -> a closed class, an open class, or ``'void'``; several ids may be
-            one class. Or the path of a YAML or JSON file that holds this mapping.
-        data_prefix: folders of images and labels below ``data_root``: ``img_path``, ``seg_map_path``.
+        ids: every id that occurs in a label file -> a closed class, an open class, or ``'void'``.
+            Several ids may be one class. Ids are 0 to 255, or '#rrggbb' where label files are RGB.
+            Or the path of a YAML or JSON file that holds this mapping, or a mapping with ``ids``
+            and any of ``classes``, ``open_classes``, ``palette``. A relative path starts at the
+            working directory.
+        classes: names of the closed classes, in the order of the segmentor's outputs. None takes
+            those of the file.
+        open_classes: names of the open classes; () where there are none. None takes those of the
+            file.
+        palette: a colour (r, g, b) for each closed class. None takes those of the file, or makes
+            them up.
+        data_prefix: folders of images and labels below ``data_root``: ``img_path``,
+            ``seg_map_path``. None is ``images`` and ``labels``.
         img_suffix, seg_map_suffix: ends of the names of images and labels.
-        palette: a colour (r, g, b) for each closed class; made up where it is not given.
+        ann_file: the images to keep: a list of stems, or a file with one per line. '' keeps all.
         policy: what results call this reading of the labels; a digest of the ids is added.
         ignore_open: open classes to make void, e.g. to leave a kind out of training.
-        **kwargs: as for :class:`OpenSetDataset`: ``ann_file``, ``num_open_images``, ``seed``, ``pipeline``, ...
+        num_open_images, seed, **kwargs: as for :class:`OpenSetDataset`.
 
     Raises:
-        FileNotFoundError: a folder, a label or the file of ids is missing.
-        TypeError: ``classes`` or ``open_classes`` is one string, or ``ids`` is no mapping.
-        ValueError: an id outside 0 to 255 or of an unknown name, a class without an id or given twice.
+        FileNotFoundError: a folder, a label, the split file or the file of ids is missing.
+        TypeError: names or stems that are no list of strings, or ``ids`` that is no mapping.
+        ValueError: an id out of range or of an unknown name, ids of two kinds, a class without an
+            id or given twice, a colour that is none, or a file that cannot be read.
     """
 
-    def __init__(self, *, data_root: str, classes: Sequence[str], open_classes: Sequence[str],
-                 ids: Mapping[int | str, str] | str, data_prefix: dict | None = None, img_suffix: str = '.jpg',
-                 seg_map_suffix: str = '.png', palette=None, policy: str = 'own', ignore_open=(), **kwargs):
-        labels = label_map_of(classes, open_classes, ids, policy).ignoring(ignore_open)
-        if palette is not None and len(palette) != len(labels.closed_classes):
-            raise ValueError(f'palette: wanted a colour for each of {len(labels.closed_classes)} classes, found '
-                             f'{len(palette)}')
+    def __init__(self, *, data_root: str, ids: Mapping[int | str, str] | str,
+                 classes: Sequence[str] | None = None, open_classes: Sequence[str] | None = None,
+                 palette: Sequence | None = None, data_prefix: dict | None = None,
+                 img_suffix: str = '.jpg', seg_map_suffix: str = '.png',
+                 ann_file: str | Sequence[str] = '', policy: str = 'own', ignore_open=(),
+                 num_open_images: int | None = None, seed: int = 0, **kwargs):
+        if isinstance(ids, (str, os.PathLike)):
+            given = dict(classes=classes, open_classes=open_classes, palette=palette)
+            where = f"ids '{ids}'"
+            ids, classes, open_classes, palette = _parts_of(os.fspath(ids), given)
+        else:
+            where = 'ids'
+        labels = label_map_of(classes, open_classes, ids, policy, where).ignoring(ignore_open)
+        number = len(labels.closed_classes)
+        colours = made_up_palette(number) if palette is None else _checked_palette(palette, number)
+        self._stems = None if isinstance(ann_file, str) else _stems_of(ann_file)
+        folders = data_prefix or dict(img_path='images', seg_map_path='labels')
         super().__init__(
-            data_root=data_root, labels=labels, img_suffix=img_suffix, seg_map_suffix=seg_map_suffix,
-            data_prefix=data_prefix or dict(img_path='images', seg_map_path='labels'), **kwargs)
-        colours = palette or made_up_palette(len(labels.closed_classes))
-        self._metainfo.update(classes=labels.closed_classes, palette=[list(colour) for colour in colours])
+            data_root=data_root, labels=labels, img_suffix=img_suffix,
+            seg_map_suffix=seg_map_suffix, data_prefix=folders, ann_file=ann_file,
+            num_open_images=num_open_images, seed=seed, **kwargs)
+        self._metainfo.update(
+            classes=labels.closed_classes, palette=[list(colour) for colour in colours])
 
     def load_data_list(self) -> list[dict]:
         return self._pairs(self._draw(self._images()))
 
+    def _join_prefix(self):
+        """As in mmengine; a list of stems is no path."""
+        if self._stems is None:
+            super()._join_prefix()
+            return
+        self.ann_file = ''
+        super()._join_prefix()
+        self.ann_file = f'(list of {len(self._stems)} stems)'  # for errors
 
-def label_map_of(classes: Sequence[str], open_classes: Sequence[str], ids, policy: str) -> LabelMap:
-    """The label map of class names and ids; see :class:`OpenSetFolder` for arguments and errors."""
-    for name, value in (('classes', classes), ('open_classes', open_classes)):
-        if isinstance(value, str):
-            raise TypeError(f"{name}: wanted several names, such as ('{value}',), found the string {value!r}")
-    classes, open_classes = tuple(classes), tuple(open_classes)
+    def _listed(self) -> list[str]:
+        return super()._listed() if self._stems is None else self._stems
+
+
+class ColourLabels(LabelMap):
+    """A label map of RGB files alone: here a number in a file of one channel means nothing."""
+
+    def split(self, raw: np.ndarray, source: str) -> tuple[np.ndarray, np.ndarray]:
+        """As :meth:`LabelMap.split`; a file of one channel is a ValueError."""
+        if raw.ndim == 2:
+            raise ValueError(
+                f"Label file '{source}': wanted an RGB image, as the ids are colours, found one "
+                'channel of ids. Store it as RGB, or give ids as numbers.')
+        return super().split(raw, source)
+
+
+def label_map_of(classes: Sequence[str], open_classes: Sequence[str], ids: Mapping, policy: str,
+                 where: str = 'ids') -> LabelMap:
+    """The label map of class names and ids; see :class:`OpenSetFolder` for arguments and errors.
+
+    ``where`` is what errors call ``ids``.
+    """
+    classes = _names('classes', classes)
+    open_classes = _names('open_classes', open_classes)
     known = [*classes, *open_classes, VOID_NAME]
     twice = sorted({name for name in known if known.count(name) > 1})
     if twice:
-        raise ValueError(f"classes, open_classes: wanted each name once, and no class called '{VOID_NAME}', found "
-                         f'{twice} twice')
-    if not classes or len(open_classes) > MAX_OPEN_CLASSES:
-        raise ValueError(f'classes, open_classes: wanted at least one closed and at most {MAX_OPEN_CLASSES} open '
-                         f'classes, found {len(classes)} and {len(open_classes)}')
-    where = 'ids'
-    if isinstance(ids, str):
-        where, ids = f"ids '{ids}'", _read(ids)
+        raise ValueError(
+            f"classes, open_classes: wanted each name once, and no class called '{VOID_NAME}', "
+            f'found {twice} twice')
+    if not 1 <= len(classes) <= IGNORE or len(open_classes) > MAX_OPEN_CLASSES:
+        raise ValueError(
+            f'classes, open_classes: wanted at least one closed and at most {IGNORE} closed and '
+            f'{MAX_OPEN_CLASSES} open classes, found {len(classes)} and {len(open_classes)}')
     if not isinstance(ids, Mapping):
-        raise TypeError(f"{where}: wanted a mapping such as {{0: 'road', 255: 'void'}}, found {type(ids).__name__}")
+        raise TypeError(f"{where}: wanted a mapping such as {{0: 'road', 255: 'void'}}, found "
+                        f'{type(ids).__name__}')
     names = {_id_of(key, where): name for key, name in ids.items()}
     if len(names) < len(ids):
         raise ValueError(f'{where}: wanted each id once, found one twice')
     unknown = sorted({str(name) for name in names.values() if name not in known})
     if unknown:
         raise ValueError(f'{where}: wanted names out of {known}, found {unknown}')
-    unused = [name for name in known[:-1] if name not in names.values()]
+    used = list(names.values())
+    unused = [name for name in (*classes, *open_classes) if name not in used]
     if unused:
         raise ValueError(f'{where}: wanted an id for every class, found none for {unused}')
-    return meaning_of_ids(policy, classes, open_classes, names)
+    colours = sorted(key for key in names if isinstance(key, tuple))
+    if not colours:
+        return meaning_of_ids(policy, classes, open_classes, names)
+    if len(colours) < len(names):
+        numbers = sorted(key for key in names if isinstance(key, int))
+        raise ValueError(f'{where}: wanted ids of one kind, found {len(colours)} colours and the '
+                         f'numbers {numbers}')
+    if len(colours) > 256:
+        raise ValueError(f'{where}: wanted at most 256 colours, found {len(colours)}')
+    # In the order of the colours, so that the digest does not depend on the order in the config.
+    rows = {row: names[colour] for row, colour in enumerate(colours)}
+    tables = vars(meaning_of_ids(policy, classes, open_classes, rows))
+    return ColourLabels(**{**tables, 'colours': np.array(colours, np.uint8)})
+
+
+def _parts_of(path: str, given: dict) -> tuple:
+    """``ids``, ``classes``, ``open_classes``, ``palette`` of a file and the config, if they agree.
+
+    ``given``: those of the config but ``ids``; None where it has none.
+    """
+    content = _read(path)
+    if not isinstance(content, Mapping):
+        raise TypeError(f"ids '{path}': wanted a mapping such as {{0: 'road', 255: 'void'}}, found "
+                        f'{type(content).__name__}')
+    if not any(part in content for part in _PARTS):
+        content = dict(ids=content)
+    strange = [key for key in content if key not in _PARTS]
+    if strange or 'ids' not in content:
+        raise ValueError(f"ids '{path}': wanted ids alone, or the key 'ids' and others out of "
+                         f'{_PARTS}, found the keys {list(content)}')
+    parts = [content['ids']]
+    for part, value in given.items():
+        found = content.get(part)
+        if value is not None and found is not None and _as_lists(value) != _as_lists(found):
+            raise ValueError(f"{part}: wanted that of ids '{path}', {_as_lists(found)}, or none "
+                             f'beside it, found {_as_lists(value)}')
+        parts.append(found if value is None else value)
+    return tuple(parts)
+
+
+def _as_lists(value):
+    """Tuples as lists, as a file has them."""
+    return [_as_lists(part) for part in value] if isinstance(value, (list, tuple)) else value
 
 
 def _read(path: str):
     """What a YAML or JSON file holds."""
+    if not path.endswith(_ENDS):
+        raise ValueError(f"ids: wanted a mapping, or a file that ends in one of {_ENDS}, found "
+                         f"'{path}'")
+    # mmengine's own choice of a loader would run code that stands in the file.
+    options = {} if path.endswith('.json') else dict(Loader=yaml.SafeLoader)
     try:
-        return mmengine.load(path)
+        return mmengine.load(path, **options)
     except FileNotFoundError:
-        raise FileNotFoundError(f"ids: wanted a YAML or JSON file, found nothing at '{path}'") from None
-    except Exception as error:
+        raise FileNotFoundError(
+            f"ids: wanted a YAML or JSON file, found nothing at '{path}'") from None
+    except (OSError, ValueError, TypeError, yaml.YAMLError) as error:
         raise ValueError(f"ids: '{path}' cannot be read as YAML or JSON: {error}") from error
 
 
-def _id_of(key, where: str) -> int:
-    """A key of the mapping as an id; JSON has them as strings."""
+def _names(option: str, value) -> tuple[str, ...]:
+    """Class names of an option, checked."""
+    if isinstance(value, str):
+        raise TypeError(f"{option}: wanted several names, such as ('{value}',), found the string "
+                        f'{value!r}')
+    if not isinstance(value, (list, tuple)):
+        raise TypeError(f'{option}: wanted a list or tuple of names, in the config or in the file '
+                        f'of ids, found {value!r}')
+    strange = [name for name in value if not isinstance(name, str)]
+    if strange:
+        raise TypeError(f'{option}: wanted names that are strings, found {strange}')
+    return tuple(value)
+
+
+def _id_of(key, where: str) -> int | tuple[int, ...]:
+    """A key of the mapping as an id, or as a colour (r, g, b); JSON has ids as strings."""
+    if isinstance(key, str) and _COLOUR.fullmatch(key):
+        return tuple(bytes.fromhex(key[1:]))
     number = int(key) if isinstance(key, str) and key.strip().isdecimal() else key
-    if isinstance(number, bool) or not isinstance(number, int) or not 0 <= number <= 255:
-        raise ValueError(f'{where}: wanted ids from 0 to 255, found {key!r}')
+    is_number = isinstance(number, int) and not isinstance(number, bool)
+    if not is_number or not 0 <= number <= 255:
+        raise ValueError(f"{where}: wanted ids from 0 to 255, or colours '#rrggbb', found {key!r}")
     return number
+
+
+def _stems_of(ann_file) -> list[str]:
+    """The images that ``ann_file`` lists in the config itself."""
+    if not isinstance(ann_file, (list, tuple)):
+        raise TypeError(f'ann_file: wanted the path of a file or a list of stems, found '
+                        f'{ann_file!r}')
+    strange = [stem for stem in ann_file if not isinstance(stem, str)]
+    if strange:
+        raise TypeError(f'ann_file: wanted stems that are strings, found {strange}')
+    if not ann_file:
+        raise ValueError("ann_file: wanted at least one stem, or '' for all images, found none")
+    return list(ann_file)
+
+
+def _checked_palette(palette, number: int) -> list:
+    """The palette, if it has a colour for each of ``number`` classes."""
+    if not isinstance(palette, (list, tuple)) or len(palette) != number:
+        found = len(palette) if isinstance(palette, (list, tuple)) else repr(palette)
+        raise ValueError(f'palette: wanted a colour for each of {number} classes, found {found}')
+    for colour in palette:
+        is_triple = isinstance(colour, (list, tuple)) and len(colour) == 3
+        if not is_triple or not all(_is_level(level) for level in colour):
+            raise ValueError(f'palette: wanted colours (r, g, b) of whole numbers from 0 to 255, '
+                             f'found {colour!r}')
+    return list(palette)
+
+
+def _is_level(level) -> bool:
+    return isinstance(level, int) and not isinstance(level, bool) and 0 <= level <= 255
 
 
 def made_up_palette(number: int) -> list[tuple[int, ...]]:
     """Distinct colours (r, g, b), the same at each call."""
     colours = []
     for i in range(number):
-        shade = colorsys.hsv_to_rgb(i * .61803 % 1, .5 + .25 * (i % 3), 1 - .2 * (i % 2))
+        hue = i * .61803 % 1
+        shade = colorsys.hsv_to_rgb(hue, .5 + .25 * (i % 3), 1 - .2 * (i % 2))
         colours.append(tuple(round(255 * part) for part in shade))
     return colours

@@ -1,6 +1,7 @@
 """The data set whose meaning stands in the config: right values, and an error for each mistake."""
 
 import json
+import pickle
 import re
 from pathlib import Path
 
@@ -13,9 +14,11 @@ from PIL import Image
 
 import mmseg_opengan.register  # noqa: F401
 from mmseg_opengan.contracts import CLOSED, GT_OPEN_MAP, IGNORE, VOID
+from mmseg_opengan.datasets.open_set_folder import made_up_palette
 
 REPO = Path(__file__).resolve().parents[2]
-PIPELINE = [dict(type='LoadImageFromFile'), dict(type='LoadOpenSetAnnotations'), dict(type='PackOpenSetInputs')]
+STEPS = ('LoadImageFromFile', 'LoadOpenSetAnnotations', 'PackOpenSetInputs')
+PIPELINE = [dict(type=step) for step in STEPS]
 IDS = {0: 'road', 1: 'car', 7: 'animal', 8: 'debris', 9: 'car', 255: 'void'}
 RAW = [0, 1, 7, 8, 9, 255]
 
@@ -28,17 +31,24 @@ def _scope():
 @pytest.fixture
 def root(tmp_path):
     for i in range(3):
-        for folder, end, data in (('images', 'jpg', np.full((4, 6, 3), 50 * i, np.uint8)),
-                                  ('labels', 'png', np.array([RAW] * 4, np.uint8))):
-            path = tmp_path / folder / f'{i}.{end}'
-            path.parent.mkdir(exist_ok=True)
-            Image.fromarray(data).save(path)
+        write(tmp_path / 'images' / f'{i}.jpg', np.full((4, 6, 3), 50 * i, np.uint8))
+        write(tmp_path / 'labels' / f'{i}.png', np.array([RAW] * 4, np.uint8))
     return tmp_path
 
 
+def write(path, data):
+    path.parent.mkdir(exist_ok=True)
+    Image.fromarray(data).save(path)
+
+
 def config(root, **options) -> dict:
-    return {**dict(type='OpenSetFolder', data_root=str(root), classes=('road', 'car'),
-                   open_classes=('animal', 'debris'), ids=IDS, pipeline=PIPELINE), **options}
+    names = dict(classes=('road', 'car'), open_classes=('animal', 'debris'))
+    return {**dict(type='OpenSetFolder', data_root=str(root), ids=IDS, pipeline=PIPELINE), **names,
+            **options}
+
+
+def stems(dataset) -> list[str]:
+    return [Path(dataset.get_data_info(i)['img_path']).stem for i in range(len(dataset))]
 
 
 def test_each_id_is_what_the_config_says(root):
@@ -73,9 +83,11 @@ def test_ids_survive_a_config_file_and_its_dump(root):
 def test_the_config_of_the_docs(root):
     """The README's config for an own model with the page's data below it."""
     page = (REPO / 'docs' / 'datasets.md').read_text()
-    block = next(one for one in re.findall(r'```python\n(.*?)```', page, re.DOTALL) if "type='OpenSetFolder'" in one)
+    blocks = re.findall(r'```python\n(.*?)```', page, re.DOTALL)
+    block = next(one for one in blocks if "type='OpenSetFolder'" in one)
+    base = str(REPO / 'configs/_base_/own_model.py')
     (root / 'my_opengan.py').write_text(
-        f"_base_ = {str(REPO / 'configs/_base_/own_model.py')!r}\npipeline = {{{{_base_.pipeline}}}}\n{block}")
+        f'_base_ = {base!r}\npipeline = {{{{_base_.pipeline}}}}\n{block}')
     cfg = Config.fromfile(root / 'my_opengan.py')
     for dataset in (*(cfg.train_dataloader.dataset[group] for group in ('closed', 'open')),
                     cfg.val_dataloader.dataset, cfg.test_dataloader.dataset):
@@ -84,9 +96,20 @@ def test_the_config_of_the_docs(root):
         assert dataset.img_suffix == '.jpg'
 
 
+def test_the_yaml_file_of_the_docs(root):
+    page = (REPO / 'docs' / 'datasets.md').read_text()
+    path = root / 'mine.yaml'
+    path.write_text(re.search(r'```yaml\n(.*?)```', page, re.DOTALL).group(1))
+    ids = {key: name for key, name in IDS.items() if key != 9}
+    found = DATASETS.build(config(root, ids=str(path), classes=None, open_classes=None))
+    assert found.metainfo == DATASETS.build(config(root, ids=ids)).metainfo
+
+
 def test_another_meaning_is_another_policy(root):
     one, other = (DATASETS.build(config(root, ids=ids)) for ids in (IDS, {**IDS, 9: 'void'}))
     assert one.metainfo['label_policy'] != other.metainfo['label_policy']
+    named = DATASETS.build(config(root, policy='mine'))
+    assert named.metainfo['label_policy'] == one.metainfo['label_policy'].replace('own', 'mine')
 
 
 def test_a_kind_may_be_left_out(root):
@@ -97,25 +120,138 @@ def test_a_kind_may_be_left_out(root):
 def test_a_split_file_names_the_images(root):
     (root / 'val.txt').write_text('2\n')
     dataset = DATASETS.build(config(root, ann_file='val.txt', palette=[[1, 2, 3], [4, 5, 6]]))
-    assert [dataset.get_data_info(0)['img_path']] == [str(root / 'images' / '2.jpg')]
+    assert stems(dataset) == ['2']
     assert dataset.metainfo['palette'] == [[1, 2, 3], [4, 5, 6]]
+
+
+def test_the_config_lists_the_images(root):
+    dataset = DATASETS.build(config(root, ann_file=['2', '0']))
+    assert stems(dataset) == ['0', '2']
+    assert dataset[1]['data_samples'].img_path == str(root / 'images' / '2.jpg')
+    drawn = DATASETS.build(config(root, ann_file=['2', '0'], num_open_images=1, seed=3))
+    assert set(stems(drawn)) < {'0', '2'}
+    wanted = r"ann_file '\(list of 2 stems\)' must name .* 1 of 2 names have no such file: 9\."
+    with pytest.raises(ValueError, match=wanted):
+        DATASETS.build(config(root, ann_file=['0', '9']))
+
+
+@pytest.mark.parametrize('end', ['json', 'yaml'])
+def test_the_whole_meaning_may_lie_in_a_file(root, end):
+    path = root / f'meaning.{end}'
+    ids = {str(key): name for key, name in IDS.items()}
+    palette = [[1, 2, 3], [4, 5, 6]]
+    path.write_text(json.dumps(dict(
+        classes=['road', 'car'], open_classes=['animal', 'debris'], ids=ids, palette=palette)))
+    wanted = DATASETS.build(config(root, palette=palette))
+    for names in (dict(classes=None, open_classes=None), {}):  # twice the same is no mistake
+        found = DATASETS.build(config(root, ids=str(path), **names))
+        assert found.metainfo == wanted.metainfo
+    with pytest.raises(ValueError, match=r"classes: wanted that of .* found \['car', 'road'\]"):
+        DATASETS.build(config(root, ids=str(path), classes=('car', 'road')))
+
+
+def test_yaml_as_people_write_it(root):
+    path = root / 'ids.yaml'
+    lines = [f'{key}: {name}' for key, name in IDS.items()]
+    path.write_text('\n'.join(lines))
+    found, wanted = (DATASETS.build(config(root, ids=ids)) for ids in (str(path), IDS))
+    assert found.metainfo == wanted.metainfo
+
+
+COLOURS = {'#804080': 'road', '#00008E': 'car', '#ff0000': 'animal', '#00ff00': 'debris',
+           '#0000ff': 'car', '#000000': 'void'}
+
+
+def write_colours(root) -> np.ndarray:
+    row = np.array([list(bytes.fromhex(key[1:])) for key in COLOURS], np.uint8)
+    for i in range(3):
+        write(root / 'labels' / f'{i}.png', np.array([row] * 4))
+    return row
+
+
+def test_ids_may_be_colours(root):
+    write_colours(root)
+    dataset = DATASETS.build(config(root, ids=COLOURS))
+    sample = pickle.loads(pickle.dumps(dataset))[0]['data_samples']  # as workers get it
+    assert sample.gt_sem_seg.data[0, 3].tolist() == [0, 1, IGNORE, IGNORE, 1, IGNORE]
+    assert sample.get(GT_OPEN_MAP).data[0, 3].tolist() == [CLOSED, CLOSED, 1, 2, CLOSED, VOID]
+    turned = DATASETS.build(config(root, ids=dict(reversed(COLOURS.items()))))
+    assert turned.metainfo == dataset.metainfo
+    fewer = DATASETS.build(config(root, ids=COLOURS, ignore_open='animal'))
+    assert fewer.read_labels(0)[1][0].tolist() == [CLOSED, CLOSED, VOID, 2, CLOSED, VOID]
+    other = {key: name for key, name in COLOURS.items() if key != '#0000ff'}
+    with pytest.raises(ValueError, match=r'1 unknown RGB colours, e\.g\. \(0, 0, 255\)'):
+        DATASETS.build(config(root, ids=other))[0]
+
+
+def test_numbers_mean_nothing_where_ids_are_colours(root):
+    """The other way round too: colours mean nothing where ids are numbers."""
+    dataset = DATASETS.build(config(root, ids=COLOURS))
+    write(root / 'labels' / '0.png', np.array([[0, 1, 2, 3, 4, 5]] * 4, np.uint8))
+    with pytest.raises(ValueError, match=r"0\.png': wanted an RGB image, .* found one channel"):
+        dataset[0]
+    write_colours(root)
+    with pytest.raises(ValueError, match=r'must hold one 8-bit channel of ids'):
+        DATASETS.build(config(root))[0]
+
+
+def test_colours_survive_a_config_file_and_its_dump(root):
+    (root / 'cfg.py').write_text(f'dataset = {config(root, ids=COLOURS)!r}')
+    cfg = Config.fromfile(root / 'cfg.py')
+    again = Config.fromstring(cfg.pretty_text, '.py')
+    assert DATASETS.build(again.dataset).metainfo == DATASETS.build(cfg.dataset).metainfo
+
+
+def test_made_up_colours_are_distinct_and_stay():
+    colours = made_up_palette(255)
+    assert len(set(colours)) == 255
+    assert made_up_palette(3) == colours[:3]
+
+
+def test_as_many_classes_as_ids_can_name(root):
+    names = tuple(f'c{i}' for i in range(256))
+    ids = dict(enumerate(names))
+    with pytest.raises(ValueError, match=r'at most 255 closed .* found 256 and 0'):
+        DATASETS.build(config(root, classes=names, open_classes=(), ids=ids))
+    del ids[255]
+    dataset = DATASETS.build(config(root, classes=names[:255], open_classes=(), ids=ids))
+    assert dataset.metainfo['open_classes'] == ()
 
 
 @pytest.mark.parametrize(('options', 'error', 'message'), [
     (dict(classes='road'), TypeError, r"classes: wanted several names, such as \('road',\)"),
-    (dict(open_classes=('thing')), TypeError, r"open_classes: wanted several names, such as \('thing',\)"),
+    (dict(open_classes=('thing')), TypeError, r"open_classes: .*such as \('thing',\)"),
     (dict(open_classes=('animal', 'car')), ValueError, r"wanted each name once.*\['car'\]"),
     (dict(open_classes=('animal', 'void')), ValueError, r"no class called 'void'"),
     (dict(classes=()), ValueError, r'at least one closed .* found 0 and 2'),
-    (dict(ids={**IDS, 3: 'truck'}), ValueError, r"ids: wanted names out of .*'void'\], found \['truck'\]"),
-    (dict(ids={**IDS, 300: 'void'}), ValueError, 'ids: wanted ids from 0 to 255, found 300'),
+    (dict(ids={**IDS, 3: 'truck'}), ValueError, r"ids: wanted names out of .*, found \['truck'\]"),
+    (dict(ids={**IDS, 300: 'void'}), ValueError, r'ids: wanted ids from 0 to 255, .* found 300'),
     (dict(ids={**IDS, -1: 'void'}), ValueError, 'found -1'),
     (dict(ids={**IDS, 'road': 'void'}), ValueError, "found 'road'"),
     (dict(ids={**IDS, '7': 'void'}), ValueError, 'each id once'),
-    (dict(ids={0: 'road', 1: 'car', 7: 'animal'}), ValueError, r"every class, found none for \['debris'\]"),
+    (dict(ids={**IDS, 7.5: 'void'}), ValueError, 'found 7.5'),
+    (dict(ids={True: 'car', 0: 'road'}), ValueError, 'found True'),
+    (dict(ids={**IDS, '#12345': 'void'}), ValueError, "or colours '#rrggbb', found '#12345'"),
+    (dict(ids={**IDS, '#123456': 'void'}), ValueError, r'one kind, found 1 colours and .*\[0, 1, '),
+    (dict(ids={'#aaaaaa': 'road', '#AAAAAA': 'car'}), ValueError, 'each id once'),
+    (dict(ids={0: 'road', 1: 'car', 7: 'animal'}), ValueError, r"found none for \['debris'\]"),
+    (dict(ids={7: 'animal', 8: 'debris', 1: 'car'}), ValueError, r"found none for \['road'\]"),
+    (dict(ids={**IDS, 3: None}), ValueError, r"found \['None'\]"),
+    (dict(classes=None), TypeError, 'classes: wanted a list or tuple of names, .* found None'),
+    (dict(open_classes={'animal', 'debris'}), TypeError, 'open_classes: wanted a list or tuple'),
+    (dict(classes=('road', 5)), TypeError, r'classes: wanted names that are strings, found \[5\]'),
+    (dict(classes=('road', 'road', 'car')), ValueError, r"each name once.*\['road'\]"),
+    (dict(ids='ids.txt'), ValueError, r"a file that ends in one of .* found 'ids\.txt'"),
+    (dict(ann_file=[]), ValueError, 'ann_file: wanted at least one stem'),
+    (dict(ann_file=[1]), TypeError, r'ann_file: wanted stems that are strings, found \[1\]'),
+    (dict(ann_file=1), TypeError, 'ann_file: wanted the path of a file or a list .* found 1'),
+    (dict(palette=[[0, 0, 0], [0, 0, 256]]), ValueError, r'0 to 255, found \[0, 0, 256\]'),
+    (dict(palette=[[0, 0, 0], 'red']), ValueError, "palette: wanted colours .* found 'red'"),
+    (dict(palette=[]), ValueError, 'palette: wanted a colour for each of 2 classes, found 0'),
+    (dict(num_open_images=4), ValueError, 'num_open_images must be None or between 1 and the 3'),
     (dict(ids=['road', 'car']), TypeError, 'ids: wanted a mapping .* found list'),
     (dict(ids='absent.yaml'), FileNotFoundError, r"found nothing at 'absent\.yaml'"),
-    (dict(palette=[[0, 0, 0]]), ValueError, 'palette: wanted a colour for each of 2 classes, found 1'),
+    (dict(palette=[[0, 0, 0]]), ValueError, 'palette: wanted a colour for each of 2 .* found 1'),
     (dict(ignore_open=('road',)), ValueError, 'ignore_open must name open classes'),
 ])
 def test_mistakes(root, options, error, message):
@@ -123,10 +259,41 @@ def test_mistakes(root, options, error, message):
         DATASETS.build(config(root, **options))
 
 
-def test_a_file_that_is_no_mapping(root):
-    (root / 'ids.yaml').write_text('a: [1, 2')
-    with pytest.raises(ValueError, match=r"ids\.yaml' cannot be read as YAML or JSON"):
-        DATASETS.build(config(root, ids=str(root / 'ids.yaml')))
+@pytest.mark.parametrize(('content', 'error', 'message'), [
+    (b'a: [1, 2', ValueError, 'cannot be read as YAML or JSON'),
+    (b'\xff\xfe\x00', ValueError, 'cannot be read as YAML or JSON'),
+    (b'!!python/object/apply:os.getpid []', ValueError, 'could not determine a constructor'),
+    (b'', TypeError, 'wanted a mapping .* found NoneType'),
+    (b'[road, car]', TypeError, 'wanted a mapping .* found list'),
+    (b'ids: [road, car]', TypeError, 'wanted a mapping .* found list'),
+    (b'classes: [road, car]', ValueError, r"the key 'ids' .* found the keys \['classes'\]"),
+    (b'{ids: {0: road}, colors: 1}', ValueError, r"found the keys \['ids', 'colors'\]"),
+    (b'{classes: road, ids: {0: road}}', TypeError, r"classes: wanted several names"),
+    (b'{0: road, 1: car, 7: animal, 8: debris, 9: truck}', ValueError, r"found \['truck'\]"),
+])
+def test_mistakes_in_a_file(root, content, error, message):
+    path = root / 'ids.yaml'
+    path.write_bytes(content)
+    names = dict(classes=None) if b'classes: road' in content else {}
+    with pytest.raises(error, match=message) as raised:
+        DATASETS.build(config(root, ids=str(path), **names))
+    if not names:
+        assert f"'{path}'" in str(raised.value)
+
+
+def test_a_folder_is_no_file(root):
+    (root / 'ids.json').mkdir()
+    with pytest.raises(ValueError, match=r"ids\.json' cannot be read as YAML or JSON"):
+        DATASETS.build(config(root, ids=str(root / 'ids.json')))
+
+
+def test_missing_folders_and_labels(root):
+    folders = dict(img_path='pictures', seg_map_path='labels')
+    with pytest.raises(FileNotFoundError, match=r'OpenSetFolder needs the folder .*pictures'):
+        DATASETS.build(config(root, data_prefix=folders))
+    (root / 'labels' / '1.png').unlink()
+    with pytest.raises(FileNotFoundError, match=r'1 of 3 images in .* have no label'):
+        DATASETS.build(config(root))
 
 
 def test_an_id_that_the_config_does_not_have(root):
