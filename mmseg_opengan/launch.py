@@ -1,5 +1,6 @@
 """Several processes: those that ``torchrun`` starts, also without a GPU, and pools of them for many jobs."""
 
+import atexit
 import gc
 import multiprocessing
 import os
@@ -35,6 +36,13 @@ def start_processes(cfg: Config) -> None:
     if cfg.get('model_wrapper_cfg'):
         cfg.model_wrapper_cfg.device_ids = None
     torch.distributed.init_process_group('gloo')
+    atexit.register(_leave_processes)
+
+
+def _leave_processes() -> None:
+    """End gloo's threads before the interpreter goes: one that still runs then aborts the process, now and then."""
+    if torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
 
 
 @contextmanager
