@@ -168,7 +168,7 @@ class MaskAdapter(_OtherAdapter):
 
     def _tap(self, inputs, output, predicted):
         classes, masks = (layers[-1] for layers in predicted)
-        return Tap(output[0], class_scores(classes, masks), queries=(classes, masks))
+        return Tap(output[0], class_scores(classes.float(), masks.float()), queries=(classes, masks))
 
 
 class SideAdapter(_OtherAdapter):
@@ -186,7 +186,7 @@ class SideAdapter(_OtherAdapter):
 
     def _tap(self, inputs, output, predicted):
         masks, classes = predicted
-        return Tap(output, class_scores(classes, masks), queries=(classes, masks))
+        return Tap(output, class_scores(classes.float(), masks.float()), queries=(classes, masks))
 
 
 #: Class name of a head -> its adapter; a subclass of the head takes the adapter of its base.

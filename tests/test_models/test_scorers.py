@@ -280,3 +280,12 @@ def test_a_discriminators_score_is_its_logit_turned_round():
     closed_logit = scorer.discriminator(features.permute(0, 2, 3, 1).reshape(-1, 6)).view(1, 4, 4)
     torch.testing.assert_close(found, -closed_logit)
     assert scorer(features.half(), None).dtype == torch.float32
+
+
+@pytest.mark.parametrize('name', ['MSP', 'Energy', 'OpenClass'])
+def test_a_scorer_without_options_is_saved_and_loaded(name, tmp_path):
+    """nn.Module's own ``*args`` and ``**kwargs`` are no options."""
+    scorer = SCORERS.build(dict(type=name))
+    assert scorer.options() == {}
+    scorer.save_file(tmp_path / 'scorer.pth')
+    scorer.load_file(tmp_path / 'scorer.pth')

@@ -93,8 +93,9 @@ class Scorer(nn.Module, metaclass=ABCMeta):
 
     def options(self) -> dict:
         """The options by name, as plain values."""
-        names = inspect.signature(type(self).__init__).parameters
-        return {name: getattr(self, name) for name in names if name not in ('self', 'checkpoint')}
+        parameters = inspect.signature(type(self).__init__).parameters.values()
+        named = [one.name for one in parameters if one.kind not in (one.VAR_POSITIONAL, one.VAR_KEYWORD)]
+        return {name: getattr(self, name) for name in named if name not in ('self', 'checkpoint')}
 
     def save_file(self, path, **meta) -> None:
         """Write what was learned, the options, and ``meta`` (plain values; ``segmentor_sha256`` above all)."""
