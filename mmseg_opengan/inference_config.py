@@ -3,12 +3,10 @@
 from collections.abc import Mapping, Sequence
 
 from mmengine.config import Config
-from mmengine.runner import CheckpointLoader
 from mmseg.registry import DATASETS
 
-from .contracts import OPENGAN
 from .datasets.open_set_folder import made_up_palette
-from .models.frozen_segmentor import read_config
+from .models.frozen_segmentor import noted_segmentor, read_checkpoint, read_config
 from .models.scorers.base import SCORERS
 
 #: Scores of a plain model where none are asked for.
@@ -19,9 +17,7 @@ _INNER = ('images', 'dataset', 'datasets')
 
 def read_meta(checkpoint: str) -> dict:
     """The meta information of a checkpoint; empty where it has none."""
-    content = CheckpointLoader.load_checkpoint(checkpoint, map_location='cpu', logger='silent')
-    meta = content.get('meta') if 'state_dict' in content else None
-    return meta or {}
+    return read_checkpoint(checkpoint)[1]
 
 
 def config_in(checkpoint: str) -> Config:
@@ -31,8 +27,8 @@ def config_in(checkpoint: str) -> Config:
         ValueError: the checkpoint does not hold one.
     """
     meta = read_meta(checkpoint)
-    segmentor = meta.get(OPENGAN, {}).get('segmentor')
-    if not meta.get('cfg') or segmentor is None:
+    segmentor = noted_segmentor(meta)
+    if not meta.get('cfg') or not segmentor:
         raise ValueError(f"'{checkpoint}': wanted a checkpoint that OpenGAN training wrote, which holds its config, "
                          'found none in it. Give the config too.')
     cfg = Config.fromstring(meta['cfg'], '.py')
@@ -44,7 +40,7 @@ def find_segmentor(cfg: Config, checkpoint: str) -> None:
     """Where a config does not say where the segmentor's weights lie, take them from where D's checkpoint says."""
     segmentor = cfg.model.get('segmentor')
     if segmentor is not None and segmentor.get('checkpoint') is None:
-        segmentor.checkpoint = read_meta(checkpoint).get(OPENGAN, {}).get('segmentor', {}).get('checkpoint')
+        segmentor.checkpoint = noted_segmentor(read_meta(checkpoint)).get('checkpoint')
 
 
 def open_set_config(cfg: Config, checkpoint) -> Config:

@@ -42,7 +42,6 @@ from .inference_config import (
     config_in,
     find_segmentor,
     open_set_config,
-    read_meta,
     scorer_configs,
     test_pipeline,
 )
@@ -270,7 +269,7 @@ def _trained_model(cfg: Config, checkpoint: str | None) -> tuple:
         if model.discriminator is not None:
             raise RuntimeError('The discriminator has random weights. Give a checkpoint that OpenGAN training wrote, '
                                'or set model.discriminator=None to use the other scorers alone.')
-        return model, read_meta(model.segmentor_source)
+        return model, model.segmentor_meta
     content = CheckpointLoader.load_checkpoint(checkpoint, map_location='cpu')
     state = {key.removeprefix('module.'): value for key, value in content.get('state_dict', content).items()}
     model.load_state_dict(state, strict=False)

@@ -20,11 +20,11 @@ from mmseg.registry import DATASETS, MODELS
 from torch import nn
 
 from . import register  # noqa: F401
-from .contracts import OPENGAN
 from .datasets.feature_bank import FeatureBank
 from .engine.feature_plots import PROJECTIONS, Patch, map_figure, patch_figure
 from .feature_comparison import CLOSED, FAKE, STORED, Comparison, draw_groups
 from .functional.files import replacing, write_json
+from .models.frozen_segmentor import noted_segmentor
 
 _FOOTNOTE = 'D: p(closed) of the real or generated feature;  L1: distance from the generated feature to this pixel'
 _STRIDES = (32, 16, 8, 4, 2, 1)
@@ -85,7 +85,7 @@ def look_inside(config, checkpoint, out, *, num_sought: int = 256, num_points: i
 
 def open_bank(cfg: Config, checkpoint: dict) -> FeatureBank:
     """The bank of a training config, if the checkpoint belongs to the segmentor that it was made from."""
-    segmentor = checkpoint.get('meta', {}).get(OPENGAN, {}).get('segmentor', {}).get('sha256')
+    segmentor = noted_segmentor(checkpoint.get('meta', {})).get('sha256')
     bank = FeatureBank(cfg.train_dataloader.dataset.root, {'segmentor_sha256': segmentor} if segmentor else None)
     if not bank.num_pixels(CLOSED):
         raise ValueError(f"The feature bank in '{bank.root}' holds no closed pixels: wanted one built by a StoreSource")

@@ -12,6 +12,8 @@ from mmengine.utils import import_modules_from_strings
 from mmseg.registry import MODELS
 from torch import Tensor, nn
 
+from ..contracts import OPENGAN
+
 #: What is kept of a segmentor's config, where it is there.
 _KEPT = ('model', 'custom_imports', 'default_scope')
 
@@ -119,10 +121,17 @@ def _some(keys) -> str:
     return ', '.join(keys[:5]) + more
 
 
-def read_weights(source: str) -> dict[str, Tensor]:
-    """The state dict of a checkpoint file or URL."""
+def read_checkpoint(source: str) -> tuple[dict[str, Tensor], dict]:
+    """The state dict and the meta information of a checkpoint file or URL."""
     checkpoint = CheckpointLoader.load_checkpoint(source, map_location='cpu')
-    return checkpoint.get('state_dict', checkpoint)
+    if 'state_dict' not in checkpoint:
+        return checkpoint, {}
+    return checkpoint['state_dict'], checkpoint.get('meta') or {}
+
+
+def noted_segmentor(meta: dict) -> dict:
+    """What the meta of D's checkpoint says of its segmentor: ``config``, ``checkpoint``, ``sha256``."""
+    return meta.get(OPENGAN, {}).get('segmentor', {})
 
 
 def digest_of(state: dict[str, Tensor]) -> str:

@@ -5,7 +5,7 @@ from mmengine.runner import CheckpointLoader
 from mmseg.registry import MODELS
 from torch import Tensor
 
-from ...contracts import OPENGAN
+from ..frozen_segmentor import noted_segmentor
 from ..networks import discriminate
 from .base import SCORERS, Scorer
 
@@ -35,7 +35,7 @@ class DiscriminatorScorer(Scorer):
         if checkpoint is not None:
             stored = CheckpointLoader.load_checkpoint(checkpoint, map_location='cpu')
             state = stored['state_dict']
-            self.segmentor_sha256 = stored.get('meta', {}).get(OPENGAN, {}).get('segmentor', {}).get('sha256')
+            self.segmentor_sha256 = noted_segmentor(stored.get('meta', {})).get('sha256')
             weights = {key[len(_PREFIX):]: value for key, value in state.items() if key.startswith(_PREFIX)}
             if _FIRST in weights:
                 discriminator = dict(dict(in_channels=weights[_FIRST].shape[1]), **discriminator)
