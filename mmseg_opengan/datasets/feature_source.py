@@ -22,6 +22,13 @@ from .feature_bank import GROUPS, FeatureBank, RowPool, locked
 from .pixel_choice import PixelChoice
 
 
+def build_open(open: dict | None, sampler) -> Dataset | None:
+    """The data set of open pixels, or None where there is none or the sampler draws none; then it draws none."""
+    if open is None:
+        sampler.num_open = 0
+    return None if sampler.num_open == 0 else DATASETS.build(open)
+
+
 class _BankSource(Dataset):
     """What both sources share: the labelled images, the sampler, and the bank that caches open pixels.
 
@@ -46,9 +53,7 @@ class _BankSource(Dataset):
         self.root = Path(root)
         self.sampler = TASK_UTILS.build(sampler)
         self.closed_images = DATASETS.build(closed)
-        if open is None:
-            self.sampler.num_open = 0
-        self.open_images = None if self.sampler.num_open == 0 else DATASETS.build(open)
+        self.open_images = build_open(open, self.sampler)
         self.pipeline = closed.get('pipeline', [])
         if self.open_images is not None and as_json(open.get('pipeline', [])) != as_json(self.pipeline):
             raise ValueError(f'open.pipeline: wanted that of closed, {self.pipeline}, whose images may be the same '

@@ -5,6 +5,7 @@ from mmseg.registry import DATASETS, TASK_UTILS
 from torch.utils.data import Dataset
 
 from ..contracts import CLOSED, GT_OPEN_MAP, VOID
+from .feature_source import build_open
 
 
 @DATASETS.register_module()
@@ -27,9 +28,7 @@ class ImageSource(Dataset):
     def __init__(self, *, sampler: dict, closed: dict, open: dict | None = None, root: str | None = None):
         self.sampler = TASK_UTILS.build(sampler)
         self.closed_images = DATASETS.build(closed)
-        if open is None:
-            self.sampler.num_open = 0
-        self.open_images = None if self.sampler.num_open == 0 else DATASETS.build(open)
+        self.open_images = build_open(open, self.sampler)
         self._open_index = None
 
     @property

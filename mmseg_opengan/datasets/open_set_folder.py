@@ -213,10 +213,14 @@ def _names(option: str, value) -> tuple[str, ...]:
     if not isinstance(value, (list, tuple)):
         raise TypeError(f'{option}: wanted a list or tuple of names, in the config or in the file '
                         f'of ids, found {value!r}')
-    strange = [name for name in value if not isinstance(name, str)]
-    if strange:
-        raise TypeError(f'{option}: wanted names that are strings, found {strange}')
+    _require_strings(f'{option}: wanted names', value)
     return tuple(value)
+
+
+def _require_strings(wanted: str, values) -> None:
+    strange = [value for value in values if not isinstance(value, str)]
+    if strange:
+        raise TypeError(f'{wanted} that are strings, found {strange}')
 
 
 def _id_of(key, where: str) -> int | tuple[int, ...]:
@@ -235,9 +239,7 @@ def _stems_of(ann_file) -> list[str]:
     if not isinstance(ann_file, (list, tuple)):
         raise TypeError(f'ann_file: wanted the path of a file or a list of stems, found '
                         f'{ann_file!r}')
-    strange = [stem for stem in ann_file if not isinstance(stem, str)]
-    if strange:
-        raise TypeError(f'ann_file: wanted stems that are strings, found {strange}')
+    _require_strings('ann_file: wanted stems', ann_file)
     if not ann_file:
         raise ValueError("ann_file: wanted at least one stem, or '' for all images, found none")
     return list(ann_file)

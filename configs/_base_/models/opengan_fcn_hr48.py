@@ -1,8 +1,8 @@
 # HRNetV2-W48 + FCNHead (the paper's), 720-d penultimate features at stride 4, frozen, with OpenGAN on top.
+_base_ = './opengan.py'
 norm_cfg = dict(type='BN', requires_grad=True)
 model = dict(
-    type='OpenGANSegmentor',
-    segmentor=dict(checkpoint=None, config=dict(model=dict(
+    segmentor=dict(config=dict(model=dict(
         type='EncoderDecoder',
         data_preprocessor=dict(
             type='SegDataPreProcessor', mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375], bgr_to_rgb=True,
@@ -21,10 +21,4 @@ model = dict(
             input_transform='resize_concat', kernel_size=1, num_convs=1, concat_input=False, dropout_ratio=-1,
             num_classes=19, norm_cfg=norm_cfg, align_corners=False,
             loss_decode=dict(type='CrossEntropyLoss', use_sigmoid=False, loss_weight=1.0)),
-        test_cfg=dict(mode='whole')))),
-    discriminator=dict(type='FeatureDiscriminator'),
-    generator=dict(type='FeatureGenerator', out_act='auto'),  # 'relu' where the segmentor's features are never negative
-    lambda_open=1.0,  # lambda_o of Eq. 2
-    lambda_fake=0.2,  # lambda_G of Eq. 2
-    reduction='term',  # each term averaged by itself, as Eq. 2 is written; 'batch' is the authors' notebook
-    resolution='feature')  # the paper's: un-resized score maps against labels on the same grid
+        test_cfg=dict(mode='whole')))))

@@ -8,7 +8,9 @@ from ...functional import scores
 from .base import SCORERS, Scorer
 
 
-class _LogitScorer(Scorer):
+class LogitScorer(Scorer):
+    """A function of the logits (N, K, h, w) alone, without options."""
+
     from_logits = True
     function = None
 
@@ -17,21 +19,21 @@ class _LogitScorer(Scorer):
 
 
 @SCORERS.register_module()
-class MSP(_LogitScorer):
+class MSP(LogitScorer):
     """1 - maximum softmax probability; see :func:`functional.scores.msp`."""
 
     function = staticmethod(scores.msp)
 
 
 @SCORERS.register_module()
-class Entropy(_LogitScorer):
+class Entropy(LogitScorer):
     """Softmax entropy; see :func:`functional.scores.entropy`."""
 
     function = staticmethod(scores.entropy)
 
 
 @SCORERS.register_module()
-class MaxLogit(_LogitScorer):
+class MaxLogit(LogitScorer):
     """Minus the largest logit; see :func:`functional.scores.max_logit`.
 
     Refused for mask heads: of log(L / sum L) it is -log max p, the order of MSP again.
@@ -42,7 +44,7 @@ class MaxLogit(_LogitScorer):
 
 
 @SCORERS.register_module()
-class Energy(_LogitScorer):
+class Energy(LogitScorer):
     """Minus logsumexp of the logits; see :func:`functional.scores.energy`.
 
     Refused for mask heads: of log(L / sum L), which is normalised, it is the constant 0.

@@ -4,17 +4,13 @@ from torch import Tensor
 
 from ...functional import mask_scores
 from .base import SCORERS, Scorer
+from .logit_scorers import LogitScorer
 
 
-class _ClassScoreScorer(Scorer):
+class _ClassScoreScorer(LogitScorer):
     """Reads a mask head's class scores L (N, K, h, w), >= 0, where others read logits."""
 
-    from_logits = True
     class_scores = 'raw'
-    function = None
-
-    def score(self, features: Tensor | None, logits: Tensor) -> Tensor:
-        return type(self).function(logits.float())
 
 
 @SCORERS.register_module()
