@@ -1,9 +1,7 @@
-"""Let MMSegmentation run where mmcv has no compiled ops, load checkpoints safely, save them fast, and reuse memory.
+"""Load checkpoints safely, save them fast, and reuse memory.
 
-Four facts of the stack below us are handled here and nowhere else:
+Three facts of the stack below us are handled here and nowhere else:
 
-* ``mmseg`` imports ``mmcv.ops`` on import, which needs ``mmcv._ext``. ``mmcv-lite`` has none. No model here
-  calls such an op, so a placeholder whose functions raise when *called* is enough.
 * torch >= 2.6 unpickles checkpoints with ``weights_only=True``. Checkpoints written by mmengine hold a few
   harmless classes (the logged history, numpy scalars), which are allow-listed. mmengine's http loader does
   not use the safe loader, so both loaders are replaced by ones that do.
@@ -14,52 +12,13 @@ Four facts of the stack below us are handled here and nowhere else:
 """
 
 import ctypes
-import importlib.util
 import os
 import pickle
 import sys
-import types
 from functools import lru_cache
 
 import numpy as np
 import torch
-
-
-class MissingCompiledOp(NotImplementedError):
-    """A compiled mmcv operator was called, but this mmcv has none."""
-
-
-def ensure_mmcv_ops() -> bool:
-    """Make ``mmcv.ops`` importable where mmcv was installed without compiled ops.
-
-    The placeholder stands in for ``mmcv._ext`` while ``mmcv.ops`` is imported and is taken away again, so that
-    mmengine still sees that this mmcv has no compiled ops.
-
-    Returns:
-        bool: True if the ops are placeholders, False if mmcv has its own.
-    """
-    if importlib.util.find_spec('mmcv._ext') is not None:
-        return False
-    if 'mmcv.ops' not in sys.modules:
-        placeholder = types.ModuleType('mmcv._ext')
-        placeholder.__getattr__ = _missing_op
-        sys.modules['mmcv._ext'] = placeholder
-        try:
-            importlib.import_module('mmcv.ops')
-        finally:
-            del sys.modules['mmcv._ext']
-    return True
-
-
-def _missing_op(name: str):
-    if name.startswith('__'):
-        raise AttributeError(name)
-
-    def call(*args, **kwargs):
-        raise MissingCompiledOp(
-            f"'{name}' is a compiled operator of mmcv, and the installed mmcv has none (mmcv-lite). Install the full "
-            "'mmcv' (>= 2.0.0, < 2.2.0) built for this torch to use models that need it.")
-    return call
 
 
 def allow_mmengine_checkpoints() -> None:
@@ -160,7 +119,6 @@ def keep_freed_memory() -> bool:
 
 def install() -> None:
     """Apply everything above; safe to call more than once, and before or after mmseg's import."""
-    ensure_mmcv_ops()
     keep_freed_memory()
     allow_mmengine_checkpoints()
     remember_formatted_configs()

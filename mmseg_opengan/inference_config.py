@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from mmengine.config import Config
 from mmseg.registry import DATASETS
 
+from .contracts import OPENGAN
 from .datasets.open_set_folder import made_up_palette
 from .models.frozen_segmentor import noted_segmentor, read_checkpoint, read_config
 from .models.scorers.base import SCORERS
@@ -58,8 +59,10 @@ def open_set_config(cfg: Config, checkpoint) -> Config:
     return Config(wrapped)
 
 
-def scorer_configs(scorers: Sequence[str] | Mapping[str, dict]) -> dict[str, dict]:
-    """Configs by name; a name alone stands for the scorer of the registry, in any case.
+def scorer_configs(scorers: Sequence[str] | Mapping[str, dict], own: Mapping[str, dict]) -> dict[str, dict]:
+    """Configs by name. A name means the scorer of the config, ``own``, or else that of the registry, in any case.
+
+    ``opengan``, the discriminator's, may be named too.
 
     Raises:
         ValueError: no such scorer.
@@ -67,10 +70,17 @@ def scorer_configs(scorers: Sequence[str] | Mapping[str, dict]) -> dict[str, dic
     if isinstance(scorers, Mapping):
         return dict(scorers)
     known = {name.lower(): name for name in SCORERS.module_dict}
-    unknown = sorted(set(scorers) - {name for name in scorers if name.lower() in known})
+    found, unknown = {}, []
+    for name in scorers:
+        if name in own:
+            found[name] = own[name]
+        elif name.lower() in known:
+            found[name] = dict(type=known[name.lower()])
+        elif name != OPENGAN:
+            unknown.append(name)
     if unknown:
-        raise ValueError(f'scorers: wanted some of {sorted(known)}, found {unknown}')
-    return {name: dict(type=known[name.lower()]) for name in scorers}
+        raise ValueError(f'scorers: wanted some of {sorted({*known, *own})}, found {unknown}')
+    return found
 
 
 def _test_dataset(cfg: Config) -> dict:

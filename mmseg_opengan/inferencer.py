@@ -68,12 +68,11 @@ class OpenSetInferencer:
             images. A checkpoint of D (``.pth``) knows its config, and may stand here alone.
         checkpoint: what training wrote (D and G only; the segmentor is found through the config), or the segmentor's
             weights where there is no D.
-        scorers: scores to give: names of the registry in any case (``'energy'``) or configs by name. None: those of
-            the config; of a plain config, MSP and entropy.
+        scorers: scores to give beside D's: names (those of the config, or of the registry in any case: ``'energy'``)
+            or configs by name. None: those of the config; of a plain config, MSP and entropy.
         device: e.g. ``'cpu'``, ``'cuda:1'``; None takes an accelerator where there is one.
         cfg_options: overrides of the config, keys with dots.
         segmentor_checkpoint: where the frozen segmentor's weights lie, if no longer where the config says.
-        plain_scorers: ``scorers`` for a plain config; where the config has an open-set model, its own stay.
 
     Raises:
         FileNotFoundError: the config or a checkpoint is missing.
@@ -83,15 +82,14 @@ class OpenSetInferencer:
 
     def __init__(self, config: str | Path | Config, checkpoint: str | Path | None = None, *,
                  scorers: Sequence[str] | Mapping[str, dict] | None = None, device: str | None = None,
-                 cfg_options: Mapping | None = None, segmentor_checkpoint: str | Path | None = None,
-                 plain_scorers: Sequence[str] | None = None):
+                 cfg_options: Mapping | None = None, segmentor_checkpoint: str | Path | None = None):
         if checkpoint is None and isinstance(config, (str, Path)) and Path(config).suffix == '.pth':
             config, checkpoint = config_in(str(config)), config
         self.cfg = copy.deepcopy(config) if isinstance(config, Config) else Config.fromfile(config_path(str(config)))
         if 'segmentor' not in self.cfg.model:
             self.cfg = open_set_config(self.cfg, checkpoint)
             checkpoint = None
-            scorers = scorers or plain_scorers or DEFAULT_SCORERS
+            scorers = scorers or DEFAULT_SCORERS
         self.cfg.merge_from_dict({'model.resolution': 'image'})
         self.cfg.merge_from_dict(dict(cfg_options or {}))
         segmentor = self.cfg.model.segmentor
@@ -100,7 +98,7 @@ class OpenSetInferencer:
         elif checkpoint is not None:
             find_segmentor(self.cfg, str(checkpoint))
         if scorers is not None:
-            self.cfg.model.scorers = scorer_configs(scorers)
+            self.cfg.model.scorers = scorer_configs(scorers, self.cfg.model.get('scorers') or {})
         self.cfg.model.generator = None  # only training needs it
         init_default_scope(self.cfg.get('default_scope', 'mmseg'))
         self._load, self._prepare = _pipeline(self.cfg)

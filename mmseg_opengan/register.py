@@ -60,6 +60,7 @@ from .models import (  # noqa: E402, F401
     pixel_networks,
     pixel_opengan,
     pixel_sampler,
+    tta,
 )
 from .models.scorers import (  # noqa: E402, F401
     bigan,

@@ -1,7 +1,6 @@
-"""The placeholder for mmcv's compiled ops, and safe loading of every checkpoint the OpenMMLab stack writes."""
+"""Safe loading of every checkpoint the OpenMMLab stack writes."""
 
 import builtins
-import importlib.util
 import os
 import pickle
 import platform
@@ -16,50 +15,12 @@ import pytest
 import torch
 from mmengine.logging import HistoryBuffer, MessageHub
 from mmengine.runner import CheckpointLoader, load_checkpoint
-from mmengine.utils.dl_utils.misc import mmcv_full_available
 
 from mmseg_opengan import compat
-
-HAS_COMPILED_OPS = importlib.util.find_spec('mmcv._ext') is not None
-without_ops = pytest.mark.skipif(HAS_COMPILED_OPS, reason='this mmcv has its own compiled ops')
 
 
 def load(path, **options):
     return CheckpointLoader.load_checkpoint(str(path), **options)
-
-
-# ------------------------------------------------------------------ compiled ops
-
-
-def test_all_of_mmseg_imports():
-    import mmseg.apis
-    import mmseg.datasets
-    import mmseg.models  # noqa: F401
-    assert compat.ensure_mmcv_ops() == (not HAS_COMPILED_OPS)
-
-
-@without_ops
-def test_a_placeholder_raises_when_called_and_says_what_to_install():
-    from mmcv.ops import RoIAlign, sigmoid_focal_loss
-    with pytest.raises(compat.MissingCompiledOp, match=r"'roi_align_forward' is a compiled operator.*full 'mmcv'"):
-        RoIAlign(2)(torch.zeros(1, 1, 8, 8), torch.tensor([[0.0, 0, 0, 4, 4]]))
-    with pytest.raises(compat.MissingCompiledOp, match='sigmoid_focal_loss_forward'):
-        sigmoid_focal_loss(torch.zeros(2, 3), torch.zeros(2, dtype=torch.long))
-
-
-@without_ops
-def test_mmengine_still_sees_that_there_are_no_ops():
-    assert not mmcv_full_available()
-    assert 'mmcv._ext' not in sys.modules
-    with pytest.raises(ImportError):
-        importlib.import_module('mmcv._ext')
-
-
-def test_a_full_mmcv_is_left_alone(monkeypatch):
-    monkeypatch.setattr(importlib.util, 'find_spec', lambda name, *args: types.SimpleNamespace(name=name))
-    before = set(sys.modules)
-    assert compat.ensure_mmcv_ops() is False
-    assert set(sys.modules) == before
 
 
 def test_install_more_than_once():

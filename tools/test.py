@@ -1,6 +1,6 @@
 """Test a checkpoint of D (and G).
 
-Takes the arguments of MMSegmentation's tools/test.py, but for --show, --wait-time and --tta, and a threshold.
+Takes the arguments of MMSegmentation's tools/test.py, but for --show and --wait-time, and a threshold.
 """
 
 import argparse
@@ -9,7 +9,6 @@ import os
 from mmengine.config import Config, DictAction
 from mmengine.runner import Runner
 
-from mmseg_opengan import compat
 from mmseg_opengan.engine.protocol import PROTOCOLS, use_protocol
 from mmseg_opengan.launch import start_processes
 
@@ -27,6 +26,8 @@ def parse_args():
     parser.add_argument('--protocol', choices=list(PROTOCOLS), help='evaluate by a named protocol')
     parser.add_argument('--segmentor', nargs=2, metavar=('CONFIG', 'CHECKPOINT'),
                         help="your MMSegmentation config and its weights, in place of the config's")
+    parser.add_argument('--tta', action='store_true', help="average over the versions of each image that the config's "
+                        "tta_pipeline makes (model.resolution='image')")
     parser.add_argument('--work-dir', help='folder for metrics.json and figures (default: work_dirs/CONFIG)')
     parser.add_argument('--out', help='folder for closed predictions (.png) and raw open-set scores (.npy)')
     parser.add_argument('--show-dir', help='folder for pictures of the score maps')
@@ -39,7 +40,6 @@ def parse_args():
 def main():
     args = parse_args()
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
-    compat.install()  # the config's own modules may import mmseg before this package
     from mmseg_opengan.inference_config import find_segmentor
     cfg = Config.fromfile(args.config)
     cfg.launcher = args.launcher
@@ -58,6 +58,9 @@ def main():
             cfg.test_evaluator[name] = value
     if args.protocol is not None:
         use_protocol(cfg, args.protocol)
+    if args.tta:
+        cfg.test_dataloader.dataset.pipeline = cfg.tta_pipeline
+        cfg.model = dict(cfg.tta_model, module=cfg.model)
     if args.show_dir is not None:
         cfg.default_hooks.setdefault('visualization', dict(type='SegVisualizationHook')).draw = True
         cfg.default_hooks.visualization.setdefault('interval', 1)

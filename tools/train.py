@@ -6,7 +6,6 @@ import os
 from mmengine.config import Config, DictAction
 from mmengine.runner import Runner
 
-from mmseg_opengan import compat
 from mmseg_opengan.launch import start_processes
 
 
@@ -27,7 +26,6 @@ def parse_args():
 def main():
     args = parse_args()
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
-    compat.install()  # the config's own modules may import mmseg before this package
     cfg = Config.fromfile(args.config)
     cfg.launcher = args.launcher
     if args.cfg_options is not None:

@@ -15,8 +15,8 @@ def parse_args():
     parser.add_argument('input', nargs='?', help='image, folder of images, or video')
     parser.add_argument('--split', choices=SPLITS, help="images of the config's data instead, with their ground truth")
     parser.add_argument('--out-dir', required=True, help='folder for the files')
-    parser.add_argument('--scorers', nargs='+', help='score maps to show (default: all of the config); of a plain '
-                        'config, scores that need no training: msp entropy energy maxlogit gen')
+    parser.add_argument('--scorers', nargs='+', help='score maps to show (default: all of the config): names of the '
+                        "config's, opengan, or scores that need no training: msp entropy energy maxlogit gen")
     parser.add_argument('--thresholds', nargs='*', default=[.6, .7, .8, .9],
                         help='probabilities above which a pixel counts as open (default: .6 .7 .8 .9), or rules on the '
                         "open validation set: 'fpr=0.05', 'tpr=0.95', 'f1'")
@@ -35,8 +35,7 @@ def parse_args():
 def main():
     args = parse_args()
     inferencer = OpenSetInferencer(args.config, args.checkpoint, device=args.device, cfg_options=args.cfg_options,
-                                   segmentor_checkpoint=args.segmentor_checkpoint,
-                                   plain_scorers=args.scorers)
+                                   segmentor_checkpoint=args.segmentor_checkpoint, scorers=args.scorers)
     files = inferencer(args.input if args.split is None else inferencer.dataset(args.split), out_dir=args.out_dir,
                        batch_size=args.batch_size, scorers=args.scorers, thresholds=args.thresholds, limit=args.limit,
                        save_scores=not args.pictures_only)

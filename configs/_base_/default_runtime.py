@@ -28,3 +28,4 @@ val_cfg = dict(type='ValLoop')
 test_cfg = dict(type='TestLoop')
 val_evaluator = dict(type='OpenSetMetric')
 test_evaluator = dict(type='OpenSetMetric')
+tta_model = dict(type='OpenSetTTAModel')  # tools/test.py --tta averages score maps

@@ -15,7 +15,7 @@ from ..functional.overlay import LogitThreshold
 from .open_metric import OpenSetMetric, Setting
 from .open_validation import decisions_of, run_open_validation, stored_decisions
 from .plots import FIGURES, save_figure
-from .running import model_of, step_of
+from .running import augments, model_of, step_of
 
 #: Key of ``checkpoint['meta']['opengan']`` under which the thresholds and calibrations of open validation lie.
 OPEN_VALIDATION = 'open_validation'
@@ -67,6 +67,9 @@ class OpenSetEvaluationHook(Hook):
     def before_test_epoch(self, runner):
         for metric in _metrics(runner.test_evaluator):
             model, rule = model_of(runner), metric.threshold
+            if is_rule(rule) and augments(runner):
+                raise ValueError('threshold: wanted a number with test-time augmentation, as open validation runs '
+                                 f"without it, found the rule '{rule}'")
             setting = _setting(runner, 'test')
             stored, resolution = self._loaded, model.resolution
             decisions = decisions_of(stored, resolution, setting.mode, setting.smoothing)
@@ -121,8 +124,10 @@ def _scorers(model) -> dict[str, bool]:
 
 def _setting(runner, stage, **options) -> Setting:
     model = model_of(runner)
-    return Setting(stage=stage, resolution=model.resolution, mode=model.test_cfg.get('mode', 'whole'),
-                   smoothing=model.smoothing,
+    mode = model.test_cfg.get('mode', 'whole')
+    if augments(runner):
+        mode += ', test-time augmentation'
+    return Setting(stage=stage, resolution=model.resolution, mode=mode, smoothing=model.smoothing,
                    open_logits=frozenset(name for name, is_logit in _scorers(model).items() if is_logit), **options)
 
 

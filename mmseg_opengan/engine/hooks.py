@@ -5,7 +5,7 @@ from mmengine.hooks import Hook
 from mmengine.runner import IterBasedTrainLoop
 from mmseg.registry import HOOKS
 
-from .running import model_of, step_of
+from .running import model_of, require_averaged_scores, step_of
 
 _VALIDATED = 'last_validation'  # in the message hub, and so in checkpoints: the last step that was validated
 
@@ -68,6 +68,7 @@ class OpenGANHook(Hook):
 
     def before_test(self, runner):
         model = model_of(runner)
+        require_averaged_scores(runner)
         model.check_segmentor()
         if model.segmentor_source is None:
             model.segmentor_source = runner._load_from  # the checkpoint of a model without D
@@ -83,7 +84,7 @@ class OpenGANHook(Hook):
 def _require_classes(model, dataset):
     """The classes of the data must be as many as the segmentor has: else every label means another class."""
     found, classes = model.head.num_classes, dataset.metainfo['classes']
-    of_open = any(scorer.last_class_is_open for scorer in model.scorers.values())
+    of_open = model.has_open_class
     if found != len(classes) + of_open:
         raise ValueError(f'{type(dataset).__name__}: wanted the {found - of_open} closed classes of the segmentor, '
                          f'found {len(classes)}: {tuple(classes)}. Take a data set class with those that the segmentor '

@@ -1,12 +1,32 @@
 """What hooks ask of a runner."""
 
-from mmengine.model import is_model_wrapper
+from mmengine.model import BaseTTAModel, is_model_wrapper
 from mmengine.runner import BaseLoop
+
+#: The test-time augmentation that averages score maps.
+AVERAGES_SCORES = 'OpenSetTTAModel'
 
 
 def model_of(runner):
-    """The model itself, without the wrapper of distributed training."""
-    return runner.model.module if is_model_wrapper(runner.model) else runner.model
+    """The model itself, without the wrapper of distributed training or of test-time augmentation."""
+    model = runner.model
+    while is_model_wrapper(model) or isinstance(model, BaseTTAModel):
+        model = model.module
+    return model
+
+
+def augments(runner) -> bool:
+    """The test averages over versions of each image."""
+    model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+    return isinstance(model, BaseTTAModel)
+
+
+def require_averaged_scores(runner) -> None:
+    """Raise where test-time augmentation would keep the score maps of one version alone."""
+    model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+    if augments(runner) and type(model).__name__ != AVERAGES_SCORES:
+        raise TypeError(f"tta_model: wanted type='{AVERAGES_SCORES}', which averages score maps, found "
+                        f"'{type(model).__name__}'")
 
 
 def step_of(runner) -> int:

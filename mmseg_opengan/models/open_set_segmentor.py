@@ -155,10 +155,19 @@ class OpenSetSegmentor(BaseModel):
         return self.segmentor.align_corners
 
     @property
+    def has_open_class(self) -> bool:
+        """The last class of the segmentor means open: the (K+1)-way classifier."""
+        return any(scorer.last_class_is_open for scorer in self.scorers.values())
+
+    @property
     def slides(self) -> bool:
         return self.test_cfg.get('mode', 'whole') == 'slide'
 
     def _apply(self, fn, *args, **kwargs):
+        dtype = fn(torch.zeros(1)).dtype
+        if dtype != torch.float32:
+            raise TypeError(f'The open-set model: wanted weights of torch.float32, found {dtype}. '
+                            'For half precision run it inside torch.autocast.')
         self.segmentor._apply(fn, *args, **kwargs)
         return super()._apply(fn, *args, **kwargs)
 
@@ -310,7 +319,7 @@ class OpenSetSegmentor(BaseModel):
 
     def _finish(self, sample, maps, size, placed: bool) -> None:
         """Bring an image's maps (1, h, w) to where they belong, and put them into its sample."""
-        if any(scorer.last_class_is_open for scorer in self.scorers.values()):
+        if self.has_open_class:
             best = sample.seg_logits.data[:-1].argmax(dim=0, keepdim=True)
             sample.pred_sem_seg = PixelData(data=best)
         if self.resolution == 'feature':

@@ -1,7 +1,7 @@
 """The tap: a decode-head wrapper that listens for the per-pixel feature while mmseg's own code runs."""
 
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from typing import Any
 
 from mmseg.registry import MODELS
@@ -12,7 +12,7 @@ from .tap_adapters import Tap, adapter_of
 
 @MODELS.register_module()
 class OpenGANHead:
-    """Listens to a built decode head; nothing of the head is overridden, renamed or changed.
+    """Listens to a built decode head, whose own code runs as it is.
 
     ::
 
@@ -32,6 +32,15 @@ class OpenGANHead:
         self.head = heads[-1]
         self.encoder = encoder
         self.adapter = adapter_of(heads)
+        self._ear: _Ear | None = None
+        # Once and for all: torch.compile cannot trace the coming and going of hooks.
+        encoder.register_forward_pre_hook(self._hear_inputs)
+        self.adapter.listens_to.register_forward_hook(self._hear_feature)
+        if self.adapter.ends_in_predict_by_feat:
+            self._own_predict_by_feat = self.head.predict_by_feat
+            self.head.predict_by_feat = self._predict_by_feat
+        else:
+            self.head.register_forward_hook(self._hear_forward)
 
     @property
     def channels(self) -> int:
@@ -53,73 +62,58 @@ class OpenGANHead:
                 tap, which takes up to a gigabyte. It may run the segmentor again, unheard.
             resize: False: the head returns its scores on the feature grid, where it can.
         """
-        found: list = []
-        ear = _Ear(self.adapter, found, on_tap)
-        with ExitStack() as stack:
-            for handle in (self.encoder.register_forward_pre_hook(ear.hear_inputs),
-                           self.adapter.listens_to.register_forward_hook(ear.hear_feature)):
-                stack.callback(handle.remove)
-            if self.adapter.ends_in_predict_by_feat:
-                stack.enter_context(_overheard(self.head, ear, resize))
-            else:
-                stack.callback(self.head.register_forward_hook(ear.hear_forward).remove)
-            yield found
+        before = self._ear
+        self._ear = ear = _Ear(on_tap, resize)
+        try:
+            yield ear.found
+        finally:
+            self._ear = before
+
+    # ------------------------------------------------------------------ what one pass shows
+
+    def _hear_inputs(self, module, args):
+        if self._ear is not None:
+            self._ear.inputs = args[0]
+            self._ear.passes = []
+
+    def _hear_feature(self, module, args, output):
+        if self._ear is not None:
+            self._ear.passes.append((args, output))
+
+    def _hear_forward(self, module, args, output):
+        self._end(output)
+
+    def _predict_by_feat(self, scores, *args, **kwargs):
+        ear = self._ear
+        self._end(scores)
+        if ear is not None and not ear.resize:
+            return scores
+        return self._own_predict_by_feat(scores, *args, **kwargs)
+
+    def _end(self, predicted) -> None:
+        """A pass is over: make a tap of what it has shown."""
+        ear = self._ear
+        if ear is None:
+            return
+        tap = self.adapter.tap(ear.passes, predicted)._replace(inputs=ear.inputs)
+        ear.passes = []
+        ear.inputs = None
+        if ear.on_tap is None:
+            ear.found.append(tap)
+            return
+        self._ear = None  # what runs in between is another pass
+        try:
+            ear.found.append(ear.on_tap(tap))
+        finally:
+            self._ear = ear
 
 
 class _Ear:
-    """Collects what one pass shows, and makes a tap of it at its end."""
+    """What is wanted of the passes inside one ``listening``, and what they have shown so far."""
 
-    def __init__(self, adapter, found, on_tap):
-        self.adapter = adapter
-        self.found = found
+    def __init__(self, on_tap: Callable[[Tap], Any] | None, resize: bool):
         self.on_tap = on_tap
-        self.deaf = False
+        self.resize = resize
+        self.found: list = []
         self.passes: list[tuple] = []
         self.inputs: Tensor | None = None
-
-    def hear_inputs(self, module, args):
-        if not self.deaf:
-            self.inputs = args[0]
-            self.passes.clear()
-
-    def hear_feature(self, module, args, output):
-        if not self.deaf:
-            self.passes.append((args, output))
-
-    def hear_forward(self, module, args, output):
-        self.end(output)
-
-    def end(self, predicted) -> None:
-        if self.deaf:
-            return
-        tap = self.adapter.tap(self.passes, predicted)._replace(inputs=self.inputs)
-        self.passes.clear()
-        self.inputs = None
-        if self.on_tap is None:
-            self.found.append(tap)
-            return
-        self.deaf = True
-        try:
-            self.found.append(self.on_tap(tap))
-        finally:
-            self.deaf = False
-
-
-@contextmanager
-def _overheard(head: nn.Module, ear: _Ear, resize: bool):
-    """Within it, ``ear`` gets what ``head.predict`` hands to ``predict_by_feat``."""
-    own = head.predict_by_feat
-    before = head.__dict__.get('predict_by_feat')
-
-    def predict_by_feat(scores, *args, **kwargs):
-        ear.end(scores)
-        return own(scores, *args, **kwargs) if resize else scores
-
-    head.__dict__['predict_by_feat'] = predict_by_feat
-    try:
-        yield
-    finally:
-        if before is None:
-            del head.__dict__['predict_by_feat']
-        else:
-            head.__dict__['predict_by_feat'] = before

@@ -1,5 +1,6 @@
 """OpenGANHead: it hears the tensor that enters conv_seg, whatever head computes it, and changes nothing."""
 
+import copy
 from pathlib import Path
 
 import pytest
@@ -105,6 +106,18 @@ def test_taps_of_every_pass_and_none_afterwards():
 
 
 @torch.no_grad()
+def test_the_segmentor_alone_is_mmsegs_own():
+    """Nobody listens: it computes and keeps what it always does, and a copy of the model listens to its own."""
+    plain, model = pair()
+    inputs = torch.randn(2, 3, 64, 64)
+    assert torch.equal(model.segmentor.predict(inputs)[0].seg_logits.data, plain.predict(inputs)[0].seg_logits.data)
+    copied = copy.deepcopy(model)
+    copied.segmentor.decode_head.conv_seg.weight.zero_()
+    assert not torch.equal(copied.extract_taps(inputs).logits, model.extract_taps(inputs).logits)
+    assert torch.equal(model.segmentor.predict(inputs)[0].seg_logits.data, plain.predict(inputs)[0].seg_logits.data)
+
+
+@torch.no_grad()
 def test_the_segmentor_may_run_unheard_while_a_tap_is_scored():
     """MSPc runs it again in the middle of a pass."""
     model = build_open()
@@ -122,8 +135,10 @@ def test_listening_ends_with_an_error():
     model = build_open()
     with pytest.raises(TypeError), model.head.listening():
         model.segmentor.encode_decode(None, [])
-    assert not any(m._forward_hooks or m._forward_pre_hooks for m in model.segmentor.modules())
-    assert 'predict_by_feat' not in vars(model.head.head)
+    assert model.head._ear is None
+    with model.head.listening() as taps:
+        model.segmentor.encode_decode(torch.randn(1, 3, 64, 64), [dict(img_shape=(64, 64))])
+    assert len(taps) == 1
 
 
 @torch.no_grad()

@@ -5,12 +5,15 @@ unless there is a GPU, which a process of its own does not see. Every training b
 of them must end with the same D and G, bit for bit.
 """
 
+import importlib.util
 import io
 import json
 import os
 import runpy
+import signal
 import subprocess
 import sys
+import time
 from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 from unittest import mock
@@ -174,3 +177,77 @@ def test_both_test_tools_find_the_same(root, trained):
     names = {f'{i:03d}_leftImg8bit.{end}' for i in range(3) for end in ('png', 'opengan.npy', 'msp.npy')}
     assert set(found['ours'][2]) == names
     assert np.load(root / 'ours_out' / '000_leftImg8bit.opengan.npy').shape == (SIZE[0] // 4, SIZE[1] // 4)
+
+
+def test_both_test_tools_average_over_versions_of_an_image(root, trained):
+    found = []
+    for name, tools in (('ours', OURS), ('mmseg', MMSEG)):
+        work_dir = root / f'{name}_tta'
+        call(tools / 'test.py', root / 'tiny.py', trained / 'iter_4.pth', '--work-dir', work_dir, '--tta',
+             options=['model.resolution=image'])
+        found.append(json.loads((work_dir / 'open_set_eval/test/metrics.json').read_text()))
+    assert found[0]['mode'] == 'whole, test-time augmentation'
+    assert found[0]['scorers'] == found[1]['scorers']
+    call(OURS / 'test.py', root / 'tiny.py', trained / 'iter_4.pth', '--work-dir', root / 'no_tta',
+         options=['model.resolution=image'])
+    without = json.loads((root / 'no_tta/open_set_eval/test/metrics.json').read_text())
+    assert without['scorers']['opengan']['AUROC'] != found[0]['scorers']['opengan']['AUROC']
+    assert without['scorers']['opengan']['num_closed'] == found[0]['scorers']['opengan']['num_closed']
+
+
+@pytest.mark.parametrize(('arguments', 'options', 'error', 'message'), [
+    ((), [], ValueError, "Use resolution='image'"),
+    ((), ['model.resolution=image', 'tta_model.type=SegTTAModel'], TypeError, "wanted type='OpenSetTTAModel'.*found"),
+    (('--threshold', 'f1'), ['model.resolution=image'], ValueError, "wanted a number with test-time augm.*'f1'"),
+])
+def test_what_augmentation_cannot_do(root, trained, arguments, options, error, message):
+    with pytest.raises(error, match=message):
+        call(OURS / 'test.py', root / 'tiny.py', trained / 'iter_4.pth', '--work-dir', root / 'refused_tta', '--tta',
+             *arguments, options=options)
+
+
+@pytest.mark.parametrize('method', ['spawn', 'forkserver'])
+def test_workers_start_as_the_config_says(root, trained, method):
+    """Windows and macOS spawn. A worker begins with our modules, and must be able to import mmseg."""
+    options = [f'env_cfg.mp_cfg.mp_start_method={method}', 'test_dataloader.num_workers=1',
+               'test_dataloader.multiprocessing_context=' + method]
+    start(OURS / 'test.py', root / 'tiny.py', trained / 'iter_4.pth', '--work-dir', root / method, '--cfg-options',
+          *options)
+    report = json.loads((root / method / 'open_set_eval/test/metrics.json').read_text())
+    plain = json.loads((root / 'ours_tested/open_set_eval/test/metrics.json').read_text())
+    assert report['scorers'] == plain['scorers']
+
+
+def test_resuming_after_a_kill_ends_with_the_same_networks(root, trained):
+    """kill -9 as soon as the first checkpoint lies there, then --resume."""
+    work_dir = root / 'killed'
+    environment = dict(os.environ, PYTHONPATH=str(REPO), OMP_NUM_THREADS='1', CUDA_VISIBLE_DEVICES='')
+    command = [sys.executable, OURS / 'train.py', root / 'tiny.py', '--work-dir', work_dir]
+    with subprocess.Popen(command, cwd=root, env=environment, stdout=subprocess.DEVNULL,
+                          stderr=subprocess.DEVNULL) as process:
+        deadline = time.monotonic() + 300
+        while not (work_dir / 'last_checkpoint').exists() and time.monotonic() < deadline:
+            assert process.poll() is None
+            time.sleep(.001)
+        process.kill()
+    assert process.returncode == -signal.SIGKILL
+    assert not (work_dir / 'iter_4.pth').exists()
+    start(OURS / 'train.py', root / 'tiny.py', '--work-dir', work_dir, '--resume')
+    assert_same(weights(work_dir / 'iter_4.pth'), weights(trained / 'iter_4.pth'))
+    best = [{path.name for path in folder.glob('best_*')} for folder in (work_dir, trained)]
+    assert best[0] == best[1]
+
+
+@pytest.mark.skipif(importlib.util.find_spec('mim') is None, reason='openmim is not installed: pip install openmim')
+def test_mim_trains_and_tests_the_same(root, trained):
+    """``mim train mmseg CONFIG`` runs mmseg's own tool."""
+    path = os.pathsep.join([str(REPO), str(Path(importlib.util.find_spec('mim').origin).parents[1])])
+    environment = dict(os.environ, PYTHONPATH=path, OMP_NUM_THREADS='1', CUDA_VISIBLE_DEVICES='')
+    for words in (['train', 'mmseg', root / 'tiny.py', '--gpus', '0', '--work-dir', root / 'mim'],
+                  ['test', 'mmseg', root / 'tiny.py', '--gpus', '0', '--checkpoint', root / 'mim' / 'iter_4.pth',
+                   '--work-dir', root / 'mim_tested']):
+        done = subprocess.run([sys.executable, '-m', 'mim', *map(str, words)], cwd=root, env=environment,
+                              capture_output=True, text=True, check=False, timeout=400)
+        assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    assert_same(weights(root / 'mim' / 'iter_4.pth'), weights(trained / 'iter_4.pth'))
+    assert (root / 'mim_tested/open_set_eval/test/metrics.json').is_file()

@@ -20,3 +20,11 @@ test_dataloader = dict(
     batch_size=1, num_workers=2, persistent_workers=True,
     sampler=dict(type='DefaultSampler', shuffle=False, round_up=False),
     dataset=dict(type='CamVidOpenSet', data_root=data_root, split='test', pipeline=pipeline))
+# tools/test.py --tta; it needs model.resolution='image'. Labels stay as they are, so they are loaded last.
+tta_pipeline = [
+    dict(type='LoadImageFromFile'),
+    dict(type='TestTimeAug', transforms=[
+        [dict(type='Resize', scale_factor=factor, keep_ratio=True) for factor in (.75, 1., 1.25)],
+        [dict(type='RandomFlip', prob=prob, direction='horizontal') for prob in (0., 1.)],
+        [dict(type='LoadOpenSetAnnotations')],
+        [dict(type='PackOpenSetInputs')]])]

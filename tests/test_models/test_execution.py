@@ -1,0 +1,70 @@
+"""Other ways to run the model: torch.compile, autocast, half precision."""
+
+import pytest
+import torch
+import torch._dynamo
+from small_models import SEGMENTORS, SLIDE, batch_of, build_open, pair, raw_image
+
+from mmseg_opengan.contracts import OPEN_SCORES
+
+SCORERS = dict(msp=dict(type='MSP'), gen=dict(type='GEN'))
+
+
+def compiled_breaks(model, size) -> int:
+    """How often a compiled prediction falls back to Python."""
+    torch._dynamo.reset()
+    inputs = torch.randn(1, 3, *size)
+    with torch.no_grad():
+        found = torch._dynamo.explain(lambda x: model(x, [raw_image(*size)[1]], mode='predict'))(inputs)
+    return found.graph_break_count
+
+
+@pytest.mark.parametrize('test_cfg', [None, SLIDE], ids=['whole', 'slide'])
+@pytest.mark.parametrize('name', ['FCNHead', 'SegformerHead', 'OCRHead'])
+def test_a_compiled_model_breaks_no_more_often_than_mmsegs_own(name, test_cfg):
+    plain, ours = pair(name, test_cfg=test_cfg, scorers=SCORERS)
+    size = (64, 64) if test_cfg is None else (48, 100)
+    assert compiled_breaks(ours, size) <= compiled_breaks(plain, size)
+
+
+@pytest.mark.parametrize('name', SEGMENTORS)
+@torch.no_grad()
+def test_a_compiled_model_gives_the_same_bits(name):
+    torch._dynamo.reset()
+    _, ours = pair(name, scorers=SCORERS)
+    inputs = torch.randn(2, 3, 64, 64)
+    compiled = torch.compile(ours, backend='eager')
+    for found, wanted in zip(compiled(inputs, mode='predict'), ours(inputs, mode='predict'), strict=True):
+        assert torch.equal(found.seg_logits.data, wanted.seg_logits.data)
+        for key, scores in wanted.get(OPEN_SCORES).items():
+            assert torch.equal(found.get(OPEN_SCORES).get(key), scores)
+
+
+@pytest.mark.parametrize('dtype', [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize('name', SEGMENTORS)
+@torch.no_grad()
+def test_autocast_leaves_the_closed_output_mmsegs_and_scores_float32(name, dtype):
+    plain, ours = pair(name, scorers=SCORERS)
+    images = batch_of(raw_image(), raw_image(seed=1))
+    full = ours.test_step(images)
+    with torch.autocast('cpu', dtype=dtype):
+        found, theirs = ours.test_step(images), plain.test_step(images)
+    for one, other, exact in zip(found, theirs, full, strict=True):
+        assert torch.equal(one.seg_logits.data, other.seg_logits.data)
+        assert torch.equal(one.pred_sem_seg.data, other.pred_sem_seg.data)
+        for key, scores in one.get(OPEN_SCORES).items():
+            wanted = exact.get(OPEN_SCORES).get(key)
+            assert scores.dtype == torch.float32
+            assert not torch.equal(scores, wanted)  # half precision was at work
+            assert (scores - wanted).abs().max() < .25 * wanted.std() + .05 * wanted.abs().max()
+
+
+@pytest.mark.parametrize('change', [lambda model: model.half(), lambda model: model.bfloat16(),
+                                    lambda model: model.to(torch.float16), lambda model: model.double()],
+                         ids=['half', 'bfloat16', 'to', 'double'])
+def test_weights_of_another_precision_are_refused_and_nothing_is_changed(change):
+    model = build_open()
+    with pytest.raises(TypeError, match=r'wanted weights of torch.float32, found torch\.b?float(16|64).*autocast'):
+        change(model)
+    kept = [*model.parameters(), *model.segmentor.parameters()]
+    assert {value.dtype for value in kept} == {torch.float32}
