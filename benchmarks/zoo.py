@@ -6,11 +6,13 @@ Each model is mmseg's own, and the one that holds it. Compared bit by bit: the c
 batch of two that is resized, and of sliding windows. Looked at: score maps, two steps of D and G, the segmentor's
 weights before and after. Results go to OUT/zoo.json as they come: the same command goes on where it stopped.
 
-MaskFormer and Mask2Former need mmdet, ConvNeXt and PoolFormer mmpretrain: ``pip install mmdet mmpretrain``.
+MaskFormer and Mask2Former need mmdet, ConvNeXt and PoolFormer mmpretrain: ``pip install mmdet mmpretrain``. PSANet's
+compiled operator has a stand-in here, in torch, where mmcv has none.
 """
 
 import argparse
 import copy
+import importlib.util
 import json
 import re
 import time
@@ -40,6 +42,7 @@ LARGER = dict(mobilenet_v3=(416, 416))  # the least that its pooling takes
 WINDOWS = dict(mode='slide', crop_size=(96, 128), stride=(64, 85))
 FIXED_SIZE = ('beit', 'mae')  # their backbones are built for one size of input
 LARGE = re.compile(r'r101|x101|s101|-l_|vit-l|swin-l|swin-b|-b5|-base|-large|levir')
+PREFERRED = dict(segmenter='segmenter_vit-t_mask_8xb1-160k_ade20k-512x512.py')  # the others of it are FCNs
 D, G = dict(type='FeatureDiscriminator'), dict(type='FeatureGenerator', out_act='auto')
 
 
@@ -57,7 +60,8 @@ def chosen(only) -> list[Path]:
     for folder in sorted(path for path in CONFIGS.iterdir() if path.name != '_base_'):
         files = sorted(folder.glob('*.py'))
         if files and (not only or folder.name in only):
-            found.append(min(files, key=_rank))
+            preferred = folder / PREFERRED.get(folder.name, '')
+            found.append(preferred if preferred in files else min(files, key=_rank))
     return found
 
 
@@ -65,10 +69,35 @@ def _rank(path: Path) -> tuple:
     return 'cityscapes' not in path.name, bool(LARGE.search(path.name)), len(path.name), path.name
 
 
-def plain_model(path: Path, config: dict):
+class TorchPSAMask(torch.nn.Module):
+    """What mmcv's compiled ``PSAMask`` computes, for PSANet where it is missing.
+
+    A pixel's (mask_h, mask_w) channels say how it attends to its surroundings. They become a map of the whole image:
+    (N, mask_h * mask_w, H, W) -> (N, H * W, H, W), from the image to the pixel ('collect') or back ('distribute').
+    """
+
+    def __init__(self, psa_type: str, mask_size):
+        super().__init__()
+        self.psa_type, self.mask_size = psa_type, mask_size
+
+    def forward(self, masks):
+        number, _, height, width = masks.shape
+        offsets = []
+        for length, extent in zip((height, width), self.mask_size):
+            places = torch.arange(length)
+            offsets.append(places[:, None] - places[None] + (extent - 1) // 2)  # (other, own)
+        rows = offsets[0][:, None, :, None].expand(height, width, height, width).reshape(height * width, -1)
+        cols = offsets[1][None, :, None, :].expand(height, width, height, width).reshape(height * width, -1)
+        inside = (rows >= 0) & (rows < self.mask_size[0]) & (cols >= 0) & (cols < self.mask_size[1])
+        channels = (rows * self.mask_size[1] + cols).where(inside, 0)
+        found = masks.flatten(2)[:, channels, torch.arange(height * width)] * inside  # (N, other, own)
+        if self.psa_type == 'distribute':
+            found = found.transpose(1, 2)
+        return found.reshape(number, height * width, height, width)
+
+
+def plain_model(config: dict):
     """mmseg's own model, with random weights that leave the softmax something to say."""
-    if path.parent.name in FIXED_SIZE:
-        config['model']['backbone']['img_size'] = SIZE
     config['model']['test_cfg'] = dict(config['model'].get('test_cfg') or {}, mode='whole')
     torch.manual_seed(0)
     model = build_segmentor(config)
@@ -77,7 +106,8 @@ def plain_model(path: Path, config: dict):
         if norm.affine:
             torch.nn.init.normal_(norm.bias, 0, .1)
     for name, weight in model.named_parameters():
-        if 'positional' in name or name.endswith(('_embedding', 'conv_seg.weight')) or not weight.isfinite().all():
+        uninitialised = 'positional' in name or name.endswith(('_embed', '_embedding', '_projection'))
+        if uninitialised or name.endswith('conv_seg.weight') or not weight.isfinite().all():
             torch.nn.init.normal_(weight, 0, .1)
     return model
 
@@ -133,13 +163,26 @@ def train(ours, item) -> str:
 
 
 def run(path: Path) -> dict:
-    row = dict(config=f'{path.parent.name}/{path.name}')
-    size = LARGER.get(path.parent.name, SIZE)
-    other = (size[0] + 37, size[1] - 20)
     config = read_config(str(path))
-    model = config['model']
-    slides = (model.get('test_cfg') or {}).get('mode') == 'slide'
-    plain = plain_model(path, config)
+    fixed = path.parent.name in FIXED_SIZE
+    if fixed:
+        config['model']['backbone']['img_size'] = SIZE
+    found = examine(config, LARGER.get(path.parent.name, SIZE), with_windows=not fixed)
+    return dict(config=f'{path.parent.name}/{path.name}', **found)
+
+
+def examine(config: dict, size, *, with_windows: bool = True) -> dict:
+    """A row of the table for one segmentor.
+
+    Args:
+        config: of :func:`read_config`.
+        size: (height, width) of the images.
+        with_windows: try sliding windows too, if the config slides.
+    """
+    row = {}
+    other = (size[0] + 37, size[1] - 20)
+    slides = (config['model'].get('test_cfg') or {}).get('mode') == 'slide'
+    plain = plain_model(config)
     heads = plain.decode_head if isinstance(plain.decode_head, torch.nn.ModuleList) else [plain.decode_head]
     row['head'] = type(heads[-1]).__name__
     torch.manual_seed(1)
@@ -147,14 +190,11 @@ def run(path: Path) -> dict:
     ours = MODELS.build(dict(type='OpenGANSegmentor', segmentor=dict(config=config), discriminator=D, generator=G,
                              scorers=scorers, resolution='feature')).eval()
     ours.load_segmentor(plain.state_dict())
-    if row['head'] in ('MaskFormerHead', 'Mask2FormerHead', 'SideAdapterCLIPHead'):
-        row['scores'] = 'class scores of masks'
     row['channels'] = ours.head.channels
     row['whole'] = compare(ours, plain, image_of(size, 0))
     ours.resolution = 'image'
-    pair = [image_of(size, 1, other), image_of(size, 2, other)]
-    row['resized batch'] = compare(ours, plain, *pair)
-    if slides and path.parent.name not in FIXED_SIZE:
+    row['resized batch'] = compare(ours, plain, image_of(size, 1, other), image_of(size, 2, other))
+    if slides and with_windows:
         for one in (plain, ours.segmentor):
             one.test_cfg = ConfigDict(WINDOWS)
         row['slide'] = compare(ours, plain, image_of(size, 3))
@@ -189,6 +229,9 @@ def main():
     args = parse_args()
     MMLogger.get_instance('mmengine', log_level='ERROR')
     init_default_scope('mmseg')
+    if importlib.util.find_spec('mmcv._ext') is None:
+        from mmseg.models.decode_heads import psa_head
+        psa_head.PSAMask = TorchPSAMask
     file = Path(args.out, 'zoo.json')
     file.parent.mkdir(parents=True, exist_ok=True)
     rows = json.loads(file.read_text()) if file.exists() else {}
