@@ -17,7 +17,6 @@ from pathlib import Path
 
 import torch
 from mmengine.config import Config
-from mmengine.model import revert_sync_batchnorm
 from mmengine.registry import init_default_scope
 from mmengine.structures import PixelData
 from mmseg.registry import MODELS
@@ -47,8 +46,9 @@ def build_model(resolution: str):
     init_default_scope('mmseg')
     config = Config.fromfile(CONFIG).model
     config.update(discriminator=None, generator=None, resolution=resolution)
+    config.segmentor.checkpoint = None  # random weights
     torch.manual_seed(0)
-    return revert_sync_batchnorm(MODELS.build(config)).eval()
+    return MODELS.build(config).eval()
 
 
 def labelled_sample(size) -> SegDataSample:

@@ -74,6 +74,7 @@ def main():
     torch.manual_seed(0)
     torch.set_num_threads(args.threads)
     cfg = Config.fromfile(MODEL).model
+    cfg.segmentor.checkpoint = None  # random weights
     model = MODELS.build(dict(cfg, discriminator=None, generator=None)).eval()
     data = random_data(model)
     model.to(args.device)
@@ -85,10 +86,11 @@ def main():
 
     def one_pass(chosen):
         model.scorers = chosen
-        model.inference(inputs, metas)
+        with model.head.listening(model.score_features, resize=False):
+            model.segmentor.encode_decode(inputs, metas)
 
     timed = {'segmentor alone': lambda: one_pass(alone), 'with all twelve': lambda: one_pass(scorers)}
-    timed.update({name: lambda scorer=scorer: scorer(*tap) for name, scorer in scorers.items()})
+    timed.update({name: lambda scorer=scorer: scorer(tap.features, tap.logits) for name, scorer in scorers.items()})
     times = {name: [] for name in timed}
     with torch.no_grad():
         for _ in range(args.repetitions + 1):
@@ -108,7 +110,8 @@ def main():
             for name, scorer in APART.items():
                 model.scorers = torch.nn.ModuleDict({'one': build(scorer, data)}).to(args.device)
                 start = clock()
-                model.inference(inputs, metas)
+                with model.head.listening(model.score_features, resize=False):
+                    model.segmentor.encode_decode(inputs, metas)
                 value = clock() - start - seconds['segmentor alone']
                 print(f'{name:38s} {value:7.2f} s  {value / seconds["segmentor alone"]:6.2f} x the segmentor')
 

@@ -97,6 +97,7 @@ def build_config(root: Path):
     os.environ['CITYSCAPES_ROOT'] = str(root)
     config = Config.fromfile(CONFIG)
     config.model.scorers = {}  # the open-set head alone
+    config.model.segmentor.checkpoint = None  # random weights
     init_default_scope('mmseg')
     return config
 

@@ -60,7 +60,7 @@ class LoadOpenSetAnnotations(BaseTransform):
 
     Both are (H, W) uint8 and are named in ``seg_fields``, so mmseg's Resize, RandomFlip, RandomCrop and the like
     move them together. mmcv's ``Pad`` and Albumentations handle ``gt_seg_map`` only: ``PackOpenSetInputs`` then
-    raises (padding belongs to the data preprocessor).
+    raises (padding belongs to the data preprocessor). An image alone, as mmseg's inference hands it over, passes.
 
     Args:
         backend_args: Where files are read from, see ``mmengine.fileio``.
@@ -74,6 +74,8 @@ class LoadOpenSetAnnotations(BaseTransform):
         self.backend_args = backend_args
 
     def transform(self, results: dict) -> dict:
+        if OPEN_LABELS not in results and 'seg_map_path' not in results:
+            return results
         if OPEN_LABELS not in results or 'seg_map_path' not in results:
             raise ValueError(f"LoadOpenSetAnnotations needs '{OPEN_LABELS}' and 'seg_map_path' from an open-set "
                              f'dataset of this package, but got the keys {sorted(results)}.')

@@ -1,7 +1,7 @@
 """Batch norms folded into the linear layers beside them: what a per-pixel network computes in eval mode, faster.
 
-A folded network works on (C, n), the layout of a feature map, so that no transposed copy of the map is made, and every
-layer is one matrix product and one pass of its activation.
+A folded network works on feature maps as they are, so that no transposed copy is made, and every layer is one product
+and one pass of its activation.
 """
 
 from collections.abc import Iterable
@@ -9,14 +9,14 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import leaky_relu_
+from torch.nn.functional import conv2d, leaky_relu_
 
 
 class Affine(NamedTuple):
     """x -> weight @ x + bias, then a leaky ReLU of slope ``slope`` below zero (1: none, 0: ReLU)."""
 
     weight: Tensor  # (outside, inside)
-    bias: Tensor  # (outside, 1)
+    bias: Tensor  # (outside,)
     slope: float
 
 
@@ -44,12 +44,12 @@ def fold(layers: Iterable[nn.Module]) -> list[Affine] | None:
             if before is not None:
                 scale, shift = before
                 weight, bias, before = weight * scale, bias + weight @ shift, None
-            folded.append(Affine(weight, bias[:, None], 1.0))
+            folded.append(Affine(weight, bias, 1.0))
         elif kind is nn.BatchNorm1d and layer.running_mean is not None and before is None:
             scale, shift = _scale_and_shift(layer)
             if folded and folded[-1].slope == 1.0:
                 weight, bias, slope = folded[-1]
-                folded[-1] = Affine(weight * scale[:, None], bias * scale[:, None] + shift[:, None], slope)
+                folded[-1] = Affine(weight * scale[:, None], bias * scale + shift, slope)
             else:
                 before = scale, shift
         elif kind in (nn.LeakyReLU, nn.ReLU) and folded and folded[-1].slope == 1.0 and before is None:
@@ -68,10 +68,20 @@ def _scale_and_shift(norm: nn.BatchNorm1d) -> tuple[Tensor, Tensor]:
     return scale, shift if norm.bias is None else shift + norm.bias
 
 
-def apply_folded(folded: list[Affine], columns: Tensor) -> Tensor:
-    """(inside, n) -> (outside, n); ``columns`` is left as it is."""
+def apply_folded(folded: list[Affine], maps: Tensor) -> Tensor:
+    """(1, inside, h, w) -> (1, outside, h, w); ``maps`` is left as it is.
+
+    On a CPU a layer is a 1x1 convolution, which takes half of the time of a matrix product there.
+    On a GPU it is a product, as torch computes convolutions with TF32 by default.
+    """
+    size = maps.shape[2:]
+    if maps.device.type != 'cpu':
+        maps = maps.flatten(2)
     for weight, bias, slope in folded:
-        columns = torch.addmm(bias, weight, columns)
+        if maps.device.type == 'cpu':
+            maps = conv2d(maps, weight[:, :, None, None], bias)
+        else:
+            maps = torch.addmm(bias[:, None], weight, maps[0])[None]
         if slope != 1.0:
-            leaky_relu_(columns, slope)
-    return columns
+            maps = leaky_relu_(maps, slope)
+    return maps.unflatten(2, size) if maps.ndim == 3 else maps

@@ -184,11 +184,13 @@ def discriminate(discriminator: nn.Module, features: Tensor, chunk: int | None =
     if folded is None or features.shape[1] != discriminator.in_channels:
         logits = torch.cat([discriminator(part) for part in pixels_first(features).split(chunk or 65536)])
         return logits.view(batch, rows, cols)
-    logits = features.new_empty(batch, rows * cols)
     chunk = chunk or (1024 if features.device.type == 'cpu' else 65536)
-    for image, out in zip(features.flatten(2), logits):
-        for columns, part in zip(image.split(chunk, dim=1), out.split(chunk)):
+    images = []
+    for image in features.split(1):
+        parts = []
+        for part in image.split(max(1, chunk // cols), dim=2):
             if discriminator.normalize == 'l2':
-                columns = nn.functional.normalize(columns, dim=0)
-            part.copy_(apply_folded(folded, columns)[0])
-    return logits.view(batch, rows, cols)
+                part = nn.functional.normalize(part, dim=1)
+            parts.append(apply_folded(folded, part)[:, 0])
+        images.append(torch.cat(parts, dim=1))
+    return torch.cat(images).to(features.dtype)

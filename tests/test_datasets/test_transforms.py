@@ -134,6 +134,12 @@ def test_unknown_id_names_file_and_ids(sample, tmp_path):
         Compose(LOAD)(sample)
 
 
+def test_an_image_alone_has_no_labels(sample):
+    """As mmseg's own inference hands it over."""
+    packed = Compose(LOAD)(dict(img_path=sample['img_path']))
+    assert 'gt_open_map' not in packed['data_samples']
+
+
 def test_results_of_a_foreign_dataset(sample):
     del sample['open_labels']
     with pytest.raises(ValueError, match="needs 'open_labels' and 'seg_map_path' from an open-set dataset"):

@@ -24,8 +24,12 @@ import pytest
 import torch
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
+from mmseg.apis import MMSegInferencer, inference_model, init_model
 from mmseg.registry import MODELS
 from tiny_cityscapes import write_images
+
+from mmseg_opengan.contracts import OPEN_SCORES
+from mmseg_opengan.inferencer import OpenSetInferencer
 
 REPO = Path(__file__).resolve().parents[2]
 OURS = REPO / 'tools'
@@ -236,6 +240,21 @@ def test_resuming_after_a_kill_ends_with_the_same_networks(root, trained):
     assert_same(weights(work_dir / 'iter_4.pth'), weights(trained / 'iter_4.pth'))
     best = [{path.name for path in folder.glob('best_*')} for folder in (work_dir, trained)]
     assert best[0] == best[1]
+
+
+def test_mmsegs_own_inference(root, trained):
+    image = sorted((root / 'world/leftImg8bit/val').rglob('*.png'))[0]
+    wanted = OpenSetInferencer(root / 'tiny.py', trained / 'iter_4.pth', device='cpu')(str(image), show_progress=False)
+    model = init_model(str(root / 'tiny.py'), str(trained / 'iter_4.pth'), device='cpu',
+                       cfg_options={'model.resolution': 'image'})
+    found = inference_model(model, str(image))
+    assert np.array_equal(found.pred_sem_seg.data[0], wanted[0].labels)
+    for name, scores in wanted[0].scores.items():
+        assert np.array_equal(found.get(OPEN_SCORES).get(name)[0], scores)
+    inferencer = MMSegInferencer(str(root / 'tiny.py'), str(trained / 'iter_4.pth'), device='cpu')
+    with redirect_stdout(io.StringIO()):
+        labels = inferencer(str(image), out_dir=str(root / 'mmseg_inferencer'))['predictions']
+    assert np.array_equal(labels, wanted[0].labels)
 
 
 @pytest.mark.skipif(importlib.util.find_spec('mim') is None, reason='openmim is not installed: pip install openmim')

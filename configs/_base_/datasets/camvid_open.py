@@ -2,6 +2,7 @@
 data_root = '{{$CAMVID_ROOT:data/camvid}}'
 feature_bank = 'work_dirs/feature_banks/camvid'
 pipeline = [dict(type='LoadImageFromFile'), dict(type='LoadOpenSetAnnotations'), dict(type='PackOpenSetInputs')]
+test_pipeline = pipeline  # mmseg's inference_model reads it
 closed_train = dict(type='CamVidOpenSet', data_root=data_root, split='closed_train', pipeline=pipeline)
 open_train = dict(type='CamVidOpenSet', data_root=data_root, split='open_train', pipeline=pipeline)
 

@@ -6,6 +6,7 @@ feature_bank = 'work_dirs/feature_banks/cityscapes'
 num_open_images = None  # 10 ... 2,900 in the paper's Figure 5; None takes all 2,965
 
 pipeline = [dict(type='LoadImageFromFile'), dict(type='LoadOpenSetAnnotations'), dict(type='PackOpenSetInputs')]
+test_pipeline = pipeline  # mmseg's inference_model reads it
 closed_train = dict(type='CityscapesOpenSet', data_root=data_root, split='train', policy=train_policy,
                     pipeline=pipeline)
 open_train = dict(type='CityscapesOpenSet', data_root=data_root, split='train', policy=train_policy,
