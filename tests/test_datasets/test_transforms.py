@@ -136,8 +136,8 @@ def test_unknown_id_names_file_and_ids(sample, tmp_path):
 
 def test_an_image_alone_has_no_labels(sample):
     """As mmseg's own inference hands it over."""
-    packed = Compose(LOAD)(dict(img_path=sample['img_path']))
-    assert 'gt_open_map' not in packed['data_samples']
+    packed = Compose([*LOAD, PACK])(dict(img_path=sample['img_path']))
+    assert GT_OPEN_MAP not in packed['data_samples']
 
 
 def test_results_of_a_foreign_dataset(sample):
