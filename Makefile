@@ -10,7 +10,7 @@ READY = $(VENV)/.ready
 # Waiting threads spin for a moment, then sleep: spinning for ever, torch's default, is several times slower beside
 # other work, and sleeping at once a quarter slower on a machine with nothing else to do.
 demo: $(READY)
-	GOMP_SPINCOUNT=100000 $(BIN)/python tools/demo.py
+	GOMP_SPINCOUNT=100000 $(BIN)/python -m demo
 
 test: $(READY)
 	$(BIN)/python -m pytest -n 2 --dist loadfile

@@ -25,7 +25,7 @@ import numpy as np
 import torch
 
 from mmseg_opengan.contracts import CLOSED, VOID
-from mmseg_opengan.functional.roc import ScoreCounts, summarize
+from mmseg_opengan.functional.score_counts import ScoreCounts, summarize
 
 ENV = 'MMSEG_OPENGAN_DATA'
 MEAN = (72.39239876, 82.90891754, 73.15835921)  # of the weights' training: RGB, std 1

@@ -24,8 +24,8 @@ from mmseg.structures import SegDataSample
 
 from mmseg_opengan import register  # noqa: F401
 from mmseg_opengan.contracts import GT_OPEN_MAP, IGNORE, VOID
-from mmseg_opengan.datasets.open_labels import CITYSCAPES_CLASSES
-from mmseg_opengan.engine.open_metric import OpenSetMetric, Setting
+from mmseg_opengan.datasets.label_map import CITYSCAPES_CLASSES
+from mmseg_opengan.evaluation.metric import OpenSetMetric, Setting
 from mmseg_opengan.functional.decisions import Decisions
 
 CONFIG = Path(__file__).resolve().parents[1] / 'configs/opengan/opengan_hr48_cityscapes.py'

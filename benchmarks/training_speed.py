@@ -132,8 +132,8 @@ def optimizers(config, model):
 
 def measure_step(args):
     """Networks for 270 and for 720 channels."""
+    from mmseg_opengan.features.pixel_sampler import PixelSampler
     from mmseg_opengan.models.opengan import OpenGANSegmentor
-    from mmseg_opengan.models.pixel_sampler import PixelSampler
     config = build_config(Path('.'))
     for channels in (270, 720):
         config.model.decode_head.head.channels = channels
@@ -254,9 +254,9 @@ def measure_test(args):
 
 def measure_memory(args):
     """Train from a store that is a hole of --store-gb GB, and read this process' anonymous memory."""
-    from mmseg_opengan.datasets.bank_writer import BankWriter
-    from mmseg_opengan.datasets.feature_bank import FeatureBank
-    from mmseg_opengan.functional.files import write_json
+    from mmseg_opengan.features.bank import FeatureBank
+    from mmseg_opengan.features.bank_writer import BankWriter
+    from mmseg_opengan.files import write_json
     config = build_config(Path('.'))
     model = build_model(config, args.device)
     wrappers = optimizers(config, model)

@@ -31,10 +31,10 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 import mmseg_opengan.register  # noqa: F401
 from mmseg_opengan.contracts import OPEN_SCORES
-from mmseg_opengan.functional.files import write_json
+from mmseg_opengan.features.pixel_sampler import PixelSampler
+from mmseg_opengan.files import write_json
 from mmseg_opengan.functional.pixels import pixels_first
 from mmseg_opengan.models.frozen_segmentor import build_segmentor, digest_of, read_config
-from mmseg_opengan.models.pixel_sampler import PixelSampler
 
 CONFIGS = Path(mmseg.__file__).parent / '.mim' / 'configs'
 SIZE = (128, 256)

@@ -11,6 +11,6 @@ mmcv_ops.install()
 def __getattr__(name):
     """``OpenSetInferencer`` on first use: what it needs takes seconds to import."""
     if name == 'OpenSetInferencer':
-        from .inferencer import OpenSetInferencer
+        from .inference.inferencer import OpenSetInferencer
         return OpenSetInferencer
     raise AttributeError(f'module {__name__!r} has no attribute {name!r}')

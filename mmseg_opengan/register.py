@@ -29,39 +29,32 @@ for _name, _found, _lowest, _beyond in _BOUNDS:
     if _version < digit_version(_lowest) or (_beyond and _version >= digit_version(_beyond)):
         raise ImportError(f'mmseg_opengan needs {_name} {_wanted}, but found {_found}.')
 
+from .contrib import (  # noqa: E402, F401
+    attenuating_generator,
+    averaging,
+    image_source,
+    patch_sampler,
+    pixel_discriminator_scorer,
+    pixel_networks,
+    pixel_opengan,
+)
 from .datasets import (  # noqa: E402, F401
     anomaly,
     camvid,
     cityscapes,
-    feature_source,
-    image_source,
     open_as_class,
     open_set_folder,
-    stored_taps,
     transforms,
 )
-from .engine import (  # noqa: E402, F401
-    averaging,
-    checkpoints,
-    comparison,
+from .engine import checkpoints, hooks, optim  # noqa: E402, F401
+from .evaluation import (  # noqa: E402, F401
+    comparison_hook,
     evaluation_hook,
     generator_watch,
-    hooks,
-    open_metric,
-    optim,
-    visualizer,
+    metric,
 )
-from .models import (  # noqa: E402, F401
-    attenuating_generator,
-    networks,
-    opengan,
-    opengan_head,
-    patch_sampler,
-    pixel_networks,
-    pixel_opengan,
-    pixel_sampler,
-    tta,
-)
+from .features import pixel_sampler, sources, stored_taps  # noqa: E402, F401
+from .models import networks, opengan, opengan_head, tta  # noqa: E402, F401
 from .models.scorers import (  # noqa: E402, F401
     bigan,
     c2ae,
@@ -73,5 +66,5 @@ from .models.scorers import (  # noqa: E402, F401
     mask_scorers,
     mixture_scorer,
     openmax_scorer,
-    pixel_discriminator_scorer,
 )
+from .pictures import visualizer  # noqa: E402, F401

@@ -23,8 +23,9 @@ from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 from tiny_cityscapes import write_images
 
-from mmseg_opengan import demo, register
-from mmseg_opengan.benchmark import LABELS
+from demo import run as demo
+from mmseg_opengan import register
+from mmseg_opengan.experiments.benchmark import LABELS
 from mmseg_opengan.models.frozen_segmentor import build_segmentor, read_config
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -123,10 +124,11 @@ def test_make_commands(here, monkeypatch):
                              check=True).stdout
         for file in re.findall(r'[\w/-]+\.(?:py|txt)\b', dry):
             assert (ROOT / file).is_file(), (command, file)
-    # The demo itself, in its quick form, runs in test_tools/test_demo.py.
+    # The demo itself, in its quick form, runs in test_demo/test_run.py.
     ran = []
     monkeypatch.setattr(demo, 'run_demo', lambda configs, out, **kwargs: ran.append((configs, out, kwargs)))
-    run(monkeypatch, 'python tools/demo.py')
+    monkeypatch.setattr(sys, 'argv', ['demo'])
+    runpy.run_module('demo', run_name='__main__')
     [(configs, out, kwargs)] = ran
     assert kwargs == dict(settings=demo.DemoSettings(), fresh=False)
     assert (configs / 'opengan_demo.py').is_file()

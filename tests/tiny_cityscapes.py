@@ -14,7 +14,7 @@ from mmseg.registry import MODELS
 from PIL import Image
 
 import mmseg_opengan.register  # noqa: F401
-from mmseg_opengan.datasets.feature_source import OnlineSource, StoreSource
+from mmseg_opengan.features.sources import OnlineSource, StoreSource
 
 SIZE, STRIDE = (24, 32), 4
 NO_OPEN, NO_CLOSED = 1, 2  # these images lack a group

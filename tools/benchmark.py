@@ -36,7 +36,7 @@ def parse_args():
 def main():
     args = parse_args()
     compat.install()
-    from mmseg_opengan import benchmark
+    from mmseg_opengan.experiments import benchmark
     print(benchmark.run(
         args.config, args.methods, args.seeds, args.out, scorers=args.scorers, resolutions=args.resolutions,
         options=args.cfg_options, processes=args.processes, bootstrap_block=args.block, num_panels=args.panels))

@@ -2,7 +2,7 @@
 
 import argparse
 
-from mmseg_opengan.comparison import compare
+from mmseg_opengan.experiments.comparison import compare
 
 
 def parse_args():

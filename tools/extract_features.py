@@ -4,8 +4,9 @@ import argparse
 
 from mmengine.config import Config, DictAction
 
-from mmseg_opengan import compat, experiment
-from mmseg_opengan.datasets.feature_bank import FeatureBank
+from mmseg_opengan import compat
+from mmseg_opengan.experiments import jobs as experiment
+from mmseg_opengan.features.bank import FeatureBank
 
 
 def _part(text):

@@ -24,7 +24,7 @@ def parse_args():
 def main():
     args = parse_args()
     compat.install()
-    from mmseg_opengan.scorer_fitting import fit_scorers
+    from mmseg_opengan.experiments.scorer_fitting import fit_scorers
     cfg = Config.fromfile(args.config)
     if args.cfg_options is not None:
         cfg.merge_from_dict(args.cfg_options)

@@ -9,7 +9,7 @@ import argparse
 
 from mmengine.config import DictAction
 
-from mmseg_opengan.look_inside import look_inside
+from mmseg_opengan.experiments.look_inside import look_inside
 
 
 def parse_args():

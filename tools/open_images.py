@@ -11,8 +11,8 @@ import argparse
 from mmengine.config import DictAction
 
 from mmseg_opengan import compat
-from mmseg_opengan.experiment import own_values
-from mmseg_opengan.open_images import open_images
+from mmseg_opengan.experiments.jobs import own_values
+from mmseg_opengan.experiments.open_images import open_images
 
 METHODS = ('cls', 'opengan0', 'opengan', 'cls-pix', 'opengan0-pix', 'opengan-pix')
 
@@ -34,7 +34,7 @@ def parse_args():
 def main():
     args = parse_args()
     compat.install()
-    from mmseg_opengan.benchmark import LABELS
+    from mmseg_opengan.experiments.benchmark import LABELS
     numbers = own_values(args.methods, args.num_open_images, 'num_open_images')
     print(open_images({method: args.config.format(method) for method in numbers}, numbers=numbers,
                       seeds=args.seeds, out=args.out, labels=LABELS, resolution=args.resolution,

@@ -12,7 +12,7 @@ from pathlib import Path
 from mmengine.config import DictAction
 
 from mmseg_opengan import compat
-from mmseg_opengan.sweep import LAMBDAS, sweep
+from mmseg_opengan.experiments.sweep import LAMBDAS, sweep
 
 
 def parse_args():

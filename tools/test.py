@@ -9,8 +9,8 @@ import os
 from mmengine.config import Config, DictAction
 from mmengine.runner import Runner
 
-from mmseg_opengan.engine.protocol import PROTOCOLS, use_protocol
-from mmseg_opengan.launch import start_processes
+from mmseg_opengan.engine.launch import start_processes
+from mmseg_opengan.evaluation.protocol import PROTOCOLS, use_protocol
 
 
 def parse_args():
@@ -40,7 +40,7 @@ def parse_args():
 def main():
     args = parse_args()
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
-    from mmseg_opengan.inference_config import find_segmentor
+    from mmseg_opengan.inference.config import find_segmentor
     cfg = Config.fromfile(args.config)
     cfg.launcher = args.launcher
     if args.cfg_options is not None:

@@ -6,7 +6,7 @@ import os
 from mmengine.config import Config, DictAction
 from mmengine.runner import Runner
 
-from mmseg_opengan.launch import start_processes
+from mmseg_opengan.engine.launch import start_processes
 
 
 def parse_args():

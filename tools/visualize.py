@@ -4,7 +4,7 @@ import argparse
 
 from mmengine.config import DictAction
 
-from mmseg_opengan.inferencer import SPLITS, OpenSetInferencer
+from mmseg_opengan.inference.inferencer import SPLITS, OpenSetInferencer
 
 
 def parse_args():

@@ -3,7 +3,7 @@
 import mmengine.fileio as fileio
 from mmseg.registry import DATASETS
 
-from .open_labels import CAMVID_CLASSES, CAMVID_PALETTE, camvid11_labels, camvid_labels
+from .label_map import CAMVID_CLASSES, CAMVID_PALETTE, camvid11_labels, camvid_labels
 from .open_set_dataset import OpenSetDataset
 
 

@@ -2,7 +2,7 @@
 
 from mmseg.registry import DATASETS
 
-from .open_labels import CITYSCAPES_CLASSES, CITYSCAPES_PALETTE, cityscapes_labels
+from .label_map import CITYSCAPES_CLASSES, CITYSCAPES_PALETTE, cityscapes_labels
 from .open_set_dataset import OpenSetDataset
 
 _FOLDERS = {'train': 'train', 'open_val': 'train', 'test': 'val'}

@@ -9,7 +9,7 @@ import numpy as np
 from mmseg.datasets import BaseSegDataset
 
 from ..contracts import LABEL_POLICY
-from .open_labels import LabelMap
+from .label_map import LabelMap
 from .transforms import OPEN_LABELS, read_label_file
 
 

@@ -11,7 +11,7 @@ import yaml
 from mmseg.registry import DATASETS
 
 from ..contracts import IGNORE, MAX_OPEN_CLASSES
-from .open_labels import LabelMap, meaning_of_ids
+from .label_map import LabelMap, meaning_of_ids
 from .open_set_dataset import OpenSetDataset
 
 VOID_NAME = 'void'

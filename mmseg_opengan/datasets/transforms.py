@@ -16,7 +16,7 @@ from mmseg.registry import TRANSFORMS
 from PIL import Image
 
 from ..contracts import CLOSED, GT_OPEN_MAP, IGNORE, LABEL_POLICY
-from .open_labels import LabelMap
+from .label_map import LabelMap
 
 #: Key under which a dataset hands its :class:`LabelMap` to the pipeline.
 OPEN_LABELS = 'open_labels'

@@ -8,7 +8,7 @@ from mmengine.fileio import LocalBackend, register_backend
 from mmengine.hooks import CheckpointHook
 from mmseg.registry import HOOKS
 
-from ..functional.files import replacing
+from ..files import replacing
 
 
 class _WholeFiles(LocalBackend):

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from .curves import ScoreBins
+from .detection import ScoreBins
 
 
 class BlockTable(NamedTuple):

@@ -19,7 +19,7 @@ from typing import NamedTuple
 
 import torch
 
-from .curves import ScoreBins
+from .detection import ScoreBins
 
 
 class Calibration(NamedTuple):

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from .calibration import UNCALIBRATED, Calibration, reliability
-from .curves import ScoreBins, pr_points, roc_points
+from .detection import ScoreBins, pr_points, roc_points
 from .recognition import RecognitionCounts
 
 MAX_POINTS = 400

@@ -7,7 +7,7 @@ from contextlib import suppress
 from typing import NamedTuple
 
 from .calibration import Calibration, fit_platt, fit_temperature
-from .curves import ScoreBins, resolve_threshold
+from .detection import ScoreBins, resolve_threshold
 from .recognition import RecognitionCounts
 
 #: Rules that are applied at every open validation, as in ``curves.resolve_threshold``.

@@ -9,8 +9,8 @@ import math
 
 import torch
 
-from .curves import ScoreBins, auroc, average_precision, exact_bins, fpr_at_tpr
-from .roc import bins_at
+from .detection import ScoreBins, auroc, average_precision, exact_bins, fpr_at_tpr
+from .score_counts import bins_at
 
 _NUMBERS = dict(AUROC=auroc, AP=average_precision, FPR95=fpr_at_tpr)
 _FIXED_POINT = 2 ** 40  # sums are kept as integers, so that the order of adding cannot change them
@@ -30,7 +30,7 @@ class ImageMeans:
             all-reduce it in place.
 
     Example:
-        >>> from mmseg_opengan.functional.curves import exact_bins
+        >>> from mmseg_opengan.functional.detection import exact_bins
         >>> means = ImageMeans()
         >>> means.update(exact_bins(torch.tensor([.1, .8, .3]), torch.tensor([0, 1, 0])))
         >>> means.update(exact_bins(torch.tensor([.1, .8, .3]), torch.tensor([1, 0, 0])))

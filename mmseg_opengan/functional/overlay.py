@@ -1,6 +1,6 @@
 """Drawing as arrays in, arrays out: label maps, score maps and thresholded open-pixel maps as RGB pictures.
 
-Shapes: H, W a map's size; every picture is (H, W, 3) uint8 RGB. Text lives in ``engine/visualizer.py``.
+Shapes: H, W a map's size; every picture is (H, W, 3) uint8 RGB. Text lives in ``pictures/visualizer.py``.
 """
 
 import math

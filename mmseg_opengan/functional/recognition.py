@@ -23,7 +23,7 @@ from typing import NamedTuple
 import torch
 
 from ..contracts import CLOSED, VOID
-from .roc import NUM_BINS, binned, lower_edges
+from .score_counts import NUM_BINS, binned, lower_edges
 
 _SHIFT = 7  # 2^7 score bins to a cell
 _CHUNK = 2 ** 17  # pixels handled at once on a CPU, as in roc

@@ -8,7 +8,7 @@ from PIL import Image
 from mmseg_opengan.contracts import CLOSED, FIRST_OPEN, GT_OPEN_MAP, IGNORE, VOID
 from mmseg_opengan.datasets import transforms  # noqa: F401
 from mmseg_opengan.datasets.camvid import CamVidOpenSet
-from mmseg_opengan.datasets.open_labels import CAMVID_COLOURS, CAMVID_NAMES, camvid_labels
+from mmseg_opengan.datasets.label_map import CAMVID_COLOURS, CAMVID_NAMES, camvid_labels
 
 PIPELINE = [dict(type='LoadImageFromFile'), dict(type='LoadOpenSetAnnotations'), dict(type='PackOpenSetInputs')]
 SIZE = (6, 8)

@@ -9,7 +9,7 @@ from mmengine.registry import init_default_scope
 from PIL import Image
 
 from mmseg_opengan.contracts import CLOSED, FIRST_OPEN, IGNORE, VOID
-from mmseg_opengan.datasets import open_labels, transforms  # noqa: F401
+from mmseg_opengan.datasets import label_map as open_labels
 
 PAGE = Path(__file__).resolve().parents[2] / 'docs' / 'datasets.md'
 MODULE = next(block for block in re.findall(r'```python\n(.*?)```', PAGE.read_text(), re.DOTALL)

@@ -10,7 +10,7 @@ from PIL import Image
 
 from mmseg_opengan.contracts import GT_OPEN_MAP
 from mmseg_opengan.datasets import transforms
-from mmseg_opengan.datasets.open_labels import camvid_labels, cityscapes_labels
+from mmseg_opengan.datasets.label_map import camvid_labels, cityscapes_labels
 
 LOAD = [dict(type='LoadImageFromFile'), dict(type='LoadOpenSetAnnotations')]
 PACK = dict(type='PackOpenSetInputs')

@@ -14,7 +14,7 @@ from tiny_cityscapes import StoreSource, write_images, write_segmentor
 from tiny_training import INTERVAL, STEPS, runner
 
 from mmseg_opengan.engine.hooks import OpenGANHook
-from mmseg_opengan.run_folder import REPORT
+from mmseg_opengan.provenance import REPORT
 
 NO_PLOTS = [dict(type='OpenGANHook'), dict(type='OpenSetEvaluationHook', plot_val=False)]
 

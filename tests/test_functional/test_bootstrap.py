@@ -8,7 +8,7 @@ import torch
 from sklearn.metrics import roc_auc_score
 
 from mmseg_opengan.functional.bootstrap import BlockTable, block_table, interval, resampled_aurocs
-from mmseg_opengan.functional.curves import exact_bins
+from mmseg_opengan.functional.detection import exact_bins
 
 
 def make_blocks(num_blocks=4, pixels=60, seed=0, spread=1.0):

@@ -7,7 +7,7 @@ import torch
 from sklearn.linear_model import LogisticRegression
 
 from mmseg_opengan.contracts import VOID
-from mmseg_opengan.functional import curves
+from mmseg_opengan.functional import detection as curves
 from mmseg_opengan.functional.calibration import (
     UNCALIBRATED,
     Calibration,
@@ -16,8 +16,8 @@ from mmseg_opengan.functional.calibration import (
     fit_temperature,
     reliability,
 )
-from mmseg_opengan.functional.curves import exact_bins
-from mmseg_opengan.functional.roc import ScoreCounts
+from mmseg_opengan.functional.detection import exact_bins
+from mmseg_opengan.functional.score_counts import ScoreCounts
 
 
 def _data(slope=.4, intercept=-3., count=20_000, seed=0):

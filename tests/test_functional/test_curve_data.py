@@ -8,7 +8,7 @@ import torch
 
 from mmseg_opengan.functional.calibration import Calibration, fit_platt
 from mmseg_opengan.functional.curve_data import curve_data, density
-from mmseg_opengan.functional.curves import auroc, exact_bins
+from mmseg_opengan.functional.detection import auroc, exact_bins
 from mmseg_opengan.functional.recognition import RecognitionCounts
 
 

@@ -7,10 +7,10 @@ import math
 import pytest
 import torch
 
-from mmseg_opengan.functional import curves
+from mmseg_opengan.functional import detection as curves
 from mmseg_opengan.functional.calibration import fit_platt, fit_temperature
-from mmseg_opengan.functional.curves import exact_bins
 from mmseg_opengan.functional.decisions import MACRO_F1, STANDARD_RULES, Decisions, check_threshold, decide, is_rule
+from mmseg_opengan.functional.detection import exact_bins
 from mmseg_opengan.functional.recognition import RecognitionCounts
 
 

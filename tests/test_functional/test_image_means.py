@@ -8,7 +8,7 @@ import torch
 from sklearn.metrics import average_precision_score, roc_auc_score, roc_curve
 
 from mmseg_opengan.contracts import VOID
-from mmseg_opengan.functional.curves import exact_bins
+from mmseg_opengan.functional.detection import exact_bins
 from mmseg_opengan.functional.image_means import ImageMeans
 
 

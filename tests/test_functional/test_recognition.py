@@ -6,9 +6,10 @@ import torch
 from sklearn.metrics import f1_score
 
 from mmseg_opengan.contracts import IGNORE, VOID
-from mmseg_opengan.functional import curves, recognition
+from mmseg_opengan.functional import detection as curves
+from mmseg_opengan.functional import recognition
 from mmseg_opengan.functional.recognition import RecognitionCounts
-from mmseg_opengan.functional.roc import ScoreCounts
+from mmseg_opengan.functional.score_counts import ScoreCounts
 
 K = 4
 

@@ -10,7 +10,8 @@ from scorer_world import World
 from small_models import NUM_CLASSES, SLIDE, batch_of, pair, raw_image
 
 from mmseg_opengan.contracts import OPEN_SCORES
-from mmseg_opengan.functional import roc, scores
+from mmseg_opengan.functional import score_counts as roc
+from mmseg_opengan.functional import scores
 from mmseg_opengan.models.scorers.base import SCORERS
 
 MSPC = dict(odin=dict(type='MSPc', temperature=2., epsilon=.05))

@@ -15,7 +15,7 @@ from torch.nn.functional import softplus
 
 from mmseg_opengan.contracts import CLOSED, VOID
 from mmseg_opengan.engine.optim import BFloat16OptimWrapper
-from mmseg_opengan.models.pixel_sampler import PixelSampler
+from mmseg_opengan.features.pixel_sampler import PixelSampler
 
 GENERATOR = dict(type='FeatureGenerator', hidden=(16, 8), noise_channels=6)
 SAMPLER = PixelSampler(num_closed=40, num_open=20, num_fake=20)

@@ -10,7 +10,7 @@ from tiny_cityscapes import write_images, write_segmentor
 from tiny_training import config, runner
 from tool_calls import REPO, call
 
-from mmseg_opengan.launch import start_processes
+from mmseg_opengan.engine.launch import start_processes
 
 RANKS = range(2)
 HOOKS = [dict(type='OpenGANHook'), dict(type='FakeVersusRealHook', num_fake=8),
@@ -81,7 +81,7 @@ def test_one_process_starts_nothing():
 
 
 def test_launchers_that_need_a_gpu_say_so(monkeypatch):
-    monkeypatch.setattr('mmseg_opengan.launch.get_device', lambda: 'cpu')
+    monkeypatch.setattr('mmseg_opengan.engine.launch.get_device', lambda: 'cpu')
     monkeypatch.delenv('RANK', raising=False)
     for launcher in ('slurm', 'pytorch'):
         with pytest.raises(RuntimeError, match=rf'--launcher {launcher} without an accelerator: wanted .*torchrun'):
@@ -89,7 +89,7 @@ def test_launchers_that_need_a_gpu_say_so(monkeypatch):
 
 
 def test_a_gpu_is_left_to_mmengine(monkeypatch):
-    monkeypatch.setattr('mmseg_opengan.launch.get_device', lambda: 'cuda')
+    monkeypatch.setattr('mmseg_opengan.engine.launch.get_device', lambda: 'cuda')
     start_processes(Config(dict(launcher='pytorch')))
     assert not torch.distributed.is_initialized()
 

@@ -10,9 +10,9 @@ import pytest
 import tiny_training
 from tiny_cityscapes import write_images, write_segmentor
 
-from mmseg_opengan.datasets import bank_parts, extraction
-from mmseg_opengan.datasets.bank_writer import BankWriter
-from mmseg_opengan.datasets.feature_bank import FeatureBankError
+from mmseg_opengan.features import bank_parts, extraction
+from mmseg_opengan.features.bank import FeatureBankError
+from mmseg_opengan.features.bank_writer import BankWriter
 
 TOOL = Path(__file__).parents[2] / 'tools' / 'extract_features.py'
 

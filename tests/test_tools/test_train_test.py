@@ -29,7 +29,7 @@ from mmseg.registry import MODELS
 from tiny_cityscapes import write_images
 
 from mmseg_opengan.contracts import OPEN_SCORES
-from mmseg_opengan.inferencer import OpenSetInferencer
+from mmseg_opengan.inference.inferencer import OpenSetInferencer
 
 REPO = Path(__file__).resolve().parents[2]
 OURS = REPO / 'tools'

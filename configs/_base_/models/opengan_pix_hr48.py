@@ -1,4 +1,4 @@
-# D and G on images (paper section 6.2, our reading: models/pixel_networks.py); HRNetV2-W48 gives the closed map.
+# D and G on images (paper section 6.2, our reading: contrib/pixel_networks.py); HRNetV2-W48 gives the closed map.
 _base_ = './opengan_fcn_hr48.py'
 model = dict(
     type='PixelOpenGANSegmentor',

@@ -13,7 +13,7 @@ from mmengine.registry import Registry
 from mmengine.runner import CheckpointLoader
 from torch import Tensor, nn
 
-from ...functional.files import replacing
+from ...files import replacing
 
 SCORERS = Registry('open-set scorer', scope='mmseg')
 

@@ -1,0 +1,1 @@
+"""A drawn street world on which everything is trained from nothing. Not part of the installed package."""

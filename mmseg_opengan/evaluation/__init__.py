@@ -1,0 +1,1 @@
+"""Open-set numbers of a run: counted, reported, decided on open validation."""

@@ -1,0 +1,84 @@
+"""Figures of a test run that compares methods: one ROC figure, and a few images with the maps of all of them."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import mmcv
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from mmengine.dist import master_only
+from mmengine.hooks import Hook
+from mmseg.registry import HOOKS
+from tqdm import tqdm
+
+from ..contracts import IGNORE
+from ..files import replacing
+from ..pictures.figures import roc_figure
+from ..pictures.visualizer import draw_panel, panel_fields
+from .metric import OpenSetMetric
+
+
+@HOOKS.register_module()
+class ComparisonHook(Hook):
+    """Writes ``{out}/roc_{resolution}.png`` and ``{out}/panels_{resolution}/``, and shows the progress of the test.
+
+    Of a method with several seeds (``gmm_s0``, ``gmm_s1``, ...) the first is drawn.
+
+    Args:
+        out: folder.
+        titles: method -> name in the figures, in the order of the panels.
+        num_panels: images to draw, spread evenly over the test set.
+    """
+
+    priority = 'ABOVE_NORMAL'  # before the report, whose presence says that a test has been
+
+    def __init__(self, *, out: str, titles: Mapping[str, str], num_panels: int = 4):
+        self.out = Path(out)
+        self.titles = dict(titles)
+        self.num_panels = num_panels
+
+    def shown(self, scorers) -> dict[str, str]:
+        """Title -> scorer, of the methods that are there."""
+        found = {}
+        for method, title in self.titles.items():
+            seeds = [name for name in scorers if name.startswith(f'{method}_s') and name[len(method) + 2:].isdigit()]
+            if method in scorers:
+                found[title] = method
+            elif seeds:
+                found[title] = min(seeds, key=lambda name: int(name[len(method) + 2:]))
+        return found
+
+    def before_test_epoch(self, runner):
+        images = len(runner.test_dataloader.dataset)
+        number = min(self.num_panels, images)
+        self._wanted = {round((i + .5) * images / number - .5) for i in range(number)}
+        self._seen = 0
+        self._bar = tqdm(total=images, desc=f'Testing, {runner.model.resolution} resolution', unit='image')
+
+    @master_only
+    def after_test_iter(self, runner, batch_idx, data_batch=None, outputs=None):
+        for sample in outputs:
+            if self._seen in self._wanted:
+                self._draw(sample, runner)
+            self._seen += 1
+            self._bar.update()
+
+    def _draw(self, sample, runner):
+        fields = panel_fields(sample)
+        if 'gt' in fields and (fields['gt'] == IGNORE).all():
+            del fields['gt']  # the closed classes are not known: closed is drawn grey, not as void
+        scores = {title: fields['scores'][name] for title, name in self.shown(fields['scores']).items()}
+        meta = runner.test_dataloader.dataset.metainfo
+        panel = draw_panel(mmcv.imread(sample.img_path, channel_order='rgb'), **dict(fields, scores=scores),
+                           classes=meta['classes'], palette=meta['palette'])
+        folder = self.out / f'panels_{runner.model.resolution}'
+        mmcv.imwrite(mmcv.rgb2bgr(panel), str(folder / f'{Path(sample.img_path).stem}.png'))
+
+    @master_only
+    def after_test_epoch(self, runner, metrics=None):
+        self._bar.close()
+        for metric in runner.test_evaluator.metrics:
+            if isinstance(metric, OpenSetMetric):
+                curves = {title: metric.curves[name] for title, name in self.shown(metric.curves).items()}
+                figure = roc_figure(curves, f'{runner.model.resolution} resolution')
+                with replacing(self.out / f'roc_{runner.model.resolution}.png') as file:
+                    FigureCanvasAgg(figure).print_png(file)

@@ -1,0 +1,150 @@
+"""What happens around an evaluation: thresholds from open validation before it, a report and figures after it."""
+
+import subprocess
+from pathlib import Path
+
+from mmengine.dist import master_only
+from mmengine.hooks import Hook
+from mmseg.registry import HOOKS
+
+from .. import __version__
+from ..contracts import OPENGAN
+from ..engine.running import augments, model_of, step_of
+from ..files import write_json
+from ..functional.decisions import is_rule
+from ..functional.overlay import LogitThreshold
+from ..pictures.figures import FIGURES, save_figure
+from .metric import OpenSetMetric, Setting
+from .open_validation import decisions_of, run_open_validation, stored_decisions
+
+#: Key of ``checkpoint['meta']['opengan']`` under which the thresholds and calibrations of open validation lie.
+OPEN_VALIDATION = 'open_validation'
+
+
+@HOOKS.register_module()
+class OpenSetEvaluationHook(Hook):
+    """Ties the evaluations of a run together.
+
+    - Every validation decides thresholds and calibrations; the checkpoint that is saved for it (``save_best``) keeps
+      them in ``meta['opengan']['open_validation']``.
+    - A test uses those of its checkpoint. Where it asks for a rule (``threshold`` of the metric) that they do not
+      have for every scorer, the open validation set is evaluated first.
+    - ``{work_dir}/open_set_eval/{val,test}/`` gets ``metrics.json`` (every number with its label policy, resolution,
+      mode, counts, checkpoint, code version), ``curves.json`` (thinned) and figures; the figures go to the
+      visualizer's backends too. The ROC curves and densities of a validation are PNG, the six figures of a test PNG
+      and PDF.
+
+    Args:
+        folder: name of the folder below the work directory.
+        plot_val: draw figures at every validation.
+        plot_test: draw figures after a test.
+    """
+
+    def __init__(self, *, folder: str = 'open_set_eval', plot_val: bool = True, plot_test: bool = True):
+        self.folder = folder
+        self.plot_val, self.plot_test = plot_val, plot_test
+        self._loaded = None  # what the checkpoint holds of open validation
+        self._decided = None  # by the last validation, until the next training step
+
+    # ------------------------------------------------------------------ checkpoints
+
+    def after_load_checkpoint(self, runner, checkpoint):
+        self._loaded = checkpoint.get('meta', {}).get(OPENGAN, {}).get(OPEN_VALIDATION)
+
+    def before_save_checkpoint(self, runner, checkpoint):
+        if self._decided is not None:
+            checkpoint.setdefault('meta', {}).setdefault(OPENGAN, {})[OPEN_VALIDATION] = self._decided
+
+    def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
+        self._decided = None  # D has changed
+
+    # ------------------------------------------------------------------ before an evaluation
+
+    def before_val_epoch(self, runner):
+        for metric in _metrics(runner.val_evaluator):
+            metric.setting = _setting(runner, 'val')
+
+    def before_test_epoch(self, runner):
+        for metric in _metrics(runner.test_evaluator):
+            model, rule = model_of(runner), metric.threshold
+            if is_rule(rule) and augments(runner):
+                raise ValueError('threshold: wanted a number with test-time augmentation, as open validation runs '
+                                 f"without it, found the rule '{rule}'")
+            setting = _setting(runner, 'test')
+            stored, resolution = self._loaded, model.resolution
+            decisions = decisions_of(stored, resolution, setting.mode, setting.smoothing)
+            if is_rule(rule) and not all(name in decisions and rule in decisions[name].thresholds
+                                         for name in _scorers(model)):
+                stored = run_open_validation(runner, _setting(runner, 'val'), rule)
+                decisions = decisions_of(stored, resolution, setting.mode, setting.smoothing)
+            source = {key: value for key, value in (stored or {}).items() if key != 'scorers'} if decisions else None
+            metric.setting = _setting(runner, 'test', decisions=decisions, source=source)
+            if rule is not None:
+                _show_threshold(runner.visualizer, metric)
+
+    # ------------------------------------------------------------------ after an evaluation
+
+    def after_val_epoch(self, runner, metrics=None):
+        for metric in _metrics(runner.val_evaluator):
+            if metric.report is not None:
+                self._decided = stored_decisions(metric, step_of(runner))
+        self._write(runner, runner.val_evaluator, 'val', ('roc', 'density') if self.plot_val else (), ('png',))
+
+    def after_test_epoch(self, runner, metrics=None):
+        self._write(runner, runner.test_evaluator, 'test', tuple(FIGURES) if self.plot_test else (), ('png', 'pdf'))
+
+    @master_only
+    def _write(self, runner, evaluator, stage, figures, formats):
+        for metric in _metrics(evaluator):
+            if metric.report is None:
+                continue
+            folder = Path(runner.work_dir) / self.folder / stage
+            folder.mkdir(parents=True, exist_ok=True)
+            report = dict(metric.report, stage=stage, iteration=step_of(runner) or None, checkpoint=runner._load_from,
+                          segmentor=model_of(runner).segmentor_source, version=__version__, commit=_commit(),
+                          seed=runner.seed)
+            (folder / 'metrics.json').unlink(missing_ok=True)
+            write_json(folder / 'curves.json', metric.curves)
+            title = f"{report['label_policy']}, {report['resolution']} resolution, {stage}"
+            for name in figures:
+                picture = save_figure(FIGURES[name](metric.curves, title), folder / name, formats)
+                runner.visualizer.add_image(f'{stage}_{name}', picture, step_of(runner))
+            write_json(folder / 'metrics.json', report)  # last: where it is, everything is
+
+
+def _metrics(evaluator):
+    return [metric for metric in evaluator.metrics if isinstance(metric, OpenSetMetric)]
+
+
+def _scorers(model) -> dict[str, bool]:
+    """Names of the model's score maps, and whether each is an open logit."""
+    found = {name: scorer.is_logit for name, scorer in model.scorers.items()}
+    return found if getattr(model, 'discriminator', None) is None else {**found, OPENGAN: True}
+
+
+def _setting(runner, stage, **options) -> Setting:
+    model = model_of(runner)
+    mode = model.test_cfg.get('mode', 'whole')
+    if augments(runner):
+        mode += ', test-time augmentation'
+    return Setting(stage=stage, resolution=model.resolution, mode=mode, smoothing=model.smoothing,
+                   open_logits=frozenset(name for name, is_logit in _scorers(model).items() if is_logit), **options)
+
+
+def _show_threshold(visualizer, metric):
+    """Let pictures whiten what the metric's threshold calls open, where they threshold an open logit."""
+    name = getattr(visualizer, 'threshold_of', None)
+    if name in metric.setting.open_logits:
+        visualizer.thresholds = (LogitThreshold(metric.threshold_of(name)),)
+
+
+def _commit() -> str | None:
+    """The commit of this package's checkout, or None where it is installed without one."""
+    checkout = Path(__file__).parents[2]
+    if not (checkout / '.git').exists():  # git would name the repository around a virtual environment
+        return None
+    try:
+        return subprocess.run(['git', '-C', checkout, 'describe', '--always', '--dirty'], check=True,
+                              capture_output=True, text=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return None

@@ -1,0 +1,1 @@
+"""Pixel features of the frozen segmentor on disk, and what training draws from them."""

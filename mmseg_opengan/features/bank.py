@@ -1,0 +1,294 @@
+"""Pixel features on disk: fp16 shards, memory-mapped, with a record that says what every row is.
+
+A bank is a folder::
+
+    manifest.json                 identity (segmentor, policy, ...)
+    shard-00000.closed.npy        (rows, C) float16 features of closed pixels
+    shard-00000.closed.pixels.npy (rows,) records: image, row, col on the grid, label
+    shard-00000.open.npy          the same for open pixels (label: index into open_classes)
+    shard-00000.open.pixels.npy
+    shard-00000.json              images, sizes of their files, rows, bytes and checksums of this shard
+
+A shard covers a few images and appears whole or not at all: each file is written under a temporary name and renamed,
+``shard-*.json`` last, and what lacks it does not count. Extraction therefore resumes after a kill with byte-identical
+result, and a shard costs the same however many there are.
+"""
+
+import functools
+import itertools
+import json
+import shutil
+from collections.abc import Iterable
+from contextlib import contextmanager, nullcontext, suppress
+from pathlib import Path
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from ..files import sha256_of
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None
+
+VERSION = 2
+READABLE = (1, VERSION)  # version 1 kept the records of all shards in manifest.json
+IMAGES_PER_SHARD = 16
+MAX_MAPPED = 16_384  # shards mapped at a time, for each group; Linux lets a process have 65,530 mappings
+GROUPS = ('closed', 'open')
+PIXEL = np.dtype([('image', '<i4'), ('row', '<u2'), ('col', '<u2'), ('label', 'u1')])
+
+
+class FeatureBankError(RuntimeError):
+    """A bank does not fit the request: another segmentor, policy or version, damaged, or too large for the disk."""
+
+
+class FeatureBank:
+    """Read access to a bank. Nothing is loaded into memory but the rows that are asked for.
+
+    Args:
+        root: the bank's folder.
+        identity: what the bank must be made from; every key given is compared with the manifest.
+
+    Raises:
+        FileNotFoundError: there is no bank.
+        FeatureBankError: the bank is another one than ``identity`` describes, or a shard is missing or truncated.
+    """
+
+    def __init__(self, root, identity: dict | None = None):
+        self.root = Path(root)
+        self.manifest = read_bank(self.root)
+        if self.manifest is None:
+            raise FileNotFoundError(f"There is no feature bank in '{self.root}' (manifest.json is missing). Training "
+                                    'builds it on first use; tools/extract_features.py builds it beforehand.')
+        check_identity(self.root, self.manifest, identity or {})
+        del self.manifest['files']  # for writers only
+        self._open = functools.lru_cache(MAX_MAPPED)(self._open)
+        self._rows = {group: {} for group in GROUPS}  # image name -> (first row, number of rows)
+        self._starts = {group: [0] for group in GROUPS}
+        for shard in self.manifest['shards']:
+            self._add_shard(shard)
+
+    def _add_shard(self, shard):
+        for group in GROUPS:
+            entry = shard['groups'][group]
+            path = self.root / entry['file']
+            if not path.exists() or path.stat().st_size != entry['bytes']:
+                found = f'{path.stat().st_size} bytes' if path.exists() else 'no file'
+                raise FeatureBankError(f"Feature bank shard '{path}': wanted {entry['bytes']} bytes, found {found}. "
+                                       'Delete the bank and let it be built again.')
+            start = self._starts[group][-1]
+            for name, count in entry['images'].items():
+                self._rows[group][name] = (start, count)
+                start += count
+            self._starts[group].append(start)
+
+    def _open(self, group: str, shard: int) -> np.ndarray:
+        """The features (rows, C) of a shard, memory-mapped; torch's mapping, unlike numpy's, holds no descriptor."""
+        entry = self.manifest['shards'][shard]['groups'][group]
+        rows = self._starts[group][shard + 1] - self._starts[group][shard]
+        head = entry['bytes'] - 2 * rows * self.channels
+        path, shape = str(self.root / entry['file']), (rows, self.channels)
+        try:
+            return torch.from_file(path, size=entry['bytes'] // 2, dtype=torch.float16)[head // 2:].view(shape).numpy()
+        except RuntimeError:  # a private mapping counts as memory where the kernel commits no more than it has
+            return np.memmap(path, np.float16, 'r', head, shape)
+
+    def images(self, group: str) -> list[str]:
+        """Names of the images that gave (possibly zero) pixels to a group."""
+        return list(self._rows[group])
+
+    def num_pixels(self, group: str) -> int:
+        return self._starts[group][-1]
+
+    @property
+    def channels(self) -> int:
+        return self.manifest['identity']['channels']
+
+    def pool(self, group: str, images: Iterable[str]) -> 'RowPool':
+        """The rows of some images, in the order given.
+
+        Raises:
+            FeatureBankError: the bank lacks one of the images.
+        """
+        images = list(images)
+        lacking = [name for name in images if name not in self._rows[group]]
+        if lacking:
+            raise FeatureBankError(f"Feature bank '{self.root}' lacks the {group} pixels of {len(lacking)} images, "
+                                   f'such as {lacking[0]}')
+        spans = np.array([self._rows[group][name] for name in images], np.int64).reshape(-1, 2)
+        return RowPool(spans[:, 0], spans[:, 1])
+
+    def gather(self, group: str, rows: np.ndarray) -> torch.Tensor:
+        """(n, C) float16 features of global rows, in the order given; read in file order."""
+        order = np.argsort(rows, kind='stable')
+        sorted_rows = rows[order]
+        found = np.empty((len(rows), self.channels), np.float16)
+        ends = np.searchsorted(sorted_rows, self._starts[group])
+        for shard, (first, last) in enumerate(itertools.pairwise(ends)):
+            if last > first:  # mode='clip' writes straight into `found`
+                own = sorted_rows[first:last] - self._starts[group][shard]
+                np.take(self._open(group, shard), own, axis=0, out=found[first:last], mode='clip')
+        out = np.empty_like(found)
+        out[order] = found
+        return torch.from_numpy(out)
+
+    def pixels(self, group: str) -> np.ndarray:
+        """Records (image index, row, col, label) of all rows of a group; images as in ``manifest['images']``."""
+        parts = [np.load(self.root / shard['groups'][group]['pixels_file']) for shard in self.manifest['shards']]
+        pixels = np.concatenate(parts) if parts else np.empty(0, PIXEL)
+        pixels['image'] -= first_of(self.manifest, 'image')
+        return pixels
+
+    def verify(self) -> None:
+        """Compare every byte of every shard with its checksum.
+
+        Raises:
+            FeatureBankError: naming the first damaged file.
+        """
+        for shard in tqdm(self.manifest['shards'], desc='Verifying', unit='shard'):
+            for entry in shard['groups'].values():
+                for file, key in (('file', 'sha256'), ('pixels_file', 'pixels_sha256')):
+                    path, wanted = self.root / entry[file], entry.get(key)
+                    if wanted is not None and (found := sha256_of(path)) != wanted:  # version 1 has one of them
+                        raise FeatureBankError(f"Feature bank shard '{path}' is damaged: sha256 wanted {wanted[:12]}, "
+                                               f'found {found[:12]}. Delete the bank and let it be built again.')
+
+
+class RowPool:
+    """Rows of a bank that may be drawn: spans of consecutive rows, one per image."""
+
+    def __init__(self, starts: np.ndarray, lengths: np.ndarray):
+        self.starts = starts
+        self.lengths = lengths
+
+    def __len__(self):
+        return int(self.lengths.sum())
+
+    def select(self, images: np.ndarray) -> 'RowPool':
+        """The pool of some of its images, by position."""
+        return RowPool(self.starts[images], self.lengths[images])
+
+    def rows(self, indices: np.ndarray) -> np.ndarray:
+        """Global rows of indices into the pool."""
+        ends = np.cumsum(self.lengths)
+        span = np.searchsorted(ends, indices, side='right')
+        return self.starts[span] + indices - (ends[span] - self.lengths[span])
+
+
+def read_manifest(root: Path) -> dict | None:
+    """The manifest of a bank, or None where there is none."""
+    path = Path(root) / 'manifest.json'
+    if not path.exists():
+        return None
+    manifest = _read_json(path)
+    if manifest.get('version') not in READABLE:
+        raise FeatureBankError(f"'{path}': wanted version {VERSION}, found {manifest.get('version')!r}. Delete the "
+                               'bank and let it be built again.')
+    return manifest
+
+
+def read_bank(root: Path) -> dict | None:
+    """The manifest with what all shards hold: ``images``, ``files``, ``shards``, ``counts``; None without a bank.
+
+    Raises:
+        FeatureBankError: the record of a shard before the last one is missing, or not readable.
+    """
+    bank = read_manifest(root)
+    if bank is None:
+        return None
+    bank = empty_bank() | bank
+    for path in sorted(Path(root).glob('shard-*.json'), key=lambda path: int(path.stem.split('-')[1])):
+        wanted = next_stem(bank)
+        if path.stem != wanted:
+            raise FeatureBankError(f"Feature bank '{root}': there is '{path.name}', but no '{wanted}.json'. Delete the "
+                                   'bank and let it be built again.')
+        add_shard(bank, _read_json(path))
+    return bank
+
+
+def empty_bank() -> dict:
+    """What :func:`read_bank` gives of a bank without shards, but for its manifest."""
+    return dict(images=[], files={}, shards=[], counts=dict.fromkeys(GROUPS, 0))
+
+
+def first_of(bank: dict, what: str) -> int:
+    """Number of a bank's first ``'shard'`` or ``'image'``: 0, but where it is a part of another bank."""
+    return bank['identity'].get('part', {}).get(f'first_{what}', 0)
+
+
+def next_stem(bank: dict) -> str:
+    """Name of the shard behind those of a bank."""
+    return f"shard-{first_of(bank, 'shard') + len(bank['shards']):05d}"
+
+
+def remove_shards(root: Path) -> None:
+    """Remove what lies in a folder without a manifest: shards of a bank that was never finished do not count."""
+    for path in Path(root).glob('shard-*'):
+        path.unlink()
+
+
+def add_shard(bank: dict, record: dict) -> None:
+    """Count one more shard's record (``images`` new to the bank, ``files``, ``groups``) into :func:`read_bank`'s."""
+    bank['images'] += record['images']
+    for image, sizes in record.get('files', {}).items():
+        bank['files'].setdefault(image, {}).update(sizes)
+    bank['shards'].append(dict(groups=record['groups']))
+    for group in GROUPS:
+        bank['counts'][group] += sum(record['groups'][group]['images'].values())
+
+
+def _read_json(path: Path) -> dict:
+    try:
+        return json.loads(path.read_text())
+    except ValueError as error:
+        raise FeatureBankError(f"'{path}' is not readable JSON ({error}). Delete the bank.") from error
+
+
+def check_identity(root: Path, manifest: dict, wanted: dict) -> None:
+    """Refuse a bank made from something else."""
+    found = manifest['identity']
+    differing = [f'{key}: wanted {value!r}, found {found.get(key)!r}' for key, value in wanted.items()
+                 if found.get(key) != value]
+    if differing:
+        raise FeatureBankError(f"The feature bank in '{root}' was made from something else ({'; '.join(differing)}). "
+                               'Choose another folder for this one, or delete it.')
+
+
+@contextmanager
+def locked(root: Path):
+    """Let one process at a time write to a bank: two trainings may start with the same empty folder.
+
+    The lock goes with the process that holds it, so a kill leaves none behind. There is none where the system or the
+    file system knows no ``flock``, or where nothing can be written.
+    """
+    Path(root).mkdir(parents=True, exist_ok=True)
+    with _lock_file(Path(root) / '.lock') as file:
+        if fcntl is not None and file is not None:
+            with suppress(OSError):
+                fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def _lock_file(path):
+    """The opened file of a lock; nothing where there is none and none can be made, as in a bank that is for reading."""
+    for mode in ('a', 'r'):
+        with suppress(OSError):
+            return open(path, mode)
+    return nullcontext()
+
+
+def require_space(root: Path, needed: int) -> None:
+    """Refuse to start what the disk cannot hold.
+
+    Raises:
+        FeatureBankError: naming the folder, the bytes wanted and found.
+    """
+    Path(root).mkdir(parents=True, exist_ok=True)
+    free = shutil.disk_usage(root).free
+    if needed > free:
+        raise FeatureBankError(f"The feature bank in '{root}' needs {needed / 1e9:.2f} GB, and the disk has "
+                               f'{free / 1e9:.2f} GB free. Lower closed_per_image, use fewer open images, or choose '
+                               'another folder.')

@@ -1,0 +1,169 @@
+"""Features of many images into a bank: the segmentor waits neither for the images before it nor for the disk behind it.
+
+Threads read the next images while the segmentor works on one; the writer's thread checks and stores the last ones.
+"""
+
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+from mmengine.logging import print_log
+from torch import Tensor
+from tqdm import tqdm
+
+from ..functional.pixels import grid_stride, labels_on_grid, open_map_of
+from .bank import FeatureBankError, require_space
+from .bank_writer import BankWriter
+from .pixel_choice import PixelChoice
+
+
+def _num_cores() -> int:
+    """CPU cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count() or 1
+
+
+# Threads that read images, .07 s each at 1024 x 2048, each with one beside the one in work: half the cores, two to
+# eight. Two keep up with a segmentor on a CPU, whose time they take, and eight with one on a GPU.
+READERS = min(8, max(2, _num_cores() // 2))
+
+
+def extract_to_bank(root: Path, identity: dict, requests: dict[str, list], extract: Callable[..., Tensor],
+                    choice: PixelChoice) -> None:
+    """Add to a bank what it lacks.
+
+    Args:
+        root: the bank's folder.
+        identity: what the bank is made from.
+        requests: for each group, (image name, dataset, index) in order.
+        extract: maps a raw image (3, H, W) and its data sample to features (C, h, w).
+        choice: which pixels are stored.
+
+    Raises:
+        FeatureBankError: the bank in place was made from something else, other images or labels of the same names
+            included, or the disk is too small.
+        ValueError: features that are NaN or beyond float16; or two files of one name.
+    """
+    with BankWriter(root, identity) as writer:
+        todo = {}
+        for group, images in requests.items():
+            for name, dataset, index in images:
+                if writer.has(group, name):
+                    require_same_files(root, name, writer.files(group, name), file_sizes(dataset, index))
+                else:
+                    groups = todo.setdefault(name, {})
+                    for other in groups.values():
+                        _require_one_file(name, other, (dataset, index))
+                    groups[group] = (dataset, index)
+        if not todo:
+            return
+        _require_space(root, identity, todo, extract, choice)
+        with ahead(_items, todo.values(), READERS) as items:
+            for name, samples in zip(tqdm(todo, desc='Extracting features', unit='image'), items):
+                first = next(iter(samples.values()))
+                if not all(torch.equal(item['inputs'], first['inputs']) for item in samples.values()):
+                    raise ValueError(f"'{name}' was read twice, for two label policies, and differs: wanted a pipeline "
+                                     'without random steps')
+                features = extract(first['inputs'], first['data_samples'])
+                writer.add(name, {group: _stored_part(features, item['data_samples'], group, choice, name)
+                                  for group, item in samples.items()},
+                           {group: file_sizes(*todo[name][group]) for group in samples})
+
+
+def _for_each_group(groups, read):
+    """``read(dataset, index)`` for every group of an image; once where their data sets mean the same by its labels."""
+    found, keys = {}, {}
+    for group, (dataset, index) in groups.items():
+        key = keys[group] = dataset.metainfo['label_policy'], dataset.get_data_info(index).get('seg_map_path')
+        if key not in found:
+            found[key] = read(dataset, index)
+    return {group: found[key] for group, key in keys.items()}
+
+
+def _items(groups):
+    return _for_each_group(groups, lambda dataset, index: dataset[index])
+
+
+def file_sizes(dataset, index: int) -> list[int | None]:
+    """Bytes of an image and of its label; None for what is no local file."""
+    info = dataset.get_data_info(index)
+    paths = [info['img_path'], info.get('seg_map_path') or '']
+    return [os.path.getsize(path) if os.path.isfile(path) else None for path in paths]
+
+
+def require_same_files(root: Path, name: str, stored: list | None, found: list) -> None:
+    """Refuse files that are not those of the same name whose features are stored. What has no size is believed.
+
+    Raises:
+        FeatureBankError: naming the folder, the image and the sizes.
+    """
+    for what, size, bytes_found in zip(('image', 'label'), stored or (), found):
+        if size is not None and bytes_found is not None and size != bytes_found:
+            raise FeatureBankError(f"'{root}' has features of another '{name}': wanted its {what} of {bytes_found} "
+                                   f'bytes, found one of {size} bytes. Choose another folder for these data, or delete '
+                                   'this one.')
+
+
+def _require_one_file(name, *images):
+    """Refuse two data sets whose images have the same name, below their own roots, and are not the same files."""
+    path, found = (Path(dataset.get_data_info(index)['img_path']) for dataset, index in images)
+    if path.resolve() != found.resolve():
+        raise ValueError(f"closed and open both have an image '{name}': '{path}' and '{found}'. A feature bank knows "
+                         'images by their path below data_root: choose data_roots that keep them apart.')
+
+
+def _stored_part(features, sample, group, choice, name):
+    """The group's chosen features (n, C) float16 and their pixels (n, 3)."""
+    open_map, classes = (labels_on_grid(field.data[0].numpy(), features.shape[-2:])
+                         for field in (open_map_of(sample), sample.gt_sem_seg))
+    where = choice.pixels(open_map, classes, group, name)
+    place = torch.from_numpy(where[:, 0] * features.shape[-1] + where[:, 1]).to(features.device)
+    chosen = features.flatten(1).index_select(1, place).to(torch.float16).T
+    if chosen.device.type != 'cpu':
+        chosen = chosen.contiguous()  # on a CPU the writer's thread does it
+    return chosen.cpu().numpy(), where
+
+
+def _require_space(root, identity, todo, extract, choice):
+    """Count all pixels that will be stored, say so, and refuse what the disk cannot hold."""
+    item = next(iter(_items(next(iter(todo.values()))).values()))
+    grid = extract(item['inputs'], item['data_samples']).shape[-2:]
+    stride = grid_stride(item['inputs'].shape[1:], grid)  # that of images of other sizes too
+
+    def count(groups):
+        maps = _for_each_group(groups, lambda dataset, index: dataset.read_labels(index)[1])
+        return sum(choice.count(open_map[::stride, ::stride], group) for group, open_map in maps.items())
+
+    with ahead(count, todo.values(), 2 * READERS) as counts:
+        pixels = sum(tqdm(counts, total=len(todo), desc='Counting pixels', unit='image'))
+    needed = pixels * (2 * identity['channels'] + 9)
+    print_log(f"Feature bank '{root}': {len(todo)} images, {pixels:,} pixels, {needed / 1e9:.2f} GB to write",
+              logger='current')
+    require_space(root, needed)
+
+
+@contextmanager
+def ahead(function: Callable, items: Iterable, readers: int) -> Iterator[Iterator]:
+    """``map(function, items)``, in order, with up to ``readers`` results computed ahead by as many threads.
+
+    A context, as a generator that an error abandons would end its threads wherever the garbage collector meets it, in
+    the middle of another thread's start for one, and wait for a lock that this thread holds.
+    """
+    waiting = deque()
+    with ThreadPoolExecutor(readers, thread_name_prefix='reader') as pool:
+        def results():
+            for item in items:
+                waiting.append(pool.submit(function, item))
+                if len(waiting) > readers:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+
+        try:
+            yield results()
+        finally:
+            for future in waiting:
+                future.cancel()

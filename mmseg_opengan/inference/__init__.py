@@ -1,0 +1,1 @@
+"""A trained or plain model on images, folders and videos."""

@@ -1,0 +1,1 @@
+"""Panels of images with their score maps, and figures of curves."""

@@ -1,0 +1,116 @@
+"""Figures show what was counted, and do not fail where there is little to show."""
+
+import io
+
+import numpy as np
+import pytest
+import torch
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from sklearn.metrics import roc_curve
+
+from mmseg_opengan.functional.calibration import Calibration
+from mmseg_opengan.functional.curve_data import curve_data
+from mmseg_opengan.functional.recognition import RecognitionCounts
+from mmseg_opengan.functional.score_counts import ScoreCounts, summarize
+from mmseg_opengan.pictures.figures import FIGURES, density_figure, roc_figure
+
+
+def bins(closed, opened):
+    """Curves of a scorer with these scores."""
+    counts = ScoreCounts(num_open_classes=1)
+    scores = torch.tensor([*closed, *opened], dtype=torch.float32)
+    counts.update(scores, torch.tensor([0] * len(closed) + [1] * len(opened), dtype=torch.uint8))
+    found = counts.bins()
+    numbers = summarize(counts, ['thing'])
+    recognition = RecognitionCounts(2)
+    is_open = torch.arange(len(scores)) >= len(closed)
+    recognition.update(scores, (scores > 0).long(), torch.zeros(len(scores), dtype=torch.long), is_open)
+    return dict({key: numbers[key] for key in ('AUROC', 'AP', 'FPR95', 'per_class')},
+                **curve_data(found, calibration=Calibration(1.5, -2., 'platt', .1), open_logit=True,
+                             recognition=recognition))
+
+
+@pytest.fixture
+def curves():
+    rng = np.random.default_rng(0)
+    closed, opened = rng.integers(-9, 5, 300), rng.integers(-4, 9, 100)
+    return {'weak': bins(rng.integers(0, 9, 300), rng.integers(0, 9, 100)), 'strong': bins(closed, opened)}
+
+
+def png(figure):
+    buffer = io.BytesIO()
+    FigureCanvasAgg(figure).print_png(buffer)
+    return buffer.getvalue()
+
+
+def pixels(figure):
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    return np.asarray(canvas.buffer_rgba())[..., :3]
+
+
+def test_roc_lines_are_the_roc_curve():
+    rng = np.random.default_rng(0)
+    closed, opened = rng.integers(-9, 5, 300), rng.integers(-4, 9, 100)
+    line = roc_figure({'strong': bins(closed, opened)}).axes[0].lines[0]
+    fpr, tpr, _ = roc_curve([0] * 300 + [1] * 100, [*closed, *opened], drop_intermediate=False)
+    x, y = line.get_data()
+    assert np.allclose(np.interp(fpr, x, y), np.interp(fpr, fpr, tpr), atol=1e-6)
+    assert {(round(a, 6), round(b, 6)) for a, b in zip(x, y)} == {(round(a, 6), round(b, 6)) for a, b in zip(fpr, tpr)}
+
+
+def test_roc_legend_names_the_best_first(curves):
+    axes = roc_figure(curves, 'title').axes[0]
+    names = [text.get_text() for text in axes.get_legend().get_texts()]
+    assert [name.split()[0] for name in names] == ['strong', 'weak']
+    assert all(0 < float(name.split()[1]) < 1 for name in names)
+    assert axes.get_title() == 'title'
+
+
+@pytest.mark.parametrize(('number', 'beside'), [(4, False), (22, True)])
+def test_the_legend_of_many_methods_covers_no_curve(curves, number, beside):
+    figure = roc_figure({f'method {i}': curves['strong'] for i in range(number)})
+    FigureCanvasAgg(figure).draw()
+    axes, = figure.axes
+    legend = axes.get_legend().get_window_extent()
+    assert (legend.x0 > axes.get_window_extent().x1) == beside
+    assert legend.y0 >= 0
+    assert legend.y1 <= figure.bbox.y1
+    assert legend.x1 <= figure.bbox.x1
+
+
+def test_density_has_a_row_for_each_scorer_and_two_areas_of_size_one(curves):
+    figure = density_figure(curves)
+    assert [axes.get_ylabel() for axes in figure.axes] == ['weak', 'strong']
+    for axes in figure.axes:
+        assert [patch.get_label() for patch in axes.patches] == ['closed', 'open']
+        assert [patch.get_data().values.sum() for patch in axes.patches] == pytest.approx([1, 1])
+
+
+def test_density_is_where_the_scores_are():
+    axes = density_figure({'msp': bins([0.0] * 50 + [0.25] * 50, [1.0] * 9)}).axes[0]
+    (closed, borders, _), (opened, *_) = (patch.get_data() for patch in axes.patches)
+    assert closed[0] == pytest.approx(0.5)
+    assert closed[np.searchsorted(borders, 0.25, side='right') - 1] == pytest.approx(0.5)
+    assert opened[-1] == pytest.approx(1)
+
+
+def test_a_far_score_does_not_squeeze_the_picture():
+    axes = density_figure({'distance': bins([*np.linspace(0, 1, 2000), 1e30], np.linspace(0.5, 1, 2000))}).axes[0]
+    assert axes.patches[0].get_data().edges[-1] < 1.1
+
+
+@pytest.mark.parametrize('draw', FIGURES.values(), ids=list(FIGURES))
+@pytest.mark.parametrize('case', [
+    {}, {'only closed': ([1.0, 2.0], [])}, {'only open': ([], [3.0])}, {'nothing': ([], [])},
+    {'constant': ([2.0] * 5, [2.0] * 3)}, {'infinitely apart': ([-3e38], [3e38])}])
+def test_little_to_show(draw, case):
+    figure = draw({name: bins(*scores) for name, scores in case.items()}, 'title')
+    assert png(figure).startswith(b'\x89PNG')
+
+
+@pytest.mark.parametrize('draw', FIGURES.values(), ids=list(FIGURES))
+def test_pictures_are_not_empty(draw, curves):
+    picture = pixels(draw(curves))
+    assert min(picture.shape[:2]) > 200
+    assert len(np.unique(picture)) > 20
