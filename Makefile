@@ -17,6 +17,7 @@ test: $(READY)
 
 lint: $(READY)
 	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
 
 $(READY): requirements-pinned.txt setup.py
 	$(PYTHON) -m venv $(VENV)

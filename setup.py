@@ -6,9 +6,14 @@ from pathlib import Path
 from setuptools import find_packages, setup
 
 ROOT = Path(__file__).parent
-VERSION = re.search(r"__version__ = '(.+?)'", (ROOT / 'mmseg_opengan' / '__init__.py').read_text()).group(1)
-REQUIREMENTS = [line.strip() for line in (ROOT / 'requirements.txt').read_text().splitlines()
-                if line.strip() and not line.startswith(('#', '-'))]
+VERSION = re.search(
+    r"__version__ = '(.+?)'", (ROOT / 'mmseg_opengan' / '__init__.py').read_text()
+).group(1)
+REQUIREMENTS = [
+    line.strip()
+    for line in (ROOT / 'requirements.txt').read_text().splitlines()
+    if line.strip() and not line.startswith(('#', '-'))
+]
 
 setup(
     name='mmseg-opengan',

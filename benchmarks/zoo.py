@@ -1,13 +1,15 @@
-"""One config of every family of MMSegmentation's model zoo through the open-set model, on random weights.
+"""One config of every family of MMSegmentation's model zoo through the open-set model, on random
+weights.
 
     OMP_NUM_THREADS=1 python benchmarks/zoo.py --out work_dirs/zoo
 
-Each model is mmseg's own, and the one that holds it. Compared bit by bit: the closed output of a whole image, of a
-batch of two that is resized, and of sliding windows. Looked at: score maps, two steps of D and G, the segmentor's
-weights before and after. Results go to OUT/zoo.json as they come: the same command goes on where it stopped.
+Each model is mmseg's own, and the one that holds it. Compared bit by bit: the closed output of a
+whole image, of a batch of two that is resized, and of sliding windows. Looked at: score maps, two
+steps of D and G, the segmentor's weights before and after. Results go to OUT/zoo.json as they come:
+the same command goes on where it stopped.
 
-MaskFormer and Mask2Former need mmdet, ConvNeXt and PoolFormer mmpretrain: ``pip install mmdet mmpretrain``. PSANet's
-compiled operator has a stand-in here, in torch, where mmcv has none.
+MaskFormer and Mask2Former need mmdet, ConvNeXt and PoolFormer mmpretrain: ``pip install mmdet
+mmpretrain``. PSANet's compiled operator has a stand-in here, in torch, where mmcv has none.
 """
 
 import argparse
@@ -42,12 +44,16 @@ LARGER = dict(mobilenet_v3=(416, 416))  # the least that its pooling takes
 WINDOWS = dict(mode='slide', crop_size=(96, 128), stride=(64, 85))
 FIXED_SIZE = ('beit', 'mae')  # their backbones are built for one size of input
 LARGE = re.compile(r'r101|x101|s101|-l_|vit-l|swin-l|swin-b|-b5|-base|-large|levir')
-PREFERRED = dict(segmenter='segmenter_vit-t_mask_8xb1-160k_ade20k-512x512.py')  # the others of it are FCNs
+PREFERRED = dict(
+    segmenter='segmenter_vit-t_mask_8xb1-160k_ade20k-512x512.py'
+)  # the others of it are FCNs
 D, G = dict(type='FeatureDiscriminator'), dict(type='FeatureGenerator', out_act='auto')
 
 
 def parse_args():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument('--out', default='work_dirs/zoo', help='folder for zoo.json')
     parser.add_argument('--only', nargs='+', help='families (default: all)')
     parser.add_argument('--again', action='store_true', help='repeat what zoo.json has')
@@ -72,8 +78,9 @@ def _rank(path: Path) -> tuple:
 class TorchPSAMask(torch.nn.Module):
     """What mmcv's compiled ``PSAMask`` computes, for PSANet where it is missing.
 
-    A pixel's (mask_h, mask_w) channels say how it attends to its surroundings. They become a map of the whole image:
-    (N, mask_h * mask_w, H, W) -> (N, H * W, H, W), from the image to the pixel ('collect') or back ('distribute').
+    A pixel's (mask_h, mask_w) channels say how it attends to its surroundings. They become a map of
+    the whole image: (N, mask_h * mask_w, H, W) -> (N, H * W, H, W), from the image to the pixel
+    ('collect') or back ('distribute').
     """
 
     def __init__(self, psa_type: str, mask_size):
@@ -86,11 +93,21 @@ class TorchPSAMask(torch.nn.Module):
         for length, extent in zip((height, width), self.mask_size):
             places = torch.arange(length)
             offsets.append(places[:, None] - places[None] + (extent - 1) // 2)  # (other, own)
-        rows = offsets[0][:, None, :, None].expand(height, width, height, width).reshape(height * width, -1)
-        cols = offsets[1][None, :, None, :].expand(height, width, height, width).reshape(height * width, -1)
+        rows = (
+            offsets[0][:, None, :, None]
+            .expand(height, width, height, width)
+            .reshape(height * width, -1)
+        )
+        cols = (
+            offsets[1][None, :, None, :]
+            .expand(height, width, height, width)
+            .reshape(height * width, -1)
+        )
         inside = (rows >= 0) & (rows < self.mask_size[0]) & (cols >= 0) & (cols < self.mask_size[1])
         channels = (rows * self.mask_size[1] + cols).where(inside, 0)
-        found = masks.flatten(2)[:, channels, torch.arange(height * width)] * inside  # (N, other, own)
+        found = (
+            masks.flatten(2)[:, channels, torch.arange(height * width)] * inside
+        )  # (N, other, own)
         if self.psa_type == 'distribute':
             found = found.transpose(1, 2)
         return found.reshape(number, height * width, height, width)
@@ -102,22 +119,32 @@ def plain_model(config: dict):
     torch.manual_seed(0)
     model = build_segmentor(config)
     for norm in (module for module in model.modules() if isinstance(module, _BatchNorm)):
-        torch.nn.init.uniform_(norm.running_var, .5, 2)
+        torch.nn.init.uniform_(norm.running_var, 0.5, 2)
         if norm.affine:
-            torch.nn.init.normal_(norm.bias, 0, .1)
+            torch.nn.init.normal_(norm.bias, 0, 0.1)
     for name, weight in model.named_parameters():
-        uninitialised = 'positional' in name or name.endswith(('_embed', '_embedding', '_projection'))
+        uninitialised = 'positional' in name or name.endswith(
+            ('_embed', '_embedding', '_projection')
+        )
         if uninitialised or name.endswith('conv_seg.weight') or not weight.isfinite().all():
-            torch.nn.init.normal_(weight, 0, .1)
+            torch.nn.init.normal_(weight, 0, 0.1)
     return model
 
 
 def image_of(size, seed: int, original=None) -> tuple:
     generator = torch.Generator().manual_seed(seed)
     image = torch.randint(0, 256, (3, *size), generator=generator, dtype=torch.uint8)
-    sample = SegDataSample(metainfo=dict(
-        img_path=f'{seed}.png', ori_shape=original or size, img_shape=size, pad_shape=size, scale_factor=(1., 1.),
-        flip=False, flip_direction=None))
+    sample = SegDataSample(
+        metainfo=dict(
+            img_path=f'{seed}.png',
+            ori_shape=original or size,
+            img_shape=size,
+            pad_shape=size,
+            scale_factor=(1.0, 1.0),
+            flip=False,
+            flip_direction=None,
+        )
+    )
     return image, sample
 
 
@@ -148,10 +175,16 @@ def train(ours, item) -> str:
     """Two steps of D and G on the pixels of an image, left half closed, right half open."""
     features = ours.extract_image(*item)
     half = features.shape[2] // 2
-    closed, open_ = (pixels_first(part[None])[:64] for part in (features[..., :half], features[..., half:]))
+    closed, open_ = (
+        pixels_first(part[None])[:64] for part in (features[..., :half], features[..., half:])
+    )
     networks = {name: getattr(ours, name) for name in ('discriminator', 'generator')}
-    optimizers = OptimWrapperDict(**{
-        name: OptimWrapper(torch.optim.Adam(network.parameters(), lr=1e-3)) for name, network in networks.items()})
+    optimizers = OptimWrapperDict(
+        **{
+            name: OptimWrapper(torch.optim.Adam(network.parameters(), lr=1e-3))
+            for name, network in networks.items()
+        }
+    )
     sampler = PixelSampler(num_closed=64, num_open=64, num_fake=32)
     ours.train()
     for step in range(2):
@@ -183,12 +216,24 @@ def examine(config: dict, size, *, with_windows: bool = True) -> dict:
     other = (size[0] + 37, size[1] - 20)
     slides = (config['model'].get('test_cfg') or {}).get('mode') == 'slide'
     plain = plain_model(config)
-    heads = plain.decode_head if isinstance(plain.decode_head, torch.nn.ModuleList) else [plain.decode_head]
+    heads = (
+        plain.decode_head
+        if isinstance(plain.decode_head, torch.nn.ModuleList)
+        else [plain.decode_head]
+    )
     row['head'] = type(heads[-1]).__name__
     torch.manual_seed(1)
     scorers = dict(msp=dict(type='MSP'))
-    ours = MODELS.build(dict(type='OpenGANSegmentor', segmentor=dict(config=config), discriminator=D, generator=G,
-                             scorers=scorers, resolution='feature')).eval()
+    ours = MODELS.build(
+        dict(
+            type='OpenGANSegmentor',
+            segmentor=dict(config=config),
+            discriminator=D,
+            generator=G,
+            scorers=scorers,
+            resolution='feature',
+        )
+    ).eval()
     ours.load_segmentor(plain.state_dict())
     row['channels'] = ours.head.channels
     row['whole'] = compare(ours, plain, image_of(size, 0))
@@ -207,7 +252,16 @@ def examine(config: dict, size, *, with_windows: bool = True) -> dict:
 
 
 def table(rows: dict[str, dict]) -> str:
-    columns = ('config', 'head', 'channels', 'whole', 'resized batch', 'slide', 'steps', 'segmentor')
+    columns = (
+        'config',
+        'head',
+        'channels',
+        'whole',
+        'resized batch',
+        'slide',
+        'steps',
+        'segmentor',
+    )
     lines = ['| family | ' + ' | '.join(columns) + ' |', '|' + '---|' * (len(columns) + 1)]
     for family, row in sorted(rows.items()):
         cells = [str(row.get(column, '')) for column in columns]
@@ -221,8 +275,12 @@ def table(rows: dict[str, dict]) -> str:
 def passes(row: dict) -> bool:
     """All is well with a family."""
     outputs = [row[key] for key in ('whole', 'resized batch', 'slide') if key in row]
-    return 'error' not in row and set(outputs) == {'identical'} and row['steps'] == 'ok' \
+    return (
+        'error' not in row
+        and set(outputs) == {'identical'}
+        and row['steps'] == 'ok'
         and row['segmentor'] == 'untouched'
+    )
 
 
 def main():
@@ -231,6 +289,7 @@ def main():
     init_default_scope('mmseg')
     if importlib.util.find_spec('mmcv._ext') is None:
         from mmseg.models.decode_heads import psa_head
+
         psa_head.PSAMask = TorchPSAMask
     file = Path(args.out, 'zoo.json')
     file.parent.mkdir(parents=True, exist_ok=True)
@@ -244,13 +303,18 @@ def main():
             row = run(path)
         except Exception as error:
             text = ' '.join(f'{type(error).__name__}: {error}'.split())
-            row = dict(config=f'{family}/{path.name}', error=text[:200].replace('|', '/'),
-                       where=traceback.format_exc()[-1500:])
+            row = dict(
+                config=f'{family}/{path.name}',
+                error=text[:200].replace('|', '/'),
+                where=traceback.format_exc()[-1500:],
+            )
         row['seconds'] = round(time.monotonic() - start, 1)
         rows[family] = row
         write_json(file, rows)
         print(family, 'ok' if passes(row) else row, flush=True)
-    print(table({family: row for family, row in rows.items() if not args.only or family in args.only}))
+    print(
+        table({family: row for family, row in rows.items() if not args.only or family in args.only})
+    )
 
 
 if __name__ == '__main__':

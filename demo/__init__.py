@@ -1,1 +1,3 @@
-"""A drawn street world on which everything is trained from nothing. Not part of the installed package."""
+"""A drawn street world on which everything is trained from nothing. Not part of the installed
+package.
+"""

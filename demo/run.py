@@ -1,7 +1,9 @@
-"""The demo from nothing to a table: a street world, a closed segmentor, CLS, OpenGAN-0 and OpenGAN, a test, pictures.
+"""The demo from nothing to a table: a street world, a closed segmentor, CLS, OpenGAN-0 and OpenGAN,
+a test, pictures.
 
-Every stage is an ordinary run of the configs in ``configs/demo``, in folders below ``out``. A finished stage leaves
-``stage.json`` there and is not run again as long as its settings, and those of the stages before it, are the same.
+Every stage is an ordinary run of the configs in ``configs/demo``, in folders below ``out``. A
+finished stage leaves ``stage.json`` there and is not run again as long as its settings, and those
+of the stages before it, are the same.
 """
 
 import hashlib
@@ -33,9 +35,18 @@ from mmseg_opengan.files import write_json
 from mmseg_opengan.pictures.figures import density_figure, roc_figure
 from mmseg_opengan.pictures.visualizer import draw_panel, panel_fields
 
-TRAINED = {'cls': 'CLS', 'opengan0': 'OpenGAN-0', 'opengan': 'OpenGAN'}  # folder and config -> name in the table
+TRAINED = {
+    'cls': 'CLS',
+    'opengan0': 'OpenGAN-0',
+    'opengan': 'OpenGAN',
+}  # folder and config -> name in the table
 METHODS = ('MSP', 'Entropy', *TRAINED.values())
-TABLE, REPORT, PICTURES, LOG = 'table.md', 'metrics.json', 'pictures', 'demo.log'  # what the demo leaves below ``out``
+TABLE, REPORT, PICTURES, LOG = (
+    'table.md',
+    'metrics.json',
+    'pictures',
+    'demo.log',
+)  # what the demo leaves below ``out``
 _STAGE, _STAGES = 'stage.json', 4
 
 
@@ -51,9 +62,11 @@ class DemoSettings:
         open_steps: training steps of each discriminator.
         val_interval: steps between open validations.
         num_pictures: panels to draw.
-        threads: threads of torch where one thing runs alone. Fixed, because sums depend on it in the last digits.
-        processes: processes that draw the world; the discriminators then train side by side, each in a process of one
-            thread. With 0, one thing after the other happens in this process. The numbers are the same.
+        threads: threads of torch where one thing runs alone. Fixed, because sums depend on it in
+            the last digits.
+        processes: processes that draw the world; the discriminators then train side by side, each
+            in a process of one thread. With 0, one thing after the other happens in this process.
+            The numbers are the same.
         size: (H, W) of the images.
     """
 
@@ -69,8 +82,18 @@ class DemoSettings:
     size: tuple[int, int] = (256, 512)
 
 
-QUICK = DemoSettings(num_train=12, num_val=3, closed_steps=3, closed_batch=2, open_steps=2, val_interval=2,
-                     num_pictures=2, threads=1, processes=0, size=(128, 256))
+QUICK = DemoSettings(
+    num_train=12,
+    num_val=3,
+    closed_steps=3,
+    closed_batch=2,
+    open_steps=2,
+    val_interval=2,
+    num_pictures=2,
+    threads=1,
+    processes=0,
+    size=(128, 256),
+)
 
 
 def run_demo(configs, out, *, settings: DemoSettings = DemoSettings(), fresh: bool = False) -> dict:
@@ -91,19 +114,31 @@ def run_demo(configs, out, *, settings: DemoSettings = DemoSettings(), fresh: bo
     configs, out, start = Path(configs), Path(out).resolve(), time.monotonic()
     world = out / 'world'
     if out.is_dir() and any(out.glob('[!.]*')) and not (world / MANIFEST).exists():
-        raise FileExistsError(f"'{out}' is not empty and holds no demo: choose another folder or remove it.")
+        raise FileExistsError(
+            f"'{out}' is not empty and holds no demo: choose another folder or remove it."
+        )
     if fresh:
         for name in ('world', 'closed', 'bank', *TRAINED, 'test', PICTURES):
             shutil.rmtree(out / name, ignore_errors=True)
     os.environ['DEMO_OUTPUT'] = str(out)  # read by the configs
     say = partial(print, file=sys.stdout, flush=True)  # while mmengine's own output goes to the log
 
-    say(f'[1/{_STAGES}] street world: {settings.num_train} training and {settings.num_val} test images')
-    write_demo_world(world, num_train=settings.num_train, num_val=settings.num_val, size=settings.size,
-                     processes=max(settings.processes, 1))
+    say(
+        f'[1/{_STAGES}] street world: {settings.num_train} training and {settings.num_val} '
+        f'test images'
+    )
+    write_demo_world(
+        world,
+        num_train=settings.num_train,
+        num_val=settings.num_val,
+        size=settings.size,
+        processes=max(settings.processes, 1),
+    )
     say(f'      {time.monotonic() - start:.0f} s')
     with _quiet(out / LOG):
-        _run_stages(_Stages((world / MANIFEST).read_text(), settings.threads, say), configs, out, settings)
+        _run_stages(
+            _Stages((world / MANIFEST).read_text(), settings.threads, say), configs, out, settings
+        )
     say('\n' + (out / TABLE).read_text())
     say('Pictures:', *sorted((out / PICTURES).iterdir()), sep='\n  ')
     say(f'Table: {out / TABLE}, numbers: {out / REPORT}, log: {out / LOG}')
@@ -113,17 +148,25 @@ def run_demo(configs, out, *, settings: DemoSettings = DemoSettings(), fresh: bo
 
 def _run_stages(stages: '_Stages', configs: Path, out: Path, settings: DemoSettings) -> None:
     steps = settings.closed_steps
-    cfg = _load(configs / 'closed_hr_small.py', {
-        'train_cfg.max_iters': steps, 'param_scheduler.total_steps': steps,
-        'train_dataloader.batch_size': settings.closed_batch})
+    cfg = _load(
+        configs / 'closed_hr_small.py',
+        {
+            'train_cfg.max_iters': steps,
+            'param_scheduler.total_steps': steps,
+            'train_dataloader.batch_size': settings.closed_batch,
+        },
+    )
     stages.run(f'closed segmentor, {steps} steps', partial(_train_closed, cfg), cfg)
 
     steps = settings.open_steps
     options = {'train_cfg.max_iters': steps, 'train_cfg.val_interval': settings.val_interval}
     jobs = [Job(name, str(configs / f'{name}_demo.py'), 0, out / name, options) for name in TRAINED]
     cfgs = [_load(Path(job.config), options) for job in jobs]
-    chosen = stages.run(f"{', '.join(TRAINED.values())}: {steps} steps each, side by side",
-                        partial(_train_open, jobs, settings.threads, settings.processes), *cfgs)
+    chosen = stages.run(
+        f'{", ".join(TRAINED.values())}: {steps} steps each, side by side',
+        partial(_train_open, jobs, settings.threads, settings.processes),
+        *cfgs,
+    )
 
     cfg = _load(configs / 'compare_demo.py', {})
     wanted = choose_pictures(out / 'world', settings.num_pictures)
@@ -132,11 +175,13 @@ def _run_stages(stages: '_Stages', configs: Path, out: Path, settings: DemoSetti
 
 # ---------------------------------------------------------------------- stages
 
+
 class _Stages:
     """Runs one stage after the other, each in the folders that its configs name.
 
     Args:
-        key: What the first stage depends on; every further stage also depends on the configs before it.
+        key: What the first stage depends on; every further stage also depends on the configs before
+            it.
         threads: Threads of torch.
         say: Prints a line.
     """
@@ -145,11 +190,15 @@ class _Stages:
         self.key, self.threads, self.say, self.number = f'{key}{threads} threads', threads, say, 1
 
     def run(self, title: str, work: Callable[[], dict], *cfgs: Config) -> dict:
-        """What ``work`` returns, with the seconds it took; read from the last folder where it has been done before."""
+        """What ``work`` returns, with the seconds it took; read from the last folder where it has
+        been done before.
+        """
         self.number += 1
         self.say(f'[{self.number}/{_STAGES}] {title}')
         for cfg in cfgs:
-            self.key = hashlib.sha256((self.key + json.dumps(cfg.to_dict(), default=str)).encode()).hexdigest()
+            self.key = hashlib.sha256(
+                (self.key + json.dumps(cfg.to_dict(), default=str)).encode()
+            ).hexdigest()
         folders = [Path(cfg.work_dir) for cfg in cfgs]
         path = folders[-1] / _STAGE
         record = json.loads(path.read_text()) if path.exists() else {}
@@ -159,10 +208,14 @@ class _Stages:
                 shutil.rmtree(folder, ignore_errors=True)
             torch.set_num_threads(self.threads)
             start, busy = time.monotonic(), _cpu_seconds()
-            record = dict(key=self.key, **work(), seconds=round(time.monotonic() - start, 1),
-                          cpu_seconds=round(_cpu_seconds() - busy, 1))
+            record = dict(
+                key=self.key,
+                **work(),
+                seconds=round(time.monotonic() - start, 1),
+                cpu_seconds=round(_cpu_seconds() - busy, 1),
+            )
             write_json(path, record)
-        self.say(f"      {'done before, in ' * before}{record['seconds']:.0f} s")
+        self.say(f'      {"done before, in " * before}{record["seconds"]:.0f} s')
         return record
 
 
@@ -201,7 +254,7 @@ class _ProgressHook(Hook):
         self.bar = tqdm(total=runner.max_iters, unit='step', file=sys.stderr, mininterval=1)
 
     def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
-        self.bar.set_postfix(loss=f"{outputs['loss'].item():.3f}", refresh=False)
+        self.bar.set_postfix(loss=f'{outputs["loss"].item():.3f}', refresh=False)
         self.bar.update()
 
     def after_train(self, runner):
@@ -224,8 +277,13 @@ class _PanelHook(Hook):
             if name is not None:
                 fields = panel_fields(sample)
                 fields['scores'] = {method: fields['scores'][method] for method in METHODS}
-                panel = draw_panel(mmcv.imread(sample.img_path, channel_order='rgb'), **fields, classes=meta['classes'],
-                                   palette=meta['palette'], threshold_of=TRAINED['opengan'])
+                panel = draw_panel(
+                    mmcv.imread(sample.img_path, channel_order='rgb'),
+                    **fields,
+                    classes=meta['classes'],
+                    palette=meta['palette'],
+                    threshold_of=TRAINED['opengan'],
+                )
                 mmcv.imwrite(mmcv.rgb2bgr(panel), str(self.folder / f'{name}.png'))
             self.bar.update()
 
@@ -242,13 +300,17 @@ def _train_closed(cfg: Config) -> dict:
 
 
 def _train_open(jobs: list[Job], threads: int, processes: int) -> dict:
-    """What open validation chose of each method; copied to ``best.pth``, where the config of the test looks for it."""
+    """What open validation chose of each method; copied to ``best.pth``, where the config of the
+    test looks for it.
+    """
     train(jobs, processes=len(jobs) if processes else 0, bank_threads=threads)
     chosen = {}
     for job in jobs:
         best = job.best()
         shutil.copyfile(job.work_dir / best['checkpoint'], job.work_dir / 'best.pth')
-        chosen[TRAINED[job.method]] = dict(step=best['step'], AUROC=next(iter(best['open_validation'].values())))
+        chosen[TRAINED[job.method]] = dict(
+            step=best['step'], AUROC=next(iter(best['open_validation'].values()))
+        )
     return chosen
 
 
@@ -273,32 +335,46 @@ def _test(cfg: Config, out: Path, wanted: dict[str, str], chosen: dict[str, dict
 
 # ---------------------------------------------------------------------- table and pictures
 
+
 def table(report: dict) -> str:
     """The comparison as Markdown, with everything that must be said beside its numbers."""
     width = max(map(len, METHODS))
-    lines = [f"| {'method':<{width}} | AUROC  | AP     | FPR95  |", f"|{'-' * (width + 2)}|{('-' * 8 + '|') * 3}"]
+    lines = [
+        f'| {"method":<{width}} | AUROC  | AP     | FPR95  |',
+        f'|{"-" * (width + 2)}|{("-" * 8 + "|") * 3}',
+    ]
     for method in METHODS:
         cells = ' | '.join(f'{report["scorers"][method][metric]:.4f}' for metric in METRICS)
         lines.append(f'| {method:<{width}} | {cells} |')
     first = report['scorers'][METHODS[0]]
-    chosen = '; '.join(f"{method} {found['AUROC']:.4f} at step {found['step']}"
-                       for method, found in report['open_validation'].items())
-    lines += ['', f"mIoU of the closed segmentor: {report['mIoU']:.1f} %.",
-              f"Street world, {report['num_images']} test images, {first['num_closed']:,} closed and "
-              f"{first['num_open']:,} open pixels, pooled;",
-              f"label policy {report[LABEL_POLICY]}, {report['resolution']} resolution.",
-              f'Open validation, which chose each D (AUROC): {chosen}.']
+    chosen = '; '.join(
+        f'{method} {found["AUROC"]:.4f} at step {found["step"]}'
+        for method, found in report['open_validation'].items()
+    )
+    lines += [
+        '',
+        f'mIoU of the closed segmentor: {report["mIoU"]:.1f} %.',
+        f'Street world, {report["num_images"]} test images, {first["num_closed"]:,} closed and '
+        f'{first["num_open"]:,} open pixels, pooled;',
+        f'label policy {report[LABEL_POLICY]}, {report["resolution"]} resolution.',
+        f'Open validation, which chose each D (AUROC): {chosen}.',
+    ]
     return '\n'.join(lines) + '\n'
 
 
 def choose_pictures(world: Path, count: int) -> dict[str, str]:
-    """Image file -> name of its picture: test images whose open kinds, never seen in training, differ most.
+    """Image file -> name of its picture: test images whose open kinds, never seen in training,
+    differ most.
 
-    One after the other, the image that adds most kinds; of equals, the one with more kinds, then the first.
+    One after the other, the image that adds most kinds; of equals, the one with more kinds, then
+    the first.
     """
     kinds = json.loads((world / MANIFEST).read_text())['open_kinds']
-    unseen = {stem: [kind for kind in found if kind in VAL_ONLY] for stem, found in kinds.items()
-              if stem.startswith('val/')}
+    unseen = {
+        stem: [kind for kind in found if kind in VAL_ONLY]
+        for stem, found in kinds.items()
+        if stem.startswith('val/')
+    }
     chosen, covered = {}, set()
     while unseen and len(chosen) < count:
         stem = max(unseen, key=lambda stem: (len(set(unseen[stem]) - covered), len(unseen[stem])))

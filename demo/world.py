@@ -1,4 +1,6 @@
-"""Writes the demo world: procedural street scenes on disk, laid out and labelled like Cityscapes."""
+"""Writes the demo world: procedural street scenes on disk, laid out and labelled like
+Cityscapes.
+"""
 
 import json
 import multiprocessing
@@ -22,14 +24,23 @@ _CITIES = {'train': ('ahausen', 'bestadt', 'cefeld'), 'val': ('zetheim',)}
 _KINDS_PER_IMAGE = {'train': (3, 0), 'val': (2, 2)}  # common kinds, kinds that only val has
 
 
-def write_demo_world(root, *, num_train: int = 120, num_val: int = 40, seed: int = 0, size=(256, 512),
-                     processes: int = 1, progress: bool = True) -> Path:
-    """Write ``leftImg8bit`` and ``gtFine`` with splits ``train`` and ``val``, and a manifest of what is in them.
+def write_demo_world(
+    root,
+    *,
+    num_train: int = 120,
+    num_val: int = 40,
+    seed: int = 0,
+    size=(256, 512),
+    processes: int = 1,
+    progress: bool = True,
+) -> Path:
+    """Write ``leftImg8bit`` and ``gtFine`` with splits ``train`` and ``val``, and a manifest of
+    what is in them.
 
-    A picture depends on (seed, split, index) and the size only: the same arguments give the same bytes, in any number
-    of processes. Everything
-    is written into a temporary folder beside ``root``, which then takes its name; a complete world with the same
-    arguments is left alone, one with other arguments is replaced.
+    A picture depends on (seed, split, index) and the size only: the same arguments give the same
+    bytes, in any number of processes. Everything
+    is written into a temporary folder beside ``root``, which then takes its name; a complete world
+    with the same arguments is left alone, one with other arguments is replaced.
 
     Args:
         root: Folder to create.
@@ -49,10 +60,19 @@ def write_demo_world(root, *, num_train: int = 120, num_val: int = 40, seed: int
     """
     root, (height, width) = Path(root), (int(v) for v in size)
     if min(num_train, num_val, seed) < 0:
-        raise ValueError(f'num_train, num_val and seed must not be negative, but got {num_train}, {num_val}, {seed}.')
+        raise ValueError(
+            f'num_train, num_val and seed must not be negative, but got {num_train}, '
+            f'{num_val}, {seed}.'
+        )
     if height < 32 or width < 64:
         raise ValueError(f'size must be at least (32, 64), but got {(height, width)}.')
-    wanted = {'version': _VERSION, 'num_train': num_train, 'num_val': num_val, 'seed': seed, 'size': [height, width]}
+    wanted = {
+        'version': _VERSION,
+        'num_train': num_train,
+        'num_val': num_val,
+        'seed': seed,
+        'size': [height, width],
+    }
     found = _read_manifest(root)
     if found is not None and found['parameters'] == wanted and _complete(root, found):
         return root
@@ -60,13 +80,20 @@ def write_demo_world(root, *, num_train: int = 120, num_val: int = 40, seed: int
     scratch = Path(tempfile.mkdtemp(prefix=f'.{root.name}-', dir=root.parent))
     try:
         new = scratch / 'new'
-        plan = [(split, i, _stem(split, i, count))
-                for split, count in (('train', num_train), ('val', num_val)) for i in range(count)]
+        plan = [
+            (split, i, _stem(split, i, count))
+            for split, count in (('train', num_train), ('val', num_val))
+            for i in range(count)
+        ]
         with _drawing(processes) as imap:
             drawn = imap(partial(_draw, root=new, seed=seed, size=(height, width)), plan)
-            images = dict(tqdm(drawn, total=len(plan), desc='demo world', unit='image', disable=not progress))
+            images = dict(
+                tqdm(drawn, total=len(plan), desc='demo world', unit='image', disable=not progress)
+            )
         new.mkdir(exist_ok=True)
-        (new / MANIFEST).write_text(json.dumps({'parameters': wanted, 'open_kinds': images}, indent=1) + '\n')
+        (new / MANIFEST).write_text(
+            json.dumps({'parameters': wanted, 'open_kinds': images}, indent=1) + '\n'
+        )
         if root.exists():
             os.replace(root, scratch / 'old')
         os.replace(new, root)
@@ -81,7 +108,9 @@ def kinds_of(split: str, index: int, seed: int) -> tuple:
     for kinds, many in zip((COMMON, VAL_ONLY), _KINDS_PER_IMAGE[split]):
         places = range(index * many, (index + 1) * many)
         turns = {place // len(kinds) for place in places}
-        orders = {turn: np.random.default_rng([seed, 2, turn]).permutation(len(kinds)) for turn in turns}
+        orders = {
+            turn: np.random.default_rng([seed, 2, turn]).permutation(len(kinds)) for turn in turns
+        }
         chosen += [kinds[orders[place // len(kinds)][place % len(kinds)]] for place in places]
     return tuple(dict.fromkeys(chosen))
 
@@ -111,7 +140,10 @@ def _stem(split: str, index: int, count: int) -> str:
 
 
 def _files(root: Path, stem: str) -> tuple[Path, Path]:
-    return root / 'leftImg8bit' / f'{stem}_leftImg8bit.png', root / 'gtFine' / f'{stem}_gtFine_labelIds.png'
+    return (
+        root / 'leftImg8bit' / f'{stem}_leftImg8bit.png',
+        root / 'gtFine' / f'{stem}_gtFine_labelIds.png',
+    )
 
 
 def _write_pair(root, stem, rng, kinds, size):
@@ -127,8 +159,10 @@ def _read_manifest(root: Path) -> dict | None:
     try:
         return json.loads((root / MANIFEST).read_text())
     except (OSError, ValueError) as error:
-        raise FileExistsError(f"'{root}' exists and is not a demo world (wanted '{MANIFEST}' in it): choose another "
-                              'folder or remove it.') from error
+        raise FileExistsError(
+            f"'{root}' exists and is not a demo world (wanted '{MANIFEST}' in it): choose another "
+            'folder or remove it.'
+        ) from error
 
 
 def _complete(root: Path, manifest: dict) -> bool:

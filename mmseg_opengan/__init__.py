@@ -12,5 +12,6 @@ def __getattr__(name):
     """``OpenSetInferencer`` on first use: what it needs takes seconds to import."""
     if name == 'OpenSetInferencer':
         from .inference.inferencer import OpenSetInferencer
+
         return OpenSetInferencer
     raise AttributeError(f'module {__name__!r} has no attribute {name!r}')

@@ -2,13 +2,14 @@
 
 Three facts of the stack below us are handled here and nowhere else:
 
-* torch >= 2.6 unpickles checkpoints with ``weights_only=True``. Checkpoints written by mmengine hold a few
-  harmless classes (the logged history, numpy scalars), which are allow-listed. mmengine's http loader does
-  not use the safe loader, so both loaders are replaced by ones that do.
-* mmengine formats the config's text anew, a quarter of a second or more, for every checkpoint that it saves. The same
-  text is formatted once.
-* glibc gives the memory of a large tensor back when it is freed, and the kernel clears the next one's page by page: a
-  tenth to a fifth of a D/G step or of a forward pass on the CPU. It is told to keep it.
+* torch >= 2.6 unpickles checkpoints with ``weights_only=True``. Checkpoints written by mmengine
+  hold a few harmless classes (the logged history, numpy scalars), which are allow-listed.
+  mmengine's http loader does not use the safe loader, so both loaders are replaced by ones that do.
+* mmengine formats the config's text anew, a quarter of a second or more, for every checkpoint that
+  it saves. The same text is formatted once.
+* glibc gives the memory of a large tensor back when it is freed, and the kernel clears the next
+  one's page by page: a tenth to a fifth of a D/G step or of a forward pass on the CPU. It is told
+  to keep it.
 """
 
 import ctypes
@@ -24,15 +25,19 @@ import torch
 def allow_mmengine_checkpoints() -> None:
     """Tell torch's safe unpickler about the few classes that mmengine stores in checkpoints."""
     from mmengine.logging import HistoryBuffer
+
     multiarray = np._core.multiarray if hasattr(np, '_core') else np.core.multiarray
     allowed = [HistoryBuffer, np.ndarray, np.dtype, multiarray._reconstruct, multiarray.scalar]
-    allowed += [(multiarray._reconstruct, 'numpy.core.multiarray._reconstruct'),
-                (multiarray.scalar, 'numpy.core.multiarray.scalar'),
-                (multiarray._reconstruct, 'numpy._core.multiarray._reconstruct'),
-                (multiarray.scalar, 'numpy._core.multiarray.scalar')]
+    allowed += [
+        (multiarray._reconstruct, 'numpy.core.multiarray._reconstruct'),
+        (multiarray.scalar, 'numpy.core.multiarray.scalar'),
+        (multiarray._reconstruct, 'numpy._core.multiarray._reconstruct'),
+        (multiarray.scalar, 'numpy._core.multiarray.scalar'),
+    ]
     kinds = (np.float64, np.float32, np.float16, np.int64, np.int32, np.uint8, np.bool_)
     allowed += sorted({type(np.dtype(kind)) for kind in kinds}, key=str)
-    # HistoryBuffer pickles references to its own statistics methods, which pickle spells as getattr(class, name).
+    # HistoryBuffer pickles references to its own statistics methods, which pickle spells as
+    # getattr(class, name).
     allowed.append((_history_buffer_method, 'builtins.getattr'))
     torch.serialization.add_safe_globals(allowed)
 
@@ -40,6 +45,7 @@ def allow_mmengine_checkpoints() -> None:
 def _history_buffer_method(owner, name):
     """``getattr`` as far as a pickled HistoryBuffer needs it, and no further."""
     from mmengine.logging import HistoryBuffer
+
     if owner is not HistoryBuffer or name not in ('min', 'max', 'current', 'mean'):
         raise pickle.UnpicklingError(f'getattr({owner!r}, {name!r}) in a checkpoint is not allowed')
     return getattr(owner, name)
@@ -50,7 +56,8 @@ def load_checkpoint_file(filename: str, map_location='cpu'):
 
     Raises:
         FileNotFoundError: there is no such file.
-        RuntimeError: the file holds something other than tensors and plain values, or is not a checkpoint.
+        RuntimeError: the file holds something other than tensors and plain values, or is not a
+            checkpoint.
     """
     filename = os.path.expanduser(filename)
     if not os.path.isfile(filename):
@@ -58,15 +65,27 @@ def load_checkpoint_file(filename: str, map_location='cpu'):
     try:
         return torch.load(filename, map_location=map_location, weights_only=True)
     except pickle.UnpicklingError as error:
-        reason = next((line.strip() for line in str(error).splitlines() if 'GLOBAL' in line or 'global' in line),
-                      str(error).splitlines()[0])
+        reason = next(
+            (
+                line.strip()
+                for line in str(error).splitlines()
+                if 'GLOBAL' in line or 'global' in line
+            ),
+            str(error).splitlines()[0],
+        )
         raise RuntimeError(
-            f"Checkpoint '{filename}' holds more than tensors and plain values and was refused, because loading it "
-            f'would run code from the file: {reason} If you trust whoever made it, load it once in a sandbox with '
-            "torch.load(..., weights_only=False) and save only its 'state_dict' with torch.save; that file loads "
-            'here.') from error
+            f"Checkpoint '{filename}' holds more than tensors and plain values and was refused, "
+            f'because loading it '
+            f'would run code from the file: {reason} If you trust whoever made it, load it once '
+            f'in a sandbox with '
+            "torch.load(..., weights_only=False) and save only its 'state_dict' with torch.save; "
+            'that file loads '
+            'here.'
+        ) from error
     except (EOFError, RuntimeError) as error:
-        raise RuntimeError(f"'{filename}' could not be read as a checkpoint ({error}). Is it complete?") from error
+        raise RuntimeError(
+            f"'{filename}' could not be read as a checkpoint ({error}). Is it complete?"
+        ) from error
 
 
 def _load_from_local(filename, map_location=None):
@@ -74,8 +93,11 @@ def _load_from_local(filename, map_location=None):
 
 
 def _load_from_http(filename, map_location=None, model_dir=None, progress=True):
-    """Download once per node (local rank 0, by what torchrun and mmengine's launchers set), then load safely."""
+    """Download once per node (local rank 0, by what torchrun and mmengine's launchers set), then
+    load safely.
+    """
     from mmengine.dist import barrier
+
     folder = model_dir or os.path.join(torch.hub.get_dir(), 'checkpoints')
     target = os.path.join(folder, os.path.basename(filename.split('?')[0]))
     if os.environ.get('LOCAL_RANK', '0') == '0' and not os.path.exists(target):
@@ -88,6 +110,7 @@ def _load_from_http(filename, map_location=None, model_dir=None, progress=True):
 def remember_formatted_configs() -> None:
     """Let mmengine's configs format the same text once per process."""
     from mmengine.config import config as module
+
     if hasattr(module.FormatCode, 'remembered'):
         return
     format_code = module.FormatCode
@@ -104,17 +127,23 @@ def remember_formatted_configs() -> None:
 
 
 def keep_freed_memory() -> bool:
-    """Let glibc keep the memory of freed tensors below 1 GiB for the next ones, up to 2 GiB at the end of its heap.
+    """Let glibc keep the memory of freed tensors below 1 GiB for the next ones, up to 2 GiB at the
+    end of its heap.
 
     Returns:
-        bool: False, and nothing is changed, where the C library has no such setting or the environment has set it
+        bool: False, and nothing is changed, where the C library has no such setting or the
+            environment has set it
         (``MALLOC_MMAP_THRESHOLD_`` or ``MALLOC_TRIM_THRESHOLD_``, see ``man mallopt``).
     """
-    if {'MALLOC_MMAP_THRESHOLD_', 'MALLOC_TRIM_THRESHOLD_'} & set(os.environ) or not sys.platform.startswith('linux'):
+    if {'MALLOC_MMAP_THRESHOLD_', 'MALLOC_TRIM_THRESHOLD_'} & set(
+        os.environ
+    ) or not sys.platform.startswith('linux'):
         return False
     mallopt = getattr(ctypes.CDLL(None), 'mallopt', None)
     trim_threshold, mmap_threshold = -1, -3  # malloc.h
-    return mallopt is not None and bool(mallopt(mmap_threshold, 2 ** 30) and mallopt(trim_threshold, 2 ** 31 - 1))
+    return mallopt is not None and bool(
+        mallopt(mmap_threshold, 2**30) and mallopt(trim_threshold, 2**31 - 1)
+    )
 
 
 def install() -> None:
@@ -123,5 +152,8 @@ def install() -> None:
     allow_mmengine_checkpoints()
     remember_formatted_configs()
     from mmengine.runner.checkpoint import CheckpointLoader
+
     CheckpointLoader.register_scheme(prefixes='', loader=_load_from_local, force=True)
-    CheckpointLoader.register_scheme(prefixes=('http://', 'https://'), loader=_load_from_http, force=True)
+    CheckpointLoader.register_scheme(
+        prefixes=('http://', 'https://'), loader=_load_from_http, force=True
+    )

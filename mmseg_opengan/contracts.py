@@ -1,8 +1,8 @@
 """Field names and label values that every layer agrees on. This module imports nothing.
 
 Two ground-truth maps travel with a sample. ``gt_sem_seg`` is mmseg's own: the closed class ids, and
-``IGNORE`` at every pixel that is not closed, so that mIoU stays the ordinary one. ``GT_OPEN_MAP`` says
-what each pixel is for open-set work:
+``IGNORE`` at every pixel that is not closed, so that mIoU stays the ordinary one. ``GT_OPEN_MAP``
+says what each pixel is for open-set work:
 
 ======================  ====================================================================
 value                   meaning
@@ -24,7 +24,8 @@ MAX_OPEN_CLASSES = VOID - FIRST_OPEN
 GT_OPEN_MAP = 'gt_open_map'
 #: SegDataSample field, PixelData holding one (1, h, w) float map per scorer; larger = more open.
 OPEN_SCORES = 'open_scores'
-#: Keys of a batch that brings the segmentor's tap with it, (C, h, w) features and (K, h, w) logits of each image.
+#: Keys of a batch that brings the segmentor's tap with it, (C, h, w) features and (K, h, w) logits
+#: of each image.
 TAP_FEATURES, TAP_LOGITS = 'tap_features', 'tap_logits'
 #: Prefix of the per-image metainfo and manifest keys that say how labels were read.
 LABEL_POLICY = 'label_policy'

@@ -13,10 +13,11 @@ import numpy as np
 
 @contextmanager
 def replacing(path) -> Iterator[BinaryIO]:
-    """A file open for writing bytes that takes its name only when it is complete; a reader never meets half of it.
+    """A file open for writing bytes that takes its name only when it is complete; a reader never
+    meets half of it.
 
-    It is written beside its place as ``{path}.tmp`` and renamed at the end. After an error the old file is still there,
-    and what was written of the new one is removed.
+    It is written beside its place as ``{path}.tmp`` and renamed at the end. After an error the old
+    file is still there, and what was written of the new one is removed.
 
     Raises:
         OSError: it cannot be written, a full disk for one; names the file.
@@ -34,7 +35,9 @@ def replacing(path) -> Iterator[BinaryIO]:
         with suppress(OSError):
             os.remove(temporary)
         if isinstance(error, OSError) and error.filename is None:
-            raise OSError(error.errno, f'{error.strerror or error} while it was written', str(path)) from error
+            raise OSError(
+                error.errno, f'{error.strerror or error} while it was written', str(path)
+            ) from error
         raise
 
 
@@ -54,14 +57,21 @@ def sha256_of(path) -> str:
 
 
 def half_where_it_fits(array: np.ndarray) -> np.ndarray:
-    """Float16 to be stored, or the array as it is where a finite value is beyond float16's range."""
-    if np.abs(array, where=np.isfinite(array), out=np.zeros_like(array)).max(initial=0) > np.finfo(np.float16).max:
+    """Float16 to be stored, or the array as it is where a finite value is beyond float16's
+    range.
+    """
+    if (
+        np.abs(array, where=np.isfinite(array), out=np.zeros_like(array)).max(initial=0)
+        > np.finfo(np.float16).max
+    ):
         return array
     return array.astype(np.float16)
 
 
 def as_json(value):
-    """A value as :func:`write_json` and a reader give it back; what JSON does not have becomes its ``repr``."""
+    """A value as :func:`write_json` and a reader give it back; what JSON does not have becomes its
+    ``repr``.
+    """
     return json.loads(json.dumps(_plain(value), default=repr))
 
 

@@ -1,9 +1,9 @@
 """Let MMSegmentation be imported where mmcv has no compiled operators.
 
-``mmseg`` imports ``mmcv.ops`` on import, which needs ``mmcv._ext``. ``mmcv-lite`` has none. No model
-here calls such an operator, so a placeholder whose functions raise when *called* is enough. It
-stands in for ``mmcv._ext`` while ``mmcv.ops`` is imported and is taken away again, so that mmengine
-still sees that this mmcv has none. A full mmcv is left alone.
+``mmseg`` imports ``mmcv.ops`` on import, which needs ``mmcv._ext``. ``mmcv-lite`` has none. No
+model here calls such an operator, so a placeholder whose functions raise when *called* is enough.
+It stands in for ``mmcv._ext`` while ``mmcv.ops`` is imported and is taken away again, so that
+mmengine still sees that this mmcv has none. A full mmcv is left alone.
 
 Importing the package installs this, so that a worker process that begins with any of its modules
 can import mmseg.
@@ -52,9 +52,12 @@ def _missing_op(name: str):
 
     def call(*args, **kwargs):
         raise MissingCompiledOp(
-            f"'{name}' is a compiled operator of mmcv, and the installed mmcv has none (mmcv-lite). "
+            f"'{name}' is a compiled operator of mmcv, and the installed mmcv has none "
+            f'(mmcv-lite). '
             "Install the full 'mmcv' (>= 2.0.0, < 2.2.0) built for this torch to use models that "
-            'need it.')
+            'need it.'
+        )
+
     return call
 
 

@@ -1,4 +1,6 @@
-"""What the runs of a folder were made from: noted when they begin, compared before they go on or count as finished."""
+"""What the runs of a folder were made from: noted when they begin, compared before they go on or
+count as finished.
+"""
 
 import importlib.util
 import json
@@ -11,20 +13,42 @@ DONE = 'best.json'
 REPORT = Path('open_set_eval', 'test', 'metrics.json')
 _SETTINGS = 'settings.json'
 _RECIPE = 'recipe.json'
-_BEGUN = (DONE, 'last_checkpoint', 'metrics.json')  # one of them is in a folder whose settings matter
-_RECIPE_KEYS = ('model', 'train_dataloader', 'val_dataloader', 'val_evaluator', 'optim_wrapper', 'param_scheduler',
-                'train_cfg', 'custom_hooks', 'randomness')
-_ELSEWHERE = ('data_root', 'root', 'scorers', 'num_workers', 'persistent_workers')  # without a part in what is trained
+_BEGUN = (
+    DONE,
+    'last_checkpoint',
+    'metrics.json',
+)  # one of them is in a folder whose settings matter
+_RECIPE_KEYS = (
+    'model',
+    'train_dataloader',
+    'val_dataloader',
+    'val_evaluator',
+    'optim_wrapper',
+    'param_scheduler',
+    'train_cfg',
+    'custom_hooks',
+    'randomness',
+)
+_ELSEWHERE = (
+    'data_root',
+    'root',
+    'scorers',
+    'num_workers',
+    'persistent_workers',
+)  # without a part in what is trained
 
 
 def claim(out, config: str | dict[str, str], options: dict | None = None) -> None:
-    """Note in ``{out}/settings.json`` what is trained there, and refuse a folder that has results of something else.
+    """Note in ``{out}/settings.json`` what is trained there, and refuse a folder that has results
+    of something else.
 
-    A folder without that file is accepted, and so is one in which no run has a checkpoint or a report yet.
+    A folder without that file is accepted, and so is one in which no run has a checkpoint or a
+    report yet.
 
     Args:
         out: folder of all runs.
-        config: path of the config, or that of each method; methods that the folder does not know yet may join.
+        config: path of the config, or that of each method; methods that the folder does not know
+            yet may join.
         options: config overrides of all runs, as of ``--cfg-options``.
 
     Raises:
@@ -38,10 +62,16 @@ def claim(out, config: str | dict[str, str], options: dict | None = None) -> Non
         if isinstance(config, dict) and isinstance(found['config'], dict):
             settings['config'] = {**found['config'], **settings['config']}
             found['config'] = {**settings['config'], **found['config']}
-        differing = [f'{key}: wanted {value}, found {found.get(key)}' for key, value in settings.items()
-                     if found.get(key) != value]
+        differing = [
+            f'{key}: wanted {value}, found {found.get(key)}'
+            for key, value in settings.items()
+            if found.get(key) != value
+        ]
         if differing:
-            raise ValueError(f"'{out}' holds runs of something else ({'; '.join(differing)}). Choose another folder.")
+            raise ValueError(
+                f"'{out}' holds runs of something else ({'; '.join(differing)}). Choose "
+                f'another folder.'
+            )
     out.mkdir(parents=True, exist_ok=True)
     write_json(path, settings)
 
@@ -63,8 +93,10 @@ def check_recipe(job) -> None:
     if path.exists() and _begun(job.work_dir):
         differing = list(_differences(_recipe_of(job), json.loads(path.read_text())))
         if differing:
-            raise ValueError(f"'{job.work_dir}' was trained by another recipe ({'; '.join(differing)}). Choose "
-                             'another folder, or remove this one.')
+            raise ValueError(
+                f"'{job.work_dir}' was trained by another recipe ({'; '.join(differing)}). Choose "
+                'another folder, or remove this one.'
+            )
 
 
 def _begun(folder):
@@ -73,15 +105,25 @@ def _begun(folder):
 
 
 def _recipe_of(job):
-    """What the run's weights and their choice depend on, as JSON gives it back, but not where data lies."""
+    """What the run's weights and their choice depend on, as JSON gives it back, but not where data
+    lies.
+    """
     config = job.load_config().to_dict()
     parts = {key: _without(config[key], _ELSEWHERE) for key in _RECIPE_KEYS if key in config}
     choice = config['default_hooks']['checkpoint']
-    return as_json(dict(parts, **own_modules(config), choice={key: choice.get(key) for key in ('save_best', 'rule')}))
+    return as_json(
+        dict(
+            parts,
+            **own_modules(config),
+            choice={key: choice.get(key) for key in ('save_best', 'rule')},
+        )
+    )
 
 
 def own_modules(config: dict) -> dict[str, dict[str, str]]:
-    """``{'own modules': {name: digest of its file}}`` of the user's modules in ``custom_imports``; {} without any."""
+    """``{'own modules': {name: digest of its file}}`` of the user's modules in ``custom_imports``;
+    {} without any.
+    """
     names = (config.get('custom_imports') or {}).get('imports', [])
     found = {}
     for name in [names] if isinstance(names, str) else names:
@@ -101,6 +143,8 @@ def _without(value, keys):
 def _differences(wanted, found, path=''):
     if isinstance(wanted, dict) and isinstance(found, dict):
         for key in sorted({*wanted, *found}):
-            yield from _differences(wanted.get(key), found.get(key), f'{path}.{key}' if path else key)
+            yield from _differences(
+                wanted.get(key), found.get(key), f'{path}.{key}' if path else key
+            )
     elif wanted != found:
         yield f'{path}: wanted {wanted}, found {found}'

@@ -1,12 +1,15 @@
-"""A world of pixel features in which the right answer is known, and training in it by the real step.
+"""A world of pixel features in which the right answer is known, and training in it by the real
+step.
 
-Each closed class activates a feature of its own. The one open kind in the training set activates a feature that no
-closed class has; the other open kinds are blends, which activate the features of two closed classes weakly, as
-unfamiliar objects do. A blend has nothing of the trained open kind, so a closed/open classifier (CLS) has no reason to
-see it; the generator, on its way to the closed data, passes between the classes, and D learns that it is open there.
+Each closed class activates a feature of its own. The one open kind in the training set activates a
+feature that no closed class has; the other open kinds are blends, which activate the features of
+two closed classes weakly, as unfamiliar objects do. A blend has nothing of the trained open kind,
+so a closed/open classifier (CLS) has no reason to see it; the generator, on its way to the closed
+data, passes between the classes, and D learns that it is open there.
 
-What the world shows is limited to that: open kinds that leave the closed data in directions of their own, where no
-generated pixel goes, are found no better by OpenGAN than by CLS (measured: each ahead on some seeds).
+What the world shows is limited to that: open kinds that leave the closed data in directions of
+their own, where no generated pixel goes, are found no better by OpenGAN than by CLS (measured: each
+ahead on some seeds).
 """
 
 import copy
@@ -20,7 +23,7 @@ from small_models import FCN, HRNET, adam, build_open
 
 from mmseg_opengan.features.pixel_sampler import PixelSampler
 
-CHANNELS, CLASSES, NORM, SPREAD = 16, 5, 3.0, .5
+CHANNELS, CLASSES, NORM, SPREAD = 16, 5, 3.0, 0.5
 NEW = 0  # the open kind of the training set; kinds 1 to 10 are the blends of two classes
 SEGMENTOR = (HRNET, dict(FCN, channels=CHANNELS), CHANNELS)  # whose tap has 16 channels
 
@@ -36,7 +39,9 @@ class FeatureWorld:
         self.kinds = np.stack([axes[CLASSES], *self.rng.permutation(blends)])
 
     def _around(self, centres):
-        return torch.tensor(centres + SPREAD * self.rng.standard_normal(centres.shape), dtype=torch.float32)
+        return torch.tensor(
+            centres + SPREAD * self.rng.standard_normal(centres.shape), dtype=torch.float32
+        )
 
     def closed(self, count: int) -> torch.Tensor:
         return self._around(self.classes[self.rng.integers(CLASSES, size=count)])
@@ -45,10 +50,12 @@ class FeatureWorld:
         return self._around(self.kinds[self.rng.choice(kinds, count)])
 
     def oracle(self, pixels: torch.Tensor) -> torch.Tensor:
-        """Minus the log density of closed pixels: the score to reach without knowing the open kinds."""
+        """Minus the log density of closed pixels: the score to reach without knowing the open
+        kinds.
+        """
         # equal Gaussians around the classes
         distances = torch.cdist(pixels, torch.tensor(self.classes, dtype=torch.float32)) ** 2
-        return -torch.logsumexp(-distances / (2 * SPREAD ** 2), dim=1)
+        return -torch.logsumexp(-distances / (2 * SPREAD**2), dim=1)
 
 
 def auroc(score, closed: torch.Tensor, open_: torch.Tensor) -> float:
@@ -63,7 +70,9 @@ def open_score(model, *, training: bool = False):
 
 
 class Trained(NamedTuple):
-    """What a training in the world leaves behind; ``chosen`` and ``last`` are AUROC on unseen open kinds."""
+    """What a training in the world leaves behind; ``chosen`` and ``last`` are AUROC on unseen open
+    kinds.
+    """
 
     world: FeatureWorld
     model: torch.nn.Module
@@ -71,8 +80,11 @@ class Trained(NamedTuple):
     last: float
 
 
-def train(seed: int, *, use_open: bool = True, use_fake: bool = True, steps: int = 150, interval: int = 25) -> Trained:
-    """Train D (and G) by the real ``train_step``, and choose D on open validation as the evaluation hook does.
+def train(
+    seed: int, *, use_open: bool = True, use_fake: bool = True, steps: int = 150, interval: int = 25
+) -> Trained:
+    """Train D (and G) by the real ``train_step``, and choose D on open validation as the evaluation
+    hook does.
 
     Open validation holds the trained kind and three blends; the test holds the seven other blends.
     """
@@ -81,14 +93,24 @@ def train(seed: int, *, use_open: bool = True, use_fake: bool = True, steps: int
     val = world.closed(1000), world.open(500, [NEW, 1, 2, 3])
     test = world.closed(2000), world.open(1000, range(4, len(world.kinds)))
     sampler = PixelSampler(num_closed=200, num_open=100 * use_open, num_fake=100 * use_fake)
-    model = build_open(SEGMENTOR, seed=seed, discriminator=dict(type='FeatureDiscriminator', hidden=(64, 64, 32)),
-                       generator=dict(type='FeatureGenerator', hidden=(64, 64)) if use_fake else None)
+    model = build_open(
+        SEGMENTOR,
+        seed=seed,
+        discriminator=dict(type='FeatureDiscriminator', hidden=(64, 64, 32)),
+        generator=dict(type='FeatureGenerator', hidden=(64, 64)) if use_fake else None,
+    )
     model.train()
     optimizers, best, chosen = adam(model), -1.0, None
     for step in range(steps):
         draw = sampler.at(seed, step)
-        model.train_step(dict(draw=draw, closed=pool['closed'][draw.closed(2000)],
-                              open=pool['open'][draw.open(500)] if use_open else None), optimizers)
+        model.train_step(
+            dict(
+                draw=draw,
+                closed=pool['closed'][draw.closed(2000)],
+                open=pool['open'][draw.open(500)] if use_open else None,
+            ),
+            optimizers,
+        )
         if (step + 1) % interval == 0:
             score = open_score(model)
             if (found := auroc(score, *val)) > best:

@@ -10,7 +10,9 @@ from mmseg.registry import HOOKS
 
 @HOOKS.register_module()
 class RankSpy(Hook):
-    """Leaves ``rank{r}.pth`` in the work directory: steps, pixels, losses, and the networks at each validation."""
+    """Leaves ``rank{r}.pth`` in the work directory: steps, pixels, losses, and the networks at each
+    validation.
+    """
 
     priority = 'VERY_LOW'
 
@@ -24,8 +26,13 @@ class RankSpy(Hook):
 
     def after_val_epoch(self, runner, metrics=None):
         state = runner.model.module.state_dict()
-        self.seen['networks'].append({key: value.clone() for key, value in state.items()
-                                      if key.startswith(('discriminator', 'generator'))})
+        self.seen['networks'].append(
+            {
+                key: value.clone()
+                for key, value in state.items()
+                if key.startswith(('discriminator', 'generator'))
+            }
+        )
         self.seen['metrics'].append(dict(metrics))
 
     def after_train(self, runner):

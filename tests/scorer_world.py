@@ -1,7 +1,8 @@
-"""A world of three colours for the contract of scorers: pixels of one colour are closed, grey ones are open.
+"""A world of three colours for the contract of scorers: pixels of one colour are closed, grey ones
+are open.
 
-Channels of the image are the colours; the segmentor is linear, so that it can be written down: feature c is colour
-c mod 3, logit k is twice the sum of features k and k + 3, less a threshold.
+Channels of the image are the colours; the segmentor is linear, so that it can be written down:
+feature c is colour c mod 3, logit k is twice the sum of features k and k + 3, less a threshold.
 """
 
 import torch
@@ -12,16 +13,29 @@ from mmseg_opengan.models.scorers.base import SCORERS, FitData, FittedScorer
 
 COLOURS, CHANNELS = 3, 6
 SPREAD = torch.eye(COLOURS).repeat(2, 1)  # (C, 3)
-WEIGHT, BIAS = 2 * SPREAD.T.contiguous(), torch.full((COLOURS,), -1.)
+WEIGHT, BIAS = 2 * SPREAD.T.contiguous(), torch.full((COLOURS,), -1.0)
 
 #: Options under which each registered scorer is tested: small, and quick to fit.
 SCORER_OPTIONS = {
-    'MSP': {}, 'Entropy': {}, 'MaxLogit': {}, 'Energy': {}, 'GEN': {},
-    'DiscriminatorScorer': dict(discriminator=dict(type='FeatureDiscriminator', hidden=(16, 8), in_channels=CHANNELS)),
-    'ClassCentroid': {}, 'GDM': {}, 'NearestNeighbour': dict(num_references=200),
-    'StandardizedMaxLogit': {}, 'OpenMax': dict(alpha=2, tail_size=50), 'MCDropout': dict(num_samples=20),
-    'MSPc': dict(temperature=10., epsilon=.01), 'GMM': dict(num_components=3, channels=4, covariance='diag'),
-    'PixelDiscriminatorScorer': dict(discriminator=dict(type='PatchDiscriminator', width=4, norm='none')),
+    'MSP': {},
+    'Entropy': {},
+    'MaxLogit': {},
+    'Energy': {},
+    'GEN': {},
+    'DiscriminatorScorer': dict(
+        discriminator=dict(type='FeatureDiscriminator', hidden=(16, 8), in_channels=CHANNELS)
+    ),
+    'ClassCentroid': {},
+    'GDM': {},
+    'NearestNeighbour': dict(num_references=200),
+    'StandardizedMaxLogit': {},
+    'OpenMax': dict(alpha=2, tail_size=50),
+    'MCDropout': dict(num_samples=20),
+    'MSPc': dict(temperature=10.0, epsilon=0.01),
+    'GMM': dict(num_components=3, channels=4, covariance='diag'),
+    'PixelDiscriminatorScorer': dict(
+        discriminator=dict(type='PatchDiscriminator', width=4, norm='none')
+    ),
     'C2AE': dict(latent=2, hidden=32, steps=60, batch_size=64, lr=1e-2),
     'BiGAN': dict(latent=2, hidden=(16, 16), steps=10, batch_size=32),
     'OpenClass': {},
@@ -42,14 +56,17 @@ def segment(inputs) -> Tap:
 
 
 def draw(labels, generator):
-    """Colours (n, 3) of pixels: bright and pure where the label is a class, dark grey where it is -1."""
-    pure = 3. * torch.eye(COLOURS)[labels.clamp(min=0)]
-    colour = torch.where((labels < 0)[:, None], torch.full_like(pure, .6), pure)
-    return (colour + .15 * torch.randn(colour.shape, generator=generator)).clamp(min=0)
+    """Colours (n, 3) of pixels: bright and pure where the label is a class, dark grey where it is
+    -1.
+    """
+    pure = 3.0 * torch.eye(COLOURS)[labels.clamp(min=0)]
+    colour = torch.where((labels < 0)[:, None], torch.full_like(pure, 0.6), pure)
+    return (colour + 0.15 * torch.randn(colour.shape, generator=generator)).clamp(min=0)
 
 
 class World:
-    """Training pixels (``data``) and two images of 4 x 6 pixels whose right half is open (``open_map``).
+    """Training pixels (``data``) and two images of 4 x 6 pixels whose right half is open
+    (``open_map``).
 
     Args:
         maps: inputs, features and logits in place of the drawn images'.
@@ -58,9 +75,14 @@ class World:
     def __init__(self, maps=None):
         generator = torch.Generator().manual_seed(0)
         labels = torch.arange(600) % COLOURS
-        features = draw(labels, generator) @ SPREAD.T + .05 * torch.randn(600, CHANNELS, generator=generator).abs()
+        features = (
+            draw(labels, generator) @ SPREAD.T
+            + 0.05 * torch.randn(600, CHANNELS, generator=generator).abs()
+        )
         open_features = draw(torch.full((300,), -1), generator) @ SPREAD.T
-        self.data = FitData(features, features @ WEIGHT.T + BIAS, labels, WEIGHT, BIAS, open_features, seed=3)
+        self.data = FitData(
+            features, features @ WEIGHT.T + BIAS, labels, WEIGHT, BIAS, open_features, seed=3
+        )
         self.open_map = torch.zeros(2, 4, 6, dtype=torch.bool)
         self.open_map[..., 3:] = True
         labels = torch.where(self.open_map.flatten(), -1, torch.arange(48) % COLOURS)
@@ -81,4 +103,3 @@ class World:
             if scorer.reads_image:
                 return scorer.score_image(self.inputs, segment)
             return scorer(self.features, self.logits)
-

@@ -1,4 +1,6 @@
-"""The benchmarks run, on small images: what they call is still there. What they measure is not looked at."""
+"""The benchmarks run, on small images: what they call is still there. What they measure is not
+looked at.
+"""
 
 import os
 import subprocess
@@ -10,16 +12,34 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 
 
-@pytest.mark.parametrize(('command', 'printed'), [
-    ('scorers_speed.py --size 64 128 --repetitions 1', 'one pass with all twelve: '),
-    ('metric_overhead.py --size 64 128 --repetitions 1', 'image resolution: forward '),
-    ('training_speed.py --parts test --test-size 64 128 --repetitions 1', 'bit-identical: True'),
-    ('training_speed.py --parts store --size 256 512 --images 1 --repetitions 1', 'online step on one image'),
-])
+@pytest.mark.parametrize(
+    ('command', 'printed'),
+    [
+        ('scorers_speed.py --size 64 128 --repetitions 1', 'one pass with all twelve: '),
+        ('metric_overhead.py --size 64 128 --repetitions 1', 'image resolution: forward '),
+        (
+            'training_speed.py --parts test --test-size 64 128 --repetitions 1',
+            'bit-identical: True',
+        ),
+        (
+            'training_speed.py --parts store --size 256 512 --images 1 --repetitions 1',
+            'online step on one image',
+        ),
+    ],
+)
 def test_it_runs(command, printed):
     name, *arguments = command.split()
-    environment = dict(os.environ, OMP_NUM_THREADS='1', CUDA_VISIBLE_DEVICES='', PYTHONPATH=str(ROOT))
-    done = subprocess.run([sys.executable, ROOT / 'benchmarks' / name, *arguments, '--threads', '1'], cwd=ROOT,
-                          env=environment, capture_output=True, text=True, check=False, timeout=300)
+    environment = dict(
+        os.environ, OMP_NUM_THREADS='1', CUDA_VISIBLE_DEVICES='', PYTHONPATH=str(ROOT)
+    )
+    done = subprocess.run(
+        [sys.executable, ROOT / 'benchmarks' / name, *arguments, '--threads', '1'],
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+    )
     assert done.returncode == 0, done.stderr[-3000:]
     assert printed in done.stdout

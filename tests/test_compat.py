@@ -44,10 +44,14 @@ for _ in range(3):
 @pytest.mark.skipif(platform.libc_ver()[0] != 'glibc', reason='a setting of glibc')
 @pytest.mark.parametrize('set_by_user', [False, True])
 def test_memory_of_freed_tensors_is_kept_unless_the_user_has_set_it(set_by_user):
-    environment = {name: value for name, value in os.environ.items() if not name.startswith('MALLOC_')}
+    environment = {
+        name: value for name, value in os.environ.items() if not name.startswith('MALLOC_')
+    }
     if set_by_user:
         environment['MALLOC_TRIM_THRESHOLD_'] = '131072'
-    printed = subprocess.run([sys.executable, '-c', FAULTS], env=environment, check=True, stdout=subprocess.PIPE)
+    printed = subprocess.run(
+        [sys.executable, '-c', FAULTS], env=environment, check=True, stdout=subprocess.PIPE
+    )
     done, *faults = printed.stdout.decode().split()
     assert done == str(not set_by_user)
     if set_by_user:
@@ -60,29 +64,44 @@ def test_memory_of_freed_tensors_is_kept_unless_the_user_has_set_it(set_by_user)
 
 
 def test_mmengine_training_checkpoint(tmp_path):
-    """History buffers, numpy scalars and arrays, optimizer state, config text: what Runner.save_checkpoint writes."""
+    """History buffers, numpy scalars and arrays, optimizer state, config text: what
+    Runner.save_checkpoint writes.
+    """
     hub = MessageHub.get_instance('test_compat')
     for step in range(5):
         hub.update_scalar('train/loss', torch.tensor(float(step)))
-        hub.update_scalar('train/lr', np.float64(.1 * step))
+        hub.update_scalar('train/lr', np.float64(0.1 * step))
     hub.update_info('iter', np.int64(5))
-    hub.update_info('best', np.float32(.5))
+    hub.update_info('best', np.float32(0.5))
     hub.update_info('palette', np.arange(6, dtype=np.uint8).reshape(2, 3))
     hub.update_info('counts', np.arange(3))
     hub.update_info('done', np.bool_(True))
     optimizer = torch.optim.Adam([torch.nn.Parameter(torch.ones(2))])
     path = tmp_path / 'iter_5.pth'
-    torch.save(dict(meta=dict(epoch=0, iter=5, cfg='model = dict()', seed=0, mmengine_version=mmengine.__version__,
-                              dataset_meta=dict(classes=('a',), palette=[[0, 0, 0]])),
-                    state_dict=OrderedDict(weight=torch.ones(2)), message_hub=hub.state_dict(),
-                    optimizer=optimizer.state_dict(), param_schedulers=[dict(last_step=3)]), path)
+    torch.save(
+        dict(
+            meta=dict(
+                epoch=0,
+                iter=5,
+                cfg='model = dict()',
+                seed=0,
+                mmengine_version=mmengine.__version__,
+                dataset_meta=dict(classes=('a',), palette=[[0, 0, 0]]),
+            ),
+            state_dict=OrderedDict(weight=torch.ones(2)),
+            message_hub=hub.state_dict(),
+            optimizer=optimizer.state_dict(),
+            param_schedulers=[dict(last_step=3)],
+        ),
+        path,
+    )
     checkpoint = load(path)
     buffer = checkpoint['message_hub']['log_scalars']['train/loss']
     assert isinstance(buffer, HistoryBuffer)
     assert buffer.mean() == 2
     assert buffer.statistics('current') == 4
     info = checkpoint['message_hub']['runtime_info']
-    assert (info['iter'], info['best'], info['done']) == (5, .5, True)
+    assert (info['iter'], info['best'], info['done']) == (5, 0.5, True)
     assert info['palette'].tolist() == [[0, 1, 2], [3, 4, 5]]
     assert info['counts'].tolist() == [0, 1, 2]
 
@@ -90,11 +109,27 @@ def test_mmengine_training_checkpoint(tmp_path):
 def test_published_checkpoint_of_the_0_x_series(tmp_path):
     """CLASSES and PALETTE lists, mmseg_version and env_info, as the model zoo's files have them."""
     path = tmp_path / 'fcn_hr48.pth'
-    meta = dict(env_info='sys.platform: linux\nPyTorch: 1.5.0', mmseg_version='0.5.0+1', config='norm_cfg = dict()\n',
-                seed=0, exp_name='fcn.py', epoch=1, iter=160000, hook_msgs=dict(last_ckpt='a'),
-                CLASSES=('road', 'sidewalk'), PALETTE=[[128, 64, 128], [244, 35, 232]])
-    torch.save(dict(meta=meta, state_dict=OrderedDict(weight=torch.ones(2, 2), bias=torch.zeros(2)), optimizer=dict()),
-               path, _use_new_zipfile_serialization=False)
+    meta = dict(
+        env_info='sys.platform: linux\nPyTorch: 1.5.0',
+        mmseg_version='0.5.0+1',
+        config='norm_cfg = dict()\n',
+        seed=0,
+        exp_name='fcn.py',
+        epoch=1,
+        iter=160000,
+        hook_msgs=dict(last_ckpt='a'),
+        CLASSES=('road', 'sidewalk'),
+        PALETTE=[[128, 64, 128], [244, 35, 232]],
+    )
+    torch.save(
+        dict(
+            meta=meta,
+            state_dict=OrderedDict(weight=torch.ones(2, 2), bias=torch.zeros(2)),
+            optimizer=dict(),
+        ),
+        path,
+        _use_new_zipfile_serialization=False,
+    )
     module = torch.nn.Linear(2, 2)
     assert load_checkpoint(module, str(path), map_location='cpu', strict=True)['meta'] == meta
     assert torch.equal(module.weight, torch.ones(2, 2))
@@ -127,9 +162,15 @@ class Payload:
 @pytest.mark.parametrize('new_format', [True, False])
 def test_a_checkpoint_that_carries_code_is_refused_and_does_not_run(tmp_path, new_format):
     path, sign = tmp_path / 'evil.pth', tmp_path / 'ran'
-    torch.save(dict(meta=Payload(sign), state_dict=dict(weight=torch.ones(2))), path,
-               _use_new_zipfile_serialization=new_format)
-    with pytest.raises(RuntimeError, match=r"evil\.pth' holds more than tensors.*system.*save only its 'state_dict'"):
+    torch.save(
+        dict(meta=Payload(sign), state_dict=dict(weight=torch.ones(2))),
+        path,
+        _use_new_zipfile_serialization=new_format,
+    )
+    with pytest.raises(
+        RuntimeError,
+        match=r"evil\.pth' holds more than tensors.*system.*save only its 'state_dict'",
+    ):
         load(path)
     with pytest.raises(RuntimeError, match='was refused'):
         load_checkpoint(torch.nn.Linear(2, 2), str(path))
@@ -148,8 +189,15 @@ class Getattr:
         return builtins.getattr, self.arguments
 
 
-@pytest.mark.parametrize('arguments', [(HistoryBuffer, '__init__'), (HistoryBuffer, '__globals__'),
-                                       (OrderedDict, 'mean'), ('text', 'format')])
+@pytest.mark.parametrize(
+    'arguments',
+    [
+        (HistoryBuffer, '__init__'),
+        (HistoryBuffer, '__globals__'),
+        (OrderedDict, 'mean'),
+        ('text', 'format'),
+    ],
+)
 def test_getattr_is_allowed_for_the_statistics_of_history_buffers_only(tmp_path, arguments):
     path = tmp_path / 'getattr.pth'
     torch.save(dict(meta=Getattr(*arguments)), path)
@@ -160,7 +208,9 @@ def test_getattr_is_allowed_for_the_statistics_of_history_buffers_only(tmp_path,
         assert load(path)['meta'] is getattr(HistoryBuffer, name)
 
 
-@pytest.mark.parametrize('content', [b'', b'<html>404</html>', pickle.dumps(dict(a=1), protocol=2)[:10]])
+@pytest.mark.parametrize(
+    'content', [b'', b'<html>404</html>', pickle.dumps(dict(a=1), protocol=2)[:10]]
+)
 def test_a_file_that_is_no_checkpoint(tmp_path, content):
     path = tmp_path / 'broken.pth'
     path.write_bytes(content)
@@ -172,7 +222,9 @@ def test_a_checkpoint_that_was_cut_off(tmp_path):
     path = tmp_path / 'cut.pth'
     torch.save(dict(weight=torch.ones(1000)), path)
     path.write_bytes(path.read_bytes()[:2000])
-    with pytest.raises(RuntimeError, match=r"cut\.pth' could not be read as a checkpoint.*Is it complete"):
+    with pytest.raises(
+        RuntimeError, match=r"cut\.pth' could not be read as a checkpoint.*Is it complete"
+    ):
         load(path)
 
 
@@ -209,10 +261,14 @@ def test_a_download_is_kept_and_loaded(server, scheme):
 
 @pytest.mark.parametrize('rank', ['0', '1'])
 def test_a_download_in_a_distributed_process(server, tmp_path, monkeypatch, rank):
-    """Of a node's processes, that of local rank 0 downloads; mmengine's own question for it fails in a plain group."""
+    """Of a node's processes, that of local rank 0 downloads; mmengine's own question for it fails
+    in a plain group.
+    """
     server.files['a.pth'] = dict(weight=torch.ones(2))
     monkeypatch.setenv('LOCAL_RANK', rank)
-    torch.distributed.init_process_group('gloo', init_method=f'file://{tmp_path}/meet', rank=0, world_size=1)
+    torch.distributed.init_process_group(
+        'gloo', init_method=f'file://{tmp_path}/meet', rank=0, world_size=1
+    )
     try:
         if rank == '1':
             server.folder.mkdir(parents=True)
@@ -235,6 +291,7 @@ def test_a_download_that_carries_code_is_refused_and_does_not_run(server, tmp_pa
 
 def test_a_config_is_formatted_once_and_as_ever(monkeypatch):
     from yapf.yapflib.yapf_api import FormatCode
+
     module = sys.modules['mmengine.config.config']
     monkeypatch.setattr(module, 'FormatCode', FormatCode)
     config = module.Config(dict(model=dict(type='Net', widths=list(range(40)), name='run')))

@@ -24,7 +24,9 @@ from mmseg.registry import (
 import mmseg_opengan.register  # noqa: F401
 
 CONFIGS = Path(__file__).resolve().parents[1] / 'configs'
-FILES = sorted(str(path.relative_to(CONFIGS)) for path in CONFIGS.rglob('*.py') if '_base_' not in path.parts)
+FILES = sorted(
+    str(path.relative_to(CONFIGS)) for path in CONFIGS.rglob('*.py') if '_base_' not in path.parts
+)
 LEAVES = [file for file in FILES if 'train_dataloader' in Config.fromfile(CONFIGS / file)]
 LOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
 
@@ -33,8 +35,13 @@ LOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
 def _no_network(monkeypatch):
     def refuse(*args, **kwargs):
         raise AssertionError('a config must not download or load weights to be built')
+
     init_default_scope('mmseg')
-    for name in ('torch.hub.download_url_to_file', 'torch.hub.load_state_dict_from_url', 'socket.create_connection'):
+    for name in (
+        'torch.hub.download_url_to_file',
+        'torch.hub.load_state_dict_from_url',
+        'socket.create_connection',
+    ):
         monkeypatch.setattr(name, refuse)
     monkeypatch.setattr(CheckpointLoader, 'load_checkpoint', refuse)
 
@@ -46,14 +53,19 @@ def read(file) -> Config:
 def lazily(dataset: dict) -> dict:
     """The config with every dataset that reads a folder told to wait."""
     if 'closed' in dataset:
-        return dict(dataset, **{name: dataset[name] and lazily(dataset[name]) for name in ('closed', 'open')})
+        return dict(
+            dataset,
+            **{name: dataset[name] and lazily(dataset[name]) for name in ('closed', 'open')},
+        )
     if 'images' in dataset:
         return dict(dataset, images=lazily(dataset['images']))
     return dict(dataset, lazy_init=True)
 
 
 def build_model(cfg):
-    """On the meta device: shapes without numbers. Scorers' own checkpoints, which a run before makes, are left out."""
+    """On the meta device: shapes without numbers. Scorers' own checkpoints, which a run before
+    makes, are left out.
+    """
     for scorer in cfg.model.get('scorers', {}).values():
         scorer.pop('checkpoint', None)
     model = cfg.model
@@ -67,7 +79,9 @@ def downloads(value, path='model'):
     """Places in a model's config that would fetch weights."""
     if isinstance(value, dict):
         for key, item in value.items():
-            if (key == 'pretrained' and item is not None) or (isinstance(item, str) and '://' in item):
+            if (key == 'pretrained' and item is not None) or (
+                isinstance(item, str) and '://' in item
+            ):
                 yield f'{path}.{key}={item!r}'
             yield from downloads(item, f'{path}.{key}')
     elif isinstance(value, (list, tuple)):
@@ -88,7 +102,9 @@ def test_there_are_configs():
 def test_model_builds(file):
     cfg = read(file)
     for scorer in cfg.model.get('scorers', {}).values():
-        if 'checkpoint' in scorer:  # the file of an earlier run, which also tells a discriminator's channels
+        if (
+            'checkpoint' in scorer
+        ):  # the file of an earlier run, which also tells a discriminator's channels
             scorer.checkpoint = None
             if 'discriminator' in scorer:
                 scorer.discriminator.in_channels = 8
@@ -146,7 +162,9 @@ def test_everything_around_the_model_builds(file):
     for stage in ('val', 'test'):
         parts = [cfg.get(f'{stage}_{part}') for part in ('dataloader', 'evaluator', 'cfg')]
         assert all(part is None for part in parts) or all(isinstance(part, dict) for part in parts)
-        if parts[0] is not None:  # one metric, no list: --out of the test tools sets an option of it
+        if (
+            parts[0] is not None
+        ):  # one metric, no list: --out of the test tools sets an option of it
             assert METRICS.build(parts[1]) is not None
             assert LOOPS.get(parts[2].type) is not None
     assert LOOPS.get(cfg.train_cfg.type) is not None
@@ -154,19 +172,24 @@ def test_everything_around_the_model_builds(file):
         assert MODEL_WRAPPERS.get(cfg.model_wrapper_cfg.type) is not None
 
 
-@pytest.mark.parametrize('file', [file for file in LEAVES if read(file).model.type.endswith('OpenGANSegmentor')])
+@pytest.mark.parametrize(
+    'file', [file for file in LEAVES if read(file).model.type.endswith('OpenGANSegmentor')]
+)
 def test_networks_losses_and_samples_agree(file):
     """One model, three methods: what is not used is neither built, nor sampled, nor optimised."""
     cfg = read(file)
     assert cfg.optim_wrapper.type == 'OptimWrapper'  # --amp of mmseg's tool replaces this one only
     assert cfg.model_wrapper_cfg.type == 'MMSeparateDistributedDataParallel'
-    assert (cfg.default_hooks.checkpoint.save_best, cfg.default_hooks.checkpoint.rule) == ('opengan/AUROC', 'greater')
+    assert (cfg.default_hooks.checkpoint.save_best, cfg.default_hooks.checkpoint.rule) == (
+        'opengan/AUROC',
+        'greater',
+    )
     if cfg.model.get('discriminator') is None:
         return
     wrappers = build_optim_wrapper(build_model(cfg), cfg.optim_wrapper)
     method = file.rpartition('/')[2].split('_')[0].removesuffix('-pix')
     has_generator, has_open = method != 'cls', method != 'opengan0'
-    assert list(wrappers.keys()) == ['discriminator', 'generator'][:1 + has_generator]
+    assert list(wrappers.keys()) == ['discriminator', 'generator'][: 1 + has_generator]
     assert (cfg.model.generator is not None) == has_generator
     assert (cfg.train_dataloader.dataset.open is not None) == has_open
     assert cfg.model.lambda_open > 0
@@ -176,8 +199,9 @@ def test_networks_losses_and_samples_agree(file):
 def test_an_unseen_open_kind_is_left_out_of_training_only(method):
     """In a bank of its own: which kinds are open belongs to a bank's identity."""
     usual, unseen = (read(f'opengan/{method}_hr18s_camvid{end}.py') for end in ('', '_unseen'))
-    assert unseen.train_dataloader.dataset.open == dict(usual.train_dataloader.dataset.open,
-                                                        ignore_open=('OtherMoving',))
+    assert unseen.train_dataloader.dataset.open == dict(
+        usual.train_dataloader.dataset.open, ignore_open=('OtherMoving',)
+    )
     assert unseen.train_dataloader.dataset.root != usual.train_dataloader.dataset.root
     assert unseen.model == usual.model
     for loader in LOADERS[1:]:
@@ -189,7 +213,11 @@ def test_an_unseen_open_kind_is_left_out_of_training_only(method):
 
 METAFILES = sorted(CONFIGS.glob('*/metafile.yml'))
 FAMILIES = [path.parent.name for path in METAFILES]
-TRAINABLE = [file for file in LEAVES if 'segmentor' not in read(file).model or read(file).model.get('discriminator')]
+TRAINABLE = [
+    file
+    for file in LEAVES
+    if 'segmentor' not in read(file).model or read(file).model.get('discriminator')
+]
 
 
 def metafile(family) -> dict:

@@ -1,7 +1,7 @@
 """Imports point one way.
 
-contracts, files <- functional <- {datasets, features, models, evaluation, engine, pictures} <- contrib <- register <-
-inference <- experiments <- tools and the demo.
+contracts, files <- functional <- {datasets, features, models, evaluation, engine, pictures} <-
+contrib <- register <- inference <- experiments <- tools and the demo.
 """
 
 import ast
@@ -36,13 +36,16 @@ ALLOWED = {
     'inference': BELOW | ROOMS | {'register'},
     'experiments': BELOW | ROOMS | {'__init__', 'contrib', 'register', 'provenance', 'inference'},
 }
-#: Third-party packages of the functional core; a further one names the only modules that may use it.
+#: Third-party packages of the functional core; a further one names the only modules that may use
+#: it.
 CORE = {'torch', 'numpy'}
 EXTRA = {'scipy': {'components'}}
 
 
 def part_of(module) -> str:
-    """Part of the package that a module, given by its names, lies in; the package itself is ``__init__``."""
+    """Part of the package that a module, given by its names, lies in; the package itself is
+    ``__init__``.
+    """
     return module[1] if len(module) > 1 else '__init__'
 
 
@@ -54,10 +57,13 @@ def imported(module, source: str | None = None) -> list[tuple[str, ...]]:
         if isinstance(node, ast.Import):
             found += [tuple(alias.name.split('.')) for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
-            base = module[:len(module) - node.level] if node.level else ()
+            base = module[: len(module) - node.level] if node.level else ()
             base += tuple(node.module.split('.')) if node.module else ()
             # ``from . import x`` may import the module x
-            found += [(*base, alias.name) if is_module((*base, alias.name)) else base for alias in node.names]
+            found += [
+                (*base, alias.name) if is_module((*base, alias.name)) else base
+                for alias in node.names
+            ]
     return found
 
 
@@ -72,12 +78,19 @@ def is_allowed(module, name) -> bool:
         return False
     if name[0] == 'mmseg_opengan':
         return part_of(name) in {part, *ALLOWED[part]}
-    return part != 'functional' or name[0] in {*CORE, *sys.stdlib_module_names} or module[-1] in EXTRA.get(name[0], ())
+    return (
+        part != 'functional'
+        or name[0] in {*CORE, *sys.stdlib_module_names}
+        or module[-1] in EXTRA.get(name[0], ())
+    )
 
 
 def violations(module, source: str | None = None) -> list[str]:
-    return [f'{".".join(module)} imports {".".join(name)}' for name in imported(module, source)
-            if not is_allowed(module, name)]
+    return [
+        f'{".".join(module)} imports {".".join(name)}'
+        for name in imported(module, source)
+        if not is_allowed(module, name)
+    ]
 
 
 @pytest.mark.parametrize('module', MODULES, ids='.'.join)
@@ -85,29 +98,32 @@ def test_imports_point_one_way(module):
     assert violations(module) == []
 
 
-@pytest.mark.parametrize(('module', 'source'), [
-    ('contracts', 'import os'),
-    ('functional.detection', 'from ..models import networks'),
-    ('functional.detection', 'from .. import compat'),
-    ('functional.detection', 'import mmengine'),
-    ('functional.detection', 'def f():\n    import cv2'),
-    ('functional.detection', 'import scipy'),
-    ('datasets.camvid', 'from ..models.networks import frozen'),
-    ('datasets.camvid', 'from ..features import bank'),
-    ('models.opengan', 'import mmseg_opengan.engine.optim'),
-    ('models.scorers.base', 'from ...features.bank import FeatureBank'),
-    ('engine.hooks', 'from ..evaluation import metric'),
-    ('engine.hooks', 'from .. import register'),
-    ('evaluation.metric', 'from ..experiments import jobs'),
-    ('features.bank', 'from ..contrib import image_source'),
-    ('register', 'from .inference import inferencer'),
-    ('compat', 'from .functional import scores'),
-    ('mmcv_ops', 'from . import compat'),
-    ('inference.inferencer', 'from ..experiments.jobs import Job'),
-    ('inference.inferencer', 'from tools.train import main'),
-    ('experiments.jobs', 'from demo.run import run_demo'),
-    ('models.opengan', 'import tests.conftest'),
-])
+@pytest.mark.parametrize(
+    ('module', 'source'),
+    [
+        ('contracts', 'import os'),
+        ('functional.detection', 'from ..models import networks'),
+        ('functional.detection', 'from .. import compat'),
+        ('functional.detection', 'import mmengine'),
+        ('functional.detection', 'def f():\n    import cv2'),
+        ('functional.detection', 'import scipy'),
+        ('datasets.camvid', 'from ..models.networks import frozen'),
+        ('datasets.camvid', 'from ..features import bank'),
+        ('models.opengan', 'import mmseg_opengan.engine.optim'),
+        ('models.scorers.base', 'from ...features.bank import FeatureBank'),
+        ('engine.hooks', 'from ..evaluation import metric'),
+        ('engine.hooks', 'from .. import register'),
+        ('evaluation.metric', 'from ..experiments import jobs'),
+        ('features.bank', 'from ..contrib import image_source'),
+        ('register', 'from .inference import inferencer'),
+        ('compat', 'from .functional import scores'),
+        ('mmcv_ops', 'from . import compat'),
+        ('inference.inferencer', 'from ..experiments.jobs import Job'),
+        ('inference.inferencer', 'from tools.train import main'),
+        ('experiments.jobs', 'from demo.run import run_demo'),
+        ('models.opengan', 'import tests.conftest'),
+    ],
+)
 def test_the_rule_sees_a_violation(module, source):
     assert len(violations(('mmseg_opengan', *module.split('.')), source)) == 1
 
@@ -119,7 +135,7 @@ def test_the_rule_lets_pass_what_is_allowed():
 
 def test_the_core_works_without_openmmlab():
     """Also without what draws and what reads images."""
-    code = '''
+    code = """
 import sys
 for name in ('mmcv', 'mmengine', 'mmseg', 'cv2', 'matplotlib', 'sklearn', 'cityscapesscripts'):
     sys.modules[name] = None
@@ -130,7 +146,7 @@ import mmseg_opengan.functional.overlay
 from mmseg_opengan.functional import gan_losses, pixels, scores
 print(pixels.grid_stride((1024, 2048), (256, 512)), scores.msp(torch.zeros(1, 4, 1, 1)).item(),
       len(gan_losses.discriminator_loss(torch.zeros(2), torch.zeros(2), torch.zeros(2))))
-'''
+"""
     done = subprocess.run([sys.executable, '-c', code], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert done.stdout.split() == ['4', '0.75', '3']

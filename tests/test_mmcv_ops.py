@@ -25,7 +25,10 @@ def test_all_of_mmseg_imports():
 @without_ops
 def test_a_placeholder_raises_when_called_and_says_what_to_install():
     from mmcv.ops import RoIAlign, sigmoid_focal_loss
-    with pytest.raises(mmcv_ops.MissingCompiledOp, match=r"'roi_align_forward' is a compiled operator.*full 'mmcv'"):
+
+    with pytest.raises(
+        mmcv_ops.MissingCompiledOp, match=r"'roi_align_forward' is a compiled operator.*full 'mmcv'"
+    ):
         RoIAlign(2)(torch.zeros(1, 1, 8, 8), torch.tensor([[0.0, 0, 0, 4, 4]]))
     with pytest.raises(mmcv_ops.MissingCompiledOp, match='sigmoid_focal_loss_forward'):
         sigmoid_focal_loss(torch.zeros(2, 3), torch.zeros(2, dtype=torch.long))
@@ -75,7 +78,13 @@ print(len(names), 'tried')
 
 def test_each_module_can_be_imported_first():
     """As a worker started by spawn does, which begins with the module of what it unpickles."""
-    done = subprocess.run([sys.executable, '-c', ALONE.format(root=str(REPO))], cwd=REPO, capture_output=True,
-                          text=True, check=False, timeout=500)
+    done = subprocess.run(
+        [sys.executable, '-c', ALONE.format(root=str(REPO))],
+        cwd=REPO,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=500,
+    )
     assert 'FAILED' not in done.stdout, done.stdout + done.stderr[-3000:]
     assert int(done.stdout.split()[0]) > 50, done.stderr[-3000:]

@@ -1,6 +1,8 @@
-"""Every command and every Python block of the README, run in its order on tiny data; what takes long, in a short form.
+"""Every command and every Python block of the README, run in its order on tiny data; what takes
+long, in a short form.
 
-The folder in which they run has ``configs``, ``tools`` and data where the README says that they lie.
+The folder in which they run has ``configs``, ``tools`` and data where the README says that they
+lie.
 """
 
 import glob
@@ -30,19 +32,42 @@ from mmseg_opengan.models.frozen_segmentor import build_segmentor, read_config
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / 'README.md').read_text()
-SECTIONS = {title: body for title, body in re.findall(r'^## (.+?)\n(.*?)(?=^## |\Z)', README, re.M | re.S)}
-TESTED = ('Two commands', 'Results on real photographs', 'Install', 'Cityscapes', 'A score with no training',
-          'Your own model')
-STAGES = {1: ([1], [8]), 2: ([1, 1], [4, 8]), 3: ([1, 1, 1], [4, 8, 16]), 4: ([1, 1, 1, 1], [4, 8, 16, 32])}
+SECTIONS = {
+    title: body for title, body in re.findall(r'^## (.+?)\n(.*?)(?=^## |\Z)', README, re.M | re.S)
+}
+TESTED = (
+    'Two commands',
+    'Results on real photographs',
+    'Install',
+    'Cityscapes',
+    'A score with no training',
+    'Your own model',
+)
+STAGES = {
+    1: ([1], [8]),
+    2: ([1, 1], [4, 8]),
+    3: ([1, 1, 1], [4, 8, 16]),
+    4: ([1, 1, 1, 1], [4, 8, 16, 32]),
+}
 # An HRNet and a schedule so small that a command takes seconds.
 PLAIN = 'model.segmentor.config.model'
-NETWORK = {f'{PLAIN}.backbone.extra.stage{i}.{key}': value for i, (blocks, channels) in STAGES.items()
-           for key, value in (('num_blocks', blocks), ('num_channels', channels), ('num_modules', 1))}
+NETWORK = {
+    f'{PLAIN}.backbone.extra.stage{i}.{key}': value
+    for i, (blocks, channels) in STAGES.items()
+    for key, value in (('num_blocks', blocks), ('num_channels', channels), ('num_modules', 1))
+}
 NETWORK |= {f'{PLAIN}.decode_head.in_channels': [4, 8, 16, 32], f'{PLAIN}.decode_head.channels': 60}
-SCHEDULE = {'train_cfg.max_iters': 2, 'train_cfg.val_interval': 2, 'train_dataloader.dataset.closed_per_image': 50,
-            'train_dataloader.dataset.sampler.num_closed': 100}
-WORKERS = {f'{stage}_dataloader.{key}': value for stage in ('val', 'test')
-           for key, value in (('num_workers', 0), ('persistent_workers', False))}
+SCHEDULE = {
+    'train_cfg.max_iters': 2,
+    'train_cfg.val_interval': 2,
+    'train_dataloader.dataset.closed_per_image': 50,
+    'train_dataloader.dataset.sampler.num_closed': 100,
+}
+WORKERS = {
+    f'{stage}_dataloader.{key}': value
+    for stage in ('val', 'test')
+    for key, value in (('num_workers', 0), ('persistent_workers', False))
+}
 
 
 def blocks(section: str, language: str) -> list[str]:
@@ -51,23 +76,36 @@ def blocks(section: str, language: str) -> list[str]:
 
 def options(name: str, *parts: dict) -> list[str]:
     """As arguments. Each run in this process has a visualizer of its own name."""
-    found = {key: value for part in parts for key, value in part.items()} | {'visualizer.name': f'readme_{name}'}
-    return ['--cfg-options', *(f'{key}={str(value).replace(" ", "")}' for key, value in found.items())]
+    found = {key: value for part in parts for key, value in part.items()} | {
+        'visualizer.name': f'readme_{name}'
+    }
+    return [
+        '--cfg-options',
+        *(f'{key}={str(value).replace(" ", "")}' for key, value in found.items()),
+    ]
 
 
 def run(monkeypatch, command: str, *arguments) -> dict:
-    """A ``python tools/...`` command with further arguments, in this process; what the tool defines."""
+    """A ``python tools/...`` command with further arguments, in this process; what the tool
+    defines.
+    """
     python, *words = shlex.split(command)
     assert python == 'python'
-    words = [match for word in words for match in (sorted(glob.glob(word)) or [word])]  # as a shell does
+    words = [
+        match for word in words for match in (sorted(glob.glob(word)) or [word])
+    ]  # as a shell does
     monkeypatch.setattr(sys, 'argv', [*words, *map(str, arguments)])
     return runpy.run_path(words[0], run_name='__main__')
 
 
 def write_segmentor(path, config, cfg_options: dict) -> None:
-    """Random weights, under mmseg's published names, of the segmentor that a config holds, or of a plain config."""
+    """Random weights, under mmseg's published names, of the segmentor that a config holds, or of a
+    plain config.
+    """
     cfg = Config.fromfile(config)
-    cfg.merge_from_dict({key: value for key, value in cfg_options.items() if key.startswith('model.')})
+    cfg.merge_from_dict(
+        {key: value for key, value in cfg_options.items() if key.startswith('model.')}
+    )
     held = cfg.model.get('segmentor')
     torch.manual_seed(0)
     plain = build_segmentor(read_config(cfg if held is None else held.config))
@@ -75,12 +113,21 @@ def write_segmentor(path, config, cfg_options: dict) -> None:
 
 
 def write_own_segmentor(folder) -> None:
-    """A user's ``my_segmentor.py``, on a config of mmseg that slides and has an auxiliary head, and its weights."""
-    base = Path(mmseg.__file__).parent / '.mim/configs/hrnet/fcn_hr18s_4xb2-160k_cityscapes-512x1024.py'
-    stages = {f'stage{i}': dict(num_blocks=blocks, num_channels=channels, num_modules=1)
-              for i, (blocks, channels) in STAGES.items()}
-    (folder / 'my_segmentor.py').write_text(f'_base_ = {str(base)!r}\nmodel = dict(backbone=dict(extra={stages!r}), '
-                                            'decode_head=dict(in_channels=[4, 8, 16, 32], channels=60))\n')
+    """A user's ``my_segmentor.py``, on a config of mmseg that slides and has an auxiliary head, and
+    its weights.
+    """
+    base = (
+        Path(mmseg.__file__).parent
+        / '.mim/configs/hrnet/fcn_hr18s_4xb2-160k_cityscapes-512x1024.py'
+    )
+    stages = {
+        f'stage{i}': dict(num_blocks=blocks, num_channels=channels, num_modules=1)
+        for i, (blocks, channels) in STAGES.items()
+    }
+    (folder / 'my_segmentor.py').write_text(
+        f'_base_ = {str(base)!r}\nmodel = dict(backbone=dict(extra={stages!r}), '
+        'decode_head=dict(in_channels=[4, 8, 16, 32], channels=60))\n'
+    )
     write_segmentor('my_segmentor.pth', 'my_segmentor.py', {})
     street = np.random.default_rng(0).integers(0, 256, (64, 128, 3), np.uint8)
     cv2.imwrite('street.jpg', street)
@@ -106,9 +153,11 @@ def here(place, monkeypatch):
 
 
 def test_every_block_lies_in_a_section_that_is_tested():
-    with_blocks = {title for title, body in SECTIONS.items() if re.search(r'^```(?!bibtex)\w', body, re.M)}
+    with_blocks = {
+        title for title, body in SECTIONS.items() if re.search(r'^```(?!bibtex)\w', body, re.M)
+    }
     assert with_blocks == set(TESTED)
-    assert not re.search(r'^```\w', README[:README.index('\n## ')], re.M)
+    assert not re.search(r'^```\w', README[: README.index('\n## ')], re.M)
 
 
 def test_links_and_pictures_exist():
@@ -120,13 +169,20 @@ def test_make_commands(here, monkeypatch):
     commands = [line for block in blocks('Two commands', 'bash') for line in block.splitlines()]
     assert commands == ['make demo', 'make test']
     for command in commands:
-        dry = subprocess.run([*command.split(), '--dry-run', 'VENV=none'], cwd=ROOT, capture_output=True, text=True,
-                             check=True).stdout
+        dry = subprocess.run(
+            [*command.split(), '--dry-run', 'VENV=none'],
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
         for file in re.findall(r'[\w/-]+\.(?:py|txt)\b', dry):
             assert (ROOT / file).is_file(), (command, file)
     # The demo itself, in its quick form, runs in test_demo/test_run.py.
     ran = []
-    monkeypatch.setattr(demo, 'run_demo', lambda configs, out, **kwargs: ran.append((configs, out, kwargs)))
+    monkeypatch.setattr(
+        demo, 'run_demo', lambda configs, out, **kwargs: ran.append((configs, out, kwargs))
+    )
     monkeypatch.setattr(sys, 'argv', ['demo'])
     runpy.run_module('demo', run_name='__main__')
     [(configs, out, kwargs)] = ran
@@ -147,11 +203,19 @@ def test_installation_agrees_with_setup_and_requirements():
     setup = (ROOT / 'setup.py').read_text()
     assert "python_requires='>=3.10,<3.13'" in setup
     assert 'Python 3.10 to 3.12' in SECTIONS['Install']
-    wanted, pinned = ([Requirement(line) for line in (ROOT / name).read_text().splitlines() if line and line[0] != '#']
-                      for name in ('requirements.txt', 'requirements-pinned.txt'))
+    wanted, pinned = (
+        [
+            Requirement(line)
+            for line in (ROOT / name).read_text().splitlines()
+            if line and line[0] != '#'
+        ]
+        for name in ('requirements.txt', 'requirements-pinned.txt')
+    )
     pinned = {one.name: next(iter(one.specifier)).version for one in pinned}
     for one in wanted:
-        assert one.name == 'pillow' or one.specifier.contains(pinned[one.name]), one  # pillow comes with matplotlib
+        assert one.name == 'pillow' or one.specifier.contains(pinned[one.name]), (
+            one
+        )  # pillow comes with matplotlib
     assert Requirement(requirement).specifier.contains(pinned['mmcv-lite'])
 
 
@@ -162,8 +226,14 @@ def test_cityscapes_commands(here, monkeypatch):
     write_segmentor('segmentor.pth', config, NETWORK)
     run(monkeypatch, train, *options('train', short))
     run(monkeypatch, test, *options('test', short))
-    report = json.loads((here / 'work_dirs' / Path(config).stem / 'open_set_eval/test/metrics.json').read_text())
-    assert (report['num_images'], report['label_policy'], report['resolution']) == (3, 'cityscapes/paper', 'feature')
+    report = json.loads(
+        (here / 'work_dirs' / Path(config).stem / 'open_set_eval/test/metrics.json').read_text()
+    )
+    assert (report['num_images'], report['label_policy'], report['resolution']) == (
+        3,
+        'cityscapes/paper',
+        'feature',
+    )
     run(monkeypatch, visualize, *options('visualize', short))
     out = Path(shlex.split(visualize)[-1])
     assert len(list(out.rglob('*.panel.png'))) == 3
@@ -186,7 +256,7 @@ def test_a_score_with_no_training(here, monkeypatch):
 
 def test_a_model_of_ones_own(here, monkeypatch):
     config, from_python = blocks('Your own model', 'python')
-    name, = re.match(r'# (\w+\.py)\n', config).groups()
+    (name,) = re.match(r'# (\w+\.py)\n', config).groups()
     (here / name).write_text(config)
     write_own_segmentor(here)
     [train] = blocks('Your own model', 'bash')
@@ -195,8 +265,16 @@ def test_a_model_of_ones_own(here, monkeypatch):
     [best] = (here / 'work_dirs' / Path(name).stem).glob('best_opengan_AUROC_iter_*.pth')
     [named] = re.findall(r"'(work_dirs/.+?\.pth)'", from_python)
     assert re.sub(r'\d+', '', named) == re.sub(r'\d+', '', str(best.relative_to(here)))
-    [without] = re.findall(r'`(python tools/train.py .+? --segmentor .+?)`', SECTIONS['Your own model'])
-    run(monkeypatch, without, '--work-dir', 'work_dirs/no_file', *options('no_file', SCHEDULE, WORKERS))
+    [without] = re.findall(
+        r'`(python tools/train.py .+? --segmentor .+?)`', SECTIONS['Your own model']
+    )
+    run(
+        monkeypatch,
+        without,
+        '--work-dir',
+        'work_dirs/no_file',
+        *options('no_file', SCHEDULE, WORKERS),
+    )
     [same] = (here / 'work_dirs/no_file').glob('best_opengan_AUROC_iter_*.pth')
     one, other = (torch.load(path, weights_only=True)['state_dict'] for path in (best, same))
     assert one.keys() == other.keys()
@@ -215,13 +293,28 @@ def test_a_model_of_ones_own(here, monkeypatch):
 def test_the_command_behind_the_table(here, monkeypatch, capsys):
     [command] = blocks('Results on real photographs', 'bash')
     root = tiny_camvid.write_images(here / 'camvid')
-    for split, frames in dict(closed_train='ac', open_train='c', open_val='a', test='ac').items():  # of one size
+    for split, frames in dict(
+        closed_train='ac', open_train='c', open_val='a', test='ac'
+    ).items():  # of one size
         (root / f'splits/{split}.txt').write_text('\n'.join(frames))
     monkeypatch.setenv('CAMVID_ROOT', str(root))
     monkeypatch.setenv('CAMVID_SEGMENTOR', 'camvid.pth')
     write_segmentor('camvid.pth', 'configs/opengan/opengan_hr18s_camvid.py', NETWORK)
-    run(monkeypatch, command, '--methods', 'opengan', '--seeds', 0, '--processes', 0, '--resolutions', 'feature',
-        '--block', 1, *options('table', NETWORK, SCHEDULE, WORKERS))
+    run(
+        monkeypatch,
+        command,
+        '--methods',
+        'opengan',
+        '--seeds',
+        0,
+        '--processes',
+        0,
+        '--resolutions',
+        'feature',
+        '--block',
+        1,
+        *options('table', NETWORK, SCHEDULE, WORKERS),
+    )
     rows = re.findall(r'^\| ([\w-]+) \| \.', SECTIONS['Results on real photographs'], re.M)
     printed = capsys.readouterr().out
     for row in {'MSP', 'Entropy', 'OpenGAN'} & set(rows):
@@ -233,7 +326,9 @@ def test_the_command_behind_the_table(here, monkeypatch, capsys):
 
 @pytest.mark.parametrize('page', sorted(path.name for path in (ROOT / 'docs').glob('*.md')))
 def test_commands_of_the_docs_name_what_exists(page):
-    for block in re.findall(r'^```bash\n(.*?)^```', (ROOT / 'docs' / page).read_text(), re.M | re.S):
+    for block in re.findall(
+        r'^```bash\n(.*?)^```', (ROOT / 'docs' / page).read_text(), re.M | re.S
+    ):
         for line in block.splitlines():
             words = shlex.split(line)
             tools = [word for word in words if re.fullmatch(r'(?:tools|benchmarks)/\w+\.py', word)]
@@ -241,4 +336,8 @@ def test_commands_of_the_docs_name_what_exists(page):
                 if word.startswith(('configs/', 'tools/', 'benchmarks/')):
                     assert (ROOT / word.format('opengan')).exists(), (page, word)
                 if tools and re.match(r'--[a-z]', word) and words[0] == 'python':
-                    assert f"'{word.split('=')[0]}'" in (ROOT / tools[0]).read_text(), (page, tools[0], word)
+                    assert f"'{word.split('=')[0]}'" in (ROOT / tools[0]).read_text(), (
+                        page,
+                        tools[0],
+                        word,
+                    )

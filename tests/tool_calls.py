@@ -17,9 +17,23 @@ def free_port() -> str:
 
 def call(name, *arguments):
     """Run a script (.sh) or a tool (.py) of tools/."""
-    interpreter, path = ([], []) if name.endswith('.sh') else ([sys.executable], [str(REPO)])  # a script finds both
-    environment = dict(os.environ, PYTHON=sys.executable, PYTHONPATH=':'.join([*path, str(REPO / 'tests')]),
-                       OMP_NUM_THREADS='1', PORT=free_port(), CUDA_VISIBLE_DEVICES='')
-    done = subprocess.run([*interpreter, REPO / 'tools' / name, *map(str, arguments)], env=environment,
-                          capture_output=True, text=True, check=False, timeout=600)
+    interpreter, path = (
+        ([], []) if name.endswith('.sh') else ([sys.executable], [str(REPO)])
+    )  # a script finds both
+    environment = dict(
+        os.environ,
+        PYTHON=sys.executable,
+        PYTHONPATH=':'.join([*path, str(REPO / 'tests')]),
+        OMP_NUM_THREADS='1',
+        PORT=free_port(),
+        CUDA_VISIBLE_DEVICES='',
+    )
+    done = subprocess.run(
+        [*interpreter, REPO / 'tools' / name, *map(str, arguments)],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=600,
+    )
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]

@@ -7,11 +7,16 @@ from mmseg_opengan.experiments.comparison import compare
 
 def parse_args():
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument('runs', nargs='+', metavar='RUN', help='work directory of a test, or its metrics.json')
+    parser.add_argument(
+        'runs', nargs='+', metavar='RUN', help='work directory of a test, or its metrics.json'
+    )
     parser.add_argument('--out-dir', required=True, help='folder for table.md and figures')
     parser.add_argument('--scorers', nargs='+', help='scorers to show (default: all of every run)')
-    parser.add_argument('--mixed', action='store_true',
-                        help='allow evaluations by different protocols; every row then says its own')
+    parser.add_argument(
+        '--mixed',
+        action='store_true',
+        help='allow evaluations by different protocols; every row then says its own',
+    )
     return parser.parse_args()
 
 

@@ -1,4 +1,6 @@
-"""Build the feature bank of a training config beforehand, alone or in parts. Training does it on first use."""
+"""Build the feature bank of a training config beforehand, alone or in parts. Training does it on
+first use.
+"""
 
 import argparse
 
@@ -20,12 +22,23 @@ def _part(text):
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('config', help='training config')
-    parser.add_argument('--work-dir', default='work_dirs/extract_features', help='folder for the log')
+    parser.add_argument(
+        '--work-dir', default='work_dirs/extract_features', help='folder for the log'
+    )
     how = parser.add_mutually_exclusive_group()
-    how.add_argument('--part', metavar='I/N', type=_part, help='only the I-th of N parts, in a folder beside the bank')
+    how.add_argument(
+        '--part',
+        metavar='I/N',
+        type=_part,
+        help='only the I-th of N parts, in a folder beside the bank',
+    )
     how.add_argument('--join', metavar='N', type=int, help='make the bank of its N parts')
-    how.add_argument('--verify', action='store_true', help='compare the bank in place with its checksums instead')
-    parser.add_argument('--cfg-options', nargs='+', action=DictAction, help='override config entries: key=value')
+    how.add_argument(
+        '--verify', action='store_true', help='compare the bank in place with its checksums instead'
+    )
+    parser.add_argument(
+        '--cfg-options', nargs='+', action=DictAction, help='override config entries: key=value'
+    )
     args = parser.parse_args()
     compat.install()
     cfg = Config.fromfile(args.config)
@@ -39,8 +52,14 @@ def main():
     cfg.work_dir = args.work_dir
     if args.part is not None:
         cfg.work_dir += '/part-{}-of-{}'.format(*args.part)
-    experiment.build_bank(cfg, **{key: value for key, value in (('part', args.part), ('join', args.join))
-                                  if value is not None})
+    experiment.build_bank(
+        cfg,
+        **{
+            key: value
+            for key, value in (('part', args.part), ('join', args.join))
+            if value is not None
+        },
+    )
 
 
 if __name__ == '__main__':

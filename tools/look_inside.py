@@ -1,4 +1,5 @@
-"""Show what a trained generator makes beside the real features, and what the discriminator thinks of both.
+"""Show what a trained generator makes beside the real features, and what the discriminator thinks
+of both.
 
     python tools/look_inside.py configs/opengan/opengan_hr18s_camvid.py CHECKPOINT --out DIR
 
@@ -13,29 +14,58 @@ from mmseg_opengan.experiments.look_inside import look_inside
 
 
 def parse_args():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('config', help='training config of OpenGAN or OpenGAN-0; its feature bank must exist')
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        'config', help='training config of OpenGAN or OpenGAN-0; its feature bank must exist'
+    )
     parser.add_argument('checkpoint', help='checkpoint that training wrote')
     parser.add_argument('--out', required=True, help='folder for the files')
-    parser.add_argument('--sought', type=int, default=256, help='features per group compared with all stored pixels')
+    parser.add_argument(
+        '--sought', type=int, default=256, help='features per group compared with all stored pixels'
+    )
     parser.add_argument('--points', type=int, default=1000, help='features per group in the maps')
     parser.add_argument('--patches', type=int, default=16, help='patches per group')
-    parser.add_argument('--patch-size', type=int, default=64, help='height and width of a patch, in image pixels')
-    parser.add_argument('--l2', action='store_true', help='map features scaled to unit length (paper Figure 13)')
+    parser.add_argument(
+        '--patch-size', type=int, default=64, help='height and width of a patch, in image pixels'
+    )
+    parser.add_argument(
+        '--l2', action='store_true', help='map features scaled to unit length (paper Figure 13)'
+    )
     parser.add_argument('--seed', type=int, default=0)
-    parser.add_argument('--device', default='cpu', help="e.g. 'cuda:0' for the search through a large bank")
-    parser.add_argument('--cfg-options', nargs='+', action=DictAction, help='override config entries: key=value')
+    parser.add_argument(
+        '--device', default='cpu', help="e.g. 'cuda:0' for the search through a large bank"
+    )
+    parser.add_argument(
+        '--cfg-options', nargs='+', action=DictAction, help='override config entries: key=value'
+    )
     return parser.parse_args()
 
 
 def main():
     args = parse_args()
-    report = look_inside(args.config, args.checkpoint, args.out, num_sought=args.sought, num_points=args.points,
-                         num_patches=args.patches, patch_size=args.patch_size, l2=args.l2, seed=args.seed,
-                         device=args.device, cfg_options=args.cfg_options)
+    report = look_inside(
+        args.config,
+        args.checkpoint,
+        args.out,
+        num_sought=args.sought,
+        num_points=args.points,
+        num_patches=args.patches,
+        patch_size=args.patch_size,
+        l2=args.l2,
+        seed=args.seed,
+        device=args.device,
+        cfg_options=args.cfg_options,
+    )
     for name, distance in report['distance'].items():
-        print(f"{name}: L1 {distance['l1']['median']:.1f}, cosine {distance['cosine']['median']:.4f} (medians)")
-    print('AUROC of D: ' + ', '.join(f'{pair} {area:.4f}' for pair, area in report['auroc'].items()))
+        print(
+            f'{name}: L1 {distance["l1"]["median"]:.1f}, cosine '
+            f'{distance["cosine"]["median"]:.4f} (medians)'
+        )
+    print(
+        'AUROC of D: ' + ', '.join(f'{pair} {area:.4f}' for pair, area in report['auroc'].items())
+    )
     print(f'Numbers and pictures are in {args.out}')
 
 

@@ -1,6 +1,7 @@
 """Test a checkpoint of D (and G).
 
-Takes the arguments of MMSegmentation's tools/test.py, but for --show and --wait-time, and a threshold.
+Takes the arguments of MMSegmentation's tools/test.py, but for --show and --wait-time, and a
+threshold.
 """
 
 import argparse
@@ -16,22 +17,45 @@ from mmseg_opengan.evaluation.protocol import PROTOCOLS, use_protocol
 def parse_args():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('config', help='config file')
-    parser.add_argument('checkpoint', nargs='?',
-                        help='checkpoint that training wrote (not needed where model.discriminator is None and '
-                             'model.segmentor has its weights)')
-    parser.add_argument('--threshold', help='operating point: a raw score, or a rule that is resolved on the open '
-                        "validation set: 'fpr=0.05', 'tpr=0.95', 'f1', 'macro_f1'")
-    parser.add_argument('--components', choices=['anomaly', 'obstacle'],
-                        help='count components too, of that SegmentMeIfYouCan track, at --threshold')
+    parser.add_argument(
+        'checkpoint',
+        nargs='?',
+        help='checkpoint that training wrote (not needed where model.discriminator is None and '
+        'model.segmentor has its weights)',
+    )
+    parser.add_argument(
+        '--threshold',
+        help='operating point: a raw score, or a rule that is resolved on the open '
+        "validation set: 'fpr=0.05', 'tpr=0.95', 'f1', 'macro_f1'",
+    )
+    parser.add_argument(
+        '--components',
+        choices=['anomaly', 'obstacle'],
+        help='count components too, of that SegmentMeIfYouCan track, at --threshold',
+    )
     parser.add_argument('--protocol', choices=list(PROTOCOLS), help='evaluate by a named protocol')
-    parser.add_argument('--segmentor', nargs=2, metavar=('CONFIG', 'CHECKPOINT'),
-                        help="your MMSegmentation config and its weights, in place of the config's")
-    parser.add_argument('--tta', action='store_true', help="average over the versions of each image that the config's "
-                        "tta_pipeline makes (model.resolution='image')")
-    parser.add_argument('--work-dir', help='folder for metrics.json and figures (default: work_dirs/CONFIG)')
-    parser.add_argument('--out', help='folder for closed predictions (.png) and raw open-set scores (.npy)')
+    parser.add_argument(
+        '--segmentor',
+        nargs=2,
+        metavar=('CONFIG', 'CHECKPOINT'),
+        help="your MMSegmentation config and its weights, in place of the config's",
+    )
+    parser.add_argument(
+        '--tta',
+        action='store_true',
+        help="average over the versions of each image that the config's "
+        "tta_pipeline makes (model.resolution='image')",
+    )
+    parser.add_argument(
+        '--work-dir', help='folder for metrics.json and figures (default: work_dirs/CONFIG)'
+    )
+    parser.add_argument(
+        '--out', help='folder for closed predictions (.png) and raw open-set scores (.npy)'
+    )
     parser.add_argument('--show-dir', help='folder for pictures of the score maps')
-    parser.add_argument('--cfg-options', nargs='+', action=DictAction, help='override config entries: key=value')
+    parser.add_argument(
+        '--cfg-options', nargs='+', action=DictAction, help='override config entries: key=value'
+    )
     parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none')
     parser.add_argument('--local_rank', '--local-rank', type=int, default=0)
     return parser.parse_args()
@@ -41,6 +65,7 @@ def main():
     args = parse_args()
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
     from mmseg_opengan.inference.config import find_segmentor
+
     cfg = Config.fromfile(args.config)
     cfg.launcher = args.launcher
     if args.cfg_options is not None:
@@ -50,10 +75,17 @@ def main():
     start_processes(cfg)
     if args.checkpoint is not None:
         find_segmentor(cfg, args.checkpoint)
-    cfg.work_dir = args.work_dir or cfg.get('work_dir') or os.path.join(
-        'work_dirs', os.path.splitext(os.path.basename(args.config))[0])
+    cfg.work_dir = (
+        args.work_dir
+        or cfg.get('work_dir')
+        or os.path.join('work_dirs', os.path.splitext(os.path.basename(args.config))[0])
+    )
     cfg.load_from = args.checkpoint
-    for name, value in (('output_dir', args.out), ('threshold', args.threshold), ('components', args.components)):
+    for name, value in (
+        ('output_dir', args.out),
+        ('threshold', args.threshold),
+        ('components', args.components),
+    ):
         if value is not None:
             cfg.test_evaluator[name] = value
     if args.protocol is not None:

@@ -12,12 +12,22 @@ from mmseg_opengan.engine.launch import start_processes
 def parse_args():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('config', help='config file')
-    parser.add_argument('--segmentor', nargs=2, metavar=('CONFIG', 'CHECKPOINT'),
-                        help="your MMSegmentation config and its weights, in place of the config's")
-    parser.add_argument('--work-dir', help='folder for logs and checkpoints (default: work_dirs/CONFIG)')
-    parser.add_argument('--resume', action='store_true', help='go on from the last checkpoint in the work directory')
+    parser.add_argument(
+        '--segmentor',
+        nargs=2,
+        metavar=('CONFIG', 'CHECKPOINT'),
+        help="your MMSegmentation config and its weights, in place of the config's",
+    )
+    parser.add_argument(
+        '--work-dir', help='folder for logs and checkpoints (default: work_dirs/CONFIG)'
+    )
+    parser.add_argument(
+        '--resume', action='store_true', help='go on from the last checkpoint in the work directory'
+    )
     parser.add_argument('--amp', action='store_true', help='automatic mixed precision')
-    parser.add_argument('--cfg-options', nargs='+', action=DictAction, help='override config entries: key=value')
+    parser.add_argument(
+        '--cfg-options', nargs='+', action=DictAction, help='override config entries: key=value'
+    )
     parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none')
     parser.add_argument('--local_rank', '--local-rank', type=int, default=0)
     return parser.parse_args()
@@ -33,8 +43,11 @@ def main():
     if args.segmentor is not None:
         cfg.model.segmentor = dict(zip(('config', 'checkpoint'), args.segmentor))
     start_processes(cfg)
-    cfg.work_dir = args.work_dir or cfg.get('work_dir') or os.path.join(
-        'work_dirs', os.path.splitext(os.path.basename(args.config))[0])
+    cfg.work_dir = (
+        args.work_dir
+        or cfg.get('work_dir')
+        or os.path.join('work_dirs', os.path.splitext(os.path.basename(args.config))[0])
+    )
     if args.amp:
         cfg.optim_wrapper.type = 'AmpOptimWrapper'
         cfg.optim_wrapper.setdefault('loss_scale', 'dynamic')

@@ -1,7 +1,10 @@
 custom_imports = dict(imports=['mmseg_opengan.register'], allow_failed_imports=False)
 default_scope = 'mmseg'
-env_cfg = dict(cudnn_benchmark=True, mp_cfg=dict(mp_start_method='fork', opencv_num_threads=0),
-               dist_cfg=dict(backend='nccl'))
+env_cfg = dict(
+    cudnn_benchmark=True,
+    mp_cfg=dict(mp_start_method='fork', opencv_num_threads=0),
+    dist_cfg=dict(backend='nccl'),
+)
 # D and G are direct children of the model: each gets its own distributed wrapper.
 model_wrapper_cfg = dict(type='MMSeparateDistributedDataParallel', broadcast_buffers=True)
 
@@ -18,10 +21,17 @@ default_hooks = dict(
     logger=dict(type='LoggerHook', interval=50, log_metric_by_epoch=False),
     param_scheduler=dict(type='ParamSchedulerHook'),
     # Model selection is half of the method: keep the D that open validation picks.
-    checkpoint=dict(type='WholeCheckpointHook', by_epoch=False, interval=1000, max_keep_ckpts=1,
-                    save_best='opengan/AUROC', rule='greater'),
+    checkpoint=dict(
+        type='WholeCheckpointHook',
+        by_epoch=False,
+        interval=1000,
+        max_keep_ckpts=1,
+        save_best='opengan/AUROC',
+        rule='greater',
+    ),
     sampler_seed=dict(type='DistSamplerSeedHook'),
-    visualization=dict(type='SegVisualizationHook', interval=1))  # draws where --show-dir asks for it
+    visualization=dict(type='SegVisualizationHook', interval=1),
+)  # draws where --show-dir asks for it
 custom_hooks = [dict(type='OpenGANHook'), dict(type='OpenSetEvaluationHook')]
 
 val_cfg = dict(type='ValLoop')

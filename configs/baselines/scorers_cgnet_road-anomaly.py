@@ -1,7 +1,12 @@
-# Scorers that need no open data to train on, for a Cityscapes network, tested on RoadAnomaly21 at image resolution.
-# No Cityscapes is needed: fits take the closed pixels of Fishyscapes Static, whose classes are not known (the predicted
-# ones serve), and options are chosen on its anomalies. For another test set set test_dataloader.dataset.data_root.
-_base_ = ['../_base_/models/open_cgnet.py', '../_base_/schedules/opengan_2k.py', '../_base_/default_runtime.py']
+# Scorers that need no open data to train on, for a Cityscapes network, tested on RoadAnomaly21 at
+# image resolution. No Cityscapes is needed: fits take the closed pixels of Fishyscapes Static,
+# whose classes are not known (the predicted ones serve), and options are chosen on its anomalies.
+# For another test set set test_dataloader.dataset.data_root.
+_base_ = [
+    '../_base_/models/open_cgnet.py',
+    '../_base_/schedules/opengan_2k.py',
+    '../_base_/default_runtime.py',
+]
 data_root = '{{$ROAD_ANOMALY_ROOT:data/road_anomaly}}'
 fitted = 'work_dirs/scorers_cgnet'
 model = dict(
@@ -18,21 +23,43 @@ model = dict(
         gdm=dict(type='GDM', checkpoint=f'{fitted}/gdm.pth'),
         gmm=dict(type='GMM', checkpoint=f'{fitted}/gmm.pth'),
         centroid=dict(type='ClassCentroid', checkpoint=f'{fitted}/centroid.pth'),
-        nn=dict(type='NearestNeighbour', checkpoint=f'{fitted}/nn.pth')))
-scorer_fitting = dict(grids=dict(
-    mspc=dict(temperature=[1., 5., 100., 1000.], epsilon=[0., .1, 1.]),  # grey levels
-    mcdrop=dict(rate=[.5], uncertainty=['entropy', 'mutual_information'])))  # each costs 5 s an image on a CPU core
+        nn=dict(type='NearestNeighbour', checkpoint=f'{fitted}/nn.pth'),
+    ),
+)
+scorer_fitting = dict(
+    grids=dict(
+        mspc=dict(temperature=[1.0, 5.0, 100.0, 1000.0], epsilon=[0.0, 0.1, 1.0]),  # grey levels
+        mcdrop=dict(rate=[0.5], uncertainty=['entropy', 'mutual_information']),
+    )
+)  # each costs 5 s an image on a CPU core
 
-pipeline = [dict(type='LoadImageFromFile'), dict(type='LoadOpenSetAnnotations'), dict(type='PackOpenSetInputs')]
+pipeline = [
+    dict(type='LoadImageFromFile'),
+    dict(type='LoadOpenSetAnnotations'),
+    dict(type='PackOpenSetInputs'),
+]
 fs_static = dict(type='AnomalyMasks', data_root=f'{data_root}/fs_static', pipeline=pipeline)
 sampler = dict(type='DefaultSampler', shuffle=False, round_up=False)
 train_dataloader = dict(
-    batch_size=1, num_workers=0, sampler=dict(type='StepSampler'), collate_fn=dict(type='one_step'),
-    dataset=dict(type='StoreSource', root='work_dirs/feature_banks/cgnet_fs-static', closed=fs_static, open=None,
-                 closed_per_image=None, sampler=dict(type='PixelSampler', num_closed=5000, num_open=0, num_fake=0)))
+    batch_size=1,
+    num_workers=0,
+    sampler=dict(type='StepSampler'),
+    collate_fn=dict(type='one_step'),
+    dataset=dict(
+        type='StoreSource',
+        root='work_dirs/feature_banks/cgnet_fs-static',
+        closed=fs_static,
+        open=None,
+        closed_per_image=None,
+        sampler=dict(type='PixelSampler', num_closed=5000, num_open=0, num_fake=0),
+    ),
+)
 val_dataloader = dict(batch_size=1, num_workers=0, sampler=sampler, dataset=fs_static)
 test_dataloader = dict(
-    batch_size=1, num_workers=0, sampler=sampler,
-    dataset=dict(type='AnomalyMasks', data_root=f'{data_root}/RoadAnomaly21', pipeline=pipeline))
+    batch_size=1,
+    num_workers=0,
+    sampler=sampler,
+    dataset=dict(type='AnomalyMasks', data_root=f'{data_root}/RoadAnomaly21', pipeline=pipeline),
+)
 val_evaluator = dict(closed=False)  # the classes of closed pixels are not known
 test_evaluator = dict(closed=False)

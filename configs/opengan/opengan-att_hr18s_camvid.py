@@ -1,4 +1,5 @@
-# OpenGAN on CamVid with a generator that weakens closed features instead of inventing them (not in the paper).
+# OpenGAN on CamVid with a generator that weakens closed features instead of inventing them (not in
+# the paper).
 _base_ = './opengan_hr18s_camvid.py'
 model = dict(generator=dict(_delete_=True, type='AttenuatingGenerator'), lambda_fake=0.5)
 # At the usual 1e-4 G leaves the directions of real pixels; slower is better, see docs/results.md.

@@ -10,22 +10,28 @@ from ..features.sources import build_open
 
 @DATASETS.register_module()
 class ImageSource(Dataset):
-    """Whole images or crops with their open maps, indexed by (seed, step) as the feature sources are.
+    """Whole images or crops with their open maps, indexed by (seed, step) as the feature sources
+    are.
 
-    Yields a dict with ``draw`` (all random choices of the step), ``inputs``, a list of raw images (3, H, W), and
-    ``open_maps``, a list of (H, W) uint8 maps with the values of ``contracts.py``. In an image that is not among those
+    Yields a dict with ``draw`` (all random choices of the step), ``inputs``, a list of raw images
+    (3, H, W), and ``open_maps``, a list of (H, W) uint8 maps with the values of ``contracts.py``.
+    In an image that is not among those
     of ``open``, open pixels are void: the number of open training images holds for pixels, too.
 
     Args:
         sampler: config of a :class:`PatchSampler`.
         closed: config of the dataset whose images give closed pixels.
-        open: config of the dataset whose images give open pixels; None where none are used (OpenGAN-0).
-        root: not used. One command trains methods on features and on images alike, and may say where the bank lies.
+        open: config of the dataset whose images give open pixels; None where none are used
+            (OpenGAN-0).
+        root: not used. One command trains methods on features and on images alike, and may say
+            where the bank lies.
     """
 
     stores_closed = False
 
-    def __init__(self, *, sampler: dict, closed: dict, open: dict | None = None, root: str | None = None):
+    def __init__(
+        self, *, sampler: dict, closed: dict, open: dict | None = None, root: str | None = None
+    ):
         self.sampler = TASK_UTILS.build(sampler)
         self.closed_images = DATASETS.build(closed)
         self.open_images = build_open(open, self.sampler)
@@ -43,19 +49,28 @@ class ImageSource(Dataset):
         """Nothing to prepare: see :meth:`StoreSource.prepare`, which builds a bank here."""
 
     def __getitem__(self, seed_and_step) -> dict:
-        """The batch of one step; an empty one for None, a step that is skipped because it was trained before."""
+        """The batch of one step; an empty one for None, a step that is skipped because it was
+        trained before.
+        """
         return {} if seed_and_step is None else self._batch(self.sampler.at(*seed_and_step))
 
     def _batch(self, draw) -> dict:
         items = [self._closed_item(int(i)) for i in draw.images(len(self.closed_images))]
         hold = [()] * len(items)
         if self.open_images is not None:
-            drawn = [_read(self.open_images, int(i)) for i in draw.open_images(len(self.open_images))]
+            drawn = [
+                _read(self.open_images, int(i)) for i in draw.open_images(len(self.open_images))
+            ]
             items += drawn
-            hold += [((labels != CLOSED) & (labels != VOID)).nonzero().numpy() for _, labels in drawn]
+            hold += [
+                ((labels != CLOSED) & (labels != VOID)).nonzero().numpy() for _, labels in drawn
+            ]
         parts = draw.crops([labels.shape for _, labels in items], hold)
-        return dict(draw=draw, inputs=[image[:, rows, cols] for (image, _), (rows, cols) in zip(items, parts)],
-                    open_maps=[labels[rows, cols] for (_, labels), (rows, cols) in zip(items, parts)])
+        return dict(
+            draw=draw,
+            inputs=[image[:, rows, cols] for (image, _), (rows, cols) in zip(items, parts)],
+            open_maps=[labels[rows, cols] for (_, labels), (rows, cols) in zip(items, parts)],
+        )
 
     def _closed_item(self, index):
         """An image of the closed set, with its open pixels where they may be trained on."""
@@ -82,6 +97,9 @@ def _read(dataset, index):
     item = dataset[index]
     image, open_map = item['inputs'], item['data_samples'].get(GT_OPEN_MAP).data[0]
     if image.shape[1:] != open_map.shape:
-        raise ValueError(f"'{_path(dataset, index)}': wanted labels of the image's size, {tuple(image.shape[1:])}, "
-                         f'found {tuple(open_map.shape)}. Load labels before the image is resized.')
+        raise ValueError(
+            f"'{_path(dataset, index)}': wanted labels of the image's size, "
+            f'{tuple(image.shape[1:])}, '
+            f'found {tuple(open_map.shape)}. Load labels before the image is resized.'
+        )
     return image, open_map

@@ -16,29 +16,47 @@ _OPEN_IMAGES, _CROPS, _FAKES, _IMAGE_NOISE = 4, 5, 6, 7  # random streams beside
 class PatchSampler(PixelSampler):
     """Draws images, crops, pixels and noise of each step as a pure function of (seed, step).
 
-    Section 7 feeds D one random real image, penalised on 5,000 of its closed and 2,500 of its open pixels, and one
-    generated image, penalised on 2,500 of its pixels. Where few images have open pixels to train on, most steps of that
-    kind would see none: ``open_images_per_batch`` adds images that are drawn from those with open pixels.
+    Section 7 feeds D one random real image, penalised on 5,000 of its closed and 2,500 of its open
+    pixels, and one generated image, penalised on 2,500 of its pixels. Where few images have open
+    pixels to train on, most steps of that
+    kind would see none: ``open_images_per_batch`` adds images that are drawn from those with open
+    pixels.
 
     Args:
         num_closed, num_open, num_fake: pixels penalised per step, as in :class:`PixelSampler`.
         closed_images_per_batch: real images per step, drawn from all training images.
-        open_images_per_batch: further real images, drawn from those whose open pixels may be trained on. 0 is the
-            paper's text.
-        crop_size: (height, width) of a random crop that stands for each real image; None takes whole images (the
-            paper's text). A crop of an image that was drawn for its open pixels holds one of them. 64x64 for OpenGAN-0,
-            whose generator makes patches of that size.
+        open_images_per_batch: further real images, drawn from those whose open pixels may be
+            trained on. 0 is the paper's text.
+        crop_size: (height, width) of a random crop that stands for each real image; None takes
+            whole images (the paper's text). A crop of an image that was drawn for its open pixels
+            holds one of them. 64x64 for OpenGAN-0, whose generator makes patches of that size.
         fake_images: generated images per step.
         fake_grid: (r, c) of the noise, which makes them 16 (r + 3) x 16 (c + 3) pixels.
     """
 
-    def __init__(self, *, num_closed: int = 5000, num_open: int = 2500, num_fake: int = 2500,
-                 closed_images_per_batch: int = 1, open_images_per_batch: int = 1,
-                 crop_size: tuple[int, int] | None = None, fake_images: int = 1, fake_grid: tuple[int, int] = (13, 13)):
+    def __init__(
+        self,
+        *,
+        num_closed: int = 5000,
+        num_open: int = 2500,
+        num_fake: int = 2500,
+        closed_images_per_batch: int = 1,
+        open_images_per_batch: int = 1,
+        crop_size: tuple[int, int] | None = None,
+        fake_images: int = 1,
+        fake_grid: tuple[int, int] = (13, 13),
+    ):
         if closed_images_per_batch == 'all':
-            raise ValueError("closed_images_per_batch='all': wanted a number of images, which D reads at every step")
-        super().__init__(num_closed=num_closed, num_open=num_open, num_fake=num_fake,
-                         closed_images_per_batch=closed_images_per_batch)
+            raise ValueError(
+                "closed_images_per_batch='all': wanted a number of images, which D reads at "
+                'every step'
+            )
+        super().__init__(
+            num_closed=num_closed,
+            num_open=num_open,
+            num_fake=num_fake,
+            closed_images_per_batch=closed_images_per_batch,
+        )
         self.open_images_per_batch = open_images_per_batch
         self.crop_size = None if crop_size is None else tuple(crop_size)
         self.fake_images = fake_images
@@ -57,14 +75,18 @@ class PatchDraw(PixelDraw):
     def open_images(self, num_images: int) -> np.ndarray:
         """Indices of the images drawn from those with open pixels."""
         wanted = min(self.sampler.open_images_per_batch, num_images)
-        return step_rng(self.seed, self.step, _OPEN_IMAGES).choice(num_images, wanted, replace=False)
+        return step_rng(self.seed, self.step, _OPEN_IMAGES).choice(
+            num_images, wanted, replace=False
+        )
 
     def crops(self, sizes, hold) -> list[tuple[slice, slice]]:
-        """The part of each real image that stands for it, uniformly drawn among those that are asked for.
+        """The part of each real image that stands for it, uniformly drawn among those that are
+        asked for.
 
         Args:
             sizes: (H, W) of each image.
-            hold: for each image, pixels (n, 2) as (row, column) of which its crop holds a random one; none where n = 0.
+            hold: for each image, pixels (n, 2) as (row, column) of which its crop holds a random
+                one; none where n = 0.
 
         Raises:
             ValueError: an image is smaller than the crop.
@@ -76,7 +98,10 @@ class PatchDraw(PixelDraw):
         for (height, width), pixels in zip(sizes, hold):
             last = np.array([height - crop[0], width - crop[1]])
             if (last < 0).any():
-                raise ValueError(f'crop_size: wanted at most the size of an image, {height}x{width}, found {crop}')
+                raise ValueError(
+                    f'crop_size: wanted at most the size of an image, {height}x{width}, '
+                    f'found {crop}'
+                )
             lowest, highest = np.zeros(2, np.int64), last
             if len(pixels):
                 pixel = pixels[rng.integers(len(pixels))]
@@ -86,12 +111,16 @@ class PatchDraw(PixelDraw):
         return parts
 
     def fake(self, available: int) -> tuple[np.ndarray, np.ndarray]:
-        """(num_fake,) indices into the ``available`` generated pixels, for D's and for G's phase."""
+        """(num_fake,) indices into the ``available`` generated pixels, for D's and for G's
+        phase.
+        """
         rng = step_rng(self.seed, self.step, _FAKES)
         return tuple(choose_closed(available, self.sampler.num_fake, rng) for _ in range(2))
 
     def noise(self, channels: int) -> tuple[Tensor, Tensor]:
-        """Standard normal z for D's and for G's phase, each (fake_images, channels, r, c) float32."""
+        """Standard normal z for D's and for G's phase, each (fake_images, channels, r, c)
+        float32.
+        """
         rng = step_rng(self.seed, self.step, _IMAGE_NOISE)
         shape = (2, self.sampler.fake_images, channels, *self.sampler.fake_grid)
         noise = rng.standard_normal(shape, dtype=np.float32)

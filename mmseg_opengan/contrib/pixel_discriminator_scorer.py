@@ -9,9 +9,11 @@ from .pixel_networks import open_map
 
 @SCORERS.register_module()
 class PixelDiscriminatorScorer(DiscriminatorScorer):
-    """Open score -logit of a D that reads images (OpenGAN-pix, OpenGAN-0-pix or CLS-pix) from a checkpoint.
+    """Open score -logit of a D that reads images (OpenGAN-pix, OpenGAN-0-pix or CLS-pix) from a
+    checkpoint.
 
-    As :class:`DiscriminatorScorer`, but D reads the network's input; it is fully convolutional, so any size will do.
+    As :class:`DiscriminatorScorer`, but D reads the network's input; it is fully convolutional, so
+    any size will do.
     """
 
     reads_image = True

@@ -1,1 +1,3 @@
-"""Datasets that say which pixels are closed, which are open and which are void, and their transforms."""
+"""Datasets that say which pixels are closed, which are open and which are void, and their
+transforms.
+"""

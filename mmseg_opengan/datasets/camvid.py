@@ -1,4 +1,6 @@
-"""CamVid as an open-set data set: 11 closed groups, and what SegNet's grouping throws away is open."""
+"""CamVid as an open-set data set: 11 closed groups, and what SegNet's grouping throws away is
+open.
+"""
 
 import mmengine.fileio as fileio
 from mmseg.registry import DATASETS
@@ -11,23 +13,26 @@ from .open_set_dataset import OpenSetDataset
 class CamVidOpenSet(OpenSetDataset):
     """CamVid frames named by a split file, one frame name without suffix per line.
 
-    The defaults read a compact copy: images in ``train`` and ``val``, single-channel labels with the 32 ids in
-    ``train_labels32`` and ``val_labels32``, and for frames that have no such label SegNet's 11 groups in
-    ``train_labels11`` and ``val_labels11``, of which only the closed pixels count. The authors' distribution, with RGB
-    labels, is read with ``img_dirs=('701_StillsRaw_full',)``, ``img_suffix='.png'``,
+    The defaults read a compact copy: images in ``train`` and ``val``, single-channel labels with
+    the 32 ids in ``train_labels32`` and ``val_labels32``, and for frames that have no such label
+    SegNet's 11 groups in ``train_labels11`` and ``val_labels11``, of which only the closed pixels
+    count. The authors' distribution, with RGB labels, is read with
+    ``img_dirs=('701_StillsRaw_full',)``, ``img_suffix='.png'``,
     ``label_dirs=('LabeledApproved_full',)``, ``closed_label_dirs=()``, ``seg_map_suffix='_L.png'``.
 
     Args:
         data_root: Folder of the data set.
-        split: Name of a file ``splits/{split}.txt`` below ``data_root``: 'closed_train', 'open_train', 'open_val'
-            or 'test'. Give this or ``ann_file``.
+        split: Name of a file ``splits/{split}.txt`` below ``data_root``: 'closed_train',
+            'open_train', 'open_val' or 'test'. Give this or ``ann_file``.
         ann_file: Path of a split file, absolute or below ``data_root``.
         ignore_open: Open classes to make void, e.g. to leave a kind out of training.
-        num_open_images: Keep that many frames of the split, drawn by ``seed``; the draw of 10 is part of the draw of
+        num_open_images: Keep that many frames of the split, drawn by ``seed``; the draw of 10 is
+            part of the draw of
             20. None keeps all.
         seed: Seed of that draw.
         img_dirs: Folders that may hold a frame; the first that does is taken.
-        label_dirs: Folders of labels with all classes, ids or RGB; '{}' stands for the frame's image folder.
+        label_dirs: Folders of labels with all classes, ids or RGB; '{}' stands for the frame's
+            image folder.
         closed_label_dirs: Folders of labels with 11 groups, for frames without the above.
         img_suffix: End of an image's name.
         seg_map_suffix: End of a label's name.
@@ -35,59 +40,102 @@ class CamVidOpenSet(OpenSetDataset):
 
     Raises:
         FileNotFoundError: a folder, the split file, a frame or its label is missing.
-        ValueError: an empty split file, one that names a frame twice, or more frames wanted than there are.
+        ValueError: an empty split file, one that names a frame twice, or more frames wanted than
+            there are.
     """
+
     METAINFO = {'classes': CAMVID_CLASSES, 'palette': CAMVID_PALETTE}
 
-    def __init__(self, *, data_root: str, split: str | None = None, ann_file: str = '', ignore_open=(),
-                 num_open_images: int | None = None, seed: int = 0, img_dirs=('train', 'val'),
-                 label_dirs=('{}_labels32',), closed_label_dirs=('{}_labels11',), img_suffix: str = '.jpg',
-                 seg_map_suffix: str = '.png', **kwargs):
+    def __init__(
+        self,
+        *,
+        data_root: str,
+        split: str | None = None,
+        ann_file: str = '',
+        ignore_open=(),
+        num_open_images: int | None = None,
+        seed: int = 0,
+        img_dirs=('train', 'val'),
+        label_dirs=('{}_labels32',),
+        closed_label_dirs=('{}_labels11',),
+        img_suffix: str = '.jpg',
+        seg_map_suffix: str = '.png',
+        **kwargs,
+    ):
         if (split is None) == (not ann_file):
-            raise ValueError(f'exactly one of split and ann_file must be given, but got split={split!r} and '
-                             f'ann_file={ann_file!r}.')
-        self.img_dirs, self.label_dirs, self.closed_label_dirs = img_dirs, label_dirs, closed_label_dirs
+            raise ValueError(
+                f'exactly one of split and ann_file must be given, but got split={split!r} and '
+                f'ann_file={ann_file!r}.'
+            )
+        self.img_dirs, self.label_dirs, self.closed_label_dirs = (
+            img_dirs,
+            label_dirs,
+            closed_label_dirs,
+        )
         labels = camvid_labels().ignoring(ignore_open)
-        super().__init__(data_root=data_root, labels=[labels, camvid11_labels()],
-                         ann_file=ann_file or f'splits/{split}.txt', img_suffix=img_suffix,
-                         seg_map_suffix=seg_map_suffix, num_open_images=num_open_images, seed=seed, **kwargs)
+        super().__init__(
+            data_root=data_root,
+            labels=[labels, camvid11_labels()],
+            ann_file=ann_file or f'splits/{split}.txt',
+            img_suffix=img_suffix,
+            seg_map_suffix=seg_map_suffix,
+            num_open_images=num_open_images,
+            seed=seed,
+            **kwargs,
+        )
 
     def load_data_list(self) -> list[dict]:
         frames = self._draw(self._frames())
-        images = {folder: set(self._list(self._path(folder), self.img_suffix)) for folder in self.img_dirs}
+        images = {
+            folder: set(self._list(self._path(folder), self.img_suffix)) for folder in self.img_dirs
+        }
         full, closed_only = self._labels
-        kinds = [(folder, full) for folder in self.label_dirs] + [(f, closed_only) for f in self.closed_label_dirs]
-        labels = {}  # label folder -> names in it; of several image folders, not each has every kind of label
+        kinds = [(folder, full) for folder in self.label_dirs] + [
+            (f, closed_only) for f in self.closed_label_dirs
+        ]
+        # label folder -> names in it; of several image folders, not each has every kind of label
+        labels = {}
         for folder in self.img_dirs:
             for template, _ in kinds:
                 path = template.format(folder)
                 exists = fileio.isdir(self._path(path), backend_args=self.backend_args)
-                labels[path] = set(self._list(self._path(path), self.seg_map_suffix)) if exists else set()
+                labels[path] = (
+                    set(self._list(self._path(path), self.seg_map_suffix)) if exists else set()
+                )
         return [self._find(frame, images, labels, kinds) for frame in frames]
 
     def _frames(self) -> list[str]:
         """Frame names of the split file, in its order."""
         frames = self._listed()
         if not frames or len(set(frames)) != len(frames):
-            raise ValueError(f"Split file '{self.ann_file}' must name at least one frame, each once, but has "
-                             f'{len(frames)} lines and {len(set(frames))} different names.')
+            raise ValueError(
+                f"Split file '{self.ann_file}' must name at least one frame, each once, but has "
+                f'{len(frames)} lines and {len(set(frames))} different names.'
+            )
         return frames
 
     def _find(self, frame: str, images: dict, labels: dict, kinds: list) -> dict:
         """Image and best label of one frame."""
         folder = next((f for f in self.img_dirs if frame + self.img_suffix in images[f]), None)
         if folder is None:
-            raise FileNotFoundError(f"Frame '{frame}' of '{self.ann_file}' has no image: wanted '{frame}"
-                                    f"{self.img_suffix}' in one of {tuple(self.img_dirs)} below '{self.data_root}'.")
+            raise FileNotFoundError(
+                f"Frame '{frame}' of '{self.ann_file}' has no image: wanted '{frame}"
+                f"{self.img_suffix}' in one of {tuple(self.img_dirs)} below '{self.data_root}'."
+            )
         image, name = frame + self.img_suffix, frame + self.seg_map_suffix
         for template, policy in kinds:
             place = template.format(folder)
             if name in labels[place]:
                 return self._entry(self._path(folder, image), self._path(place, name), policy)
-        places = {place: len(labels[place]) for place in (template.format(folder) for template, _ in kinds)}
-        raise FileNotFoundError(f"Image '{self._path(folder, image)}' has no label: wanted '{name}' in one of the "
-                                f"folders below '{self.data_root}'; files that end in '{self.seg_map_suffix}' found "
-                                f'there: {places}.')
+        places = {
+            place: len(labels[place])
+            for place in (template.format(folder) for template, _ in kinds)
+        }
+        raise FileNotFoundError(
+            f"Image '{self._path(folder, image)}' has no label: wanted '{name}' in one of the "
+            f"folders below '{self.data_root}'; files that end in '{self.seg_map_suffix}' found "
+            f'there: {places}.'
+        )
 
     def _path(self, *parts: str) -> str:
         return fileio.join_path(self.data_root, *parts)

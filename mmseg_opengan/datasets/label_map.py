@@ -1,7 +1,9 @@
 """What each id of a label file means for open-set work: closed, open or void.
 
-A :class:`LabelMap` turns raw ids into the two ground-truth maps of ``contracts.py`` by table lookup. One maker
-per family of label files: Cityscapes (three policies), CamVid (32 classes, or SegNet's 11), anomaly masks.
+A :class:`LabelMap` turns raw ids into the two ground-truth maps of ``contracts.py`` by table
+lookup. One maker
+per family of label files: Cityscapes (three policies), CamVid (32 classes, or SegNet's 11), anomaly
+masks.
 Shapes: H, W are the size of the label file.
 """
 
@@ -19,12 +21,15 @@ _CAMERA = ('ego vehicle', 'rectification border', 'out of roi')
 #: Cityscapes policy -> the label names that are void in it.
 CITYSCAPES_POLICIES = {'paper': _CAMERA, 'strict': (*_CAMERA, 'unlabeled'), 'all': ()}
 
-_CLOSED = sorted((label for label in _CITYSCAPES if 0 <= label.trainId < IGNORE), key=lambda label: label.trainId)
+_CLOSED = sorted(
+    (label for label in _CITYSCAPES if 0 <= label.trainId < IGNORE), key=lambda label: label.trainId
+)
 CITYSCAPES_CLASSES = tuple(label.name for label in _CLOSED)
 CITYSCAPES_PALETTE = [list(label.color) for label in _CLOSED]
 
 _OPEN, _VOID = 'open', 'void'
-# Row = id; name, colour in the authors' '*_L.png' files, closed group (SegNet's 11) or open or void.
+# Row = id; name, colour in the authors' '*_L.png' files, closed group (SegNet's 11) or open or
+# void.
 _CAMVID = (
     ('Animal', (64, 128, 64), _OPEN),
     ('Archway', (192, 0, 128), _OPEN),
@@ -61,10 +66,30 @@ _CAMVID = (
 )
 CAMVID_NAMES = tuple(name for name, _, _ in _CAMVID)
 CAMVID_COLOURS = np.array([colour for _, colour, _ in _CAMVID], np.uint8)
-CAMVID_CLASSES = ('Sky', 'Building', 'Pole', 'Road', 'Sidewalk', 'Tree', 'SignSymbol', 'Fence', 'Car', 'Pedestrian',
-                  'Bicyclist')
-CAMVID_OPEN = ('OtherMoving', 'Archway', 'Bridge', 'CartLuggagePram', 'Child', 'TrafficCone', 'Animal', 'Tunnel',
-               'Train')
+CAMVID_CLASSES = (
+    'Sky',
+    'Building',
+    'Pole',
+    'Road',
+    'Sidewalk',
+    'Tree',
+    'SignSymbol',
+    'Fence',
+    'Car',
+    'Pedestrian',
+    'Bicyclist',
+)
+CAMVID_OPEN = (
+    'OtherMoving',
+    'Archway',
+    'Bridge',
+    'CartLuggagePram',
+    'Child',
+    'TrafficCone',
+    'Animal',
+    'Tunnel',
+    'Train',
+)
 _CAMVID_COLOUR = {name: list(colour) for name, colour, _ in _CAMVID} | {'Pole': [192, 192, 128]}
 CAMVID_PALETTE = [_CAMVID_COLOUR[name] for name in CAMVID_CLASSES]
 
@@ -80,9 +105,12 @@ class LabelMap:
         closed_lut: (256,) uint8, raw id -> closed id or IGNORE.
         open_lut: (256,) uint8, raw id -> CLOSED, 1 + index into ``open_classes``, or VOID.
         known: (256,) bool, the raw ids that may occur.
-        colours: (n, 3) uint8 RGB colour of raw id 0 .. n-1 where label files come in colour, else None.
-        vouched_for: of this package's maps, policy and digest of the tables that it made; see :attr:`name`.
+        colours: (n, 3) uint8 RGB colour of raw id 0 .. n-1 where label files come in colour, else
+            None.
+        vouched_for: of this package's maps, policy and digest of the tables that it made; see
+            :attr:`name`.
     """
+
     policy: str
     closed_classes: tuple
     open_classes: tuple
@@ -96,20 +124,32 @@ class LabelMap:
         for name, kind in (('closed_lut', np.uint8), ('open_lut', np.uint8), ('known', np.bool_)):
             table = getattr(self, name)
             if table.dtype != kind or table.shape != (256,):
-                raise ValueError(f"label policy '{self.policy}': wanted {name} of 256 {np.dtype(kind)}, found shape "
-                                 f'{table.shape} of {table.dtype}')
+                raise ValueError(
+                    f"label policy '{self.policy}': wanted {name} of 256 {np.dtype(kind)}, "
+                    f'found shape '
+                    f'{table.shape} of {table.dtype}'
+                )
 
     @property
     def name(self) -> str:
-        """What results and feature banks call this map: the policy, and a digest of tables that are not this package's.
+        """What results and feature banks call this map: the policy, and a digest of tables that are
+        not this package's.
 
-        So an edited table is another policy, whose banks and results are not taken for those of the old one.
+        So an edited table is another policy, whose banks and results are not taken for those of the
+        old one.
         """
         return self.policy if self.vouched_for == self._full_name() else self._full_name()
 
     def _full_name(self):
-        tables = [self.closed_lut, self.open_lut, self.known, *([] if self.colours is None else [self.colours])]
-        digest = hashlib.sha256(b''.join(np.ascontiguousarray(table).tobytes() for table in tables)).hexdigest()
+        tables = [
+            self.closed_lut,
+            self.open_lut,
+            self.known,
+            *([] if self.colours is None else [self.colours]),
+        ]
+        digest = hashlib.sha256(
+            b''.join(np.ascontiguousarray(table).tobytes() for table in tables)
+        ).hexdigest()
         return f'{self.policy}@{digest[:8]}'
 
     def _own(self) -> 'LabelMap':
@@ -123,7 +163,8 @@ class LabelMap:
             source: File the labels came from, for errors.
 
         Returns:
-            ``gt_sem_seg`` (H, W) uint8, closed ids and IGNORE; open map (H, W) uint8, CLOSED, 1 + open index, VOID.
+            ``gt_sem_seg`` (H, W) uint8, closed ids and IGNORE; open map (H, W) uint8, CLOSED, 1 +
+            open index, VOID.
 
         Raises:
             ValueError: wrong shape or type, or an id or colour that the policy does not know.
@@ -131,13 +172,22 @@ class LabelMap:
         if self.colours is not None and raw.ndim == 3:
             raw = rgb_to_ids(raw, self.colours, source)
         if raw.ndim != 2 or raw.dtype != np.uint8:
-            raise ValueError(f"Label file '{source}' must hold one 8-bit channel of ids (policy '{self.policy}'), but "
-                             f'it has shape {raw.shape} and type {raw.dtype}.')
-        if not cv2.LUT(raw, self.known.view(np.uint8)).all():  # a seventh of the time of self.known[raw]
+            raise ValueError(
+                f"Label file '{source}' must hold one 8-bit channel of ids (policy "
+                f"'{self.policy}'), but "
+                f'it has shape {raw.shape} and type {raw.dtype}.'
+            )
+        if not cv2.LUT(
+            raw, self.known.view(np.uint8)
+        ).all():  # a seventh of the time of self.known[raw]
             found, counts = np.unique(raw[~self.known[raw]], return_counts=True)
-            strange = ', '.join(f'{i} ({n} pixels)' for i, n in zip(found.tolist(), counts.tolist()))
-            raise ValueError(f"Label file '{source}' holds unknown ids: {strange}. Policy '{self.policy}' knows "
-                             f'{np.flatnonzero(self.known).tolist()}.')
+            strange = ', '.join(
+                f'{i} ({n} pixels)' for i, n in zip(found.tolist(), counts.tolist())
+            )
+            raise ValueError(
+                f"Label file '{source}' holds unknown ids: {strange}. Policy '{self.policy}' knows "
+                f'{np.flatnonzero(self.known).tolist()}.'
+            )
         return cv2.LUT(raw, self.closed_lut), cv2.LUT(raw, self.open_lut)
 
     def ignoring(self, names) -> 'LabelMap':
@@ -151,7 +201,9 @@ class LabelMap:
         names = (names,) if isinstance(names, str) else tuple(names)
         strange = [name for name in names if name not in self.open_classes]
         if strange:
-            raise ValueError(f'ignore_open must name open classes out of {self.open_classes}, but got {strange}.')
+            raise ValueError(
+                f'ignore_open must name open classes out of {self.open_classes}, but got {strange}.'
+            )
         if not names:
             return self
         ignored = [self.open_classes.index(name) for name in names]
@@ -163,10 +215,12 @@ class LabelMap:
 
 
 def cityscapes_labels(policy: str = 'paper') -> LabelMap:
-    """Meaning of Cityscapes ``*_gtFine_labelIds.png``: the 19 trainIds are closed, the policy decides the rest.
+    """Meaning of Cityscapes ``*_gtFine_labelIds.png``: the 19 trainIds are closed, the policy
+    decides the rest.
 
-    'paper': open = every other id, void = ego vehicle, rectification border, out of roi. 'strict': 'unlabeled' is
-    void too. 'all': nothing is void. Source: the paper, section 7; ids from ``cityscapesscripts``.
+    'paper': open = every other id, void = ego vehicle, rectification border, out of roi. 'strict':
+    'unlabeled' is void too. 'all': nothing is void. Source: the paper, section 7; ids from
+    ``cityscapesscripts``.
     """
     if policy not in CITYSCAPES_POLICIES:
         raise ValueError(f'policy must be one of {tuple(CITYSCAPES_POLICIES)}, but got {policy!r}.')
@@ -178,21 +232,27 @@ def cityscapes_labels(policy: str = 'paper') -> LabelMap:
 
 
 def camvid_labels() -> LabelMap:
-    """Meaning of CamVid's 32 classes, as ids (row of the alphabetical class list) or as the authors' RGB colours."""
+    """Meaning of CamVid's 32 classes, as ids (row of the alphabetical class list) or as the
+    authors' RGB colours.
+    """
     names = {i: name if group == _OPEN else group for i, (name, _, group) in enumerate(_CAMVID)}
     return _label_map('camvid', CAMVID_CLASSES, CAMVID_OPEN, names, CAMVID_COLOURS)
 
 
 def camvid11_labels() -> LabelMap:
-    """Meaning of SegNet's 11 CamVid groups, 11 = void, which mixes Void and the open classes: closed pixels only."""
+    """Meaning of SegNet's 11 CamVid groups, 11 = void, which mixes Void and the open classes:
+    closed pixels only.
+    """
     names = dict(enumerate((*CAMVID_CLASSES, _VOID)))
     return _label_map('camvid/closed-only', CAMVID_CLASSES, CAMVID_OPEN, names)
 
 
 def anomaly_labels() -> LabelMap:
-    """Meaning of anomaly masks: 0 closed (of an unknown class, so ``gt_sem_seg`` is IGNORE everywhere), 1 open,
-    255 void."""
-    labels = _label_map('anomaly', CITYSCAPES_CLASSES, ('anomaly',), {0: _VOID, 1: 'anomaly', 255: _VOID})
+    """Meaning of anomaly masks: 0 closed (of an unknown class, so ``gt_sem_seg`` is IGNORE
+    everywhere), 1 open, 255 void."""
+    labels = _label_map(
+        'anomaly', CITYSCAPES_CLASSES, ('anomaly',), {0: _VOID, 1: 'anomaly', 255: _VOID}
+    )
     open_lut = labels.open_lut.copy()
     open_lut[0] = CLOSED
     return replace(labels, open_lut=open_lut)._own()
@@ -213,26 +273,39 @@ def rgb_to_ids(rgb: np.ndarray, colours: np.ndarray, source: str) -> np.ndarray:
         ValueError: wrong shape or type, or a colour that is not in the table.
     """
     if rgb.ndim != 3 or rgb.shape[2] != 3 or rgb.dtype != np.uint8:
-        raise ValueError(f"Label file '{source}' must be an 8-bit RGB image, but it has shape {rgb.shape} and type "
-                         f'{rgb.dtype}.')
-    codes, pixels = (c[..., 0].astype(np.uint32) << 16 | c[..., 1].astype(np.uint32) << 8 | c[..., 2]
-                     for c in (colours, rgb))
+        raise ValueError(
+            f"Label file '{source}' must be an 8-bit RGB image, but it has shape {rgb.shape} "
+            f'and type '
+            f'{rgb.dtype}.'
+        )
+    codes, pixels = (
+        c[..., 0].astype(np.uint32) << 16 | c[..., 1].astype(np.uint32) << 8 | c[..., 2]
+        for c in (colours, rgb)
+    )
     order = np.argsort(codes)
     place = np.searchsorted(codes[order], pixels).clip(max=len(codes) - 1)
     unknown = codes[order][place] != pixels
     if unknown.any():
         found, counts = np.unique(pixels[unknown], return_counts=True)
-        strange = ', '.join(f'({c >> 16}, {c >> 8 & 255}, {c & 255}): {n} pixels'
-                            for c, n in zip(found.tolist()[:5], counts.tolist()))
-        raise ValueError(f"Label file '{source}' holds {len(found)} unknown RGB colours, e.g. {strange}. Wanted one of "
-                         f'the {len(colours)} class colours; was the file resized with interpolation or stored as '
-                         'JPEG?')
+        strange = ', '.join(
+            f'({c >> 16}, {c >> 8 & 255}, {c & 255}): {n} pixels'
+            for c, n in zip(found.tolist()[:5], counts.tolist())
+        )
+        raise ValueError(
+            f"Label file '{source}' holds {len(found)} unknown RGB colours, e.g. {strange}. "
+            f'Wanted one of '
+            f'the {len(colours)} class colours; was the file resized with interpolation or '
+            f'stored as '
+            'JPEG?'
+        )
     return order.astype(np.uint8)[place]
 
 
 def _label_map(policy, closed_classes, open_classes, names, colours=None) -> LabelMap:
     """As :func:`meaning_of_ids`, of a policy of this package's own."""
-    return replace(meaning_of_ids(policy, closed_classes, open_classes, names), colours=colours)._own()
+    return replace(
+        meaning_of_ids(policy, closed_classes, open_classes, names), colours=colours
+    )._own()
 
 
 def meaning_of_ids(policy, closed_classes, open_classes, names) -> LabelMap:

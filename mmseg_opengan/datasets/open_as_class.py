@@ -9,10 +9,11 @@ from ..contracts import CLOSED, GT_OPEN_MAP, IGNORE, VOID
 
 @TRANSFORMS.register_module()
 class OpenAsClass(BaseTransform):
-    """Give open pixels a class id of their own in ``gt_seg_map``; void stays ignored. For mmseg's ``PackSegInputs``.
+    """Give open pixels a class id of their own in ``gt_seg_map``; void stays ignored. For mmseg's
+    ``PackSegInputs``.
 
-    Stands after ``LoadOpenSetAnnotations`` in the pipeline of a (K+1)-way segmentor's training. The open map is
-    dropped, as the two no longer fit, and mmseg's packing does not know it.
+    Stands after ``LoadOpenSetAnnotations`` in the pipeline of a (K+1)-way segmentor's training. The
+    open map is dropped, as the two no longer fit, and mmseg's packing does not know it.
 
     Args:
         class_id: the id of open, K for K closed classes.
@@ -26,12 +27,17 @@ class OpenAsClass(BaseTransform):
 
     def transform(self, results: dict) -> dict:
         if GT_OPEN_MAP not in results:
-            raise ValueError(f"OpenAsClass needs '{GT_OPEN_MAP}' from LoadOpenSetAnnotations, but got the keys "
-                             f'{sorted(results)}.')
+            raise ValueError(
+                f"OpenAsClass needs '{GT_OPEN_MAP}' from LoadOpenSetAnnotations, but got the keys "
+                f'{sorted(results)}.'
+            )
         open_map, labels = results.pop(GT_OPEN_MAP), results['gt_seg_map']
         if ((labels >= self.class_id) & (labels != IGNORE)).any():
-            raise ValueError(f"class_id must be the number of closed classes, but '{results.get('seg_map_path')}' has "
-                             f'the closed id {labels[labels != IGNORE].max()} and class_id is {self.class_id}.')
+            raise ValueError(
+                f'class_id must be the number of closed classes, but '
+                f"'{results.get('seg_map_path')}' has "
+                f'the closed id {labels[labels != IGNORE].max()} and class_id is {self.class_id}.'
+            )
         is_open = (open_map != CLOSED) & (open_map != VOID)
         results['gt_seg_map'] = np.where(is_open, np.uint8(self.class_id), labels)
         results['seg_fields'] = [field for field in results['seg_fields'] if field != GT_OPEN_MAP]

@@ -1,4 +1,6 @@
-"""What every open-set dataset has in common: label maps, metainfo, and errors that name the file."""
+"""What every open-set dataset has in common: label maps, metainfo, and errors that name the
+file.
+"""
 
 import hashlib
 
@@ -14,35 +16,54 @@ from .transforms import OPEN_LABELS, read_label_file
 
 
 class OpenSetDataset(BaseSegDataset):
-    """Images with closed, open and void pixels. ``metainfo`` has ``open_classes`` and ``label_policy`` too.
+    """Images with closed, open and void pixels. ``metainfo`` has ``open_classes`` and
+    ``label_policy`` too.
 
     Args:
         data_root: Folder of the data set.
-        labels: The label map. Where files of a second kind occur, a list; the first is the one in ``metainfo``.
-        metainfo: Additions to the meta information. The classes belong to the label policy and cannot be replaced.
-        num_open_images: Keep that many images, drawn by ``seed``; the draw of 10 is part of the draw of 20. None keeps
-            all. ``_draw`` does it.
+        labels: The label map. Where files of a second kind occur, a list; the first is the one in
+            ``metainfo``.
+        metainfo: Additions to the meta information. The classes belong to the label policy and
+            cannot be replaced.
+        num_open_images: Keep that many images, drawn by ``seed``; the draw of 10 is part of the
+            draw of 20. None keeps all. ``_draw`` does it.
         seed: Seed of that draw.
-        **kwargs: As for mmseg's ``BaseSegDataset``; an ``ann_file`` names the images to keep, one stem per line.
+        **kwargs: As for mmseg's ``BaseSegDataset``; an ``ann_file`` names the images to keep, one
+            stem per line.
 
     Raises:
         FileNotFoundError: a folder, a split file, an image or a label is missing.
         ValueError: nothing to read, or contradicting arguments.
     """
 
-    def __init__(self, *, data_root: str, labels: LabelMap | list[LabelMap], metainfo: dict | None = None,
-                 num_open_images: int | None = None, seed: int = 0, **kwargs):
+    def __init__(
+        self,
+        *,
+        data_root: str,
+        labels: LabelMap | list[LabelMap],
+        metainfo: dict | None = None,
+        num_open_images: int | None = None,
+        seed: int = 0,
+        **kwargs,
+    ):
         labels = [labels] if isinstance(labels, LabelMap) else labels
         self._labels = {kind.name: kind for kind in labels}
         self.num_open_images, self.seed = num_open_images, seed
         wanted = labels[0].closed_classes
-        for name, given in (('METAINFO', self.METAINFO.get('classes', () if self.METAINFO else wanted)),
-                            ('metainfo', (metainfo or {}).get('classes', wanted))):
+        for name, given in (
+            ('METAINFO', self.METAINFO.get('classes', () if self.METAINFO else wanted)),
+            ('metainfo', (metainfo or {}).get('classes', wanted)),
+        ):
             if tuple(given) != wanted:
-                raise ValueError(f"{name}['classes'] must be those of policy '{labels[0].policy}', {wanted}, but got "
-                                 f'{tuple(given)}.')
+                raise ValueError(
+                    f"{name}['classes'] must be those of policy '{labels[0].policy}', {wanted}, "
+                    f'but got '
+                    f'{tuple(given)}.'
+                )
         if kwargs.get('reduce_zero_label'):
-            raise ValueError('reduce_zero_label must be False: a label map says what the ids in the files are.')
+            raise ValueError(
+                'reduce_zero_label must be False: a label map says what the ids in the files are.'
+            )
         super().__init__(data_root=str(data_root), metainfo=metainfo, **kwargs)
         # Set here and not through `metainfo`: mmengine takes strings there for names of files.
         self._metainfo.update(open_classes=labels[0].open_classes, label_policy=labels[0].name)
@@ -54,7 +75,9 @@ class OpenSetDataset(BaseSegDataset):
         return info
 
     def read_labels(self, idx: int) -> tuple[np.ndarray, np.ndarray]:
-        """``gt_sem_seg`` and open map of image ``idx``, both (H, W) uint8, without reading the image."""
+        """``gt_sem_seg`` and open map of image ``idx``, both (H, W) uint8, without reading the
+        image.
+        """
         info = self.get_data_info(idx)
         return read_label_file(info['seg_map_path'], info[OPEN_LABELS], self.backend_args)
 
@@ -63,64 +86,97 @@ class OpenSetDataset(BaseSegDataset):
         try:
             return super().prepare_data(idx)
         except (AssertionError, cv2.error) as error:
-            # mmcv asserts that a file could be decoded, and OpenCV fails on an empty one without naming it.
+            # mmcv asserts that a file could be decoded, and OpenCV fails on an empty one without
+            # naming it.
             path = self.get_data_info(idx)['img_path']
             content = np.frombuffer(fileio.get(path, backend_args=self.backend_args), np.uint8)
             if content.size and cv2.imdecode(content, cv2.IMREAD_COLOR) is not None:
                 raise
-            raise ValueError(f"Image '{path}' cannot be decoded: wanted a complete image file, found {content.size} "
-                             f'bytes ({error}).') from error
+            raise ValueError(
+                f"Image '{path}' cannot be decoded: wanted a complete image file, found "
+                f'{content.size} '
+                f'bytes ({error}).'
+            ) from error
 
     def _draw(self, names: list[str]) -> list[str]:
-        """``num_open_images`` of the names, in their order: the first in the order of a seeded hash of the name.
+        """``num_open_images`` of the names, in their order: the first in the order of a seeded hash
+        of the name.
 
-        The draw of 10 is therefore part of the draw of 20, and the same on any machine. None keeps all.
+        The draw of 10 is therefore part of the draw of 20, and the same on any machine. None keeps
+        all.
         """
         number, seed = self.num_open_images, self.seed
         if number is None:
             return names
         if not 1 <= number <= len(names):
-            raise ValueError(f'num_open_images must be None or between 1 and the {len(names)} images there are, but '
-                             f'got {number}.')
+            raise ValueError(
+                f'num_open_images must be None or between 1 and the {len(names)} images there '
+                f'are, but '
+                f'got {number}.'
+            )
         ranked = sorted(names, key=lambda name: hashlib.sha256(f'{seed}:{name}'.encode()).digest())
         drawn = set(ranked[:number])
         return [name for name in names if name in drawn]
 
     def _entry(self, img_path: str, seg_map_path: str, policy: str | None = None) -> dict:
         """One element of the data list, as mmseg's transforms expect it."""
-        return {'img_path': img_path, 'seg_map_path': seg_map_path, 'label_map': None, 'reduce_zero_label': False,
-                'seg_fields': [], LABEL_POLICY: policy or next(iter(self._labels))}
+        return {
+            'img_path': img_path,
+            'seg_map_path': seg_map_path,
+            'label_map': None,
+            'reduce_zero_label': False,
+            'seg_fields': [],
+            LABEL_POLICY: policy or next(iter(self._labels)),
+        }
 
     def _list(self, folder: str, suffix: str) -> list[str]:
         """Sorted paths below ``folder`` of the files that end in ``suffix``."""
         if not fileio.isdir(folder, backend_args=self.backend_args):
-            raise FileNotFoundError(f"{type(self).__name__} needs the folder '{folder}', which does not exist "
-                                    f"(data_root is '{self.data_root}').")
-        return sorted(fileio.list_dir_or_file(folder, list_dir=False, suffix=suffix, recursive=True,
-                                              backend_args=self.backend_args))
+            raise FileNotFoundError(
+                f"{type(self).__name__} needs the folder '{folder}', which does not exist "
+                f"(data_root is '{self.data_root}')."
+            )
+        return sorted(
+            fileio.list_dir_or_file(
+                folder,
+                list_dir=False,
+                suffix=suffix,
+                recursive=True,
+                backend_args=self.backend_args,
+            )
+        )
 
     def _images(self) -> list[str]:
-        """Paths of all images below the image folder, or of those in ``ann_file``, without their suffix, sorted."""
+        """Paths of all images below the image folder, or of those in ``ann_file``, without their
+        suffix, sorted.
+        """
         folder = self.data_prefix['img_path']
         images = self._list(folder, self.img_suffix)
         if not images:
-            raise ValueError(f"'{folder}' holds no images: wanted files that end in '{self.img_suffix}', found none.")
-        stems = [image[:len(image) - len(self.img_suffix)] for image in images]
+            raise ValueError(
+                f"'{folder}' holds no images: wanted files that end in '{self.img_suffix}', "
+                f'found none.'
+            )
+        stems = [image[: len(image) - len(self.img_suffix)] for image in images]
         if not self.ann_file:
             return stems
         listed = set(self._listed())
         missing = sorted(listed - set(stems))
         if missing or not listed:
-            raise ValueError(f"ann_file '{self.ann_file}' must name images of '{folder}', one per line, without "
-                             f"'{self.img_suffix}', but {len(missing)} of {len(listed)} names have no such file"
-                             f"{': ' + missing[0] if missing else ''}.")
+            raise ValueError(
+                f"ann_file '{self.ann_file}' must name images of '{folder}', one per line, without "
+                f"'{self.img_suffix}', but {len(missing)} of {len(listed)} names have no such file"
+                f'{": " + missing[0] if missing else ""}.'
+            )
         return [stem for stem in stems if stem in listed]
 
     def _listed(self) -> list[str]:
         """Image names of the split file ``ann_file``, in its order."""
         if not fileio.isfile(self.ann_file, backend_args=self.backend_args):
-            raise FileNotFoundError(f"{type(self).__name__} needs the split file '{self.ann_file}' with one image name "
-                                    f"per line, which does not exist (data_root is '{self.data_root}').")
+            raise FileNotFoundError(
+                f"{type(self).__name__} needs the split file '{self.ann_file}' with one image name "
+                f"per line, which does not exist (data_root is '{self.data_root}')."
+            )
         lines = mmengine.list_from_file(self.ann_file, backend_args=self.backend_args)
         return [line.strip() for line in lines if line.strip()]
 
@@ -132,7 +188,14 @@ class OpenSetDataset(BaseSegDataset):
         if missing:
             raise FileNotFoundError(
                 f"{len(missing)} of {len(stems)} images in '{img_dir}' have no label: wanted e.g. "
-                f"'{fileio.join_path(label_dir, missing[0] + self.seg_map_suffix)}'; '{label_dir}' holds "
-                f"{len(labels)} files that end in '{self.seg_map_suffix}'.")
-        return [self._entry(fileio.join_path(img_dir, stem + self.img_suffix),
-                            fileio.join_path(label_dir, stem + self.seg_map_suffix)) for stem in stems]
+                f"'{fileio.join_path(label_dir, missing[0] + self.seg_map_suffix)}'; "
+                f"'{label_dir}' holds "
+                f"{len(labels)} files that end in '{self.seg_map_suffix}'."
+            )
+        return [
+            self._entry(
+                fileio.join_path(img_dir, stem + self.img_suffix),
+                fileio.join_path(label_dir, stem + self.seg_map_suffix),
+            )
+            for stem in stems
+        ]

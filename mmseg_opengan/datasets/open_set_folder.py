@@ -61,12 +61,24 @@ class OpenSetFolder(OpenSetDataset):
             id or given twice, a colour that is none, or a file that cannot be read.
     """
 
-    def __init__(self, *, data_root: str, ids: Mapping[int | str, str] | str,
-                 classes: Sequence[str] | None = None, open_classes: Sequence[str] | None = None,
-                 palette: Sequence | None = None, data_prefix: dict | None = None,
-                 img_suffix: str = '.jpg', seg_map_suffix: str = '.png',
-                 ann_file: str | Sequence[str] = '', policy: str = 'own', ignore_open=(),
-                 num_open_images: int | None = None, seed: int = 0, **kwargs):
+    def __init__(
+        self,
+        *,
+        data_root: str,
+        ids: Mapping[int | str, str] | str,
+        classes: Sequence[str] | None = None,
+        open_classes: Sequence[str] | None = None,
+        palette: Sequence | None = None,
+        data_prefix: dict | None = None,
+        img_suffix: str = '.jpg',
+        seg_map_suffix: str = '.png',
+        ann_file: str | Sequence[str] = '',
+        policy: str = 'own',
+        ignore_open=(),
+        num_open_images: int | None = None,
+        seed: int = 0,
+        **kwargs,
+    ):
         if isinstance(ids, (str, os.PathLike)):
             given = dict(classes=classes, open_classes=open_classes, palette=palette)
             where = f"ids '{ids}'"
@@ -79,11 +91,19 @@ class OpenSetFolder(OpenSetDataset):
         self._stems = None if isinstance(ann_file, str) else _stems_of(ann_file)
         folders = data_prefix or dict(img_path='images', seg_map_path='labels')
         super().__init__(
-            data_root=data_root, labels=labels, img_suffix=img_suffix,
-            seg_map_suffix=seg_map_suffix, data_prefix=folders, ann_file=ann_file,
-            num_open_images=num_open_images, seed=seed, **kwargs)
+            data_root=data_root,
+            labels=labels,
+            img_suffix=img_suffix,
+            seg_map_suffix=seg_map_suffix,
+            data_prefix=folders,
+            ann_file=ann_file,
+            num_open_images=num_open_images,
+            seed=seed,
+            **kwargs,
+        )
         self._metainfo.update(
-            classes=labels.closed_classes, palette=[list(colour) for colour in colours])
+            classes=labels.closed_classes, palette=[list(colour) for colour in colours]
+        )
 
     def load_data_list(self) -> list[dict]:
         return self._pairs(self._draw(self._images()))
@@ -109,12 +129,18 @@ class ColourLabels(LabelMap):
         if raw.ndim == 2:
             raise ValueError(
                 f"Label file '{source}': wanted an RGB image, as the ids are colours, found one "
-                'channel of ids. Store it as RGB, or give ids as numbers.')
+                'channel of ids. Store it as RGB, or give ids as numbers.'
+            )
         return super().split(raw, source)
 
 
-def label_map_of(classes: Sequence[str], open_classes: Sequence[str], ids: Mapping, policy: str,
-                 where: str = 'ids') -> LabelMap:
+def label_map_of(
+    classes: Sequence[str],
+    open_classes: Sequence[str],
+    ids: Mapping,
+    policy: str,
+    where: str = 'ids',
+) -> LabelMap:
     """The label map of class names and ids; see :class:`OpenSetFolder` for arguments and errors.
 
     ``where`` is what errors call ``ids``.
@@ -126,14 +152,18 @@ def label_map_of(classes: Sequence[str], open_classes: Sequence[str], ids: Mappi
     if twice:
         raise ValueError(
             f"classes, open_classes: wanted each name once, and no class called '{VOID_NAME}', "
-            f'found {twice} twice')
+            f'found {twice} twice'
+        )
     if not 1 <= len(classes) <= IGNORE or len(open_classes) > MAX_OPEN_CLASSES:
         raise ValueError(
             f'classes, open_classes: wanted at least one closed and at most {IGNORE} closed and '
-            f'{MAX_OPEN_CLASSES} open classes, found {len(classes)} and {len(open_classes)}')
+            f'{MAX_OPEN_CLASSES} open classes, found {len(classes)} and {len(open_classes)}'
+        )
     if not isinstance(ids, Mapping):
-        raise TypeError(f"{where}: wanted a mapping such as {{0: 'road', 255: 'void'}}, found "
-                        f'{type(ids).__name__}')
+        raise TypeError(
+            f"{where}: wanted a mapping such as {{0: 'road', 255: 'void'}}, found "
+            f'{type(ids).__name__}'
+        )
     names = {_id_of(key, where): name for key, name in ids.items()}
     if len(names) < len(ids):
         raise ValueError(f'{where}: wanted each id once, found one twice')
@@ -149,8 +179,10 @@ def label_map_of(classes: Sequence[str], open_classes: Sequence[str], ids: Mappi
         return meaning_of_ids(policy, classes, open_classes, names)
     if len(colours) < len(names):
         numbers = sorted(key for key in names if isinstance(key, int))
-        raise ValueError(f'{where}: wanted ids of one kind, found {len(colours)} colours and the '
-                         f'numbers {numbers}')
+        raise ValueError(
+            f'{where}: wanted ids of one kind, found {len(colours)} colours and the '
+            f'numbers {numbers}'
+        )
     if len(colours) > 256:
         raise ValueError(f'{where}: wanted at most 256 colours, found {len(colours)}')
     # In the order of the colours, so that the digest does not depend on the order in the config.
@@ -166,20 +198,26 @@ def _parts_of(path: str, given: dict) -> tuple:
     """
     content = _read(path)
     if not isinstance(content, Mapping):
-        raise TypeError(f"ids '{path}': wanted a mapping such as {{0: 'road', 255: 'void'}}, found "
-                        f'{type(content).__name__}')
+        raise TypeError(
+            f"ids '{path}': wanted a mapping such as {{0: 'road', 255: 'void'}}, found "
+            f'{type(content).__name__}'
+        )
     if not any(part in content for part in _PARTS):
         content = dict(ids=content)
     strange = [key for key in content if key not in _PARTS]
     if strange or 'ids' not in content:
-        raise ValueError(f"ids '{path}': wanted ids alone, or the key 'ids' and others out of "
-                         f'{_PARTS}, found the keys {list(content)}')
+        raise ValueError(
+            f"ids '{path}': wanted ids alone, or the key 'ids' and others out of "
+            f'{_PARTS}, found the keys {list(content)}'
+        )
     parts = [content['ids']]
     for part, value in given.items():
         found = content.get(part)
         if value is not None and found is not None and _as_lists(value) != _as_lists(found):
-            raise ValueError(f"{part}: wanted that of ids '{path}', {_as_lists(found)}, or none "
-                             f'beside it, found {_as_lists(value)}')
+            raise ValueError(
+                f"{part}: wanted that of ids '{path}', {_as_lists(found)}, or none "
+                f'beside it, found {_as_lists(value)}'
+            )
         parts.append(found if value is None else value)
     return tuple(parts)
 
@@ -192,15 +230,17 @@ def _as_lists(value):
 def _read(path: str):
     """What a YAML or JSON file holds."""
     if not path.endswith(_ENDS):
-        raise ValueError(f"ids: wanted a mapping, or a file that ends in one of {_ENDS}, found "
-                         f"'{path}'")
+        raise ValueError(
+            f"ids: wanted a mapping, or a file that ends in one of {_ENDS}, found '{path}'"
+        )
     # mmengine's own choice of a loader would run code that stands in the file.
     options = {} if path.endswith('.json') else dict(Loader=yaml.SafeLoader)
     try:
         return mmengine.load(path, **options)
     except FileNotFoundError:
         raise FileNotFoundError(
-            f"ids: wanted a YAML or JSON file, found nothing at '{path}'") from None
+            f"ids: wanted a YAML or JSON file, found nothing at '{path}'"
+        ) from None
     except (OSError, ValueError, TypeError, yaml.YAMLError) as error:
         raise ValueError(f"ids: '{path}' cannot be read as YAML or JSON: {error}") from error
 
@@ -208,11 +248,14 @@ def _read(path: str):
 def _names(option: str, value) -> tuple[str, ...]:
     """Class names of an option, checked."""
     if isinstance(value, str):
-        raise TypeError(f"{option}: wanted several names, such as ('{value}',), found the string "
-                        f'{value!r}')
+        raise TypeError(
+            f"{option}: wanted several names, such as ('{value}',), found the string {value!r}"
+        )
     if not isinstance(value, (list, tuple)):
-        raise TypeError(f'{option}: wanted a list or tuple of names, in the config or in the file '
-                        f'of ids, found {value!r}')
+        raise TypeError(
+            f'{option}: wanted a list or tuple of names, in the config or in the file '
+            f'of ids, found {value!r}'
+        )
     _require_strings(f'{option}: wanted names', value)
     return tuple(value)
 
@@ -237,8 +280,9 @@ def _id_of(key, where: str) -> int | tuple[int, ...]:
 def _stems_of(ann_file) -> list[str]:
     """The images that ``ann_file`` lists in the config itself."""
     if not isinstance(ann_file, (list, tuple)):
-        raise TypeError(f'ann_file: wanted the path of a file or a list of stems, found '
-                        f'{ann_file!r}')
+        raise TypeError(
+            f'ann_file: wanted the path of a file or a list of stems, found {ann_file!r}'
+        )
     _require_strings('ann_file: wanted stems', ann_file)
     if not ann_file:
         raise ValueError("ann_file: wanted at least one stem, or '' for all images, found none")
@@ -253,8 +297,10 @@ def _checked_palette(palette, number: int) -> list:
     for colour in palette:
         is_triple = isinstance(colour, (list, tuple)) and len(colour) == 3
         if not is_triple or not all(_is_level(level) for level in colour):
-            raise ValueError(f'palette: wanted colours (r, g, b) of whole numbers from 0 to 255, '
-                             f'found {colour!r}')
+            raise ValueError(
+                f'palette: wanted colours (r, g, b) of whole numbers from 0 to 255, '
+                f'found {colour!r}'
+            )
     return list(palette)
 
 
@@ -266,7 +312,7 @@ def made_up_palette(number: int) -> list[tuple[int, ...]]:
     """Distinct colours (r, g, b), the same at each call."""
     colours = []
     for i in range(number):
-        hue = i * .61803 % 1
-        shade = colorsys.hsv_to_rgb(hue, .5 + .25 * (i % 3), 1 - .2 * (i % 2))
+        hue = i * 0.61803 % 1
+        shade = colorsys.hsv_to_rgb(hue, 0.5 + 0.25 * (i % 3), 1 - 0.2 * (i % 2))
         colours.append(tuple(round(255 * part) for part in shade))
     return colours

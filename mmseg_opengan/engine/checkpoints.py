@@ -25,14 +25,17 @@ register_backend('whole_files', _WholeFiles, force=True)
 
 @HOOKS.register_module()
 class WholeCheckpointHook(CheckpointHook):
-    """mmengine's ``CheckpointHook``, except that there is always a complete checkpoint to resume from.
+    """mmengine's ``CheckpointHook``, except that there is always a complete checkpoint to resume
+    from.
 
-    mmengine deletes the old checkpoint before it writes the new one, and writes it in place: a kill in between leaves
-    nothing, or half a file. Here a new file replaces the old ones once it is complete, in this order: the checkpoint,
-    ``last_checkpoint``, and only then the old files go. Whatever the moment of a kill, ``last_checkpoint`` names a
-    whole checkpoint and the best one that it knows of is there; what else a kill left goes when training resumes.
+    mmengine deletes the old checkpoint before it writes the new one, and writes it in place: a kill
+    in between leaves nothing, or half a file. Here a new file replaces the old ones once it is
+    complete, in this order: the checkpoint, ``last_checkpoint``, and only then the old files go.
+    Whatever the moment of a kill, ``last_checkpoint`` names a whole checkpoint and the best one
+    that it knows of is there; what else a kill left goes when training resumes.
 
-    Args: as for ``CheckpointHook``, with one metric in ``save_best``. ``backend_args`` may name another place than the
+    Args: as for ``CheckpointHook``, with one metric in ``save_best``. ``backend_args`` may name
+    another place than the
         local disk, whose writes are then that backend's.
     """
 
@@ -42,9 +45,11 @@ class WholeCheckpointHook(CheckpointHook):
             raise ValueError(f'save_best: wanted one metric, found {self.save_best}')
 
     def before_run(self, runner) -> None:
-        """Before a run is resumed: what a kill left half written goes, and the last checkpoint is that of this folder.
+        """Before a run is resumed: what a kill left half written goes, and the last checkpoint is
+        that of this folder.
 
-        ``last_checkpoint`` has a whole path, which is another one where the folder was moved or copied.
+        ``last_checkpoint`` has a whole path, which is another one where the folder was moved or
+        copied.
         """
         note = Path(runner.work_dir, 'last_checkpoint')
         if runner._resume and runner._load_from is None and note.exists():
@@ -60,7 +65,9 @@ class WholeCheckpointHook(CheckpointHook):
 
     def before_train(self, runner) -> None:
         super().before_train(runner)
-        resumed = runner.iter > 0 and runner._load_from is None  # from this folder's own last checkpoint
+        resumed = (
+            runner.iter > 0 and runner._load_from is None
+        )  # from this folder's own last checkpoint
         if resumed:
             # Where a better best is to be noted, and which one it replaces.
             self.last_ckpt = self._here(runner, 'last_ckpt')
@@ -69,16 +76,22 @@ class WholeCheckpointHook(CheckpointHook):
             self._remove_other_bests()
 
     def _here(self, runner, name):
-        """A checkpoint that the message hub names, in this folder if it lies there: the folder may have been moved."""
+        """A checkpoint that the message hub names, in this folder if it lies there: the folder may
+        have been moved.
+        """
         path = runner.message_hub.get_info(name)
-        if path is not None and os.path.isfile(own := os.path.join(self.out_dir, os.path.basename(path))):
+        if path is not None and os.path.isfile(
+            own := os.path.join(self.out_dir, os.path.basename(path))
+        ):
             runner.message_hub.update_info(name, own)
             return own
         return path
 
     def _remove_other_bests(self):
         """Best checkpoints that were written or replaced in the moment of a kill."""
-        names = f'best_{self.key_indicators[0]}_{self.filename_tmpl}'.replace('/', '_').replace('{}', '*')
+        names = f'best_{self.key_indicators[0]}_{self.filename_tmpl}'.replace('/', '_').replace(
+            '{}', '*'
+        )
         kept = os.path.basename(self.best_ckpt_path or '')
         if os.path.isdir(self.out_dir):
             for path in Path(self.out_dir).glob(names):
@@ -86,13 +99,20 @@ class WholeCheckpointHook(CheckpointHook):
                     path.unlink()
 
     def _save_best_checkpoint(self, runner, metrics) -> None:
-        if self.save_best is None or not hasattr(self, 'file_backend'):  # a validation without a training keeps nothing
+        if self.save_best is None or not hasattr(
+            self, 'file_backend'
+        ):  # a validation without a training keeps nothing
             return
         old, self.best_ckpt_path = self.best_ckpt_path, None  # which would be deleted first
         super()._save_best_checkpoint(runner, metrics)
         if self.best_ckpt_path is None:
             self.best_ckpt_path = old
-        elif old is not None and old != self.best_ckpt_path and is_main_process() and self.file_backend.isfile(old):
+        elif (
+            old is not None
+            and old != self.best_ckpt_path
+            and is_main_process()
+            and self.file_backend.isfile(old)
+        ):
             self.file_backend.remove(old)
 
     def _save_checkpoint_with_step(self, runner, step, meta) -> None:
@@ -102,14 +122,22 @@ class WholeCheckpointHook(CheckpointHook):
         outdated = []
         if self.max_keep_ckpts > 0:
             steps = [kept for kept in self.keep_ckpt_ids if kept != step] + [step]
-            outdated = steps[:-self.max_keep_ckpts]
-            # All of them: after a kill before the old ones are gone, the resumed training deletes them.
+            outdated = steps[: -self.max_keep_ckpts]
+            # All of them: after a kill before the old ones are gone, the resumed training deletes
+            # them.
             runner.message_hub.update_info('keep_ckpt_ids', steps)
             self.keep_ckpt_ids.clear()
-            self.keep_ckpt_ids.extend(steps[-self.max_keep_ckpts:])
-        runner.save_checkpoint(self.out_dir, name, save_optimizer=self.save_optimizer,
-                               save_param_scheduler=self.save_param_scheduler, meta=meta, by_epoch=self.by_epoch,
-                               backend_args=self.backend_args, **self.args)
+            self.keep_ckpt_ids.extend(steps[-self.max_keep_ckpts :])
+        runner.save_checkpoint(
+            self.out_dir,
+            name,
+            save_optimizer=self.save_optimizer,
+            save_param_scheduler=self.save_param_scheduler,
+            meta=meta,
+            by_epoch=self.by_epoch,
+            backend_args=self.backend_args,
+            **self.args,
+        )
         if not is_main_process():
             return
         with replacing(os.path.join(runner.work_dir, 'last_checkpoint')) as file:

@@ -1,4 +1,6 @@
-"""What happens around mmengine's training loop: the feature bank before it, lean checkpoints, exact resuming."""
+"""What happens around mmengine's training loop: the feature bank before it, lean checkpoints, exact
+resuming.
+"""
 
 from mmengine.dist import broadcast, get_world_size
 from mmengine.hooks import Hook
@@ -7,14 +9,17 @@ from mmseg.registry import HOOKS
 
 from .running import model_of, require_averaged_scores, step_of
 
-_VALIDATED = 'last_validation'  # in the message hub, and so in checkpoints: the last step that was validated
+_VALIDATED = (
+    'last_validation'  # in the message hub, and so in checkpoints: the last step that was validated
+)
 
 
 @HOOKS.register_module()
 class OpenGANHook(Hook):
     """Prepares what training and evaluation need of the frozen segmentor.
 
-    Before training it builds or opens the feature bank. Checkpoints say which segmentor they belong to.
+    Before training it builds or opens the feature bank. Checkpoints say which segmentor they belong
+    to.
     """
 
     priority = 'VERY_HIGH'
@@ -22,23 +27,35 @@ class OpenGANHook(Hook):
     def before_train(self, runner):
         loop, model = runner.train_loop, model_of(runner)
         if not isinstance(loop, IterBasedTrainLoop):
-            raise TypeError(f"train_cfg: wanted type='IterBasedTrainLoop', found {type(loop).__name__}; training data "
-                            'is an endless stream of steps.')
+            raise TypeError(
+                f"train_cfg: wanted type='IterBasedTrainLoop', found {type(loop).__name__}; "
+                f'training data '
+                'is an endless stream of steps.'
+            )
         model.check_segmentor()
         _require_classes(model, loop.dataloader.dataset)
         _require_weight(model, loop.dataloader.dataset)
         loop.dataloader.dataset.prepare(model.extract_image, model.segmentor_identity())
         loop.dataloader.sampler.skip = loop.iter
         if runner._resume and not runner._randomness_cfg.get('diff_rank_seed'):
-            loop.dataloader.sampler.seed = runner.seed  # the checkpoint's, where the config has none or another
-        # The loop started its workers when it was built, before there was a bank: let them begin anew.
+            loop.dataloader.sampler.seed = (
+                runner.seed
+            )  # the checkpoint's, where the config has none or another
+        # The loop started its workers when it was built, before there was a bank: let them begin
+        # anew.
         loop.dataloader_iterator = type(loop.dataloader_iterator)(loop.dataloader)
 
     def before_train_epoch(self, runner):
-        """Validate a resumed step once more: its checkpoint is written before its validation, which a kill may cost."""
+        """Validate a resumed step once more: its checkpoint is written before its validation, which
+        a kill may cost.
+        """
         loop = runner.train_loop
         due = loop.iter > 0 and (loop.iter % loop.val_interval == 0 or loop.iter == loop.max_iters)
-        if due and runner.val_loop is not None and runner.message_hub.runtime_info.get(_VALIDATED) != loop.iter:
+        if (
+            due
+            and runner.val_loop is not None
+            and runner.message_hub.runtime_info.get(_VALIDATED) != loop.iter
+        ):
             runner.val_loop.run()
 
     def before_val(self, runner):
@@ -50,7 +67,9 @@ class OpenGANHook(Hook):
 
     @staticmethod
     def _prepare(runner, loop):
-        """Compare classes, and let a dataset that stores what the segmentor makes of its images do so."""
+        """Compare classes, and let a dataset that stores what the segmentor makes of its images do
+        so.
+        """
         model, dataset = model_of(runner), loop.dataloader.dataset
         if any(getattr(metric, 'closed', False) for metric in loop.evaluator.metrics):
             _require_classes(model, dataset)
@@ -60,7 +79,9 @@ class OpenGANHook(Hook):
 
     @staticmethod
     def _share_statistics(runner):
-        """All ranks validate the networks that the main process saves: each has batch statistics of its own pixels."""
+        """All ranks validate the networks that the main process saves: each has batch statistics of
+        its own pixels.
+        """
         model = model_of(runner)
         for network in (model.discriminator, model.generator):
             for buffer in () if network is None or get_world_size() == 1 else network.buffers():
@@ -74,25 +95,37 @@ class OpenGANHook(Hook):
             model.segmentor_source = runner._load_from  # the checkpoint of a model without D
         self._prepare(runner, runner.test_loop)
         if model.discriminator is not None and not model.discriminator_loaded:
-            raise RuntimeError('The discriminator has random weights. Give a checkpoint that OpenGAN training wrote, '
-                               'or set model.discriminator=None to evaluate the other scorers alone.')
+            raise RuntimeError(
+                'The discriminator has random weights. Give a checkpoint that OpenGAN '
+                'training wrote, '
+                'or set model.discriminator=None to evaluate the other scorers alone.'
+            )
 
     def before_save_checkpoint(self, runner, checkpoint):
         model_of(runner).lean_checkpoint(checkpoint)
 
 
 def _require_classes(model, dataset):
-    """The classes of the data must be as many as the segmentor has: else every label means another class."""
+    """The classes of the data must be as many as the segmentor has: else every label means another
+    class.
+    """
     found, classes = model.head.num_classes, dataset.metainfo['classes']
     of_open = model.has_open_class
     if found != len(classes) + of_open:
-        raise ValueError(f'{type(dataset).__name__}: wanted the {found - of_open} closed classes of the segmentor, '
-                         f'found {len(classes)}: {tuple(classes)}. Take a data set class with those that the segmentor '
-                         'was trained with, in their order.')
+        raise ValueError(
+            f'{type(dataset).__name__}: wanted the {found - of_open} closed classes of the '
+            f'segmentor, '
+            f'found {len(classes)}: {tuple(classes)}. Take a data set class with those that the '
+            f'segmentor '
+            'was trained with, in their order.'
+        )
 
 
 def _require_weight(model, source):
     """Open pixels of no weight would still move D, through its batch norm."""
     if source.open_images is not None and model.loss_options['lambda_open'] == 0:
-        raise ValueError('lambda_open: wanted a weight above 0 for the open pixels of the training data, found 0. '
-                         'OpenGAN-0 has none: train_dataloader.dataset.open=None.')
+        raise ValueError(
+            'lambda_open: wanted a weight above 0 for the open pixels of the training data, '
+            'found 0. '
+            'OpenGAN-0 has none: train_dataloader.dataset.open=None.'
+        )

@@ -8,7 +8,9 @@ AVERAGES_SCORES = 'OpenSetTTAModel'
 
 
 def model_of(runner):
-    """The model itself, without the wrapper of distributed training or of test-time augmentation."""
+    """The model itself, without the wrapper of distributed training or of test-time
+    augmentation.
+    """
     model = runner.model
     while is_model_wrapper(model) or isinstance(model, BaseTTAModel):
         model = model.module
@@ -25,10 +27,14 @@ def require_averaged_scores(runner) -> None:
     """Raise where test-time augmentation would keep the score maps of one version alone."""
     model = runner.model.module if is_model_wrapper(runner.model) else runner.model
     if augments(runner) and type(model).__name__ != AVERAGES_SCORES:
-        raise TypeError(f"tta_model: wanted type='{AVERAGES_SCORES}', which averages score maps, found "
-                        f"'{type(model).__name__}'")
+        raise TypeError(
+            f"tta_model: wanted type='{AVERAGES_SCORES}', which averages score maps, found "
+            f"'{type(model).__name__}'"
+        )
 
 
 def step_of(runner) -> int:
-    """Training steps so far; 0 in a test, where ``runner.iter`` would build the training data to find out."""
+    """Training steps so far; 0 in a test, where ``runner.iter`` would build the training data to
+    find out.
+    """
     return runner.train_loop.iter if isinstance(runner._train_loop, BaseLoop) else 0

@@ -1,4 +1,6 @@
-"""Figures of a test run that compares methods: one ROC figure, and a few images with the maps of all of them."""
+"""Figures of a test run that compares methods: one ROC figure, and a few images with the maps of
+all of them.
+"""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -19,7 +21,8 @@ from .metric import OpenSetMetric
 
 @HOOKS.register_module()
 class ComparisonHook(Hook):
-    """Writes ``{out}/roc_{resolution}.png`` and ``{out}/panels_{resolution}/``, and shows the progress of the test.
+    """Writes ``{out}/roc_{resolution}.png`` and ``{out}/panels_{resolution}/``, and shows the
+    progress of the test.
 
     Of a method with several seeds (``gmm_s0``, ``gmm_s1``, ...) the first is drawn.
 
@@ -40,19 +43,25 @@ class ComparisonHook(Hook):
         """Title -> scorer, of the methods that are there."""
         found = {}
         for method, title in self.titles.items():
-            seeds = [name for name in scorers if name.startswith(f'{method}_s') and name[len(method) + 2:].isdigit()]
+            seeds = [
+                name
+                for name in scorers
+                if name.startswith(f'{method}_s') and name[len(method) + 2 :].isdigit()
+            ]
             if method in scorers:
                 found[title] = method
             elif seeds:
-                found[title] = min(seeds, key=lambda name: int(name[len(method) + 2:]))
+                found[title] = min(seeds, key=lambda name: int(name[len(method) + 2 :]))
         return found
 
     def before_test_epoch(self, runner):
         images = len(runner.test_dataloader.dataset)
         number = min(self.num_panels, images)
-        self._wanted = {round((i + .5) * images / number - .5) for i in range(number)}
+        self._wanted = {round((i + 0.5) * images / number - 0.5) for i in range(number)}
         self._seen = 0
-        self._bar = tqdm(total=images, desc=f'Testing, {runner.model.resolution} resolution', unit='image')
+        self._bar = tqdm(
+            total=images, desc=f'Testing, {runner.model.resolution} resolution', unit='image'
+        )
 
     @master_only
     def after_test_iter(self, runner, batch_idx, data_batch=None, outputs=None):
@@ -66,10 +75,16 @@ class ComparisonHook(Hook):
         fields = panel_fields(sample)
         if 'gt' in fields and (fields['gt'] == IGNORE).all():
             del fields['gt']  # the closed classes are not known: closed is drawn grey, not as void
-        scores = {title: fields['scores'][name] for title, name in self.shown(fields['scores']).items()}
+        scores = {
+            title: fields['scores'][name] for title, name in self.shown(fields['scores']).items()
+        }
         meta = runner.test_dataloader.dataset.metainfo
-        panel = draw_panel(mmcv.imread(sample.img_path, channel_order='rgb'), **dict(fields, scores=scores),
-                           classes=meta['classes'], palette=meta['palette'])
+        panel = draw_panel(
+            mmcv.imread(sample.img_path, channel_order='rgb'),
+            **dict(fields, scores=scores),
+            classes=meta['classes'],
+            palette=meta['palette'],
+        )
         folder = self.out / f'panels_{runner.model.resolution}'
         mmcv.imwrite(mmcv.rgb2bgr(panel), str(folder / f'{Path(sample.img_path).stem}.png'))
 
@@ -78,7 +93,9 @@ class ComparisonHook(Hook):
         self._bar.close()
         for metric in runner.test_evaluator.metrics:
             if isinstance(metric, OpenSetMetric):
-                curves = {title: metric.curves[name] for title, name in self.shown(metric.curves).items()}
+                curves = {
+                    title: metric.curves[name] for title, name in self.shown(metric.curves).items()
+                }
                 figure = roc_figure(curves, f'{runner.model.resolution} resolution')
                 with replacing(self.out / f'roc_{runner.model.resolution}.png') as file:
                     FigureCanvasAgg(figure).print_png(file)

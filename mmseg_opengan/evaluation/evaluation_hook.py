@@ -1,4 +1,6 @@
-"""What happens around an evaluation: thresholds from open validation before it, a report and figures after it."""
+"""What happens around an evaluation: thresholds from open validation before it, a report and
+figures after it.
+"""
 
 import subprocess
 from pathlib import Path
@@ -17,7 +19,8 @@ from ..pictures.figures import FIGURES, save_figure
 from .metric import OpenSetMetric, Setting
 from .open_validation import decisions_of, run_open_validation, stored_decisions
 
-#: Key of ``checkpoint['meta']['opengan']`` under which the thresholds and calibrations of open validation lie.
+#: Key of ``checkpoint['meta']['opengan']`` under which the thresholds and calibrations of open
+#: validation lie.
 OPEN_VALIDATION = 'open_validation'
 
 
@@ -25,14 +28,14 @@ OPEN_VALIDATION = 'open_validation'
 class OpenSetEvaluationHook(Hook):
     """Ties the evaluations of a run together.
 
-    - Every validation decides thresholds and calibrations; the checkpoint that is saved for it (``save_best``) keeps
-      them in ``meta['opengan']['open_validation']``.
-    - A test uses those of its checkpoint. Where it asks for a rule (``threshold`` of the metric) that they do not
-      have for every scorer, the open validation set is evaluated first.
-    - ``{work_dir}/open_set_eval/{val,test}/`` gets ``metrics.json`` (every number with its label policy, resolution,
-      mode, counts, checkpoint, code version), ``curves.json`` (thinned) and figures; the figures go to the
-      visualizer's backends too. The ROC curves and densities of a validation are PNG, the six figures of a test PNG
-      and PDF.
+    - Every validation decides thresholds and calibrations; the checkpoint that is saved for it
+      (``save_best``) keeps them in ``meta['opengan']['open_validation']``.
+    - A test uses those of its checkpoint. Where it asks for a rule (``threshold`` of the metric)
+      that they do not have for every scorer, the open validation set is evaluated first.
+    - ``{work_dir}/open_set_eval/{val,test}/`` gets ``metrics.json`` (every number with its label
+      policy, resolution, mode, counts, checkpoint, code version), ``curves.json`` (thinned) and
+      figures; the figures go to the visualizer's backends too. The ROC curves and densities of a
+      validation are PNG, the six figures of a test PNG and PDF.
 
     Args:
         folder: name of the folder below the work directory.
@@ -40,7 +43,9 @@ class OpenSetEvaluationHook(Hook):
         plot_test: draw figures after a test.
     """
 
-    def __init__(self, *, folder: str = 'open_set_eval', plot_val: bool = True, plot_test: bool = True):
+    def __init__(
+        self, *, folder: str = 'open_set_eval', plot_val: bool = True, plot_test: bool = True
+    ):
         self.folder = folder
         self.plot_val, self.plot_test = plot_val, plot_test
         self._loaded = None  # what the checkpoint holds of open validation
@@ -53,7 +58,9 @@ class OpenSetEvaluationHook(Hook):
 
     def before_save_checkpoint(self, runner, checkpoint):
         if self._decided is not None:
-            checkpoint.setdefault('meta', {}).setdefault(OPENGAN, {})[OPEN_VALIDATION] = self._decided
+            checkpoint.setdefault('meta', {}).setdefault(OPENGAN, {})[OPEN_VALIDATION] = (
+                self._decided
+            )
 
     def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
         self._decided = None  # D has changed
@@ -68,16 +75,24 @@ class OpenSetEvaluationHook(Hook):
         for metric in _metrics(runner.test_evaluator):
             model, rule = model_of(runner), metric.threshold
             if is_rule(rule) and augments(runner):
-                raise ValueError('threshold: wanted a number with test-time augmentation, as open validation runs '
-                                 f"without it, found the rule '{rule}'")
+                raise ValueError(
+                    'threshold: wanted a number with test-time augmentation, as open '
+                    'validation runs '
+                    f"without it, found the rule '{rule}'"
+                )
             setting = _setting(runner, 'test')
             stored, resolution = self._loaded, model.resolution
             decisions = decisions_of(stored, resolution, setting.mode, setting.smoothing)
-            if is_rule(rule) and not all(name in decisions and rule in decisions[name].thresholds
-                                         for name in _scorers(model)):
+            if is_rule(rule) and not all(
+                name in decisions and rule in decisions[name].thresholds for name in _scorers(model)
+            ):
                 stored = run_open_validation(runner, _setting(runner, 'val'), rule)
                 decisions = decisions_of(stored, resolution, setting.mode, setting.smoothing)
-            source = {key: value for key, value in (stored or {}).items() if key != 'scorers'} if decisions else None
+            source = (
+                {key: value for key, value in (stored or {}).items() if key != 'scorers'}
+                if decisions
+                else None
+            )
             metric.setting = _setting(runner, 'test', decisions=decisions, source=source)
             if rule is not None:
                 _show_threshold(runner.visualizer, metric)
@@ -88,10 +103,22 @@ class OpenSetEvaluationHook(Hook):
         for metric in _metrics(runner.val_evaluator):
             if metric.report is not None:
                 self._decided = stored_decisions(metric, step_of(runner))
-        self._write(runner, runner.val_evaluator, 'val', ('roc', 'density') if self.plot_val else (), ('png',))
+        self._write(
+            runner,
+            runner.val_evaluator,
+            'val',
+            ('roc', 'density') if self.plot_val else (),
+            ('png',),
+        )
 
     def after_test_epoch(self, runner, metrics=None):
-        self._write(runner, runner.test_evaluator, 'test', tuple(FIGURES) if self.plot_test else (), ('png', 'pdf'))
+        self._write(
+            runner,
+            runner.test_evaluator,
+            'test',
+            tuple(FIGURES) if self.plot_test else (),
+            ('png', 'pdf'),
+        )
 
     @master_only
     def _write(self, runner, evaluator, stage, figures, formats):
@@ -100,12 +127,19 @@ class OpenSetEvaluationHook(Hook):
                 continue
             folder = Path(runner.work_dir) / self.folder / stage
             folder.mkdir(parents=True, exist_ok=True)
-            report = dict(metric.report, stage=stage, iteration=step_of(runner) or None, checkpoint=runner._load_from,
-                          segmentor=model_of(runner).segmentor_source, version=__version__, commit=_commit(),
-                          seed=runner.seed)
+            report = dict(
+                metric.report,
+                stage=stage,
+                iteration=step_of(runner) or None,
+                checkpoint=runner._load_from,
+                segmentor=model_of(runner).segmentor_source,
+                version=__version__,
+                commit=_commit(),
+                seed=runner.seed,
+            )
             (folder / 'metrics.json').unlink(missing_ok=True)
             write_json(folder / 'curves.json', metric.curves)
-            title = f"{report['label_policy']}, {report['resolution']} resolution, {stage}"
+            title = f'{report["label_policy"]}, {report["resolution"]} resolution, {stage}'
             for name in figures:
                 picture = save_figure(FIGURES[name](metric.curves, title), folder / name, formats)
                 runner.visualizer.add_image(f'{stage}_{name}', picture, step_of(runner))
@@ -127,12 +161,20 @@ def _setting(runner, stage, **options) -> Setting:
     mode = model.test_cfg.get('mode', 'whole')
     if augments(runner):
         mode += ', test-time augmentation'
-    return Setting(stage=stage, resolution=model.resolution, mode=mode, smoothing=model.smoothing,
-                   open_logits=frozenset(name for name, is_logit in _scorers(model).items() if is_logit), **options)
+    return Setting(
+        stage=stage,
+        resolution=model.resolution,
+        mode=mode,
+        smoothing=model.smoothing,
+        open_logits=frozenset(name for name, is_logit in _scorers(model).items() if is_logit),
+        **options,
+    )
 
 
 def _show_threshold(visualizer, metric):
-    """Let pictures whiten what the metric's threshold calls open, where they threshold an open logit."""
+    """Let pictures whiten what the metric's threshold calls open, where they threshold an open
+    logit.
+    """
     name = getattr(visualizer, 'threshold_of', None)
     if name in metric.setting.open_logits:
         visualizer.thresholds = (LogitThreshold(metric.threshold_of(name)),)
@@ -141,10 +183,16 @@ def _show_threshold(visualizer, metric):
 def _commit() -> str | None:
     """The commit of this package's checkout, or None where it is installed without one."""
     checkout = Path(__file__).parents[2]
-    if not (checkout / '.git').exists():  # git would name the repository around a virtual environment
+    if not (
+        checkout / '.git'
+    ).exists():  # git would name the repository around a virtual environment
         return None
     try:
-        return subprocess.run(['git', '-C', checkout, 'describe', '--always', '--dirty'], check=True,
-                              capture_output=True, text=True).stdout.strip()
+        return subprocess.run(
+            ['git', '-C', checkout, 'describe', '--always', '--dirty'],
+            check=True,
+            capture_output=True,
+            text=True,
+        ).stdout.strip()
     except (OSError, subprocess.CalledProcessError):
         return None

@@ -1,4 +1,6 @@
-"""How well D tells generated pixels from real closed ones, at every validation (paper Figure 10)."""
+"""How well D tells generated pixels from real closed ones, at every validation (paper Figure
+10).
+"""
 
 import torch
 from mmengine.dist import all_reduce
@@ -14,9 +16,11 @@ from ..functional.score_counts import ScoreCounts
 
 @HOOKS.register_module()
 class FakeVersusRealHook(Hook):
-    """Adds ``fake/AUROC`` to the validation's metrics: generated pixels against its closed pixels, as D scores them.
+    """Adds ``fake/AUROC`` to the validation's metrics: generated pixels against its closed pixels,
+    as D scores them.
 
-    The noise is the same at every validation, so that only D and G change. Without a generator nothing is added.
+    The noise is the same at every validation, so that only D and G change. Without a generator
+    nothing is added.
 
     Args:
         num_fake: generated pixels.
@@ -31,7 +35,9 @@ class FakeVersusRealHook(Hook):
         self._counts = None
 
     def before_val_epoch(self, runner):
-        self._counts = ScoreCounts(num_open_classes=1) if _model(runner).generator is not None else None
+        self._counts = (
+            ScoreCounts(num_open_classes=1) if _model(runner).generator is not None else None
+        )
 
     def after_val_iter(self, runner, batch_idx, data_batch=None, outputs=None):
         if self._counts is None:
@@ -46,9 +52,13 @@ class FakeVersusRealHook(Hook):
     def after_val_epoch(self, runner, metrics=None):
         if self._counts is None:
             return
-        all_reduce(self._counts.tensor)  # closed pixels of all ranks; the fake ones are the same on each
+        all_reduce(
+            self._counts.tensor
+        )  # closed pixels of all ranks; the fake ones are the same on each
         fake = _model(runner).score_generated(self.num_fake, self.seed)
-        self._counts.update(fake, torch.full(fake.shape, FIRST_OPEN, dtype=torch.uint8, device=fake.device))
+        self._counts.update(
+            fake, torch.full(fake.shape, FIRST_OPEN, dtype=torch.uint8, device=fake.device)
+        )
         metrics['fake/AUROC'] = auroc(self._counts.bins())
         self._counts = None
 

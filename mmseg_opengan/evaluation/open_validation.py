@@ -1,4 +1,6 @@
-"""Open validation before a test: the thresholds of its scorers, where the checkpoint does not hold them."""
+"""Open validation before a test: the thresholds of its scorers, where the checkpoint does not hold
+them.
+"""
 
 import torch
 from mmengine.dist import broadcast_object_list, is_main_process
@@ -9,21 +11,33 @@ from ..functional.decisions import Decisions
 from .metric import OpenSetMetric, Setting
 
 
-def decisions_of(stored: dict | None, resolution: str, mode: str, smoothing: float = 0.) -> dict[str, Decisions]:
-    """What a checkpoint or report holds, by scorer; nothing where resolution, mode or smoothing were others."""
-    made = stored and (stored.get('resolution'), stored.get('mode'), stored.get('smoothing', 0.))
+def decisions_of(
+    stored: dict | None, resolution: str, mode: str, smoothing: float = 0.0
+) -> dict[str, Decisions]:
+    """What a checkpoint or report holds, by scorer; nothing where resolution, mode or smoothing
+    were others.
+    """
+    made = stored and (stored.get('resolution'), stored.get('mode'), stored.get('smoothing', 0.0))
     if made != (resolution, mode, smoothing):
         return {}
     return {name: Decisions.from_json(one) for name, one in stored['scorers'].items()}
 
 
 def stored_decisions(metric: OpenSetMetric, step: int | None = None) -> dict:
-    """The plain values of the last open validation: what ``checkpoint['meta']`` and reports hold, see decisions_of."""
+    """The plain values of the last open validation: what ``checkpoint['meta']`` and reports hold,
+    see decisions_of.
+    """
     report = metric.report
     first = next(iter(report['scorers'].values()))
     how = {key: report[key] for key in (LABEL_POLICY, 'resolution', 'mode', 'smoothing')}
-    return dict(report['open_validation'], step=step, num_images=report['num_images'], num_closed=first['num_closed'],
-                num_open=first['num_open'], **how)
+    return dict(
+        report['open_validation'],
+        step=step,
+        num_images=report['num_images'],
+        num_closed=first['num_closed'],
+        num_open=first['num_open'],
+        **how,
+    )
 
 
 def run_open_validation(runner, setting: Setting, threshold: str) -> dict:
@@ -41,16 +55,25 @@ def run_open_validation(runner, setting: Setting, threshold: str) -> dict:
         ValueError: the config has no open validation.
     """
     loop = runner.val_loop
-    metrics = [] if loop is None else [one for one in loop.evaluator.metrics if isinstance(one, OpenSetMetric)]
+    metrics = (
+        []
+        if loop is None
+        else [one for one in loop.evaluator.metrics if isinstance(one, OpenSetMetric)]
+    )
     if not metrics:
-        raise ValueError(f"threshold '{threshold}' is resolved on open validation: wanted val_dataloader, val_cfg and "
-                         "val_evaluator=dict(type='OpenSetMetric') in the config, found none")
+        raise ValueError(
+            f"threshold '{threshold}' is resolved on open validation: wanted val_dataloader, "
+            f'val_cfg and '
+            "val_evaluator=dict(type='OpenSetMetric') in the config, found none"
+        )
     metric = metrics[0]
     metric.setting, metric.threshold = setting, threshold
     runner.call_hook('before_val')
     runner.model.eval()
     with torch.no_grad():
-        for batch in tqdm(loop.dataloader, desc='Open validation', unit='batch', disable=not is_main_process()):
+        for batch in tqdm(
+            loop.dataloader, desc='Open validation', unit='batch', disable=not is_main_process()
+        ):
             loop.evaluator.process(data_samples=runner.model.val_step(batch), data_batch=batch)
     loop.evaluator.evaluate(len(loop.dataloader.dataset))
     runner.call_hook('after_val')

@@ -1,7 +1,8 @@
-"""Everything that an evaluation counts of one scorer: a few fixed-size tables that add over images and ranks.
+"""Everything that an evaluation counts of one scorer: a few fixed-size tables that add over images
+and ranks.
 
-Each table has a ``tensor`` of integers, and the tensors of all ranks together are their sum, so that several processes
-give exactly the numbers of one.
+Each table has a ``tensor`` of integers, and the tensors of all ranks together are their sum, so
+that several processes give exactly the numbers of one.
 """
 
 import math
@@ -12,7 +13,12 @@ import torch
 
 from ..contracts import CLOSED, IGNORE, VOID
 from ..functional.bootstrap import block_table, interval, resampled_aurocs
-from ..functional.calibration import UNCALIBRATED, Calibration, expected_calibration_error, reliability
+from ..functional.calibration import (
+    UNCALIBRATED,
+    Calibration,
+    expected_calibration_error,
+    reliability,
+)
 from ..functional.components import TRACKS, ComponentCounts, MinSizes
 from ..functional.curve_data import curve_data
 from ..functional.decisions import MACRO_F1, Decisions, decide
@@ -22,8 +28,9 @@ from ..functional.pixels import grid_stride, labels_on_grid
 from ..functional.recognition import Outcomes, RecognitionCounts, outcomes
 from ..functional.score_counts import NUM_BINS, ScoreCounts, binned, summarize
 
-# Pixels of an image up to which sorting them costs less than clearing and adding a whole table, on a CPU.
-_FEW = 2 ** 16
+# Pixels of an image up to which sorting them costs less than clearing and adding a whole table, on
+# a CPU.
+_FEW = 2**16
 
 
 class GroundTruth(NamedTuple):
@@ -32,7 +39,8 @@ class GroundTruth(NamedTuple):
     Attributes:
         open_map: (h, w) uint8, see ``contracts``.
         stride: image pixels per cell of the grid; 1 at image resolution.
-        outcomes: what the closed prediction makes of the pixels; None where closed classes are not asked for.
+        outcomes: what the closed prediction makes of the pixels; None where closed classes are not
+            asked for.
     """
 
     open_map: torch.Tensor
@@ -40,30 +48,36 @@ class GroundTruth(NamedTuple):
     outcomes: Outcomes | None
 
     @classmethod
-    def on_grid(cls, size, open_map, prediction=None, gt_sem_seg=None, *, num_classes: int = 0,
-                device='cpu') -> 'GroundTruth':
+    def on_grid(
+        cls, size, open_map, prediction=None, gt_sem_seg=None, *, num_classes: int = 0, device='cpu'
+    ) -> 'GroundTruth':
         """The labels (H, W) of an image, on the grid (h, w) and the device of its score maps."""
         stride = grid_stride(open_map.shape, size)
         maps = [open_map, prediction, gt_sem_seg]
-        open_map, prediction, gt_sem_seg = (None if one is None else labels_on_grid(one, size).to(device)
-                                            for one in maps)
+        open_map, prediction, gt_sem_seg = (
+            None if one is None else labels_on_grid(one, size).to(device) for one in maps
+        )
         found = None
         if prediction is not None:
-            # Of a closed pixel whose class nobody knows (anomaly masks), nothing can be said about classes.
+            # Of a closed pixel whose class nobody knows (anomaly masks), nothing can be said about
+            # classes.
             known = open_map.masked_fill((open_map == CLOSED) & (gt_sem_seg == IGNORE), VOID)
             found = outcomes(prediction, gt_sem_seg, known, num_classes=num_classes, device=device)
         return cls(open_map, stride, found)
 
 
 class CalledOpen:
-    """Closed and open pixels with ``score >= threshold``, exactly: a bin may hold scores on both sides of a threshold.
+    """Closed and open pixels with ``score >= threshold``, exactly: a bin may hold scores on both
+    sides of a threshold.
 
     Attributes:
         tensor: (thresholds, 2) int64, closed and open.
     """
 
     def __init__(self, thresholds: Iterable[float], device='cpu'):
-        self.thresholds = torch.tensor(list(thresholds), dtype=torch.float32, device=device)  # as scores are
+        self.thresholds = torch.tensor(
+            list(thresholds), dtype=torch.float32, device=device
+        )  # as scores are
         self.tensor = torch.zeros(len(self.thresholds), 2, dtype=torch.int64, device=device)
 
     def add(self, scores: torch.Tensor, labels: torch.Tensor) -> None:
@@ -82,22 +96,38 @@ class ScorerCounts:
     Args:
         num_open_classes: length of ``metainfo['open_classes']``.
         num_classes: K, or None where closed classes are not asked for.
-        thresholds: of open validation or given, by rule: what the operating points and components are counted at.
+        thresholds: of open validation or given, by rule: what the operating points and components
+            are counted at.
         component_rule: key of ``thresholds`` at which components are counted.
         track: component sizes, ``'anomaly'`` or ``'obstacle'``; None counts no components.
         bootstrap_block: images in a block of the bootstrap; 0 keeps no blocks.
         device: where the tables live; best where the scores are.
     """
 
-    def __init__(self, *, num_open_classes: int, num_classes: int | None = None,
-                 thresholds: Mapping[str, float] | None = None, component_rule: str | None = None,
-                 track: str | None = None, bootstrap_block: int = 0, device='cpu'):
+    def __init__(
+        self,
+        *,
+        num_open_classes: int,
+        num_classes: int | None = None,
+        thresholds: Mapping[str, float] | None = None,
+        component_rule: str | None = None,
+        track: str | None = None,
+        bootstrap_block: int = 0,
+        device='cpu',
+    ):
         self.thresholds = dict(thresholds or {})
         self.scores = ScoreCounts(num_open_classes, device=device)
         self.called = CalledOpen(self.thresholds.values(), device)
         self.images = ImageMeans()
-        self.recognition = None if num_classes is None else RecognitionCounts(
-            num_classes, thresholds=[t for t in self.thresholds.values() if math.isfinite(t)], device=device)
+        self.recognition = (
+            None
+            if num_classes is None
+            else RecognitionCounts(
+                num_classes,
+                thresholds=[t for t in self.thresholds.values() if math.isfinite(t)],
+                device=device,
+            )
+        )
         self.track, self.components = track, None
         if track is not None:
             self.components = ComponentCounts(threshold=self.thresholds[component_rule])
@@ -108,8 +138,11 @@ class ScorerCounts:
     @property
     def tables(self) -> list:
         """What is added over ranks."""
-        return [table for table in (self.scores, self.called, self.images, self.recognition, self.components)
-                if table is not None]
+        return [
+            table
+            for table in (self.scores, self.called, self.images, self.recognition, self.components)
+            if table is not None
+        ]
 
     def update(self, scores: torch.Tensor, truth: GroundTruth, image: ScoreCounts) -> None:
         """Count one image.
@@ -119,15 +152,19 @@ class ScorerCounts:
             truth: the labels on that grid.
             image: scratch space, a ``ScoreCounts`` of one open class on the device of the tables.
         """
-        bins, labels = binned(scores, truth.open_map, num_open_classes=self.scores.num_open_classes,
-                              device=self.scores.tensor.device)
+        bins, labels = binned(
+            scores,
+            truth.open_map,
+            num_open_classes=self.scores.num_open_classes,
+            device=self.scores.tensor.device,
+        )
         if len(bins) <= _FEW and bins.device.type == 'cpu' and not self.bootstrap_block:
             self.scores.add(bins, labels)
             self.images.update(bins_of_few(bins, labels))
         else:
             image.tensor.zero_()
             image.add(bins, labels)
-            self.scores.tensor[:2 * NUM_BINS] += image.tensor
+            self.scores.tensor[: 2 * NUM_BINS] += image.tensor
             self.scores.add_classes(bins, labels)
             self.images.update(image.bins())
         self.called.add(scores, labels)
@@ -140,7 +177,9 @@ class ScorerCounts:
             self._add_to_block(image)
 
     def _add_to_block(self, image):
-        self._block = image.tensor.clone() if self._block is None else self._block.add_(image.tensor)
+        self._block = (
+            image.tensor.clone() if self._block is None else self._block.add_(image.tensor)
+        )
         self._in_block += 1
         if self._in_block == self.bootstrap_block:
             self._finish_block()
@@ -156,14 +195,21 @@ class ScorerCounts:
         """Thresholds and calibration for these scores: for open validation only."""
         return decide(self.scores.bins(), self.recognition, rules=rules, calibration=calibration)
 
-    def compute(self, *, classes: Sequence[str], open_classes: Sequence[str], open_logit: bool,
-                calibration: Calibration | None) -> tuple[dict, dict]:
+    def compute(
+        self,
+        *,
+        classes: Sequence[str],
+        open_classes: Sequence[str],
+        open_logit: bool,
+        calibration: Calibration | None,
+    ) -> tuple[dict, dict]:
         """All numbers, and all curves (``functional.curve_data``), of the images counted.
 
         Returns:
-            tuple: the summary of ``score_counts.summarize`` with ``per_image``, ``operating_points``, and where they
-                were counted ``called_open``, ``recognition``, ``components``, ``calibration``, ``AUROC_interval`` and
-                ``blocks``; see docs/evaluation.md. And the curves.
+            tuple: the summary of ``score_counts.summarize`` with ``per_image``,
+                ``operating_points``, and where they were counted ``called_open``, ``recognition``,
+                ``components``, ``calibration``, ``AUROC_interval`` and ``blocks``; see
+                docs/evaluation.md. And the curves.
         """
         bins = self.scores.bins()
         recognition = self.recognition
@@ -172,55 +218,81 @@ class ScorerCounts:
         found = summarize(self.scores, open_classes)
         found['per_image'] = self.images.compute()
         both = bool(found['num_closed'] and found['num_open'])
-        points = {rule: dict(threshold=threshold, **rates(*called, found['num_closed'], found['num_open']))
-                  for (rule, threshold), called in zip(self.thresholds.items(), self.called.tensor.tolist())}
+        points = {
+            rule: dict(
+                threshold=threshold, **rates(*called, found['num_closed'], found['num_open'])
+            )
+            for (rule, threshold), called in zip(
+                self.thresholds.items(), self.called.tensor.tolist()
+            )
+        }
         if recognition is not None and both:
             found['called_open'] = called_open(bins, recognition, classes)
             found['recognition'] = _recognition(recognition, points, classes)
         found['operating_points'] = points
         if self.components is not None:
-            found['components'] = dict(rule=self.component_rule, track=self.track, **self.components.compute())
+            found['components'] = dict(
+                rule=self.component_rule, track=self.track, **self.components.compute()
+            )
         if calibration is not None and both:
             found['calibration'] = _calibration(bins, calibration, open_logit)
         if self.bootstrap_block:
             self._finish_block()
             table = block_table(self._blocks)
             found.update(AUROC_interval=interval(resampled_aurocs([table])), blocks=table.to_json())
-        return found, curve_data(bins, calibration=calibration, open_logit=open_logit, recognition=recognition)
+        return found, curve_data(
+            bins, calibration=calibration, open_logit=open_logit, recognition=recognition
+        )
 
 
 def grid_sizes(track: str, stride: int) -> MinSizes:
-    """Smallest components of a track on a grid: the sizes in image pixels divided by stride^2, rounded up."""
-    return MinSizes(*(-(-size // stride ** 2) for size in TRACKS[track]))
+    """Smallest components of a track on a grid: the sizes in image pixels divided by stride^2,
+    rounded up.
+    """
+    return MinSizes(*(-(-size // stride**2) for size in TRACKS[track]))
 
 
 def called_open(bins: ScoreBins, recognition: RecognitionCounts, classes: Sequence[str]) -> dict:
     """The closed classes most often called open where 95 % of the open pixels are found.
 
     Returns:
-        dict: ``threshold``, the grid point of ``RecognitionCounts`` next below that of FPR95; ``FPR95``, the exact one;
-            ``classes``: {name: num_pixels, called_open, fraction}, the largest fraction first, without classes that
-            have no pixel.
+        dict: ``threshold``, the grid point of ``RecognitionCounts`` next below that of FPR95;
+            ``FPR95``, the exact one; ``classes``: {name: num_pixels, called_open, fraction}, the
+            largest fraction first, without classes that have no pixel.
     """
     threshold, called, pixels = recognition.called_open(threshold_at_tpr(bins))
-    rows = [(name, dict(num_pixels=total, called_open=number, fraction=number / total))
-            for name, number, total in zip(classes, called.tolist(), pixels.tolist(), strict=True) if total]
+    rows = [
+        (name, dict(num_pixels=total, called_open=number, fraction=number / total))
+        for name, number, total in zip(classes, called.tolist(), pixels.tolist(), strict=True)
+        if total
+    ]
     rows.sort(key=lambda row: -row[1]['fraction'])
     return dict(threshold=threshold, FPR95=fpr_at_tpr(bins), classes=dict(rows))
 
 
 def _recognition(recognition, points, classes):
-    """Macro-F1 without an open class called, at each operating point, and at best: what no threshold can exceed."""
+    """Macro-F1 without an open class called, at each operating point, and at best: what no
+    threshold can exceed.
+    """
     best, threshold = recognition.best_macro_f1()
     names = [*classes, 'open']
-    found = dict(closed_only=recognition.macro_f1_at(math.inf), best_possible=dict(macro_F1=best, threshold=threshold))
+    found = dict(
+        closed_only=recognition.macro_f1_at(math.inf),
+        best_possible=dict(macro_F1=best, threshold=threshold),
+    )
     for point in points.values():
         point['macro_F1'] = recognition.macro_f1_at(point['threshold'])
     rule = MACRO_F1 if MACRO_F1 in points else next(iter(points), None)
     if rule is not None:
         f1 = recognition.f1_at(points[rule]['threshold'])
-        found.update(rule=rule, threshold=points[rule]['threshold'], macro_F1=points[rule]['macro_F1'],
-                     F1={name: value for name, value in zip(names, f1, strict=True) if not math.isnan(value)})
+        found.update(
+            rule=rule,
+            threshold=points[rule]['threshold'],
+            macro_F1=points[rule]['macro_F1'],
+            F1={
+                name: value for name, value in zip(names, f1, strict=True) if not math.isnan(value)
+            },
+        )
     return found
 
 
@@ -229,6 +301,10 @@ def _calibration(bins, calibration, open_logit):
     found = calibration.to_json()
     for grouping in ('mass', 'width'):
         shown = dict(before=UNCALIBRATED if open_logit else None, after=calibration)
-        found[f'ECE_{grouping}'] = {name: None if one is None else expected_calibration_error(
-            reliability(bins, one, grouping=grouping)) for name, one in shown.items()}
+        found[f'ECE_{grouping}'] = {
+            name: None
+            if one is None
+            else expected_calibration_error(reliability(bins, one, grouping=grouping))
+            for name, one in shown.items()
+        }
     return found

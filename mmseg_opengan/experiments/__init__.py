@@ -1,1 +1,3 @@
-"""Many trainings compared: benchmark, sweep, fitting, figures. Tools call it; nothing else imports it."""
+"""Many trainings compared: benchmark, sweep, fitting, figures. Tools call it; nothing else imports
+it.
+"""

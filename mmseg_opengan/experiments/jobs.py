@@ -1,7 +1,8 @@
-"""Several methods, several seeds, one protocol: train each, keep what open validation picks, test all in one pass.
+"""Several methods, several seeds, one protocol: train each, keep what open validation picks, test
+all in one pass.
 
-Every job is an ordinary training run of an ordinary config in its own work directory, and is skipped when it has
-finished before, so an interrupted experiment goes on where it stopped.
+Every job is an ordinary training run of an ordinary config in its own work directory, and is
+skipped when it has finished before, so an interrupted experiment goes on where it stopped.
 """
 
 import json
@@ -25,7 +26,12 @@ from ..files import as_json, sha256_of, write_json
 from ..provenance import DONE, REPORT, check_recipe, note_recipe, own_modules
 
 _REQUEST = 'tested.json'
-_TRAINING = ('lambda_open', 'lambda_fake', 'reduction', 'generator_loss')  # options without a part in a test
+_TRAINING = (
+    'lambda_open',
+    'lambda_fake',
+    'reduction',
+    'generator_loss',
+)  # options without a part in a test
 METRICS = ('AUROC', 'AP', 'FPR95')
 
 
@@ -54,19 +60,27 @@ class Job:
         return config
 
     def best(self) -> dict | None:
-        """Checkpoint, step and open-validation AUROC of a finished run; None while it has not finished."""
+        """Checkpoint, step and open-validation AUROC of a finished run; None while it has not
+        finished.
+        """
         path = self.work_dir / DONE
         return json.loads(path.read_text()) if path.exists() else None
 
 
 def plan(configs: dict[str, str], seeds, out, options: dict | None = None) -> list[Job]:
-    """One job per (method, seed), below ``out``. ``options`` are config overrides as of ``--cfg-options``."""
-    return [Job(method, config, seed, Path(out) / f'{method}_s{seed}', options or {})
-            for seed in seeds for method, config in configs.items()]
+    """One job per (method, seed), below ``out``. ``options`` are config overrides as of
+    ``--cfg-options``.
+    """
+    return [
+        Job(method, config, seed, Path(out) / f'{method}_s{seed}', options or {})
+        for seed in seeds
+        for method, config in configs.items()
+    ]
 
 
 def own_values(methods, values, what: str) -> dict[str, list[int]]:
-    """Method names in their order, each with ``values`` or with those that follow it as in ``'cls-pix:0,1'``.
+    """Method names in their order, each with ``values`` or with those that follow it as in
+    ``'cls-pix:0,1'``.
 
     Args:
         methods: as given on a command line.
@@ -80,7 +94,9 @@ def own_values(methods, values, what: str) -> dict[str, list[int]]:
     for method in methods:
         name, colon, own = method.partition(':')
         if colon and not re.fullmatch(r'\d+(,\d+)*', own):
-            raise ValueError(f"methods: wanted {what} after the colon, as in '{name}:0,1', found {method!r}")
+            raise ValueError(
+                f"methods: wanted {what} after the colon, as in '{name}:0,1', found {method!r}"
+            )
         if name in found:
             raise ValueError(f"methods: wanted each once, found '{name}' twice")
         found[name] = [int(value) for value in own.split(',')] if colon else list(values)
@@ -94,8 +110,8 @@ def train(jobs: list[Job], *, processes: int = 1, bank_threads: int = 1) -> None
 
     Args:
         jobs: the runs, which share a feature bank.
-        processes: parallel processes of one thread each, in turns over the GPUs if there are any; 0 trains one job
-            after the other in this process.
+        processes: parallel processes of one thread each, in turns over the GPUs if there are any; 0
+            trains one job after the other in this process.
         bank_threads: threads that build the bank of the first job, before any job starts.
 
     Raises:
@@ -118,8 +134,12 @@ def train(jobs: list[Job], *, processes: int = 1, bank_threads: int = 1) -> None
     for place in range(processes):
         places.put(place)
     total = sum(job.load_config().train_cfg.max_iters for job in todo)
-    with workers(min(processes, len(todo)), context, initializer=_start_worker, initargs=(steps, places)) as pool, \
-            tqdm(total=total, desc='Training', unit='step') as bar:
+    with (
+        workers(
+            min(processes, len(todo)), context, initializer=_start_worker, initargs=(steps, places)
+        ) as pool,
+        tqdm(total=total, desc='Training', unit='step') as bar,
+    ):
         running = {pool.submit(_run_quietly, _train_one, job): job for job in todo}
         waiting = set(running)
         while waiting:
@@ -127,7 +147,9 @@ def train(jobs: list[Job], *, processes: int = 1, bank_threads: int = 1) -> None
             for done in finished:
                 if done.exception() is not None:
                     job = running[done]
-                    raise RuntimeError(f"{job.name} failed; see '{job.work_dir / 'console.log'}'") from done.exception()
+                    raise RuntimeError(
+                        f"{job.name} failed; see '{job.work_dir / 'console.log'}'"
+                    ) from done.exception()
             bar.set_postfix_str(f'{len(todo) - len(waiting)}/{len(todo)} runs', refresh=False)
             bar.update(steps.value - bar.n)
 
@@ -157,7 +179,9 @@ class _CountHook(Hook):
 
 
 def build_bank(config: Config, **how) -> None:
-    """Build the feature bank of a training config, without training a step. ``how``: options of its source."""
+    """Build the feature bank of a training config, without training a step. ``how``: options of its
+    source.
+    """
     config.train_cfg.max_iters = 0
     config.resume = False
     config.train_dataloader.dataset.update(how)
@@ -178,28 +202,41 @@ def _train_one(job: Job) -> None:
     runner = Runner.from_cfg(config)
     runner.register_hook(_CountHook())
     runner.train()
-    minutes = None if resumed else round((time.monotonic() - start) / 60, 2)  # those before are not known
+    minutes = (
+        None if resumed else round((time.monotonic() - start) / 60, 2)
+    )  # those before are not known
     key = config.default_hooks.checkpoint.save_best
     best = runner.message_hub.get_info('best_ckpt')
     if best is None:
-        raise RuntimeError(f'{job.name}: no validation gave a number for {key}, so there is no checkpoint to choose. '
-                           'Open validation (val_dataloader) needs images with closed and open pixels.')
-    record = dict(method=job.method, seed=job.seed, checkpoint=os.path.relpath(best, job.work_dir),
-                  step=int(re.search(r'iter_(\d+)', os.path.basename(best))[1]),
-                  open_validation={key: float(runner.message_hub.get_info('best_score'))},
-                  steps=runner.max_iters, minutes=minutes)
+        raise RuntimeError(
+            f'{job.name}: no validation gave a number for {key}, so there is no checkpoint to '
+            f'choose. '
+            'Open validation (val_dataloader) needs images with closed and open pixels.'
+        )
+    record = dict(
+        method=job.method,
+        seed=job.seed,
+        checkpoint=os.path.relpath(best, job.work_dir),
+        step=int(re.search(r'iter_(\d+)', os.path.basename(best))[1]),
+        open_validation={key: float(runner.message_hub.get_info('best_score'))},
+        steps=runner.max_iters,
+        minutes=minutes,
+    )
     write_json(job.work_dir / DONE, record)
 
 
 def _run_quietly(function, job: Job) -> None:
     with quiet(job.work_dir):
         function(job)
-    free_memory()  # a runner, which its hooks know, waits for the garbage collector, with its loaders and its model
+    # a runner, which its hooks know, waits for the garbage collector, with loaders and model
+    free_memory()
 
 
 @contextmanager
 def quiet(folder: Path, threads: int = 1, bars: bool = False):
-    """Everything printed goes to the folder's console.log, but for stderr, where progress bars are, with ``bars``."""
+    """Everything printed goes to the folder's console.log, but for stderr, where progress bars are,
+    with ``bars``.
+    """
     torch.set_num_threads(threads)
     folder.mkdir(parents=True, exist_ok=True)
     log = open(folder / 'console.log', 'a', buffering=1)  # noqa: SIM115 (mmengine's loggers keep it while they live)
@@ -207,15 +244,24 @@ def quiet(folder: Path, threads: int = 1, bars: bool = False):
         yield
 
 
-def evaluate(config: str, jobs: list[Job], *, resolution: str, out, options: dict | None = None,
-             bootstrap_block: int = 10, scorers: dict[str, dict] | None = None, hooks=()) -> dict:
+def evaluate(
+    config: str,
+    jobs: list[Job],
+    *,
+    resolution: str,
+    out,
+    options: dict | None = None,
+    bootstrap_block: int = 10,
+    scorers: dict[str, dict] | None = None,
+    hooks=(),
+) -> dict:
     """All discriminators and further scorers, in one pass over the test images.
 
     Args:
         config: the config whose segmentor and test set are used.
         resolution: ``'feature'`` or ``'image'``.
-        out: work directory; its ``open_set_eval/test/metrics.json`` is the report. One that has all of these scorers,
-            made of the same files, data and options, is not made again.
+        out: work directory; its ``open_set_eval/test/metrics.json`` is the report. One that has all
+            of these scorers, made of the same files, data and options, is not made again.
         bootstrap_block: consecutive images in a block of the bootstrap.
         scorers: configs of the further scorers by name; by default those of the config.
         hooks: configs of further hooks of the test.
@@ -224,8 +270,16 @@ def evaluate(config: str, jobs: list[Job], *, resolution: str, out, options: dic
         dict: the report.
     """
     report = Path(out) / REPORT
-    cfg = config_of_test(config, jobs, resolution=resolution, out=out, options=options,
-                         bootstrap_block=bootstrap_block, scorers=scorers, hooks=hooks)
+    cfg = config_of_test(
+        config,
+        jobs,
+        resolution=resolution,
+        out=out,
+        options=options,
+        bootstrap_block=bootstrap_block,
+        scorers=scorers,
+        hooks=hooks,
+    )
     request = request_of(cfg)
     if not present_report(report, request)['scorers'].keys() >= request['scorers'].keys():
         runner = Runner.from_cfg(cfg)
@@ -235,9 +289,20 @@ def evaluate(config: str, jobs: list[Job], *, resolution: str, out, options: dic
     return json.loads(report.read_text())
 
 
-def config_of_test(config: str, jobs: list[Job], *, resolution: str, out, options: dict | None = None,
-                   bootstrap_block: int = 10, scorers: dict[str, dict] | None = None, hooks=()) -> Config:
-    """The config of the pass over the test images that :func:`evaluate`, with the same arguments, makes."""
+def config_of_test(
+    config: str,
+    jobs: list[Job],
+    *,
+    resolution: str,
+    out,
+    options: dict | None = None,
+    bootstrap_block: int = 10,
+    scorers: dict[str, dict] | None = None,
+    hooks=(),
+) -> Config:
+    """The config of the pass over the test images that :func:`evaluate`, with the same arguments,
+    makes.
+    """
     cfg = Config.fromfile(config)
     cfg.merge_from_dict({**(options or {}), 'model.resolution': resolution, 'work_dir': str(out)})
     chosen = dict((cfg.model.get('scorers') or {}) if scorers is None else scorers)
@@ -246,8 +311,12 @@ def config_of_test(config: str, jobs: list[Job], *, resolution: str, out, option
         trained.merge_from_dict(job.options)
         network = trained.model.discriminator
         chosen[job.name] = dict(
-            type='PixelDiscriminatorScorer' if network.type == 'PatchDiscriminator' else 'DiscriminatorScorer',
-            discriminator=network, checkpoint=str(job.work_dir / job.best()['checkpoint']))
+            type='PixelDiscriminatorScorer'
+            if network.type == 'PatchDiscriminator'
+            else 'DiscriminatorScorer',
+            discriminator=network,
+            checkpoint=str(job.work_dir / job.best()['checkpoint']),
+        )
     cfg.model.update(discriminator=None, generator=None)
     cfg.model.scorers = chosen  # update would keep those of the config
     cfg.load_from = None
@@ -257,18 +326,36 @@ def config_of_test(config: str, jobs: list[Job], *, resolution: str, out, option
 
 
 def request_of(cfg: Config) -> dict:
-    """What the numbers of a test depend on, as JSON gives it back: data, segmentor, metric and every scorer's file."""
+    """What the numbers of a test depend on, as JSON gives it back: data, segmentor, metric and
+    every scorer's file.
+    """
     values = cfg.to_dict()
-    model = {key: value for key, value in values['model'].items() if key not in (*_TRAINING, 'scorers')}
-    scorers = {name: [scorer, _digest(scorer.get('checkpoint'))] for name, scorer in values['model']['scorers'].items()}
-    return as_json(dict(
-        model=model, segmentor=_digests(model['segmentor']), dataset=values['test_dataloader']['dataset'],
-        evaluator=values['test_evaluator'], scorers=scorers, **own_modules(values)))
+    model = {
+        key: value for key, value in values['model'].items() if key not in (*_TRAINING, 'scorers')
+    }
+    scorers = {
+        name: [scorer, _digest(scorer.get('checkpoint'))]
+        for name, scorer in values['model']['scorers'].items()
+    }
+    return as_json(
+        dict(
+            model=model,
+            segmentor=_digests(model['segmentor']),
+            dataset=values['test_dataloader']['dataset'],
+            evaluator=values['test_evaluator'],
+            scorers=scorers,
+            **own_modules(values),
+        )
+    )
 
 
 def _digests(segmentor: dict) -> list:
     """Of a segmentor's config, where it is a file, and of its weights."""
-    return [_digest(segmentor[key]) for key in ('config', 'checkpoint') if isinstance(segmentor.get(key), str)]
+    return [
+        _digest(segmentor[key])
+        for key in ('config', 'checkpoint')
+        if isinstance(segmentor.get(key), str)
+    ]
 
 
 def _digest(path: str | None) -> str | None:
@@ -276,7 +363,8 @@ def _digest(path: str | None) -> str | None:
 
 
 def present_report(report: Path, request: dict) -> dict:
-    """A report with those of its scorers alone that it has as a request asks for them; without any if there is none.
+    """A report with those of its scorers alone that it has as a request asks for them; without any
+    if there is none.
 
     Of a report without a record of its own request, only the names are known.
     """
@@ -286,24 +374,53 @@ def present_report(report: Path, request: dict) -> dict:
     found = json.loads(path.read_text()) if path.exists() else request
     same = {**found, 'scorers': None} == {**request, 'scorers': None}
     wanted = request['scorers'] if same else {}
-    return {**content, 'scorers': {name: summary for name, summary in content['scorers'].items()
-                                   if name in wanted and found['scorers'].get(name) == wanted[name]}}
+    return {
+        **content,
+        'scorers': {
+            name: summary
+            for name, summary in content['scorers'].items()
+            if name in wanted and found['scorers'].get(name) == wanted[name]
+        },
+    }
 
 
-def evaluate_all(config: str, jobs: list[Job], *, resolutions, out, processes: int = 1, **options) -> dict[str, dict]:
-    """:func:`evaluate` at each resolution in a process of its own (0: in this one); reports by resolution."""
+def evaluate_all(
+    config: str, jobs: list[Job], *, resolutions, out, processes: int = 1, **options
+) -> dict[str, dict]:
+    """:func:`evaluate` at each resolution in a process of its own (0: in this one); reports by
+    resolution.
+    """
     if processes == 0:
-        return {resolution: evaluate_quietly(config, jobs, resolution, Path(out) / f'test_{resolution}', options)
-                for resolution in tqdm(resolutions, desc='Testing')}
+        return {
+            resolution: evaluate_quietly(
+                config, jobs, resolution, Path(out) / f'test_{resolution}', options
+            )
+            for resolution in tqdm(resolutions, desc='Testing')
+        }
     with workers(processes) as pool:
-        running = {resolution: pool.submit(
-            evaluate_quietly, config, jobs, resolution, Path(out) / f'test_{resolution}', options,
-            threads=max(1, processes // len(resolutions)), place=place) for place, resolution in enumerate(resolutions)}
-        return {resolution: future.result() for resolution, future in tqdm(running.items(), desc='Testing')}
+        running = {
+            resolution: pool.submit(
+                evaluate_quietly,
+                config,
+                jobs,
+                resolution,
+                Path(out) / f'test_{resolution}',
+                options,
+                threads=max(1, processes // len(resolutions)),
+                place=place,
+            )
+            for place, resolution in enumerate(resolutions)
+        }
+        return {
+            resolution: future.result()
+            for resolution, future in tqdm(running.items(), desc='Testing')
+        }
 
 
 def evaluate_quietly(config, jobs, resolution, out, options, threads=1, place=0):
-    """:func:`evaluate` for a process of its own, on its place's GPU; what is printed goes to ``out/console.log``."""
+    """:func:`evaluate` for a process of its own, on its place's GPU; what is printed goes to
+    ``out/console.log``.
+    """
     use_gpu(place)
     with quiet(out, threads=threads, bars=True):
         return evaluate(config, jobs, resolution=resolution, out=out, **options)

@@ -1,4 +1,5 @@
-"""Look inside a trained OpenGAN: what G generates, beside the real features, and what D makes of both.
+"""Look inside a trained OpenGAN: what G generates, beside the real features, and what D makes of
+both.
 
     report = look_inside('config.py', 'checkpoint.pth', 'out')
 
@@ -26,20 +27,36 @@ from ..models.frozen_segmentor import noted_segmentor
 from .feature_comparison import CLOSED, FAKE, STORED, Comparison, draw_groups
 from .feature_figures import PROJECTIONS, Patch, map_figure, patch_figure
 
-_FOOTNOTE = 'D: p(closed) of the real or generated feature;  L1: distance from the generated feature to this pixel'
+_FOOTNOTE = (
+    'D: p(closed) of the real or generated feature;  '
+    'L1: distance from the generated feature to this pixel'
+)
 _STRIDES = (32, 16, 8, 4, 2, 1)
 
 
-def look_inside(config, checkpoint, out, *, num_sought: int = 256, num_points: int = 1000, num_patches: int = 16,
-                patch_size: int = 64, l2: bool = False, seed: int = 0, device: str = 'cpu',
-                cfg_options: dict | None = None) -> dict:
+def look_inside(
+    config,
+    checkpoint,
+    out,
+    *,
+    num_sought: int = 256,
+    num_points: int = 1000,
+    num_patches: int = 16,
+    patch_size: int = 64,
+    l2: bool = False,
+    seed: int = 0,
+    device: str = 'cpu',
+    cfg_options: dict | None = None,
+) -> dict:
     """Write ``patches.png``, ``features_pca.png``, ``features_tsne.png`` and ``look_inside.json``.
 
     Args:
-        config: training config of OpenGAN or OpenGAN-0 (file or Config); its feature bank must exist.
+        config: training config of OpenGAN or OpenGAN-0 (file or Config); its feature bank must
+            exist.
         checkpoint: what that training wrote, with D and G.
         out: folder, made if needed.
-        num_sought: features of each group whose nearest stored pixels are sought, among all stored pixels.
+        num_sought: features of each group whose nearest stored pixels are sought, among all stored
+            pixels.
         num_points: features of each group in the maps.
         num_patches: patches of each group.
         patch_size: height and width of a patch, in pixels of the image.
@@ -54,9 +71,12 @@ def look_inside(config, checkpoint, out, *, num_sought: int = 256, num_points: i
     Raises:
         FileNotFoundError: config, checkpoint, bank or a training image is missing.
         FeatureBankError: the bank was made from another segmentor than the checkpoint belongs to.
-        ValueError: a checkpoint without generator, a bank without closed pixels, or images that are not the bank's.
+        ValueError: a checkpoint without generator, a bank without closed pixels, or images that are
+            not the bank's.
     """
-    numbers = dict(num_sought=num_sought, num_points=num_points, num_patches=num_patches, patch_size=patch_size)
+    numbers = dict(
+        num_sought=num_sought, num_points=num_points, num_patches=num_patches, patch_size=patch_size
+    )
     for name, value in numbers.items():
         if value < 2:
             raise ValueError(f'{name}: wanted at least 2, found {value}')
@@ -67,55 +87,95 @@ def look_inside(config, checkpoint, out, *, num_sought: int = 256, num_points: i
     bank = open_bank(cfg, stored)
     discriminator, generator = load_networks(cfg, stored, bank.channels, checkpoint)
     images = StoredImages(cfg, bank)
-    groups = draw_groups(bank, discriminator.to(device), generator.to(device), seed=seed,
-                         batch=cfg.train_dataloader.dataset.sampler.get('num_fake') or 2500)
+    groups = draw_groups(
+        bank,
+        discriminator.to(device),
+        generator.to(device),
+        seed=seed,
+        batch=cfg.train_dataloader.dataset.sampler.get('num_fake') or 2500,
+    )
     comparison = Comparison(bank, groups, num_sought=num_sought, seed=seed)
-    report = dict(config=str(cfg.filename), checkpoint=str(checkpoint), bank=str(bank.root), seed=seed, **numbers,
-                  label_policy=bank.manifest['identity']['label_policy'], **comparison.report())
+    report = dict(
+        config=str(cfg.filename),
+        checkpoint=str(checkpoint),
+        bank=str(bank.root),
+        seed=seed,
+        **numbers,
+        label_policy=bank.manifest['identity']['label_policy'],
+        **comparison.report(),
+    )
 
     out = Path(out)
     out.mkdir(parents=True, exist_ok=True)
-    _save(patch_figure(patch_blocks(comparison, images, num_patches, patch_size), _FOOTNOTE), out / 'patches.png')
+    _save(
+        patch_figure(patch_blocks(comparison, images, num_patches, patch_size), _FOOTNOTE),
+        out / 'patches.png',
+    )
     shown = {name: group.head(num_points) for name, group in groups.items()}
     for name in PROJECTIONS:
-        _save(feature_map(name, shown, comparison, images.palette, l2=l2, seed=seed), out / f'features_{name}.png')
+        _save(
+            feature_map(name, shown, comparison, images.palette, l2=l2, seed=seed),
+            out / f'features_{name}.png',
+        )
     write_json(out / 'look_inside.json', report)
     return report
 
 
 def open_bank(cfg: Config, checkpoint: dict) -> FeatureBank:
-    """The bank of a training config, if the checkpoint belongs to the segmentor that it was made from."""
+    """The bank of a training config, if the checkpoint belongs to the segmentor that it was made
+    from.
+    """
     segmentor = noted_segmentor(checkpoint.get('meta', {})).get('sha256')
-    bank = FeatureBank(cfg.train_dataloader.dataset.root, {'segmentor_sha256': segmentor} if segmentor else None)
+    bank = FeatureBank(
+        cfg.train_dataloader.dataset.root, {'segmentor_sha256': segmentor} if segmentor else None
+    )
     if not bank.num_pixels(CLOSED):
-        raise ValueError(f"The feature bank in '{bank.root}' holds no closed pixels: wanted one built by a StoreSource")
+        raise ValueError(
+            f"The feature bank in '{bank.root}' holds no closed pixels: "
+            'wanted one built by a StoreSource'
+        )
     return bank
 
 
-def load_networks(cfg: Config, checkpoint: dict, channels: int, path) -> tuple[nn.Module, nn.Module]:
-    """D in eval mode, as it scores images, and G in training mode, as D met it: batch norm of the batch itself.
+def load_networks(
+    cfg: Config, checkpoint: dict, channels: int, path
+) -> tuple[nn.Module, nn.Module]:
+    """D in eval mode, as it scores images, and G in training mode, as D met it: batch norm of the
+    batch itself.
 
     Raises:
-        ValueError: one of them is missing, or was trained with other options than the config's. The weights of two
-            generators look alike where one ends in a ReLU and the other does not; their features do not.
+        ValueError: one of them is missing, or was trained with other options than the config's. The
+            weights of two generators look alike where one ends in a ReLU and the other does not;
+            their features do not.
     """
     weights = checkpoint.get('state_dict', checkpoint)
     networks = []
     for name, width in (('discriminator', 'in_channels'), ('generator', 'out_channels')):
-        own = {key[len(name) + 1:]: value for key, value in weights.items() if key.startswith(f'{name}.')}
+        own = {
+            key[len(name) + 1 :]: value
+            for key, value in weights.items()
+            if key.startswith(f'{name}.')
+        }
         if not own or not cfg.model.get(name):
-            raise ValueError(f"'{path}' or its config has no {name}: wanted a checkpoint of OpenGAN or OpenGAN-0")
+            raise ValueError(
+                f"'{path}' or its config has no {name}: wanted a checkpoint of OpenGAN or OpenGAN-0"
+            )
         trained, wanted = trained_options(checkpoint, name), dict(cfg.model[name])
         if trained is not None and _with_defaults(trained) != _with_defaults(wanted):
-            raise ValueError(f"model.{name}: '{path}' was trained with {trained}, found {wanted}. Use the config that "
-                             'lies in the work directory of its training.')
+            raise ValueError(
+                f"model.{name}: '{path}' was trained with {trained}, found {wanted}. "
+                'Use the config that '
+                'lies in the work directory of its training.'
+            )
         networks.append(MODELS.build({**cfg.model[name], width: channels}))
         networks[-1].load_state_dict(own)
     return networks[0].eval(), networks[1].train()
 
 
 def trained_options(checkpoint: dict, name: str) -> dict | None:
-    """Config of a network in the config that a checkpoint carries as Python text, which is read and not run."""
+    """Config of a network in the config that a checkpoint carries as Python text, which is read and
+    not run.
+    """
     try:
         text = checkpoint['meta']['cfg']
         model = next(line.value for line in ast.parse(text).body if line.targets[0].id == 'model')
@@ -144,7 +204,9 @@ class StoredImages:
         self.palette = datasets[CLOSED].metainfo['palette']
         self.roots = [Path(dataset.data_root or '') for dataset in datasets.values()]
         self.names = bank.manifest['images']
-        self.read = lru_cache(maxsize=64)(lambda number: mmcv.imread(str(self.path(number)), channel_order='rgb'))
+        self.read = lru_cache(maxsize=64)(
+            lambda number: mmcv.imread(str(self.path(number)), channel_order='rgb')
+        )
         self.stride = self._stride(datasets[CLOSED], bank)
 
     def path(self, number: int) -> Path:
@@ -152,17 +214,24 @@ class StoredImages:
         candidates = [root / self.names[number] for root in self.roots]
         found = next((path for path in candidates if path.exists()), None)
         if found is None:
-            raise FileNotFoundError(f"Image '{self.names[number]}' of the feature bank is missing: wanted it below "
-                                    f"{' or '.join(sorted({str(root) for root in self.roots}))}")
+            raise FileNotFoundError(
+                f"Image '{self.names[number]}' of the feature bank is missing: wanted it below "
+                f'{" or ".join(sorted({str(root) for root in self.roots}))}'
+            )
         return found
 
     def _stride(self, dataset, bank) -> int:
-        """The bank does not say: the largest stride at which the labels of an image are those of its stored pixels."""
+        """The bank does not say: the largest stride at which the labels of an image are those of
+        its stored pixels.
+        """
         pixels = bank.pixels(CLOSED)
         number = int(np.bincount(pixels['image']).argmax())
         pixels = pixels[pixels['image'] == number]
         path = self.path(number)
-        index = next((i for i in range(len(dataset)) if Path(dataset.get_data_info(i)['img_path']) == path), None)
+        index = next(
+            (i for i in range(len(dataset)) if Path(dataset.get_data_info(i)['img_path']) == path),
+            None,
+        )
         if index is not None:
             labels, _ = dataset.read_labels(index)
             for stride in _STRIDES:
@@ -170,8 +239,11 @@ class StoredImages:
                 inside = rows.max() < labels.shape[0] and cols.max() < labels.shape[1]
                 if inside and (labels[rows, cols] == pixels['label']).all():
                     return stride
-        raise ValueError(f"'{path}' and its labels are not those that the feature bank in '{bank.root}' was built "
-                         'from: at no grid stride are the labels those of the stored pixels')
+        raise ValueError(
+            f"'{path}' and its labels are not those that "
+            f"the feature bank in '{bank.root}' was built "
+            'from: at no grid stride are the labels those of the stored pixels'
+        )
 
     def patch(self, pixel, size: int) -> tuple[np.ndarray, tuple[int, int]]:
         """:func:`cut_patch` around a stored pixel."""
@@ -179,41 +251,72 @@ class StoredImages:
         return cut_patch(self.read(int(pixel['image'])), row, col, size)
 
 
-def cut_patch(image: np.ndarray, row: int, col: int, size: int) -> tuple[np.ndarray, tuple[int, int]]:
-    """(size, size, 3) part of an image (H, W, 3), and where in it the image's pixel (row, col) lies.
+def cut_patch(
+    image: np.ndarray, row: int, col: int, size: int
+) -> tuple[np.ndarray, tuple[int, int]]:
+    """(size, size, 3) part of an image (H, W, 3), and where in it the image's pixel (row, col)
+    lies.
 
-    The pixel is in the middle, or off it where the part would reach beyond the image; a smaller image comes whole.
+    The pixel is in the middle, or off it where the part would reach beyond the image; a smaller
+    image comes whole.
     """
-    top, left = (max(0, min(at - size // 2, length - size)) for at, length in zip((row, col), image.shape))
-    return image[top:top + size, left:left + size], (row - top, col - left)
+    top, left = (
+        max(0, min(at - size // 2, length - size)) for at, length in zip((row, col), image.shape)
+    )
+    return image[top : top + size, left : left + size], (row - top, col - left)
 
 
-def patch_blocks(comparison: Comparison, images: StoredImages, number: int, size: int) -> dict[str, list[Patch]]:
-    """Titles with patches: random real pixels of each group, then the stored pixels nearest to fakes."""
+def patch_blocks(
+    comparison: Comparison, images: StoredImages, number: int, size: int
+) -> dict[str, list[Patch]]:
+    """Titles with patches: random real pixels of each group, then the stored pixels nearest to
+    fakes.
+    """
     blocks = {}
     for stored in comparison.stored:
         some = comparison.groups[stored].head(number)
         blocks[f'real {stored} pixels, random'] = [
-            Patch(*images.patch(pixel, size), stored, comparison.class_of(stored, pixel), f'D {p:.2f}')
-            for pixel, p in zip(some.pixels, some.logits.sigmoid().tolist())]
+            Patch(
+                *images.patch(pixel, size), stored, comparison.class_of(stored, pixel), f'D {p:.2f}'
+            )
+            for pixel, p in zip(some.pixels, some.logits.sigmoid().tolist())
+        ]
     p_closed = comparison.groups[FAKE].logits.sigmoid().tolist()
     blocks['generated: nearest real pixel of each'] = [
-        Patch(*images.patch(pixel, size), stored, comparison.class_of(stored, pixel), f'D {p:.2f}, L1 {distance:.0f}')
-        for (stored, pixel, distance), p in zip(comparison.nearest(FAKE)[:number], p_closed)]
+        Patch(
+            *images.patch(pixel, size),
+            stored,
+            comparison.class_of(stored, pixel),
+            f'D {p:.2f}, L1 {distance:.0f}',
+        )
+        for (stored, pixel, distance), p in zip(comparison.nearest(FAKE)[:number], p_closed)
+    ]
     return blocks
 
 
-def feature_map(projection: str, groups: dict, comparison: Comparison, palette, *, l2: bool, seed: int):
+def feature_map(
+    projection: str, groups: dict, comparison: Comparison, palette, *, l2: bool, seed: int
+):
     """Figure of groups of features, projected to a plane and coloured in four ways."""
     features = torch.cat([group.features for group in groups.values()]).cpu()
     features = nn.functional.normalize(features, dim=1) if l2 else features
     kinds = np.repeat(list(groups), [len(group.logits) for group in groups.values()])
-    classes = [comparison.class_of(name, pixel) for name in comparison.stored for pixel in groups[name].pixels]
+    classes = [
+        comparison.class_of(name, pixel)
+        for name in comparison.stored
+        for pixel in groups[name].pixels
+    ]
     p_open = torch.cat([(-group.logits).sigmoid() for group in groups.values()]).cpu().numpy()
     points, title = PROJECTIONS[projection](features.numpy(), kinds != FAKE, seed)
     colours = dict(zip(comparison.bank.manifest['identity']['closed_classes'], palette))
-    return map_figure(points, kinds, np.array(classes + [FAKE] * int((kinds == FAKE).sum())), p_open, colours,
-                      title + (', features scaled to unit length' if l2 else ''))
+    return map_figure(
+        points,
+        kinds,
+        np.array(classes + [FAKE] * int((kinds == FAKE).sum())),
+        p_open,
+        colours,
+        title + (', features scaled to unit length' if l2 else ''),
+    )
 
 
 def _save(figure, path: Path) -> None:

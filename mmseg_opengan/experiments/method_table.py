@@ -11,7 +11,12 @@ from ..functional.bootstrap import BlockTable, interval, resampled_aurocs
 from .jobs import METRICS, Job
 
 #: Differences below a table, where it has both methods.
-_COMPARED = (('opengan', 'cls'), ('opengan', 'msp'), ('opengan-att', 'cls'), ('opengan-att', 'opengan'))
+_COMPARED = (
+    ('opengan', 'cls'),
+    ('opengan', 'msp'),
+    ('opengan-att', 'cls'),
+    ('opengan-att', 'opengan'),
+)
 
 
 @dataclass
@@ -33,7 +38,9 @@ class Row:
     def of_seeds(self, seeds) -> 'Row':
         """The same method with some of its seeds."""
         places = [self.seeds.index(seed) for seed in seeds]
-        values = {metric: [found[place] for place in places] for metric, found in self.values.items()}
+        values = {
+            metric: [found[place] for place in places] for metric, found in self.values.items()
+        }
         return Row(self.method, list(seeds), values, [self.tables[place] for place in places])
 
     def interval(self) -> tuple[float, float]:
@@ -42,7 +49,9 @@ class Row:
 
 def interval_of(summaries: list[dict]) -> tuple[float, float]:
     """95 % interval of the mean AUROC of some entries of a report."""
-    return interval(resampled_aurocs([BlockTable.from_json(summary['blocks']) for summary in summaries]))
+    return interval(
+        resampled_aurocs([BlockTable.from_json(summary['blocks']) for summary in summaries])
+    )
 
 
 def number(value: float | None) -> float:
@@ -57,10 +66,14 @@ def method_and_seed(scorer: str) -> tuple[str, int]:
 
 
 def rows(report: dict) -> list[Row]:
-    """The report's scorers, the seeds of a method (``method_s0``, ``method_s1``, ...) in one row."""
+    """The report's scorers, the seeds of a method (``method_s0``, ``method_s1``, ...) in one
+    row.
+    """
     found = {}
     parts = {name: method_and_seed(name) for name in report['scorers']}
-    for name, (method, seed) in sorted(parts.items(), key=lambda item: item[1]):  # differences pair equal seeds
+    for name, (method, seed) in sorted(
+        parts.items(), key=lambda item: item[1]
+    ):  # differences pair equal seeds
         summary = report['scorers'][name]
         row = found.setdefault(method, Row(method, [], {metric: [] for metric in METRICS}, []))
         row.seeds.append(seed)
@@ -71,9 +84,18 @@ def rows(report: dict) -> list[Row]:
 
 
 def markdown(report: dict, labels: dict[str, str], paper: dict[str, float] | None = None) -> str:
-    """A table of the methods in ``labels``, in that order, with the paper's Cityscapes numbers beside it if given."""
+    """A table of the methods in ``labels``, in that order, with the paper's Cityscapes numbers
+    beside it if given.
+    """
     found = {row.method: row for row in rows(report)}
-    head = ['method', 'AUROC', '95 % interval', 'AP', 'FPR95', *(['paper, Cityscapes AUROC'] if paper else [])]
+    head = [
+        'method',
+        'AUROC',
+        '95 % interval',
+        'AP',
+        'FPR95',
+        *(['paper, Cityscapes AUROC'] if paper else []),
+    ]
     lines = ['| ' + ' | '.join(head) + ' |', '|' + '---|' * len(head)]
     for method, label in labels.items():
         row = found[method]
@@ -86,10 +108,12 @@ def markdown(report: dict, labels: dict[str, str], paper: dict[str, float] | Non
 
 
 def compare(report: dict, method: str, other: str) -> dict:
-    """AUROC of one method minus another's, per seed, and the paired interval of the difference of their means.
+    """AUROC of one method minus another's, per seed, and the paired interval of the difference of
+    their means.
 
-    Of two methods with several seeds, those that both have are compared (``per_seed``, in order); where they share
-    none, only the means are. One without seeds is compared with every seed of the other.
+    Of two methods with several seeds, those that both have are compared (``per_seed``, in order);
+    where they share none, only the means are. One without seeds is compared with every seed of the
+    other.
     """
     found = {row.method: row for row in rows(report)}
     first, second = found[method], found[other]
@@ -100,13 +124,24 @@ def compare(report: dict, method: str, other: str) -> dict:
     aurocs, others = (row.values['AUROC'] for row in (first, second))
     pairs = [] if several and not shared else np.broadcast_arrays(aurocs, others)
     low, high = interval(resampled_aurocs(first.tables) - resampled_aurocs(second.tables))
-    return dict(method=method, other=other, per_seed=[float(a - b) for a, b in zip(*pairs)],
-                mean=float(np.mean(aurocs) - np.mean(others)), interval=(low, high))
+    return dict(
+        method=method,
+        other=other,
+        per_seed=[float(a - b) for a, b in zip(*pairs)],
+        mean=float(np.mean(aurocs) - np.mean(others)),
+        interval=(low, high),
+    )
 
 
-def report_text(jobs: list[Job], reports: dict[str, dict], labels: dict[str, str],
-                paper: dict[str, float] | None = None, fitted: dict[str, dict] | None = None) -> str:
-    """Tables at every resolution, the comparisons, and what open validation chose of training runs and fits.
+def report_text(
+    jobs: list[Job],
+    reports: dict[str, dict],
+    labels: dict[str, str],
+    paper: dict[str, float] | None = None,
+    fitted: dict[str, dict] | None = None,
+) -> str:
+    """Tables at every resolution, the comparisons, and what open validation chose of training runs
+    and fits.
 
     Args:
         jobs: training runs.
@@ -120,22 +155,36 @@ def report_text(jobs: list[Job], reports: dict[str, dict], labels: dict[str, str
     parts = []
     for resolution, report in reports.items():
         first = next(iter(report['scorers'].values()))
-        parts.append(f"**{resolution} resolution**: label policy `{report['label_policy']}`, {report['num_images']} "
-                     f"images, {first['num_closed']:,} closed and {first['num_open']:,} open pixels, pooled"
-                     + (f"; mIoU {report['mIoU']:.1f} %" if report.get('mIoU') is not None else '')
-                     + '\n\n' + markdown(report, shown, paper))
+        parts.append(
+            f'**{resolution} resolution**: label policy `{report["label_policy"]}`, '
+            f'{report["num_images"]} '
+            f'images, {first["num_closed"]:,} closed and {first["num_open"]:,} open pixels, pooled'
+            + (f'; mIoU {report["mIoU"]:.1f} %' if report.get('mIoU') is not None else '')
+            + '\n\n'
+            + markdown(report, shown, paper)
+        )
         for method, other in (pair for pair in _COMPARED if shown.keys() >= set(pair)):
             result = compare(report, method, other)
             low, high = result['interval']
             seeds = ', '.join(f'{value:+.4f}' for value in result['per_seed']) or 'none in common'
-            parts.append(f"{labels[method]} minus {labels[other]}: mean {result['mean']:+.4f} (paired 95 % interval "
-                         f'{low:+.4f} to {high:+.4f}), per seed {seeds}.')
+            parts.append(
+                f'{labels[method]} minus {labels[other]}: mean {result["mean"]:+.4f} (paired 95 % '
+                f'interval '
+                f'{low:+.4f} to {high:+.4f}), per seed {seeds}.'
+            )
     if jobs:
-        parts.append('| run | chosen step | open-validation AUROC | minutes |\n|---|---|---|---|\n' + '\n'.join(
-            f"| {job.name} | {best['step']} of {best['steps']} | {next(iter(best['open_validation'].values())):.4f} | "
-            f"{best['minutes'] or ''} |" for job in jobs if (best := job.best())))
+        rows = ['| run | chosen step | open-validation AUROC | minutes |', '|---|---|---|---|']
+        for job in jobs:
+            best = job.best()
+            if best:
+                auroc = next(iter(best['open_validation'].values()))
+                step = f'{best["step"]} of {best["steps"]}'
+                rows.append(f'| {job.name} | {step} | {auroc:.4f} | {best["minutes"] or ""} |')
+        parts.append('\n'.join(rows))
     if fitted:
-        parts.append('| fitted scorer | chosen options | open-validation AUROC |\n|---|---|---|\n' + '\n'.join(
-            f"| {name} | {', '.join(f'{key} {value}' for key, value in found['options'].items()) or 'none'} | "
-            f"{found['AUROC']:.4f} |" for name, found in fitted.items()))
+        rows = ['| fitted scorer | chosen options | open-validation AUROC |', '|---|---|---|']
+        for name, found in fitted.items():
+            options = ', '.join(f'{key} {value}' for key, value in found['options'].items())
+            rows.append(f'| {name} | {options or "none"} | {found["AUROC"]:.4f} |')
+        parts.append('\n'.join(rows))
     return '\n\n'.join(parts) + '\n'

@@ -1,8 +1,8 @@
 """Fit scorers on stored training pixels, and choose their options on the open-validation images.
 
-What a scorer learns comes from closed training pixels of the feature bank (and open ones, for the few that look at
-them). Every candidate of its options is fitted; the one with the best AUROC on the open-validation images, on the
-feature grid, is kept. No test image is read.
+What a scorer learns comes from closed training pixels of the feature bank (and open ones, for the
+few that look at them). Every candidate of its options is fitted; the one with the best AUROC on the
+open-validation images, on the feature grid, is kept. No test image is read.
 """
 
 import hashlib
@@ -44,8 +44,8 @@ class FitSettings:
         num_pixels: closed training pixels to fit on, drawn from all images' without replacement.
         num_open: the same for open pixels, where the training config has any.
         seed: of the draw, and of what is random in a scorer.
-        grids: candidates by scorer name, ``{option: values}``, in place of the class's own. An option that the scorer's
-            config states is not searched.
+        grids: candidates by scorer name, ``{option: values}``, in place of the class's own. An
+            option that the scorer's config states is not searched.
     """
 
     num_pixels: int = 200000
@@ -68,26 +68,39 @@ def candidates_of(scorer: dict, grid: dict | None = None) -> list[dict]:
     """
     cls = SCORERS.get(scorer['type'])
     fixed = {key: value for key, value in scorer.items() if key != 'checkpoint'}
-    grid = {key: list(values) for key, values in (cls.candidates if grid is None else grid).items() if key not in fixed}
-    unknown = sorted(set(grid) - set(cls(**{key: value for key, value in fixed.items() if key != 'type'}).options()))
+    grid = {
+        key: list(values)
+        for key, values in (cls.candidates if grid is None else grid).items()
+        if key not in fixed
+    }
+    unknown = sorted(
+        set(grid)
+        - set(cls(**{key: value for key, value in fixed.items() if key != 'type'}).options())
+    )
     if unknown:
-        raise ValueError(f"grid of {scorer['type']}: {unknown} are no options of it")
+        raise ValueError(f'grid of {scorer["type"]}: {unknown} are no options of it')
     return [dict(fixed, **dict(zip(grid, values))) for values in itertools.product(*grid.values())]
 
 
-def fit_scorers(config: Config, *, out, names=None, settings: FitSettings | None = None) -> dict[str, dict]:
-    """Fit the scorers of a config that have something to fit, and write ``{out}/{name}.pth`` and ``fitting.json``.
+def fit_scorers(
+    config: Config, *, out, names=None, settings: FitSettings | None = None
+) -> dict[str, dict]:
+    """Fit the scorers of a config that have something to fit, and write ``{out}/{name}.pth`` and
+    ``fitting.json``.
 
-    What was fitted before on the same images with the same settings is kept, candidates of an interrupted run included.
+    What was fitted before on the same images with the same settings is kept, candidates of an
+    interrupted run included.
 
     Args:
-        config: a training config: its segmentor, feature bank (built where missing) and open-validation images.
+        config: a training config: its segmentor, feature bank (built where missing) and
+            open-validation images.
         out: folder.
         names: some of the names in ``model.scorers``; all by default.
         settings: those of the config's ``scorer_fitting`` by default.
 
     Returns:
-        dict: by name, what ``fitting.json`` has: chosen options, their AUROC, those of all candidates.
+        dict: by name, what ``fitting.json`` has: chosen options, their AUROC, those of all
+            candidates.
     """
     init_default_scope('mmseg')
     settings = settings or FitSettings(**config.get('scorer_fitting', {}))
@@ -97,14 +110,24 @@ def fit_scorers(config: Config, *, out, names=None, settings: FitSettings | None
     model = load_segmentor(config)
     source = DATASETS.build(config.train_dataloader.dataset)
     if not source.stores_closed:
-        raise ValueError("train_dataloader.dataset: wanted type='StoreSource', which stores closed pixels to fit on, "
-                         f'found {type(source).__name__}')
+        raise ValueError(
+            "train_dataloader.dataset: wanted type='StoreSource', which stores closed pixels to "
+            'fit on, '
+            f'found {type(source).__name__}'
+        )
     source.prepare(model.extract_image, model.segmentor_identity())
-    common = dict(bank=source.identity, num_pixels=settings.num_pixels, num_open=settings.num_open, seed=settings.seed,
-                  open_validation=_plain(config.val_dataloader.dataset),
-                  training={group: _plain(config.train_dataloader.dataset.get(group)) for group in GROUPS})
-    tasks = [_Task(name, cfg, candidates_of(cfg, settings.grids.get(name)), out, common)
-             for name, cfg in scorers.items()]
+    common = dict(
+        bank=source.identity,
+        num_pixels=settings.num_pixels,
+        num_open=settings.num_open,
+        seed=settings.seed,
+        open_validation=_plain(config.val_dataloader.dataset),
+        training={group: _plain(config.train_dataloader.dataset.get(group)) for group in GROUPS},
+    )
+    tasks = [
+        _Task(name, cfg, candidates_of(cfg, settings.grids.get(name)), out, common)
+        for name, cfg in scorers.items()
+    ]
     todo = [task for task in tasks if not task.done()]
     if todo:
         _fit_all(todo, fit_data(source, model, settings))
@@ -119,26 +142,34 @@ def _chosen(scorers: dict, names) -> dict:
     unknown = sorted(set(names or ()) - set(scorers))
     if unknown:
         raise ValueError(f'scorers: the config has {sorted(scorers)}, not {unknown}')
-    return {name: cfg for name, cfg in scorers.items() if learns(cfg) and (not names or name in names)}
+    return {
+        name: cfg for name, cfg in scorers.items() if learns(cfg) and (not names or name in names)
+    }
 
 
 def load_segmentor(config: Config) -> nn.Module:
-    """The frozen segmentor of a config with its trained weights, scoring on the feature grid, and no scorers."""
-    model = MODELS.build(dict(
-        config.model, discriminator=None, generator=None, scorers=None, resolution='feature'))
+    """The frozen segmentor of a config with its trained weights, scoring on the feature grid, and
+    no scorers.
+    """
+    model = MODELS.build(
+        dict(config.model, discriminator=None, generator=None, scorers=None, resolution='feature')
+    )
     model.check_segmentor()
     return model.to(get_device()).eval()
 
 
 def fit_data(source, model, settings: FitSettings) -> FitData:
-    """Sampled training pixels of a feature source, and their logits by the segmentor's own classifier.
+    """Sampled training pixels of a feature source, and their logits by the segmentor's own
+    classifier.
 
     Where the class of a closed pixel is not known (anomaly masks), the predicted one stands for it.
     """
     classifier = model.head.adapter.classifier
     if classifier is None:
-        raise ValueError('fit_scorers: wanted a head that classifies a feature with conv_seg, found '
-                         f'{type(model.head.head).__name__}')
+        raise ValueError(
+            'fit_scorers: wanted a head that classifies a feature with conv_seg, found '
+            f'{type(model.head.head).__name__}'
+        )
     weight, bias = classifier
     if weight.device.type == 'mps':  # fits are in float64, which Apple's GPUs do not have
         weight, bias = weight.cpu(), bias.cpu()
@@ -146,11 +177,15 @@ def fit_data(source, model, settings: FitSettings) -> FitData:
     def sample(group, number):
         pool = source.pool(group)
         generator = np.random.default_rng([settings.seed, len(group)])
-        rows = pool.rows(np.sort(generator.choice(len(pool), min(number, len(pool)), replace=False)))
+        rows = pool.rows(
+            np.sort(generator.choice(len(pool), min(number, len(pool)), replace=False))
+        )
         return source.bank.gather(group, rows).float().to(weight.device), rows
 
     features, rows = sample('closed', settings.num_pixels)
-    labels = torch.from_numpy(source.bank.pixels('closed')[rows]['label'].astype(np.int64)).to(weight.device)
+    labels = torch.from_numpy(source.bank.pixels('closed')[rows]['label'].astype(np.int64)).to(
+        weight.device
+    )
     opened = None if source.open_images is None else sample('open', settings.num_open)[0]
     logits = torch.addmm(bias, features, weight.T)
     labels = torch.where(labels == IGNORE, logits.argmax(1), labels)
@@ -173,10 +208,15 @@ class _Task:
         if not self.path.exists():
             return False
         found = self._meta().get('settings') or {}
-        return {'training': self.settings['training'], **found} == self.settings  # older files do not say it
+        return {
+            'training': self.settings['training'],
+            **found,
+        } == self.settings  # older files do not say it
 
     def _meta(self) -> dict:
-        return CheckpointLoader.load_checkpoint(str(self.path), map_location='cpu', logger='silent').get('meta', {})
+        return CheckpointLoader.load_checkpoint(
+            str(self.path), map_location='cpu', logger='silent'
+        ).get('meta', {})
 
     def summary(self) -> dict:
         meta = self._meta()
@@ -194,15 +234,26 @@ class _Task:
         scorer.save_file(path, seconds=round(time.monotonic() - start, 2))
 
     def load(self, index: int) -> Scorer:
-        return SCORERS.build(dict(self.candidates[index], checkpoint=str(self.folder / f'{index}.pth')))
+        return SCORERS.build(
+            dict(self.candidates[index], checkpoint=str(self.folder / f'{index}.pth'))
+        )
 
     def keep(self, found: list[float]) -> None:
         """Write the best candidate, the earliest of equals, and forget the others."""
         best = max(range(len(found)), key=lambda index: found[index])
-        tried = [dict(options={key: value for key, value in candidate.items() if key != 'type'}, AUROC=value)
-                 for candidate, value in zip(self.candidates, found)]
-        self.load(best).save_file(self.path, segmentor_sha256=self.segmentor, settings=self.settings,
-                                  fitting=dict(AUROC=found[best], candidates=tried))
+        tried = [
+            dict(
+                options={key: value for key, value in candidate.items() if key != 'type'},
+                AUROC=value,
+            )
+            for candidate, value in zip(self.candidates, found)
+        ]
+        self.load(best).save_file(
+            self.path,
+            segmentor_sha256=self.segmentor,
+            settings=self.settings,
+            fitting=dict(AUROC=found[best], candidates=tried),
+        )
         shutil.rmtree(self.folder)
 
 
@@ -216,25 +267,42 @@ def _fit_all(tasks: list[_Task], data: FitData) -> None:
 
 @torch.no_grad()
 def _choose_all(tasks: list[_Task], model, dataset) -> None:
-    """Score the open-validation images with all candidates; each image goes through the segmentor once."""
-    names = {f'{task.name}-{index}': (task, index) for task in tasks for index in range(len(task.candidates))}
-    model.scorers = nn.ModuleDict({name: task.load(index) for name, (task, index) in names.items()}).to(get_device())
+    """Score the open-validation images with all candidates; each image goes through the segmentor
+    once.
+    """
+    names = {
+        f'{task.name}-{index}': (task, index)
+        for task in tasks
+        for index in range(len(task.candidates))
+    }
+    model.scorers = nn.ModuleDict(
+        {name: task.load(index) for name, (task, index) in names.items()}
+    ).to(get_device())
     counts = {name: ScoreCounts(num_open_classes=1) for name in names}
     for number in tqdm(range(len(dataset)), desc='Open validation', unit='image'):
         item = dataset[number]
-        batch = model.data_preprocessor(dict(inputs=[item['inputs']], data_samples=[item['data_samples']]))
+        batch = model.data_preprocessor(
+            dict(inputs=[item['inputs']], data_samples=[item['data_samples']])
+        )
         tap = model.extract_taps(batch['inputs'])
         grid = tap.logits.shape[2:]
         labels = labels_on_grid(item['data_samples'].get(GT_OPEN_MAP).data[0], grid)
         labels = torch.where(labels == VOID, VOID, (labels != CLOSED).to(labels))
-        for name, scores in {**model.score_features(tap), **model.score_inputs(batch['inputs'], grid)}.items():
+        for name, scores in {
+            **model.score_features(tap),
+            **model.score_inputs(batch['inputs'], grid),
+        }.items():
             counts[name].update(scores[0], labels)
     first = next(iter(counts.values()))
     if not first.num_closed or not first.num_open:
-        raise ValueError(f'val_dataloader: wanted images with closed and open pixels to choose on, found '
-                         f'{first.num_closed} closed and {first.num_open} open pixels')
+        raise ValueError(
+            f'val_dataloader: wanted images with closed and open pixels to choose on, found '
+            f'{first.num_closed} closed and {first.num_open} open pixels'
+        )
     for task in tasks:
-        task.keep([auroc(counts[f'{task.name}-{index}'].bins()) for index in range(len(task.candidates))])
+        task.keep(
+            [auroc(counts[f'{task.name}-{index}'].bins()) for index in range(len(task.candidates))]
+        )
 
 
 def _plain(value):

@@ -1,7 +1,8 @@
-"""Tuning lambda_G as the paper does (appendix 9): train each value, keep what open validation picks, test all.
+"""Tuning lambda_G as the paper does (appendix 9): train each value, keep what open validation
+picks, test all.
 
-Every job is an ordinary training from the feature bank, validated on stored feature maps of the open-validation images,
-so that no segmentor runs. What the folder gets::
+Every job is an ordinary training from the feature bank, validated on stored feature maps of the
+open-validation images, so that no segmentor runs. What the folder gets::
 
     runs/{job}/            work directory of each training
     test_{i}/              test reports
@@ -43,57 +44,101 @@ def without_segmentor(config: Config) -> Config:
     """The same training with the same validation numbers, where only D and G run."""
     bank = Path(config.train_dataloader.dataset.root)
     loader = config.val_dataloader
-    loader.dataset = dict(type='StoredTaps', root=str(bank.with_name(f'{bank.name}_open_val')),
-                          images=deepcopy(loader.dataset))
+    loader.dataset = dict(
+        type='StoredTaps',
+        root=str(bank.with_name(f'{bank.name}_open_val')),
+        images=deepcopy(loader.dataset),
+    )
     loader.num_workers, loader.persistent_workers = 0, False
     config.val_evaluator.closed = False  # the closed prediction is the same at every step
     config.model.scorers = {}
-    config.custom_hooks = [hook for hook in config.custom_hooks if hook['type'] != 'OpenSetEvaluationHook']
-    config.custom_hooks += [dict(type='FakeVersusRealHook'), dict(type='OpenSetEvaluationHook', plot_val=False)]
-    config.default_hooks.checkpoint.interval = config.train_cfg.val_interval  # where a killed job goes on
+    config.custom_hooks = [
+        hook for hook in config.custom_hooks if hook['type'] != 'OpenSetEvaluationHook'
+    ]
+    config.custom_hooks += [
+        dict(type='FakeVersusRealHook'),
+        dict(type='OpenSetEvaluationHook', plot_val=False),
+    ]
+    config.default_hooks.checkpoint.interval = (
+        config.train_cfg.val_interval
+    )  # where a killed job goes on
     return config
 
 
-def plan(config: str, *, lambdas, seeds, num_open_images, out, options: dict | None = None) -> list[SweepJob]:
-    """One job per (number of open images, lambda_G, seed); the most images first, as they fill the bank.
+def plan(
+    config: str, *, lambdas, seeds, num_open_images, out, options: dict | None = None
+) -> list[SweepJob]:
+    """One job per (number of open images, lambda_G, seed); the most images first, as they fill the
+    bank.
 
     Raises:
-        ValueError: a value of lambda_G that is not positive, a value given twice, or a config without a generator or
-            without a feature bank.
+        ValueError: a value of lambda_G that is not positive, a value given twice, or a config
+            without a generator or without a feature bank.
     """
-    for name, values in (('lambdas', lambdas), ('seeds', seeds), ('num_open_images', num_open_images)):
+    for name, values in (
+        ('lambdas', lambdas),
+        ('seeds', seeds),
+        ('num_open_images', num_open_images),
+    ):
         if not values or len(set(values)) < len(values):
             raise ValueError(f'{name}: wanted at least one value, each once, found {list(values)}')
     if min(lambdas) <= 0:
-        raise ValueError(f'lambdas: wanted values > 0, found {min(lambdas)}; lambda_G = 0 is CLS, which has a config '
-                         'of its own')
+        raise ValueError(
+            f'lambdas: wanted values > 0, found {min(lambdas)}; lambda_G = 0 is CLS, which has '
+            f'a config '
+            'of its own'
+        )
     found = Config.fromfile(config)
     if found.model.get('generator') is None:
         raise ValueError(f"'{config}' has no generator: wanted a config of OpenGAN")
     if found.train_dataloader.dataset.get('root') is None:
-        raise ValueError(f"'{config}' trains on images: wanted a config that trains from a feature bank")
+        raise ValueError(
+            f"'{config}' trains on images: wanted a config that trains from a feature bank"
+        )
     jobs = []
     for number in sorted(num_open_images, key=lambda number: number or float('inf'), reverse=True):
         for lambda_fake in lambdas:
-            method = f'open{number or "all"}_lambda{lambda_fake:g}'.replace('.', 'p')  # names modules: no dots
+            method = f'open{number or "all"}_lambda{lambda_fake:g}'.replace(
+                '.', 'p'
+            )  # names modules: no dots
             values = {'model.lambda_fake': lambda_fake}
             if number is not None:
                 values['train_dataloader.dataset.open.num_open_images'] = number
-            jobs += [SweepJob(method, config, seed, Path(out) / 'runs' / f'{method}_s{seed}',
-                              {**(options or {}), **values}, lambda_fake, number) for seed in seeds]
+            jobs += [
+                SweepJob(
+                    method,
+                    config,
+                    seed,
+                    Path(out) / 'runs' / f'{method}_s{seed}',
+                    {**(options or {}), **values},
+                    lambda_fake,
+                    number,
+                )
+                for seed in seeds
+            ]
     return jobs
 
 
-def sweep(config: str, *, out, lambdas=LAMBDAS, seeds=(0,), num_open_images=(None,), processes: int = 2,
-          options: dict | None = None, bootstrap_block: int = 0) -> dict:
+def sweep(
+    config: str,
+    *,
+    out,
+    lambdas=LAMBDAS,
+    seeds=(0,),
+    num_open_images=(None,),
+    processes: int = 2,
+    options: dict | None = None,
+    bootstrap_block: int = 0,
+) -> dict:
     """Train, validate and test a whole sweep, or what is missing of it.
 
     Args:
         config: training config of OpenGAN.
-        out: folder of everything. Finished jobs are skipped, unfinished ones go on from their last validation.
+        out: folder of everything. Finished jobs are skipped, unfinished ones go on from their last
+            validation.
         num_open_images: training images that give open pixels; None stands for all.
-        processes: trainings at the same time, one thread each, in turns over the GPUs where there are some; 0 runs
-            all in this process.
+        processes: trainings at the same time, one thread each, in turns over the GPUs where there
+            are some; 0 runs all in this process.
         options: config overrides for all jobs, as of ``--cfg-options``.
         bootstrap_block: consecutive test images in a block of the bootstrap; 0 gives no intervals.
 
@@ -105,7 +150,14 @@ def sweep(config: str, *, out, lambdas=LAMBDAS, seeds=(0,), num_open_images=(Non
         RuntimeError: a job failed; names its log file.
     """
     out = Path(out)
-    jobs = plan(config, lambdas=lambdas, seeds=seeds, num_open_images=num_open_images, out=out, options=options)
+    jobs = plan(
+        config,
+        lambdas=lambdas,
+        seeds=seeds,
+        num_open_images=num_open_images,
+        out=out,
+        options=options,
+    )
     claim(out, str(config), options)
     train(jobs, processes=processes)
     result = summarize(jobs, _test(jobs, out, processes, options, bootstrap_block))
@@ -114,12 +166,23 @@ def sweep(config: str, *, out, lambdas=LAMBDAS, seeds=(0,), num_open_images=(Non
 
 
 def _test(jobs, out, processes, options, bootstrap_block) -> dict:
-    """Test summaries by job name, with the protocol. New jobs are dealt out; each process passes once over the test."""
+    """Test summaries by job name, with the protocol. New jobs are dealt out; each process passes
+    once over the test.
+    """
     first = jobs[0]
-    how = dict(bootstrap_block=bootstrap_block, options={
-        **(options or {}), 'model.scorers': dict(_delete_=True), 'test_dataloader.num_workers': 0,
-        'test_dataloader.persistent_workers': False,
-        'custom_hooks': [dict(type='OpenGANHook'), dict(type='OpenSetEvaluationHook', plot_test=False)]})
+    how = dict(
+        bootstrap_block=bootstrap_block,
+        options={
+            **(options or {}),
+            'model.scorers': dict(_delete_=True),
+            'test_dataloader.num_workers': 0,
+            'test_dataloader.persistent_workers': False,
+            'custom_hooks': [
+                dict(type='OpenGANHook'),
+                dict(type='OpenSetEvaluationHook', plot_test=False),
+            ],
+        },
+    )
     resolution = first.load_config().model.resolution
     request = request_of(config_of_test(first.config, jobs, resolution=resolution, out=out, **how))
     made = {int(path.name[5:]): path for path in out.glob('test_*') if path.name[5:].isdigit()}
@@ -127,17 +190,30 @@ def _test(jobs, out, processes, options, bootstrap_block) -> dict:
     done = {name for report in reports for name in report['scorers']}
     todo = [job for job in jobs if job.name not in done]
     if todo:
-        shares = [todo[i::processes] for i in range(min(processes, len(todo)))] if processes else [todo]
+        shares = (
+            [todo[i::processes] for i in range(min(processes, len(todo)))] if processes else [todo]
+        )
         unused = 1 + max(made, default=-1)
-        arguments = [(first.config, share, resolution, out / f'test_{unused + i}', how)
-                     for i, share in enumerate(shares)]
+        arguments = [
+            (first.config, share, resolution, out / f'test_{unused + i}', how)
+            for i, share in enumerate(shares)
+        ]
         if processes:
             with workers(len(shares)) as pool:
-                running = [pool.submit(evaluate_quietly, *each, place=i) for i, each in enumerate(arguments)]
-                reports += [future.result() for future in tqdm(running, desc='Testing', unit='pass')]
+                running = [
+                    pool.submit(evaluate_quietly, *each, place=i)
+                    for i, each in enumerate(arguments)
+                ]
+                reports += [
+                    future.result() for future in tqdm(running, desc='Testing', unit='pass')
+                ]
         else:
             reports.append(evaluate_quietly(*arguments[0]))
     reports = [report for report in reports if report['scorers']]
     protocol = {key: reports[0][key] for key in ('label_policy', 'resolution', 'num_images')}
-    return dict(protocol=protocol, scorers={name: summary for report in reports
-                                            for name, summary in report['scorers'].items()})
+    return dict(
+        protocol=protocol,
+        scorers={
+            name: summary for report in reports for name, summary in report['scorers'].items()
+        },
+    )

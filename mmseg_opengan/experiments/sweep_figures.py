@@ -1,4 +1,6 @@
-"""Figures of a sweep of lambda_G (paper Figures 9, 10 and 11). Numbers in, matplotlib figures out."""
+"""Figures of a sweep of lambda_G (paper Figures 9, 10 and 11). Numbers in, matplotlib figures
+out.
+"""
 
 from collections.abc import Sequence
 from statistics import mean
@@ -28,29 +30,46 @@ def training_figure(curves: Sequence[tuple[float, Sequence[int], Sequence[float]
 
 
 def scatter_figure(points: Sequence[tuple[float, float, int]]) -> Figure:
-    """Each validation (fake-versus-real AUROC, open-versus-closed AUROC, step) as a dot, blue to red with the step."""
+    """Each validation (fake-versus-real AUROC, open-versus-closed AUROC, step) as a dot, blue to
+    red with the step.
+    """
     figure, axes = _figure()
     fake, opened, steps = zip(*points)
-    dots = axes.scatter(fake, opened, c=steps, cmap='coolwarm', s=18, edgecolors='0.3', linewidths=0.3)
+    dots = axes.scatter(
+        fake, opened, c=steps, cmap='coolwarm', s=18, edgecolors='0.3', linewidths=0.3
+    )
     low = min(*fake, *opened)
     axes.plot([low, 1], [low, 1], color='0.8', linewidth=1, zorder=0, label='both equal')
-    axes.set(xlabel='AUROC, generated against closed (what D is trained for)',
-             ylabel='AUROC, open against closed (open validation)')
+    axes.set(
+        xlabel='AUROC, generated against closed (what D is trained for)',
+        ylabel='AUROC, open against closed (open validation)',
+    )
     axes.legend(frameon=False, loc='lower right')
     figure.colorbar(dots, ax=axes, label='training step')
     return figure
 
 
 def tuning_figure(runs: Sequence[tuple[float, float, float]], chosen: float) -> Figure:
-    """Validation and test AUROC against lambda_G, of runs (lambda_G, validation, test); lines are means over seeds."""
+    """Validation and test AUROC against lambda_G, of runs (lambda_G, validation, test); lines are
+    means over seeds.
+    """
     figure, axes = _figure()
     values = sorted({value for value, *_ in runs})
     for place, name, colour in ((1, 'open validation', 'tab:blue'), (2, 'test', 'tab:orange')):
         means = [mean(run[place] for run in runs if run[0] == value) for value in values]
         axes.plot(values, means, 'o-', color=colour, markersize=4, label=name)
         if len(runs) > len(values):
-            axes.plot([run[0] for run in runs], [run[place] for run in runs], '.', color=colour, alpha=0.4)
-    axes.axvline(chosen, color='0.7', linewidth=1, linestyle='--', zorder=0, label='chosen on open validation')
+            axes.plot(
+                [run[0] for run in runs], [run[place] for run in runs], '.', color=colour, alpha=0.4
+            )
+    axes.axvline(
+        chosen,
+        color='0.7',
+        linewidth=1,
+        linestyle='--',
+        zorder=0,
+        label='chosen on open validation',
+    )
     axes.set(xlabel=r'$\lambda_G$', ylabel='AUROC, open against closed')
     axes.legend(frameon=False)
     return figure

@@ -7,11 +7,12 @@ A bank is a folder::
     shard-00000.closed.pixels.npy (rows,) records: image, row, col on the grid, label
     shard-00000.open.npy          the same for open pixels (label: index into open_classes)
     shard-00000.open.pixels.npy
-    shard-00000.json              images, sizes of their files, rows, bytes and checksums of this shard
+    shard-00000.json              images, sizes of their files, rows, bytes and checksums of this
+    shard
 
-A shard covers a few images and appears whole or not at all: each file is written under a temporary name and renamed,
-``shard-*.json`` last, and what lacks it does not count. Extraction therefore resumes after a kill with byte-identical
-result, and a shard costs the same however many there are.
+A shard covers a few images and appears whole or not at all: each file is written under a temporary
+name and renamed, ``shard-*.json`` last, and what lacks it does not count. Extraction therefore
+resumes after a kill with byte-identical result, and a shard costs the same however many there are.
 """
 
 import functools
@@ -36,13 +37,17 @@ except ImportError:  # Windows
 VERSION = 2
 READABLE = (1, VERSION)  # version 1 kept the records of all shards in manifest.json
 IMAGES_PER_SHARD = 16
-MAX_MAPPED = 16_384  # shards mapped at a time, for each group; Linux lets a process have 65,530 mappings
+MAX_MAPPED = (
+    16_384  # shards mapped at a time, for each group; Linux lets a process have 65,530 mappings
+)
 GROUPS = ('closed', 'open')
 PIXEL = np.dtype([('image', '<i4'), ('row', '<u2'), ('col', '<u2'), ('label', 'u1')])
 
 
 class FeatureBankError(RuntimeError):
-    """A bank does not fit the request: another segmentor, policy or version, damaged, or too large for the disk."""
+    """A bank does not fit the request: another segmentor, policy or version, damaged, or too large
+    for the disk.
+    """
 
 
 class FeatureBank:
@@ -54,15 +59,18 @@ class FeatureBank:
 
     Raises:
         FileNotFoundError: there is no bank.
-        FeatureBankError: the bank is another one than ``identity`` describes, or a shard is missing or truncated.
+        FeatureBankError: the bank is another one than ``identity`` describes, or a shard is missing
+            or truncated.
     """
 
     def __init__(self, root, identity: dict | None = None):
         self.root = Path(root)
         self.manifest = read_bank(self.root)
         if self.manifest is None:
-            raise FileNotFoundError(f"There is no feature bank in '{self.root}' (manifest.json is missing). Training "
-                                    'builds it on first use; tools/extract_features.py builds it beforehand.')
+            raise FileNotFoundError(
+                f"There is no feature bank in '{self.root}' (manifest.json is missing). Training "
+                'builds it on first use; tools/extract_features.py builds it beforehand.'
+            )
         check_identity(self.root, self.manifest, identity or {})
         del self.manifest['files']  # for writers only
         self._open = functools.lru_cache(MAX_MAPPED)(self._open)
@@ -77,8 +85,10 @@ class FeatureBank:
             path = self.root / entry['file']
             if not path.exists() or path.stat().st_size != entry['bytes']:
                 found = f'{path.stat().st_size} bytes' if path.exists() else 'no file'
-                raise FeatureBankError(f"Feature bank shard '{path}': wanted {entry['bytes']} bytes, found {found}. "
-                                       'Delete the bank and let it be built again.')
+                raise FeatureBankError(
+                    f"Feature bank shard '{path}': wanted {entry['bytes']} bytes, found {found}. "
+                    'Delete the bank and let it be built again.'
+                )
             start = self._starts[group][-1]
             for name, count in entry['images'].items():
                 self._rows[group][name] = (start, count)
@@ -86,14 +96,22 @@ class FeatureBank:
             self._starts[group].append(start)
 
     def _open(self, group: str, shard: int) -> np.ndarray:
-        """The features (rows, C) of a shard, memory-mapped; torch's mapping, unlike numpy's, holds no descriptor."""
+        """The features (rows, C) of a shard, memory-mapped; torch's mapping, unlike numpy's, holds
+        no descriptor.
+        """
         entry = self.manifest['shards'][shard]['groups'][group]
         rows = self._starts[group][shard + 1] - self._starts[group][shard]
         head = entry['bytes'] - 2 * rows * self.channels
         path, shape = str(self.root / entry['file']), (rows, self.channels)
         try:
-            return torch.from_file(path, size=entry['bytes'] // 2, dtype=torch.float16)[head // 2:].view(shape).numpy()
-        except RuntimeError:  # a private mapping counts as memory where the kernel commits no more than it has
+            return (
+                torch.from_file(path, size=entry['bytes'] // 2, dtype=torch.float16)[head // 2 :]
+                .view(shape)
+                .numpy()
+            )
+        except (
+            RuntimeError
+        ):  # a private mapping counts as memory where the kernel commits no more than it has
             return np.memmap(path, np.float16, 'r', head, shape)
 
     def images(self, group: str) -> list[str]:
@@ -116,8 +134,10 @@ class FeatureBank:
         images = list(images)
         lacking = [name for name in images if name not in self._rows[group]]
         if lacking:
-            raise FeatureBankError(f"Feature bank '{self.root}' lacks the {group} pixels of {len(lacking)} images, "
-                                   f'such as {lacking[0]}')
+            raise FeatureBankError(
+                f"Feature bank '{self.root}' lacks the {group} pixels of {len(lacking)} images, "
+                f'such as {lacking[0]}'
+            )
         spans = np.array([self._rows[group][name] for name in images], np.int64).reshape(-1, 2)
         return RowPool(spans[:, 0], spans[:, 1])
 
@@ -136,8 +156,13 @@ class FeatureBank:
         return torch.from_numpy(out)
 
     def pixels(self, group: str) -> np.ndarray:
-        """Records (image index, row, col, label) of all rows of a group; images as in ``manifest['images']``."""
-        parts = [np.load(self.root / shard['groups'][group]['pixels_file']) for shard in self.manifest['shards']]
+        """Records (image index, row, col, label) of all rows of a group; images as in
+        ``manifest['images']``.
+        """
+        parts = [
+            np.load(self.root / shard['groups'][group]['pixels_file'])
+            for shard in self.manifest['shards']
+        ]
         pixels = np.concatenate(parts) if parts else np.empty(0, PIXEL)
         pixels['image'] -= first_of(self.manifest, 'image')
         return pixels
@@ -152,9 +177,13 @@ class FeatureBank:
             for entry in shard['groups'].values():
                 for file, key in (('file', 'sha256'), ('pixels_file', 'pixels_sha256')):
                     path, wanted = self.root / entry[file], entry.get(key)
-                    if wanted is not None and (found := sha256_of(path)) != wanted:  # version 1 has one of them
-                        raise FeatureBankError(f"Feature bank shard '{path}' is damaged: sha256 wanted {wanted[:12]}, "
-                                               f'found {found[:12]}. Delete the bank and let it be built again.')
+                    if (
+                        wanted is not None and (found := sha256_of(path)) != wanted
+                    ):  # version 1 has one of them
+                        raise FeatureBankError(
+                            f"Feature bank shard '{path}' is damaged: sha256 wanted {wanted[:12]}, "
+                            f'found {found[:12]}. Delete the bank and let it be built again.'
+                        )
 
 
 class RowPool:
@@ -185,13 +214,16 @@ def read_manifest(root: Path) -> dict | None:
         return None
     manifest = _read_json(path)
     if manifest.get('version') not in READABLE:
-        raise FeatureBankError(f"'{path}': wanted version {VERSION}, found {manifest.get('version')!r}. Delete the "
-                               'bank and let it be built again.')
+        raise FeatureBankError(
+            f"'{path}': wanted version {VERSION}, found {manifest.get('version')!r}. Delete the "
+            'bank and let it be built again.'
+        )
     return manifest
 
 
 def read_bank(root: Path) -> dict | None:
-    """The manifest with what all shards hold: ``images``, ``files``, ``shards``, ``counts``; None without a bank.
+    """The manifest with what all shards hold: ``images``, ``files``, ``shards``, ``counts``; None
+    without a bank.
 
     Raises:
         FeatureBankError: the record of a shard before the last one is missing, or not readable.
@@ -200,11 +232,16 @@ def read_bank(root: Path) -> dict | None:
     if bank is None:
         return None
     bank = empty_bank() | bank
-    for path in sorted(Path(root).glob('shard-*.json'), key=lambda path: int(path.stem.split('-')[1])):
+    for path in sorted(
+        Path(root).glob('shard-*.json'), key=lambda path: int(path.stem.split('-')[1])
+    ):
         wanted = next_stem(bank)
         if path.stem != wanted:
-            raise FeatureBankError(f"Feature bank '{root}': there is '{path.name}', but no '{wanted}.json'. Delete the "
-                                   'bank and let it be built again.')
+            raise FeatureBankError(
+                f"Feature bank '{root}': there is '{path.name}', but no '{wanted}.json'. "
+                f'Delete the '
+                'bank and let it be built again.'
+            )
         add_shard(bank, _read_json(path))
     return bank
 
@@ -215,23 +252,29 @@ def empty_bank() -> dict:
 
 
 def first_of(bank: dict, what: str) -> int:
-    """Number of a bank's first ``'shard'`` or ``'image'``: 0, but where it is a part of another bank."""
+    """Number of a bank's first ``'shard'`` or ``'image'``: 0, but where it is a part of another
+    bank.
+    """
     return bank['identity'].get('part', {}).get(f'first_{what}', 0)
 
 
 def next_stem(bank: dict) -> str:
     """Name of the shard behind those of a bank."""
-    return f"shard-{first_of(bank, 'shard') + len(bank['shards']):05d}"
+    return f'shard-{first_of(bank, "shard") + len(bank["shards"]):05d}'
 
 
 def remove_shards(root: Path) -> None:
-    """Remove what lies in a folder without a manifest: shards of a bank that was never finished do not count."""
+    """Remove what lies in a folder without a manifest: shards of a bank that was never finished do
+    not count.
+    """
     for path in Path(root).glob('shard-*'):
         path.unlink()
 
 
 def add_shard(bank: dict, record: dict) -> None:
-    """Count one more shard's record (``images`` new to the bank, ``files``, ``groups``) into :func:`read_bank`'s."""
+    """Count one more shard's record (``images`` new to the bank, ``files``, ``groups``) into
+    :func:`read_bank`'s.
+    """
     bank['images'] += record['images']
     for image, sizes in record.get('files', {}).items():
         bank['files'].setdefault(image, {}).update(sizes)
@@ -244,25 +287,33 @@ def _read_json(path: Path) -> dict:
     try:
         return json.loads(path.read_text())
     except ValueError as error:
-        raise FeatureBankError(f"'{path}' is not readable JSON ({error}). Delete the bank.") from error
+        raise FeatureBankError(
+            f"'{path}' is not readable JSON ({error}). Delete the bank."
+        ) from error
 
 
 def check_identity(root: Path, manifest: dict, wanted: dict) -> None:
     """Refuse a bank made from something else."""
     found = manifest['identity']
-    differing = [f'{key}: wanted {value!r}, found {found.get(key)!r}' for key, value in wanted.items()
-                 if found.get(key) != value]
+    differing = [
+        f'{key}: wanted {value!r}, found {found.get(key)!r}'
+        for key, value in wanted.items()
+        if found.get(key) != value
+    ]
     if differing:
-        raise FeatureBankError(f"The feature bank in '{root}' was made from something else ({'; '.join(differing)}). "
-                               'Choose another folder for this one, or delete it.')
+        raise FeatureBankError(
+            f"The feature bank in '{root}' was made from something else ({'; '.join(differing)}). "
+            'Choose another folder for this one, or delete it.'
+        )
 
 
 @contextmanager
 def locked(root: Path):
-    """Let one process at a time write to a bank: two trainings may start with the same empty folder.
+    """Let one process at a time write to a bank: two trainings may start with the same empty
+    folder.
 
-    The lock goes with the process that holds it, so a kill leaves none behind. There is none where the system or the
-    file system knows no ``flock``, or where nothing can be written.
+    The lock goes with the process that holds it, so a kill leaves none behind. There is none where
+    the system or the file system knows no ``flock``, or where nothing can be written.
     """
     Path(root).mkdir(parents=True, exist_ok=True)
     with _lock_file(Path(root) / '.lock') as file:
@@ -273,7 +324,9 @@ def locked(root: Path):
 
 
 def _lock_file(path):
-    """The opened file of a lock; nothing where there is none and none can be made, as in a bank that is for reading."""
+    """The opened file of a lock; nothing where there is none and none can be made, as in a bank
+    that is for reading.
+    """
     for mode in ('a', 'r'):
         with suppress(OSError):
             return open(path, mode)
@@ -289,6 +342,8 @@ def require_space(root: Path, needed: int) -> None:
     Path(root).mkdir(parents=True, exist_ok=True)
     free = shutil.disk_usage(root).free
     if needed > free:
-        raise FeatureBankError(f"The feature bank in '{root}' needs {needed / 1e9:.2f} GB, and the disk has "
-                               f'{free / 1e9:.2f} GB free. Lower closed_per_image, use fewer open images, or choose '
-                               'another folder.')
+        raise FeatureBankError(
+            f"The feature bank in '{root}' needs {needed / 1e9:.2f} GB, and the disk has "
+            f'{free / 1e9:.2f} GB free. Lower closed_per_image, use fewer open images, or choose '
+            'another folder.'
+        )

@@ -1,7 +1,8 @@
-"""One bank from several processes: each extracts a run of its shards into a folder of its own, and these are joined.
+"""One bank from several processes: each extracts a run of its shards into a folder of its own, and
+these are joined.
 
-A part is a bank whose files have the names and the bytes that they have in the whole one: its shards and images are
-numbered from where it begins. Joining only gives these files a second name.
+A part is a bank whose files have the names and the bytes that they have in the whole one: its
+shards and images are numbered from where it begins. Joining only gives these files a second name.
 """
 
 import hashlib
@@ -13,10 +14,20 @@ from pathlib import Path
 from mmengine.logging import print_log
 
 from ..files import write_json
-from .bank import IMAGES_PER_SHARD, VERSION, FeatureBank, FeatureBankError, locked, read_manifest, remove_shards
+from .bank import (
+    IMAGES_PER_SHARD,
+    VERSION,
+    FeatureBank,
+    FeatureBankError,
+    locked,
+    read_manifest,
+    remove_shards,
+)
 
 
-def part_of(root: Path, identity: dict, requests: dict[str, list], number: int, parts: int) -> tuple[Path, dict, dict]:
+def part_of(
+    root: Path, identity: dict, requests: dict[str, list], number: int, parts: int
+) -> tuple[Path, dict, dict]:
     """Folder, identity and requests of one of the parts of a bank, a run of whole shards.
 
     Args:
@@ -32,22 +43,39 @@ def part_of(root: Path, identity: dict, requests: dict[str, list], number: int, 
     names = list(dict.fromkeys(name for images in requests.values() for name, *_ in images))
     shards = -(-len(names) // IMAGES_PER_SHARD)
     if not 1 <= number <= parts <= shards:
-        raise FeatureBankError(f"Feature bank '{root}', {shards} shards: wanted a part between 1/1 and "
-                               f'{shards}/{shards}, found {number}/{parts}')
+        raise FeatureBankError(
+            f"Feature bank '{root}', {shards} shards: wanted a part between 1/1 and "
+            f'{shards}/{shards}, found {number}/{parts}'
+        )
     first, end = (shards * n // parts for n in (number - 1, number))
     first_image = first * IMAGES_PER_SHARD
-    chosen = set(names[first_image:end * IMAGES_PER_SHARD])
-    requests = {group: [entry for entry in images if entry[0] in chosen] for group, images in requests.items()}
-    digest = hashlib.sha256(json.dumps([[name for name, *_ in images] for images in requests.values()]).encode())
-    part = dict(first_shard=first, shards=end - first, first_image=first_image, images_sha256=digest.hexdigest())
-    return root.with_name(f'{root.name}.part-{number}-of-{parts}'), dict(identity, part=part), requests
+    chosen = set(names[first_image : end * IMAGES_PER_SHARD])
+    requests = {
+        group: [entry for entry in images if entry[0] in chosen]
+        for group, images in requests.items()
+    }
+    digest = hashlib.sha256(
+        json.dumps([[name for name, *_ in images] for images in requests.values()]).encode()
+    )
+    part = dict(
+        first_shard=first,
+        shards=end - first,
+        first_image=first_image,
+        images_sha256=digest.hexdigest(),
+    )
+    return (
+        root.with_name(f'{root.name}.part-{number}-of-{parts}'),
+        dict(identity, part=part),
+        requests,
+    )
 
 
 def join_parts(root: Path, identity: dict, requests: dict[str, list], parts: int) -> None:
-    """Make a bank of its parts: byte for byte the one that a single process writes. The parts stay as they are.
+    """Make a bank of its parts: byte for byte the one that a single process writes. The parts stay
+    as they are.
 
-    All parts are compared with their checksums first, and the manifest is written last: a kill leaves no bank, and the
-    next call makes it.
+    All parts are compared with their checksums first, and the manifest is written last: a kill
+    leaves no bank, and the next call makes it.
 
     Args:
         root: the bank's folder; one that is whole already is left alone.
@@ -56,17 +84,26 @@ def join_parts(root: Path, identity: dict, requests: dict[str, list], parts: int
         parts: how many there are.
 
     Raises:
-        FeatureBankError: a part is unfinished, damaged or made from something else, or the bank in place is another.
+        FeatureBankError: a part is unfinished, damaged or made from something else, or the bank in
+            place is another.
         FileNotFoundError: a part is missing.
         OSError: a file can be neither linked nor copied.
     """
     with locked(root):
         if read_manifest(root) is None:
-            found = [_open_part(*part_of(root, identity, requests, i, parts)[:2]) for i in range(1, max(parts, 1) + 1)]
+            found = [
+                _open_part(*part_of(root, identity, requests, i, parts)[:2])
+                for i in range(1, max(parts, 1) + 1)
+            ]
             for part in found:
                 part.verify()
             remove_shards(root)
-            for path in (path for part in found for path in part.root.glob('shard-*') if path.suffix != '.tmp'):
+            for path in (
+                path
+                for part in found
+                for path in part.root.glob('shard-*')
+                if path.suffix != '.tmp'
+            ):
                 try:
                     os.link(path, root / path.name)
                 except OSError:  # a file system without hard links
@@ -75,11 +112,16 @@ def join_parts(root: Path, identity: dict, requests: dict[str, list], parts: int
         bank = FeatureBank(root, identity)
         for group, images in requests.items():
             bank.pool(group, [name for name, *_ in images])
-    print_log(f"Feature bank '{root}' is whole; the folders of its parts are no longer needed", logger='current')
+    print_log(
+        f"Feature bank '{root}' is whole; the folders of its parts are no longer needed",
+        logger='current',
+    )
 
 
 def _open_part(root, identity):
     bank, wanted = FeatureBank(root, identity), identity['part']['shards']
     if (found := len(bank.manifest['shards'])) != wanted:
-        raise FeatureBankError(f"Feature bank part '{root}' is not finished: wanted {wanted} shards, found {found}")
+        raise FeatureBankError(
+            f"Feature bank part '{root}' is not finished: wanted {wanted} shards, found {found}"
+        )
     return bank

@@ -1,6 +1,8 @@
-"""Features of many images into a bank: the segmentor waits neither for the images before it nor for the disk behind it.
+"""Features of many images into a bank: the segmentor waits neither for the images before it nor for
+the disk behind it.
 
-Threads read the next images while the segmentor works on one; the writer's thread checks and stores the last ones.
+Threads read the next images while the segmentor works on one; the writer's thread checks and stores
+the last ones.
 """
 
 import os
@@ -26,13 +28,19 @@ def _num_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count() or 1
 
 
-# Threads that read images, .07 s each at 1024 x 2048, each with one beside the one in work: half the cores, two to
-# eight. Two keep up with a segmentor on a CPU, whose time they take, and eight with one on a GPU.
+# Threads that read images, .07 s each at 1024 x 2048, each with one beside the one in work: half
+# the cores, two to eight. Two keep up with a segmentor on a CPU, whose time they take, and eight
+# with one on a GPU.
 READERS = min(8, max(2, _num_cores() // 2))
 
 
-def extract_to_bank(root: Path, identity: dict, requests: dict[str, list], extract: Callable[..., Tensor],
-                    choice: PixelChoice) -> None:
+def extract_to_bank(
+    root: Path,
+    identity: dict,
+    requests: dict[str, list],
+    extract: Callable[..., Tensor],
+    choice: PixelChoice,
+) -> None:
     """Add to a bank what it lacks.
 
     Args:
@@ -43,8 +51,8 @@ def extract_to_bank(root: Path, identity: dict, requests: dict[str, list], extra
         choice: which pixels are stored.
 
     Raises:
-        FeatureBankError: the bank in place was made from something else, other images or labels of the same names
-            included, or the disk is too small.
+        FeatureBankError: the bank in place was made from something else, other images or labels of
+            the same names included, or the disk is too small.
         ValueError: features that are NaN or beyond float16; or two files of one name.
     """
     with BankWriter(root, identity) as writer:
@@ -52,7 +60,9 @@ def extract_to_bank(root: Path, identity: dict, requests: dict[str, list], extra
         for group, images in requests.items():
             for name, dataset, index in images:
                 if writer.has(group, name):
-                    require_same_files(root, name, writer.files(group, name), file_sizes(dataset, index))
+                    require_same_files(
+                        root, name, writer.files(group, name), file_sizes(dataset, index)
+                    )
                 else:
                     groups = todo.setdefault(name, {})
                     for other in groups.values():
@@ -64,20 +74,35 @@ def extract_to_bank(root: Path, identity: dict, requests: dict[str, list], extra
         with ahead(_items, todo.values(), READERS) as items:
             for name, samples in zip(tqdm(todo, desc='Extracting features', unit='image'), items):
                 first = next(iter(samples.values()))
-                if not all(torch.equal(item['inputs'], first['inputs']) for item in samples.values()):
-                    raise ValueError(f"'{name}' was read twice, for two label policies, and differs: wanted a pipeline "
-                                     'without random steps')
+                if not all(
+                    torch.equal(item['inputs'], first['inputs']) for item in samples.values()
+                ):
+                    raise ValueError(
+                        f"'{name}' was read twice, for two label policies, and differs: wanted a "
+                        f'pipeline '
+                        'without random steps'
+                    )
                 features = extract(first['inputs'], first['data_samples'])
-                writer.add(name, {group: _stored_part(features, item['data_samples'], group, choice, name)
-                                  for group, item in samples.items()},
-                           {group: file_sizes(*todo[name][group]) for group in samples})
+                writer.add(
+                    name,
+                    {
+                        group: _stored_part(features, item['data_samples'], group, choice, name)
+                        for group, item in samples.items()
+                    },
+                    {group: file_sizes(*todo[name][group]) for group in samples},
+                )
 
 
 def _for_each_group(groups, read):
-    """``read(dataset, index)`` for every group of an image; once where their data sets mean the same by its labels."""
+    """``read(dataset, index)`` for every group of an image; once where their data sets mean the
+    same by its labels.
+    """
     found, keys = {}, {}
     for group, (dataset, index) in groups.items():
-        key = keys[group] = dataset.metainfo['label_policy'], dataset.get_data_info(index).get('seg_map_path')
+        key = keys[group] = (
+            dataset.metainfo['label_policy'],
+            dataset.get_data_info(index).get('seg_map_path'),
+        )
         if key not in found:
             found[key] = read(dataset, index)
     return {group: found[key] for group, key in keys.items()}
@@ -95,30 +120,41 @@ def file_sizes(dataset, index: int) -> list[int | None]:
 
 
 def require_same_files(root: Path, name: str, stored: list | None, found: list) -> None:
-    """Refuse files that are not those of the same name whose features are stored. What has no size is believed.
+    """Refuse files that are not those of the same name whose features are stored. What has no size
+    is believed.
 
     Raises:
         FeatureBankError: naming the folder, the image and the sizes.
     """
     for what, size, bytes_found in zip(('image', 'label'), stored or (), found):
         if size is not None and bytes_found is not None and size != bytes_found:
-            raise FeatureBankError(f"'{root}' has features of another '{name}': wanted its {what} of {bytes_found} "
-                                   f'bytes, found one of {size} bytes. Choose another folder for these data, or delete '
-                                   'this one.')
+            raise FeatureBankError(
+                f"'{root}' has features of another '{name}': wanted its {what} of {bytes_found} "
+                f'bytes, found one of {size} bytes. Choose another folder for these data, '
+                f'or delete '
+                'this one.'
+            )
 
 
 def _require_one_file(name, *images):
-    """Refuse two data sets whose images have the same name, below their own roots, and are not the same files."""
+    """Refuse two data sets whose images have the same name, below their own roots, and are not the
+    same files.
+    """
     path, found = (Path(dataset.get_data_info(index)['img_path']) for dataset, index in images)
     if path.resolve() != found.resolve():
-        raise ValueError(f"closed and open both have an image '{name}': '{path}' and '{found}'. A feature bank knows "
-                         'images by their path below data_root: choose data_roots that keep them apart.')
+        raise ValueError(
+            f"closed and open both have an image '{name}': '{path}' and '{found}'. A feature "
+            f'bank knows '
+            'images by their path below data_root: choose data_roots that keep them apart.'
+        )
 
 
 def _stored_part(features, sample, group, choice, name):
     """The group's chosen features (n, C) float16 and their pixels (n, 3)."""
-    open_map, classes = (labels_on_grid(field.data[0].numpy(), features.shape[-2:])
-                         for field in (open_map_of(sample), sample.gt_sem_seg))
+    open_map, classes = (
+        labels_on_grid(field.data[0].numpy(), features.shape[-2:])
+        for field in (open_map_of(sample), sample.gt_sem_seg)
+    )
     where = choice.pixels(open_map, classes, group, name)
     place = torch.from_numpy(where[:, 0] * features.shape[-1] + where[:, 1]).to(features.device)
     chosen = features.flatten(1).index_select(1, place).to(torch.float16).T
@@ -135,25 +171,33 @@ def _require_space(root, identity, todo, extract, choice):
 
     def count(groups):
         maps = _for_each_group(groups, lambda dataset, index: dataset.read_labels(index)[1])
-        return sum(choice.count(open_map[::stride, ::stride], group) for group, open_map in maps.items())
+        return sum(
+            choice.count(open_map[::stride, ::stride], group) for group, open_map in maps.items()
+        )
 
     with ahead(count, todo.values(), 2 * READERS) as counts:
         pixels = sum(tqdm(counts, total=len(todo), desc='Counting pixels', unit='image'))
     needed = pixels * (2 * identity['channels'] + 9)
-    print_log(f"Feature bank '{root}': {len(todo)} images, {pixels:,} pixels, {needed / 1e9:.2f} GB to write",
-              logger='current')
+    print_log(
+        f"Feature bank '{root}': {len(todo)} images, {pixels:,} pixels, {needed / 1e9:.2f} GB "
+        f'to write',
+        logger='current',
+    )
     require_space(root, needed)
 
 
 @contextmanager
 def ahead(function: Callable, items: Iterable, readers: int) -> Iterator[Iterator]:
-    """``map(function, items)``, in order, with up to ``readers`` results computed ahead by as many threads.
+    """``map(function, items)``, in order, with up to ``readers`` results computed ahead by as many
+    threads.
 
-    A context, as a generator that an error abandons would end its threads wherever the garbage collector meets it, in
-    the middle of another thread's start for one, and wait for a lock that this thread holds.
+    A context, as a generator that an error abandons would end its threads wherever the garbage
+    collector meets it, in the middle of another thread's start for one, and wait for a lock that
+    this thread holds.
     """
     waiting = deque()
     with ThreadPoolExecutor(readers, thread_name_prefix='reader') as pool:
+
         def results():
             for item in items:
                 waiting.append(pool.submit(function, item))

@@ -12,13 +12,14 @@ CHOICES = ('uniform', 'balanced')
 
 @dataclass(frozen=True)
 class PixelChoice:
-    """All open pixels of an image, and at most ``limit`` closed ones: seeded by the image's name, not by its position.
+    """All open pixels of an image, and at most ``limit`` closed ones: seeded by the image's name,
+    not by its position.
 
     Args:
         limit: closed pixels per image; None takes all.
-        how: ``'uniform'`` draws the closed pixels evenly, so that a class has its share of the image; ``'balanced'``
-            gives every class that is in the image the same number, and what a small class cannot fill goes to the
-            others.
+        how: ``'uniform'`` draws the closed pixels evenly, so that a class has its share of the
+            image; ``'balanced'`` gives every class that is in the image the same number, and what a
+            small class cannot fill goes to the others.
         seed: seed of the draw.
 
     Raises:
@@ -33,11 +34,17 @@ class PixelChoice:
         if self.how not in CHOICES:
             raise ValueError(f'closed_choice: wanted one of {CHOICES}, found {self.how!r}')
 
-    def pixels(self, open_map: np.ndarray, classes: np.ndarray, group: str, image: str) -> np.ndarray:
-        """(n, 3) grid pixels (row, col, label) of a group in raster order, of (h, w) label maps on the grid."""
+    def pixels(
+        self, open_map: np.ndarray, classes: np.ndarray, group: str, image: str
+    ) -> np.ndarray:
+        """(n, 3) grid pixels (row, col, label) of a group in raster order, of (h, w) label maps on
+        the grid.
+        """
         rows, cols = np.nonzero(_of_group(open_map, group))
         if group == 'open':
-            return np.stack([rows, cols, open_map[rows, cols].astype(np.int64) - FIRST_OPEN], axis=1)
+            return np.stack(
+                [rows, cols, open_map[rows, cols].astype(np.int64) - FIRST_OPEN], axis=1
+            )
         labels = classes[rows, cols].astype(np.int64)
         pixels = np.stack([rows, cols, labels], axis=1)
         if self.limit is None or len(rows) <= self.limit:
@@ -68,6 +75,8 @@ def _balanced(labels, number, rng):
     smallest_first = np.argsort(counts, kind='stable')
     for done, kind in enumerate(smallest_first):
         quotas[kind] = min(counts[kind], (number - quotas.sum()) // (len(counts) - done))
-    by_kind = np.argsort(kinds, kind='stable')  # positions in `order`, kind after kind, each in drawn order
+    by_kind = np.argsort(
+        kinds, kind='stable'
+    )  # positions in `order`, kind after kind, each in drawn order
     rank = np.arange(len(labels)) - np.repeat(np.cumsum(counts) - counts, counts)
     return order[by_kind[rank < np.repeat(quotas, counts)]]

@@ -1,4 +1,6 @@
-"""Which pixels make a training batch: 5,000 closed, 2,500 cached open, 2,500 generated (paper section 7)."""
+"""Which pixels make a training batch: 5,000 closed, 2,500 cached open, 2,500 generated (paper
+section 7).
+"""
 
 from dataclasses import dataclass
 
@@ -8,7 +10,11 @@ from torch import Tensor, from_numpy
 
 from ..functional.pixels import choose_closed, choose_image, choose_open, step_rng
 
-_CLOSED, _OPEN, _NOISE = 1, 2, 3  # independent random streams of one step; choose_image uses stream 0
+_CLOSED, _OPEN, _NOISE = (
+    1,
+    2,
+    3,
+)  # independent random streams of one step; choose_image uses stream 0
 
 
 @TASK_UTILS.register_module()
@@ -21,19 +27,32 @@ class PixelSampler:
         num_closed: closed pixels per batch (paper: 5,000).
         num_open: cached open pixels per batch (paper: 2,500); 0 for OpenGAN-0.
         num_fake: generated pixels per batch (paper: 2,500); 0 for CLS.
-        closed_images_per_batch: images that give the closed pixels; 1 is the paper's, ``'all'`` draws from every
-            stored image at once. D's batch norm sees the difference.
+        closed_images_per_batch: images that give the closed pixels; 1 is the paper's, ``'all'``
+            draws from every stored image at once. D's batch norm sees the difference.
     """
 
-    def __init__(self, *, num_closed: int = 5000, num_open: int = 2500, num_fake: int = 2500,
-                 closed_images_per_batch: int | str = 1):
-        for name, value in (('num_closed', num_closed), ('num_open', num_open), ('num_fake', num_fake)):
+    def __init__(
+        self,
+        *,
+        num_closed: int = 5000,
+        num_open: int = 2500,
+        num_fake: int = 2500,
+        closed_images_per_batch: int | str = 1,
+    ):
+        for name, value in (
+            ('num_closed', num_closed),
+            ('num_open', num_open),
+            ('num_fake', num_fake),
+        ):
             if not isinstance(value, int) or value < 0:
                 raise ValueError(f'{name}: wanted a whole number >= 0, found {value!r}')
-        if closed_images_per_batch != 'all' and not (isinstance(closed_images_per_batch, int)
-                                                     and closed_images_per_batch >= 1):
-            raise ValueError(f"closed_images_per_batch: wanted a number >= 1 or 'all', found "
-                             f'{closed_images_per_batch!r}')
+        if closed_images_per_batch != 'all' and not (
+            isinstance(closed_images_per_batch, int) and closed_images_per_batch >= 1
+        ):
+            raise ValueError(
+                f"closed_images_per_batch: wanted a number >= 1 or 'all', found "
+                f'{closed_images_per_batch!r}'
+            )
         self.num_closed = num_closed
         self.num_open = num_open
         self.num_fake = num_fake
@@ -53,7 +72,9 @@ class PixelDraw:
     step: int
 
     def images(self, num_images: int) -> np.ndarray:
-        """Indices of the images that give the closed pixels; every image once an epoch, in shuffled order."""
+        """Indices of the images that give the closed pixels; every image once an epoch, in shuffled
+        order.
+        """
         per_step = self.sampler.closed_images_per_batch
         if per_step == 'all':
             return np.arange(num_images)
@@ -61,7 +82,9 @@ class PixelDraw:
 
     def closed(self, available: int) -> np.ndarray:
         """(num_closed,) indices into the ``available`` closed pixels of this step's images."""
-        return choose_closed(available, self.sampler.num_closed, step_rng(self.seed, self.step, _CLOSED))
+        return choose_closed(
+            available, self.sampler.num_closed, step_rng(self.seed, self.step, _CLOSED)
+        )
 
     def open(self, available: int) -> np.ndarray:
         """(num_open,) indices into the ``available`` cached open pixels."""

@@ -1,8 +1,10 @@
-"""Where training features come from: a bank on disk, or whole images sent through the segmentor at every step.
+"""Where training features come from: a bank on disk, or whole images sent through the segmentor at
+every step.
 
-Both are datasets indexed by (seed, step), so that every batch is a pure function of the two, and both yield a dict with
-``draw`` (all random choices of the step), ``open`` (No, C) cached open features or None, and either ``closed`` (Nc, C)
-features or the raw ``inputs`` and ``data_samples`` of the images that give them.
+Both are datasets indexed by (seed, step), so that every batch is a pure function of the two, and
+both yield a dict with ``draw`` (all random choices of the step), ``open`` (No, C) cached open
+features or None, and either ``closed`` (Nc, C) features or the raw ``inputs`` and ``data_samples``
+of the images that give them.
 """
 
 import itertools
@@ -23,41 +25,62 @@ from .pixel_choice import PixelChoice
 
 
 def build_open(open: dict | None, sampler) -> Dataset | None:
-    """The data set of open pixels, or None where there is none or the sampler draws none; then it draws none."""
+    """The data set of open pixels, or None where there is none or the sampler draws none; then it
+    draws none.
+    """
     if open is None:
         sampler.num_open = 0
     return None if sampler.num_open == 0 else DATASETS.build(open)
 
 
 class _BankSource(Dataset):
-    """What both sources share: the labelled images, the sampler, and the bank that caches open pixels.
+    """What both sources share: the labelled images, the sampler, and the bank that caches open
+    pixels.
 
     Args:
         root: folder of the feature bank; built there on first use.
         sampler: config of a :class:`PixelSampler`.
         closed: config of the dataset whose images give closed pixels.
-        open: config of the dataset whose images give open pixels; None where none are used (OpenGAN-0).
+        open: config of the dataset whose images give open pixels; None where none are used
+            (OpenGAN-0).
         closed_per_image: closed pixels stored per image (store only); None stores all.
-        closed_choice: how they are chosen: ``'uniform'``, or ``'balanced'`` over the classes of each image (see
+        closed_choice: how they are chosen: ``'uniform'``, or ``'balanced'`` over the classes of
+            each image (see
             :class:`PixelChoice`).
         bank_seed: seed of the choice of stored closed pixels.
-        part: (i, n): :meth:`prepare` builds the i-th of n parts of the bank, 1 <= i <= n, in a folder beside ``root``.
+        part: (i, n): :meth:`prepare` builds the i-th of n parts of the bank, 1 <= i <= n, in a
+            folder beside ``root``.
         join: n: :meth:`prepare` makes the bank of its n parts, without images.
     """
 
     stores_closed = False
 
-    def __init__(self, *, root: str, sampler: dict, closed: dict, open: dict | None = None,
-                 closed_per_image: int | None = 5000, closed_choice: str = 'uniform', bank_seed: int = 0,
-                 part: tuple[int, int] | None = None, join: int | None = None):
+    def __init__(
+        self,
+        *,
+        root: str,
+        sampler: dict,
+        closed: dict,
+        open: dict | None = None,
+        closed_per_image: int | None = 5000,
+        closed_choice: str = 'uniform',
+        bank_seed: int = 0,
+        part: tuple[int, int] | None = None,
+        join: int | None = None,
+    ):
         self.root = Path(root)
         self.sampler = TASK_UTILS.build(sampler)
         self.closed_images = DATASETS.build(closed)
         self.open_images = build_open(open, self.sampler)
         self.pipeline = closed.get('pipeline', [])
-        if self.open_images is not None and as_json(open.get('pipeline', [])) != as_json(self.pipeline):
-            raise ValueError(f'open.pipeline: wanted that of closed, {self.pipeline}, whose images may be the same '
-                             f"ones, found {open.get('pipeline', [])}")
+        if self.open_images is not None and as_json(open.get('pipeline', [])) != as_json(
+            self.pipeline
+        ):
+            raise ValueError(
+                f'open.pipeline: wanted that of closed, {self.pipeline}, whose images may be '
+                f'the same '
+                f'ones, found {open.get("pipeline", [])}'
+            )
         self.choice = PixelChoice(closed_per_image, closed_choice, bank_seed)
         self.part, self.join = part, join
         self.identity = None
@@ -81,15 +104,17 @@ class _BankSource(Dataset):
         return requests
 
     def prepare(self, extract, segmentor: dict) -> None:
-        """Build the missing part of the bank, or check that the bank in place belongs to this segmentor and policy.
+        """Build the missing part of the bank, or check that the bank in place belongs to this
+        segmentor and policy.
 
         Args:
             extract: maps a raw image (3, H, W) and its data sample to features (C, h, w).
-            segmentor: what identifies the frozen segmentor (``name``, ``sha256``, ``channels``, ``preprocessor``).
+            segmentor: what identifies the frozen segmentor (``name``, ``sha256``, ``channels``,
+                ``preprocessor``).
 
         Raises:
-            FeatureBankError: the bank in place was made from something else, the disk is too small, or ``join`` finds a
-                part that is unfinished, damaged or made from something else.
+            FeatureBankError: the bank in place was made from something else, the disk is too small,
+                or ``join`` finds a part that is unfinished, damaged or made from something else.
             FileNotFoundError: ``join`` lacks a part.
             ValueError: features that are NaN or beyond float16.
             RuntimeError: on the other ranks, when the rank that builds the bank failed.
@@ -97,13 +122,23 @@ class _BankSource(Dataset):
         policy = [self.metainfo['label_policy']]
         if self.open_images is not None and self.open_images.metainfo['label_policy'] not in policy:
             policy = dict(closed=policy[0], open=self.open_images.metainfo['label_policy'])
-        self.identity = as_json(dict(
-            segmentor=segmentor['name'], segmentor_sha256=segmentor['sha256'], channels=segmentor['channels'],
-            preprocessor=segmentor['preprocessor'], pipeline=self.pipeline,
-            label_policy=policy, closed_per_image=self.choice.limit, closed_choice=self.choice.how,
-            seed=self.choice.seed,
-            closed_classes=list(self.metainfo['classes']),
-            open_classes=list((self.open_images or self.closed_images).metainfo['open_classes'])))
+        self.identity = as_json(
+            dict(
+                segmentor=segmentor['name'],
+                segmentor_sha256=segmentor['sha256'],
+                channels=segmentor['channels'],
+                preprocessor=segmentor['preprocessor'],
+                pipeline=self.pipeline,
+                label_policy=policy,
+                closed_per_image=self.choice.limit,
+                closed_choice=self.choice.how,
+                seed=self.choice.seed,
+                closed_classes=list(self.metainfo['classes']),
+                open_classes=list(
+                    (self.open_images or self.closed_images).metainfo['open_classes']
+                ),
+            )
+        )
         on_main_process(lambda: self._build(extract))
         self._bank = None
 
@@ -122,13 +157,22 @@ class _BankSource(Dataset):
         """The bank, opened on first use in each process."""
         if self._bank is None:
             bank = FeatureBank(self.root, self.identity)
-            self._pools = {group: bank.pool(group, [name for name, *_ in images])
-                           for group, images in self._requests().items()}
+            self._pools = {
+                group: bank.pool(group, [name for name, *_ in images])
+                for group, images in self._requests().items()
+            }
             for group, images in self._requests().items():
                 if images and not len(self._pools[group]):
-                    hint = '. OpenGAN-0 needs none: open=None, sampler.num_open=0' if group == 'open' else ''
-                    raise ValueError(f"No {group} pixel to train on: the {len(images)} images that should give some "
-                                     f"have none in the feature bank '{self.root}'{hint}")
+                    hint = (
+                        '. OpenGAN-0 needs none: open=None, sampler.num_open=0'
+                        if group == 'open'
+                        else ''
+                    )
+                    raise ValueError(
+                        f'No {group} pixel to train on: the {len(images)} images that should '
+                        f'give some '
+                        f"have none in the feature bank '{self.root}'{hint}"
+                    )
             self._bank = bank
         return self._bank
 
@@ -144,7 +188,9 @@ class _BankSource(Dataset):
         return bank.gather('open', pool.rows(draw.open(len(pool))))
 
     def __getitem__(self, seed_and_step) -> dict:
-        """The batch of one step; an empty one for None, a step that is skipped because it was trained before."""
+        """The batch of one step; an empty one for None, a step that is skipped because it was
+        trained before.
+        """
         return {} if seed_and_step is None else self._batch(self.sampler.at(*seed_and_step))
 
     def __getstate__(self):
@@ -161,13 +207,17 @@ class StoreSource(_BankSource):
         bank, pool = self.bank, self._pools['closed']
         if self.sampler.closed_images_per_batch != 'all':
             pool = pool.select(draw.images(len(self.closed_images)))
-        return dict(draw=draw, closed=bank.gather('closed', pool.rows(draw.closed(len(pool)))),
-                    open=self._open_features(draw))
+        return dict(
+            draw=draw,
+            closed=bank.gather('closed', pool.rows(draw.closed(len(pool)))),
+            open=self._open_features(draw),
+        )
 
 
 @DATASETS.register_module()
 class OnlineSource(_BankSource):
-    """The paper's way: a whole image goes through the segmentor at every step; only open pixels are cached.
+    """The paper's way: a whole image goes through the segmentor at every step; only open pixels are
+    cached.
 
     Raises:
         ValueError: ``closed_images_per_batch='all'``, which needs a store.
@@ -176,8 +226,11 @@ class OnlineSource(_BankSource):
     def __init__(self, **kwargs):
         super().__init__(**kwargs)
         if self.sampler.closed_images_per_batch == 'all':
-            raise ValueError("closed_images_per_batch='all' needs type='StoreSource': an online source sends every "
-                             'image of a batch through the segmentor')
+            raise ValueError(
+                "closed_images_per_batch='all' needs type='StoreSource': an online source "
+                'sends every '
+                'image of a batch through the segmentor'
+            )
 
     def prepare(self, extract, segmentor):
         if self.open_images is not None:
@@ -185,15 +238,20 @@ class OnlineSource(_BankSource):
 
     def _batch(self, draw) -> dict:
         items = [self.closed_images[int(i)] for i in draw.images(len(self.closed_images))]
-        return dict(draw=draw, inputs=[item['inputs'] for item in items],
-                    data_samples=[item['data_samples'] for item in items], open=self._open_features(draw))
+        return dict(
+            draw=draw,
+            inputs=[item['inputs'] for item in items],
+            data_samples=[item['data_samples'] for item in items],
+            open=self._open_features(draw),
+        )
 
 
 def on_main_process(work) -> None:
-    """Run ``work`` on rank 0 while the others wait, for days if need be; if it fails, no rank goes on.
+    """Run ``work`` on rank 0 while the others wait, for days if need be; if it fails, no rank goes
+    on.
 
-    At a plain barrier the others would end after the backend's timeout (10 minutes for NCCL), or wait for a rank that
-    has raised.
+    At a plain barrier the others would end after the backend's timeout (10 minutes for NCCL), or
+    wait for a rank that has raised.
     """
     if get_world_size() == 1:
         work()
@@ -214,7 +272,9 @@ def on_main_process(work) -> None:
 
 
 def named(dataset):
-    """(name, dataset, index) of each image; the path is the name, below the dataset's own root where it has one."""
+    """(name, dataset, index) of each image; the path is the name, below the dataset's own root
+    where it has one.
+    """
     root = Path(dataset.data_root) if dataset.data_root else None
     for index in range(len(dataset)):
         path = Path(dataset.get_data_info(index)['img_path'])
@@ -226,8 +286,8 @@ def named(dataset):
 class StepSampler(Sampler):
     """Yields (seed, step) for ever: rank r of W ranks gets the steps r, r + W, r + 2W, ...
 
-    The first ``skip`` items are None: mmengine's loop advances its loader over all steps that were trained before it
-    resumes, and a None costs nothing to load.
+    The first ``skip`` items are None: mmengine's loop advances its loader over all steps that were
+    trained before it resumes, and a None costs nothing to load.
     """
 
     def __init__(self, dataset, seed: int | None = None):
@@ -255,6 +315,10 @@ def one_step(items: list) -> dict:
         ValueError: a loader with another batch size than 1.
     """
     if len(items) != 1:
-        raise ValueError(f'train_dataloader.batch_size: wanted 1, as an item is the batch of a whole step, found '
-                         f'{len(items)}. Pixels of a step are set in the sampler: num_closed, closed_images_per_batch.')
+        raise ValueError(
+            f'train_dataloader.batch_size: wanted 1, as an item is the batch of a whole '
+            f'step, found '
+            f'{len(items)}. Pixels of a step are set in the sampler: num_closed, '
+            f'closed_images_per_batch.'
+        )
     return items[0]

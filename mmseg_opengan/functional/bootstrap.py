@@ -1,7 +1,9 @@
-"""Block-bootstrap intervals of AUROC: neighbouring video frames are not independent, so whole blocks are redrawn.
+"""Block-bootstrap intervals of AUROC: neighbouring video frames are not independent, so whole
+blocks are redrawn.
 
-AUROC is bilinear in the closed and the open pixels. With B blocks of images, a B x B table of pair wins is all that a
-resample needs, however many pixels there are; the table is exact and small enough to store beside the metrics.
+AUROC is bilinear in the closed and the open pixels. With B blocks of images, a B x B table of pair
+wins is all that a resample needs, however many pixels there are; the table is exact and small
+enough to store beside the metrics.
 """
 
 from collections.abc import Sequence
@@ -17,8 +19,8 @@ class BlockTable(NamedTuple):
     """What resampling needs to know of one score map.
 
     Attributes:
-        wins: (B, B) float64, pairs (closed pixel of block i, open pixel of block j) in which the open one scores
-            higher; ties count half.
+        wins: (B, B) float64, pairs (closed pixel of block i, open pixel of block j) in which the
+            open one scores higher; ties count half.
         closed, open: (B,) float64, pixels of each block.
     """
 
@@ -43,11 +45,16 @@ def block_table(blocks: Sequence[ScoreBins]) -> BlockTable:
             first = torch.searchsorted(closed.lower, opened.lower)
             beyond = torch.searchsorted(closed.lower, opened.lower, right=True)
             wins[i, j] = float((opened.open.double() * (below[first] + below[beyond]) / 2).sum())
-    return BlockTable(wins, np.array([float(block.closed.sum()) for block in blocks]),
-                      np.array([float(block.open.sum()) for block in blocks]))
+    return BlockTable(
+        wins,
+        np.array([float(block.closed.sum()) for block in blocks]),
+        np.array([float(block.open.sum()) for block in blocks]),
+    )
 
 
-def resampled_aurocs(tables: Sequence[BlockTable], *, num_resamples: int = 2000, seed: int = 0) -> np.ndarray:
+def resampled_aurocs(
+    tables: Sequence[BlockTable], *, num_resamples: int = 2000, seed: int = 0
+) -> np.ndarray:
     """Pooled AUROC of each resample of the blocks, averaged over tables (the seeds of one method).
 
     The same seed draws the same blocks for every method, so that differences are paired.
@@ -67,7 +74,8 @@ def resampled_aurocs(tables: Sequence[BlockTable], *, num_resamples: int = 2000,
 
 
 def interval(values: np.ndarray, *, level: float = 0.95) -> tuple[float, float]:
-    """Percentile interval of resampled values, those that are nan left out; (nan, nan) where none is left.
+    """Percentile interval of resampled values, those that are nan left out; (nan, nan) where none
+    is left.
 
     Raises:
         ValueError: level outside (0, 1).

@@ -1,19 +1,23 @@
 """Component-level metrics of SegmentMeIfYouCan: is each open object found, whatever its size?
 
-Pixel metrics are ruled by large objects; here each 8-connected component of open pixels counts once (Chan et al.,
-NeurIPS 2021 Datasets and Benchmarks; the benchmark's ``SegEval-AnomalyTrack`` and ``SegEval-ObstacleTrack``):
+Pixel metrics are ruled by large objects; here each 8-connected component of open pixels counts once
+(Chan et al., NeurIPS 2021 Datasets and Benchmarks; the benchmark's ``SegEval-AnomalyTrack`` and
+``SegEval-ObstacleTrack``):
 
-- adjusted IoU of a ground-truth component k with the predicted components that touch it, P(k). Pixels of P(k) that lie
-  on other ground-truth components are left out of the union, so that one prediction may cover two neighbouring objects:
-  sIoU(k) = |k and P(k)| / |(k or P(k)) without the other ground-truth components|
+- adjusted IoU of a ground-truth component k with the predicted components that touch it, P(k).
+  Pixels of P(k) that lie on other ground-truth components are left out of the union, so that one
+  prediction may cover two neighbouring objects: sIoU(k) = |k and P(k)| / |(k or P(k)) without the
+  other ground-truth components|
 - PPV of a predicted component p: the fraction of p that is open.
-- at each t of ``SIOU_THRESHOLDS``: TP = ground-truth components with sIoU >= t, FN = the others, FP = predicted ones
-  with PPV < t, and F1 = 2 TP / (2 TP + FN + FP). The headline is the mean of these F1.
+- at each t of ``SIOU_THRESHOLDS``: TP = ground-truth components with sIoU >= t, FN = the others, FP
+  = predicted ones with PPV < t, and F1 = 2 TP / (2 TP + FN + FP). The headline is the mean of these
+  F1.
 
-As in the benchmark's code: void cuts predictions before they are connected; predicted components below the track's size
-are dropped; ground-truth components below it become void, together with the predicted pixels on them. The benchmark
-calls a pixel open at the threshold of the best pixel F1 of the same data set (``curves.best_f1``): that takes a first
-pass over the data, and is chosen on test data. A threshold from open validation needs neither; say which it was.
+As in the benchmark's code: void cuts predictions before they are connected; predicted components
+below the track's size are dropped; ground-truth components below it become void, together with the
+predicted pixels on them. The benchmark calls a pixel open at the threshold of the best pixel F1 of
+the same data set (``curves.best_f1``): that takes a first pass over the data, and is chosen on test
+data. A threshold from open validation needs neither; say which it was.
 scipy labels the components: this file alone of ``functional`` needs more than torch and numpy.
 """
 
@@ -27,31 +31,41 @@ from scipy import ndimage
 
 from ..contracts import CLOSED, VOID
 
-#: The benchmark's own floats; the eighth is the float above .6, so an sIoU of exactly 3/5 does not reach it.
-SIOU_THRESHOLDS = np.linspace(.25, .75, 11)
-_FIXED_POINT = 2 ** 32  # sums of fractions are kept as integers, so that the order of adding cannot change them
+#: The benchmark's own floats; the eighth is the float above .6, so an sIoU of exactly 3/5 does not
+#: reach it.
+SIOU_THRESHOLDS = np.linspace(0.25, 0.75, 11)
+_FIXED_POINT = (
+    2**32
+)  # sums of fractions are kept as integers, so that the order of adding cannot change them
 
 
 class MinSizes(NamedTuple):
-    """Smallest components that count, in pixels of the image (on a grid of stride 4, divide by 16)."""
+    """Smallest components that count, in pixels of the image (on a grid of stride 4, divide by
+    16).
+    """
 
     predicted: int
     ground_truth: int
 
 
 #: By track of the benchmark.
-TRACKS = dict(anomaly=MinSizes(predicted=500, ground_truth=100), obstacle=MinSizes(predicted=50, ground_truth=10))
+TRACKS = dict(
+    anomaly=MinSizes(predicted=500, ground_truth=100),
+    obstacle=MinSizes(predicted=50, ground_truth=10),
+)
 
 
 class ComponentCounts:
     """Components found, missed and invented: 26 integers that add over images and ranks.
 
     Args:
-        threshold: a pixel is called open where ``score >= threshold``; None where ``update`` gets masks.
+        threshold: a pixel is called open where ``score >= threshold``; None where ``update`` gets
+            masks.
         min_sizes: e.g. ``TRACKS['obstacle']``.
 
     Attributes:
-        tensor: all counts, int64 (26,). Sums of it are counts of the images together: all-reduce it in place.
+        tensor: all counts, int64 (26,). Sums of it are counts of the images together: all-reduce it
+            in place.
 
     Example:
         >>> counts = ComponentCounts(min_sizes=MinSizes(predicted=1, ground_truth=1))
@@ -71,29 +85,43 @@ class ComponentCounts:
         """Count the components of one image.
 
         Args:
-            prediction: (H, W) open score, larger = more open, or bool mask of the pixels called open.
-            open_map: (H, W) labels as in ``contracts``. Open classes are not told apart: components of two classes
-                that touch are one, as are the objects of one class.
+            prediction: (H, W) open score, larger = more open, or bool mask of the pixels called
+                open.
+            open_map: (H, W) labels as in ``contracts``. Open classes are not told apart: components
+                of two classes that touch are one, as are the objects of one class.
 
         Raises:
             TypeError: ``prediction`` is neither floating point nor bool.
             ValueError: a shape is wrong, scores come without a threshold, or scored pixels are NaN.
         """
         labels = torch.as_tensor(open_map).cpu().numpy()
-        siou, ppv = _compare(self._mask(torch.as_tensor(prediction), labels), labels, self.min_sizes)
-        self.tensor += torch.from_numpy(np.concatenate([
-            [len(siou), len(ppv), _fixed_point(siou), _fixed_point(ppv)],
-            (siou[:, None] >= SIOU_THRESHOLDS).sum(0), (ppv[:, None] < SIOU_THRESHOLDS).sum(0)]))
+        siou, ppv = _compare(
+            self._mask(torch.as_tensor(prediction), labels), labels, self.min_sizes
+        )
+        self.tensor += torch.from_numpy(
+            np.concatenate(
+                [
+                    [len(siou), len(ppv), _fixed_point(siou), _fixed_point(ppv)],
+                    (siou[:, None] >= SIOU_THRESHOLDS).sum(0),
+                    (ppv[:, None] < SIOU_THRESHOLDS).sum(0),
+                ]
+            )
+        )
 
     def _mask(self, prediction, labels):
         """(H, W) bool array of the pixels called open."""
         if prediction.ndim != 2 or prediction.shape != labels.shape:
-            raise ValueError(f'prediction and open_map must be (H, W) of one image, got {tuple(prediction.shape)} and '
-                             f'{labels.shape}')
+            raise ValueError(
+                f'prediction and open_map must be (H, W) of one image, got '
+                f'{tuple(prediction.shape)} and '
+                f'{labels.shape}'
+            )
         if prediction.dtype == torch.bool:
             return prediction.cpu().numpy()
         if not prediction.is_floating_point():
-            raise TypeError(f'prediction must be floating point scores or a bool mask, got {prediction.dtype}')
+            raise TypeError(
+                f'prediction must be floating point scores or a bool mask, got {prediction.dtype}'
+            )
         if self.threshold is None:
             raise ValueError('prediction must be a bool mask where threshold is None, got scores')
         scores = prediction.detach().float().cpu().numpy()
@@ -113,21 +141,35 @@ class ComponentCounts:
         """The numbers of all images counted so far.
 
         Returns:
-            dict: sIoU, PPV (means over ground-truth and over predicted components), F1 (mean over ``SIOU_THRESHOLDS``),
-                each in [0, 1]; F1_at {threshold: F1}; num_ground_truth, num_predicted, the components counted;
-                threshold, min_sizes. nan, with a warning, where there is no component to average.
+            dict: sIoU, PPV (means over ground-truth and over predicted components), F1 (mean over
+                ``SIOU_THRESHOLDS``), each in [0, 1]; F1_at {threshold: F1}; num_ground_truth,
+                num_predicted, the components counted; threshold, min_sizes. nan, with a warning,
+                where there is no component to average.
         """
         num_open, num_predicted, siou, ppv, *rest = self.tensor.tolist()
         found, wrong = np.split(np.array(rest), 2)
         if not num_open or not num_predicted:
-            warnings.warn(f'sIoU, PPV or F1 is undefined and given as nan: {num_open} ground-truth and {num_predicted} '
-                          'predicted components were counted', stacklevel=2)
-        f1 = 2 * found / (found + num_open + wrong) if num_open + num_predicted else np.full(len(found), math.nan)
-        return dict(sIoU=siou / _FIXED_POINT / num_open if num_open else math.nan,
-                    PPV=ppv / _FIXED_POINT / num_predicted if num_predicted else math.nan, F1=float(f1.mean()),
-                    F1_at={f'{t:.2f}': float(value) for t, value in zip(SIOU_THRESHOLDS, f1, strict=True)},
-                    num_ground_truth=num_open, num_predicted=num_predicted, threshold=self.threshold,
-                    min_sizes=self.min_sizes._asdict())
+            warnings.warn(
+                f'sIoU, PPV or F1 is undefined and given as nan: {num_open} ground-truth and '
+                f'{num_predicted} '
+                'predicted components were counted',
+                stacklevel=2,
+            )
+        f1 = (
+            2 * found / (found + num_open + wrong)
+            if num_open + num_predicted
+            else np.full(len(found), math.nan)
+        )
+        return dict(
+            sIoU=siou / _FIXED_POINT / num_open if num_open else math.nan,
+            PPV=ppv / _FIXED_POINT / num_predicted if num_predicted else math.nan,
+            F1=float(f1.mean()),
+            F1_at={f'{t:.2f}': float(value) for t, value in zip(SIOU_THRESHOLDS, f1, strict=True)},
+            num_ground_truth=num_open,
+            num_predicted=num_predicted,
+            threshold=self.threshold,
+            min_sizes=self.min_sizes._asdict(),
+        )
 
 
 def _fixed_point(fractions):
@@ -135,7 +177,9 @@ def _fixed_point(fractions):
 
 
 def _compare(called_open, labels, min_sizes):
-    """sIoU of each ground-truth component and PPV of each predicted one, float64 (number of components,)."""
+    """sIoU of each ground-truth component and PPV of each predicted one, float64 (number of
+    components,).
+    """
     is_open = (labels != CLOSED) & (labels != VOID)
     called_open = called_open & (labels != VOID)
     pixels = np.flatnonzero(is_open | called_open)  # the few that matter
@@ -145,11 +189,14 @@ def _compare(called_open, labels, min_sizes):
     prediction[kept != truth] = 0  # on a ground-truth component too small to count: void
     size, predicted_size = np.bincount(kept, minlength=1), np.bincount(prediction, minlength=1)
     meet = (kept > 0) & (prediction > 0)
-    pairs, shared = np.unique(kept[meet].astype(np.int64) * len(predicted_size) + prediction[meet],
-                              return_counts=True)
+    pairs, shared = np.unique(
+        kept[meet].astype(np.int64) * len(predicted_size) + prediction[meet], return_counts=True
+    )
     first, second = pairs // len(predicted_size), pairs % len(predicted_size)
     on_open = np.bincount(second, shared, minlength=len(predicted_size))
-    beside = (predicted_size - on_open)[second]  # pixels of the prediction that lie on no ground-truth component
+    beside = (predicted_size - on_open)[
+        second
+    ]  # pixels of the prediction that lie on no ground-truth component
     covered = np.bincount(first, shared, minlength=len(size))
     outside = np.bincount(first, beside, minlength=len(size))
     # Labels whose component is gone have no pixel; label 0 is the background.

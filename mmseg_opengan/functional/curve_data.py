@@ -1,4 +1,6 @@
-"""The curves of one score map as short lists of numbers: what figures draw and what a file keeps of them."""
+"""The curves of one score map as short lists of numbers: what figures draw and what a file keeps of
+them.
+"""
 
 import warnings
 
@@ -12,8 +14,14 @@ from .recognition import RecognitionCounts
 MAX_POINTS = 400
 
 
-def curve_data(bins: ScoreBins, *, calibration: Calibration | None = None, open_logit: bool = False,
-               recognition: RecognitionCounts | None = None, max_points: int = MAX_POINTS) -> dict:
+def curve_data(
+    bins: ScoreBins,
+    *,
+    calibration: Calibration | None = None,
+    open_logit: bool = False,
+    recognition: RecognitionCounts | None = None,
+    max_points: int = MAX_POINTS,
+) -> dict:
     """Everything that figures show of one score map.
 
     Args:
@@ -21,21 +29,28 @@ def curve_data(bins: ScoreBins, *, calibration: Calibration | None = None, open_
         calibration: fitted on open validation.
         open_logit: the score is an open logit, so that its plain sigmoid means something.
         recognition: the same pixels with their closed classes.
-        max_points: points of a curve; those dropped lie on the line between two that are kept, to the eye.
+        max_points: points of a curve; those dropped lie on the line between two that are kept, to
+            the eye.
 
     Returns:
-        dict of dicts of lists of floats: ``roc`` (fpr, tpr), ``pr`` (recall, precision), ``density`` (edges, and closed
-        and open shares between them), ``reliability`` (``before`` and ``after`` calibration, each with probability,
-        open_fraction and num_pixels), ``macro_f1`` (threshold, macro_f1, open_f1). What is undefined is left out.
+        dict of dicts of lists of floats: ``roc`` (fpr, tpr), ``pr`` (recall, precision),
+            ``density`` (edges, and closed
+        and open shares between them), ``reliability`` (``before`` and ``after`` calibration, each
+        with probability, open_fraction and num_pixels), ``macro_f1`` (threshold, macro_f1,
+        open_f1). What is undefined is left out.
     """
     found = {}
     if bins.closed.any() and bins.open.any():
         fpr, tpr, _ = roc_points(bins, max_points=max_points)
         recall, precision, _ = pr_points(bins, max_points=max_points)
-        found.update(roc=dict(fpr=_short(fpr), tpr=_short(tpr)),
-                     pr=dict(recall=_short(recall), precision=_short(precision)))
+        found.update(
+            roc=dict(fpr=_short(fpr), tpr=_short(tpr)),
+            pr=dict(recall=_short(recall), precision=_short(precision)),
+        )
         shown = dict(before=UNCALIBRATED if open_logit else None, after=calibration)
-        found['reliability'] = {name: _reliability(bins, one) for name, one in shown.items() if one is not None}
+        found['reliability'] = {
+            name: _reliability(bins, one) for name, one in shown.items() if one is not None
+        }
         if recognition is not None:
             found['macro_f1'] = _macro_f1(recognition, max_points)
     if len(bins.lower):
@@ -47,8 +62,10 @@ def density(bins: ScoreBins, *, num_bars: int = 100) -> dict:
     """Shares of closed and of open pixels over the score.
 
     Returns:
-        dict: ``edges`` (num_bars + 1), and ``closed`` and ``open`` (num_bars), each of sum 1, or 0 without a pixel. The
-        edges span what at least 99.9 % of either group lies in: a few far scores must not squeeze the picture.
+        dict: ``edges`` (num_bars + 1), and ``closed`` and ``open`` (num_bars), each of sum 1, or 0
+            without a pixel. The
+        edges span what at least 99.9 % of either group lies in: a few far scores must not squeeze
+        the picture.
     """
     edges = bins.lower.numpy()
     closed, open_ = bins.closed.double().numpy(), bins.open.double().numpy()
@@ -65,11 +82,15 @@ def density(bins: ScoreBins, *, num_bars: int = 100) -> dict:
 
 
 def _reliability(bins, calibration):
-    return {name: _short(values) for name, values in reliability(bins, calibration)._asdict().items()}
+    return {
+        name: _short(values) for name, values in reliability(bins, calibration)._asdict().items()
+    }
 
 
 def _macro_f1(recognition, max_points):
-    """Macro-F1 and the open class's F1 where they change, thinned, from the smallest score to the largest."""
+    """Macro-F1 and the open class's F1 where they change, thinned, from the smallest score to the
+    largest.
+    """
     with warnings.catch_warnings():
         warnings.simplefilter('ignore')
         thresholds, macro = recognition.macro_f1_curve()
@@ -81,14 +102,28 @@ def _macro_f1(recognition, max_points):
     keep = keep[thresholds[keep].isfinite()]
     # Evenly in score and evenly along the curve: neither a cliff nor a plateau loses its shape.
     score = thresholds[keep].double()
-    along = torch.cat([macro.new_zeros(1), (macro[keep].diff().abs() + open_f1[keep].diff().abs()).cumsum(0)])
-    picked = [torch.searchsorted(values.contiguous(), torch.linspace(float(values[0]), float(values[-1]),
-                                                                     max_points // 2, dtype=torch.float64))
-              for values in (score, along)]
+    along = torch.cat(
+        [macro.new_zeros(1), (macro[keep].diff().abs() + open_f1[keep].diff().abs()).cumsum(0)]
+    )
+    picked = [
+        torch.searchsorted(
+            values.contiguous(),
+            torch.linspace(
+                float(values[0]), float(values[-1]), max_points // 2, dtype=torch.float64
+            ),
+        )
+        for values in (score, along)
+    ]
     keep = keep[torch.cat(picked).clamp_(max=len(keep) - 1).unique()]
-    return dict(threshold=_short(thresholds[keep]), macro_f1=_short(macro[keep]), open_f1=_short(open_f1[keep]))
+    return dict(
+        threshold=_short(thresholds[keep]),
+        macro_f1=_short(macro[keep]),
+        open_f1=_short(open_f1[keep]),
+    )
 
 
 def _short(values) -> list[float]:
     """Seven digits of each number, more than a figure shows; integers stay whole."""
-    return [float(f'{value:.7g}') if isinstance(value, float) else value for value in values.tolist()]
+    return [
+        float(f'{value:.7g}') if isinstance(value, float) else value for value in values.tolist()
+    ]

@@ -1,4 +1,6 @@
-"""What is decided on open validation, never on test data: thresholds and a calibration, for one score map."""
+"""What is decided on open validation, never on test data: thresholds and a calibration, for one
+score map.
+"""
 
 import math
 import warnings
@@ -12,35 +14,47 @@ from .recognition import RecognitionCounts
 
 #: Rules that are applied at every open validation, as in ``curves.resolve_threshold``.
 STANDARD_RULES = ('fpr=0.05', 'tpr=0.95', 'f1')
-#: The rule that needs closed classes too: the threshold of the largest macro-F1 over the K + 1 classes.
+#: The rule that needs closed classes too: the threshold of the largest macro-F1 over the K + 1
+#: classes.
 MACRO_F1 = 'macro_f1'
 FITS = dict(platt=fit_platt, temperature=fit_temperature)
 
 
 class Decisions(NamedTuple):
     """Attributes:
-        thresholds: by rule, in the units of the score; a rule that the pixels leave undefined is missing.
-        calibration: None where none could be fitted (open pixels do not score higher, or one kind is missing).
+    thresholds: by rule, in the units of the score; a rule that the pixels leave undefined is
+    missing.
+    calibration: None where none could be fitted (open pixels do not score higher, or one kind is
+    missing).
     """
 
     thresholds: dict[str, float]
     calibration: Calibration | None = None
 
     def to_json(self) -> dict:
-        """Plain values: what a checkpoint or report holds. JSON has no infinity, which becomes null."""
-        return dict(thresholds=dict(self.thresholds),
-                    calibration=None if self.calibration is None else self.calibration.to_json())
+        """Plain values: what a checkpoint or report holds. JSON has no infinity, which becomes
+        null.
+        """
+        return dict(
+            thresholds=dict(self.thresholds),
+            calibration=None if self.calibration is None else self.calibration.to_json(),
+        )
 
     @classmethod
     def from_json(cls, stored: dict) -> 'Decisions':
         """The inverse of :meth:`to_json`, also of what has been through a JSON file."""
-        thresholds = {rule: math.inf if value is None else value for rule, value in stored['thresholds'].items()}
+        thresholds = {
+            rule: math.inf if value is None else value
+            for rule, value in stored['thresholds'].items()
+        }
         calibration = stored['calibration']
         return cls(thresholds, None if calibration is None else Calibration.from_json(calibration))
 
 
 def is_rule(threshold: float | str | None) -> bool:
-    """Whether a threshold has to be resolved on open validation: it is neither a number nor None."""
+    """Whether a threshold has to be resolved on open validation: it is neither a number nor
+    None.
+    """
     try:
         return threshold is not None and math.isnan(float(threshold))
     except ValueError:
@@ -52,17 +66,31 @@ def check_threshold(threshold: float | str | None) -> None:
     if is_rule(threshold) and threshold != MACRO_F1:
         name, separator, value = str(threshold).partition('=')
         try:
-            good = name == 'f1' if not separator else (
-                name in ('fpr', 'tpr') and 0 <= float(value) <= 1 and (name, float(value)) != ('tpr', 0))
+            good = (
+                name == 'f1'
+                if not separator
+                else (
+                    name in ('fpr', 'tpr')
+                    and 0 <= float(value) <= 1
+                    and (name, float(value)) != ('tpr', 0)
+                )
+            )
         except ValueError:
             good = False
         if not good:
-            raise ValueError("threshold: wanted a number, 'fpr=RATE', 'tpr=RATE', 'f1' or 'macro_f1', found "
-                             f'{threshold!r}')
+            raise ValueError(
+                "threshold: wanted a number, 'fpr=RATE', 'tpr=RATE', 'f1' or 'macro_f1', found "
+                f'{threshold!r}'
+            )
 
 
-def decide(bins: ScoreBins, recognition: RecognitionCounts | None = None, *, rules: Sequence[str] = STANDARD_RULES,
-           calibration: str = 'platt') -> Decisions:
+def decide(
+    bins: ScoreBins,
+    recognition: RecognitionCounts | None = None,
+    *,
+    rules: Sequence[str] = STANDARD_RULES,
+    calibration: str = 'platt',
+) -> Decisions:
     """Apply rules to the scores of open validation, and calibrate them.
 
     Args:

@@ -1,12 +1,16 @@
-"""Numbers and curves of open-set detection, computed from counts of closed and open pixels per score bin.
+"""Numbers and curves of open-set detection, computed from counts of closed and open pixels per
+score bin.
 
-Every function takes :class:`ScoreBins` and is exact for what the bins hold; ``auroc_error_bound`` says what binning
-itself can have moved. A pixel is called open where ``score >= threshold``. With TP, FP the open and closed pixels
-called open at a threshold, P and N all of them: TPR = recall = TP / P, FPR = FP / N, precision = TP / (TP + FP).
+Every function takes :class:`ScoreBins` and is exact for what the bins hold; ``auroc_error_bound``
+says what binning itself can have moved. A pixel is called open where ``score >= threshold``. With
+TP, FP the open and closed pixels
+called open at a threshold, P and N all of them: TPR = recall = TP / P, FPR = FP / N, precision = TP
+/ (TP + FP).
 Scores in one bin tie: they pass a threshold together and count as half a pair in AUROC.
 
-Counts are int64 (sums to 4e18); ratios and their sums are float64. Where a number is undefined, because one of the
-two groups has no pixel, it is nan and a warning says so. Conventions are scikit-learn's, but points are thinned.
+Counts are int64 (sums to 4e18); ratios and their sums are float64. Where a number is undefined,
+because one of the two groups has no pixel, it is nan and a warning says so. Conventions are
+scikit-learn's, but points are thinned.
 """
 
 import math
@@ -19,13 +23,16 @@ from ..contracts import CLOSED, VOID
 
 
 class ScoreBins(NamedTuple):
-    """Counts of the non-empty score bins, in ascending order of score; four CPU tensors of equal length.
+    """Counts of the non-empty score bins, in ascending order of score; four CPU tensors of equal
+    length.
 
     Attributes:
         closed: int64, closed pixels in the bin.
         open: int64, open pixels in the bin.
-        lower: float64, smallest score of the bin: ``score >= lower[i]`` holds for the pixels of bins i, i + 1, ...
-        single: bool, the bin holds one score value only, so that its ties are ties of the scores themselves.
+        lower: float64, smallest score of the bin: ``score >= lower[i]`` holds for the pixels of
+            bins i, i + 1, ...
+        single: bool, the bin holds one score value only, so that its ties are ties of the scores
+            themselves.
     """
 
     closed: torch.Tensor
@@ -35,22 +42,30 @@ class ScoreBins(NamedTuple):
 
 
 def exact_bins(scores: torch.Tensor, open_map: torch.Tensor) -> ScoreBins:
-    """One bin per distinct score, found by sorting: for tests and small data (needs about 50 bytes a pixel).
+    """One bin per distinct score, found by sorting: for tests and small data (needs about 50 bytes
+    a pixel).
 
     Args:
         scores: floating point, any shape, larger = more open; compared in its own precision.
-        open_map: labels of that shape as in ``contracts``: 0 closed, 255 void, anything else open. Bool: True is open.
+        open_map: labels of that shape as in ``contracts``: 0 closed, 255 void, anything else open.
+            Bool: True is open.
 
     Raises:
         ValueError: the shapes differ, or a scored pixel is NaN or infinite.
     """
     if scores.shape != open_map.shape:
-        raise ValueError(f'open_map must have the shape of scores {tuple(scores.shape)}, got {tuple(open_map.shape)}')
+        raise ValueError(
+            f'open_map must have the shape of scores {tuple(scores.shape)}, got '
+            f'{tuple(open_map.shape)}'
+        )
     scored = open_map != VOID
     scores, is_open = scores.detach()[scored].cpu(), (open_map[scored] != CLOSED).cpu()
     if not scores.isfinite().all():
-        raise ValueError(f'scores must be finite: {int((~scores.isfinite()).sum())} of {scores.numel()} scored pixels '
-                         'are NaN or infinite')
+        raise ValueError(
+            f'scores must be finite: {int((~scores.isfinite()).sum())} of {scores.numel()} '
+            f'scored pixels '
+            'are NaN or infinite'
+        )
     lower, index = torch.unique(scores, return_inverse=True)
     closed = torch.bincount(index[~is_open], minlength=len(lower))
     opened = torch.bincount(index[is_open], minlength=len(lower))
@@ -58,7 +73,9 @@ def exact_bins(scores: torch.Tensor, open_map: torch.Tensor) -> ScoreBins:
 
 
 def auroc(bins: ScoreBins) -> float:
-    """Area under the ROC curve: the fraction of (closed, open) pairs with the open score larger, ties one half."""
+    """Area under the ROC curve: the fraction of (closed, open) pairs with the open score larger,
+    ties one half.
+    """
     if _undefined('AUROC', bins):
         return math.nan
     twice_below = 2 * bins.closed.cumsum(0) - bins.closed
@@ -67,10 +84,12 @@ def auroc(bins: ScoreBins) -> float:
 
 
 def auroc_error_bound(bins: ScoreBins) -> float:
-    """Rigorous bound on |auroc(bins) - AUROC of the float32 scores|, of which those below 2^-120 count as zero.
+    """Rigorous bound on |auroc(bins) - AUROC of the float32 scores|, of which those below 2^-120
+    count as zero.
 
-    Only pairs inside a bin can be ordered wrongly, each is counted as 1/2, so each errs by at most 1/2: the bound is
-    sum_b closed_b open_b / (2 P N), over the bins that hold more than one score value.
+    Only pairs inside a bin can be ordered wrongly, each is counted as 1/2, so each errs by at most
+    1/2: the bound is sum_b closed_b open_b / (2 P N), over the bins that hold more than one score
+    value.
     """
     if _undefined('The AUROC error bound', bins):
         return math.nan
@@ -79,7 +98,9 @@ def auroc_error_bound(bins: ScoreBins) -> float:
 
 
 def average_precision(bins: ScoreBins) -> float:
-    """AP as the step sum over thresholds of (recall gained) x (precision there); never the trapezoid."""
+    """AP as the step sum over thresholds of (recall gained) x (precision there); never the
+    trapezoid.
+    """
     if _undefined('AP', bins):
         return math.nan
     fp, tp = _called_open(bins)
@@ -87,7 +108,7 @@ def average_precision(bins: ScoreBins) -> float:
     return float((gained * (tp.double() / (tp + fp).double())).sum() / int(tp[-1]))
 
 
-def fpr_at_tpr(bins: ScoreBins, *, tpr: float = .95) -> float:
+def fpr_at_tpr(bins: ScoreBins, *, tpr: float = 0.95) -> float:
     """FPR at the first (largest) threshold whose TPR is at least ``tpr``, in (0, 1]."""
     if _undefined('FPR at a TPR', bins):
         return math.nan
@@ -95,17 +116,18 @@ def fpr_at_tpr(bins: ScoreBins, *, tpr: float = .95) -> float:
     return int(fp[_first_reaching(bins, tpr)]) / int(fp[-1])
 
 
-def threshold_at_tpr(bins: ScoreBins, *, tpr: float = .95) -> float:
+def threshold_at_tpr(bins: ScoreBins, *, tpr: float = 0.95) -> float:
     """The largest threshold whose TPR is at least ``tpr``, in (0, 1]; needs open pixels only."""
     if _undefined('A threshold at a TPR', bins, needs_closed=False):
         return math.nan
     return float(bins.lower.flip(0)[_first_reaching(bins, tpr)])
 
 
-def threshold_at_fpr(bins: ScoreBins, *, fpr: float = .05) -> float:
+def threshold_at_fpr(bins: ScoreBins, *, fpr: float = 0.05) -> float:
     """The smallest threshold whose FPR is at most ``fpr``, in [0, 1]; needs closed pixels only.
 
-    It is ``inf`` (nothing is called open) where the bin of the largest scores alone holds more closed pixels than that.
+    It is ``inf`` (nothing is called open) where the bin of the largest scores alone holds more
+    closed pixels than that.
     """
     if not 0 <= fpr <= 1:
         raise ValueError(f'fpr must lie in [0, 1], got {fpr}')
@@ -117,7 +139,9 @@ def threshold_at_fpr(bins: ScoreBins, *, fpr: float = .05) -> float:
 
 
 def best_f1(bins: ScoreBins) -> tuple[float, float]:
-    """The largest F1 = 2 TP / (TP + FP + P) over all thresholds, and the (largest such) threshold."""
+    """The largest F1 = 2 TP / (TP + FP + P) over all thresholds, and the (largest such)
+    threshold.
+    """
     if _undefined('F1', bins):
         return math.nan, math.nan
     fp, tp = _called_open(bins)
@@ -127,21 +151,36 @@ def best_f1(bins: ScoreBins) -> tuple[float, float]:
 
 
 def numbers(bins: ScoreBins) -> dict:
-    """AUROC, AP, FPR95, auroc_error_bound, num_closed, num_open; nan where closed or open pixels are missing."""
+    """AUROC, AP, FPR95, auroc_error_bound, num_closed, num_open; nan where closed or open pixels
+    are missing.
+    """
     sizes = dict(num_closed=int(bins.closed.sum()), num_open=int(bins.open.sum()))
     if not all(sizes.values()):
-        return dict(AUROC=math.nan, AP=math.nan, FPR95=math.nan, auroc_error_bound=math.nan, **sizes)
-    return dict(AUROC=auroc(bins), AP=average_precision(bins), FPR95=fpr_at_tpr(bins),
-                auroc_error_bound=auroc_error_bound(bins), **sizes)
+        return dict(
+            AUROC=math.nan, AP=math.nan, FPR95=math.nan, auroc_error_bound=math.nan, **sizes
+        )
+    return dict(
+        AUROC=auroc(bins),
+        AP=average_precision(bins),
+        FPR95=fpr_at_tpr(bins),
+        auroc_error_bound=auroc_error_bound(bins),
+        **sizes,
+    )
 
 
 def rates(fp: int, tp: int, negative: int, positive: int) -> dict:
-    """What calling ``fp`` of ``negative`` closed and ``tp`` of ``positive`` open pixels open is worth.
+    """What calling ``fp`` of ``negative`` closed and ``tp`` of ``positive`` open pixels open is
+    worth.
 
     Returns:
         dict: TPR, FPR, precision and F1, each in [0, 1]; nan where its denominator is 0.
     """
-    ratios = dict(TPR=(tp, positive), FPR=(fp, negative), precision=(tp, tp + fp), F1=(2 * tp, tp + fp + positive))
+    ratios = dict(
+        TPR=(tp, positive),
+        FPR=(fp, negative),
+        precision=(tp, tp + fp),
+        F1=(2 * tp, tp + fp + positive),
+    )
     return {name: part / whole if whole else math.nan for name, (part, whole) in ratios.items()}
 
 
@@ -149,15 +188,16 @@ def resolve_threshold(wanted: float | str, bins: ScoreBins | None = None) -> flo
     """The threshold that ``--threshold`` asks for, in the units of the score.
 
     Args:
-        wanted: a number; or a rule to apply to ``bins``: ``'fpr=0.05'`` (:func:`threshold_at_fpr`), ``'tpr=0.95'``
-            (:func:`threshold_at_tpr`) or ``'f1'`` (:func:`best_f1`).
+        wanted: a number; or a rule to apply to ``bins``: ``'fpr=0.05'`` (:func:`threshold_at_fpr`),
+            ``'tpr=0.95'`` (:func:`threshold_at_tpr`) or ``'f1'`` (:func:`best_f1`).
         bins: scores of the open validation set, never of the test set; a number needs none.
 
     Returns:
         float: may be ``inf`` for an FPR that no threshold reaches, see :func:`threshold_at_fpr`.
 
     Raises:
-        ValueError: no such rule, a rate out of range, a rule without ``bins``, or bins without the pixels it needs.
+        ValueError: no such rule, a rate out of range, a rule without ``bins``, or bins without the
+            pixels it needs.
     """
     rule, separator, value = str(wanted).partition('=')
     try:
@@ -166,40 +206,58 @@ def resolve_threshold(wanted: float | str, bins: ScoreBins | None = None) -> flo
         number = math.nan
     if not separator and not math.isnan(number):
         return number
-    rules = {('f1', False): lambda: best_f1(bins)[1], ('fpr', True): lambda: threshold_at_fpr(bins, fpr=number),
-             ('tpr', True): lambda: threshold_at_tpr(bins, tpr=number)}
+    rules = {
+        ('f1', False): lambda: best_f1(bins)[1],
+        ('fpr', True): lambda: threshold_at_fpr(bins, fpr=number),
+        ('tpr', True): lambda: threshold_at_tpr(bins, tpr=number),
+    }
     found = rules.get((rule, bool(separator)))
     if found is None or (separator and math.isnan(number)):
-        raise ValueError(f"threshold must be a number, 'fpr=RATE', 'tpr=RATE' or 'f1', got {wanted!r}")
+        raise ValueError(
+            f"threshold must be a number, 'fpr=RATE', 'tpr=RATE' or 'f1', got {wanted!r}"
+        )
     if bins is None:
-        raise ValueError(f'threshold {wanted!r} is a rule and needs the scores of an open validation set, got none')
+        raise ValueError(
+            f'threshold {wanted!r} is a rule and needs the scores of an open validation set, '
+            f'got none'
+        )
     with warnings.catch_warnings():
         warnings.simplefilter('ignore')  # an error follows
         threshold = found()
     if math.isnan(threshold):
-        raise ValueError(f'threshold {wanted!r} is undefined: {int(bins.closed.sum())} closed and '
-                         f'{int(bins.open.sum())} open pixels were counted')
+        raise ValueError(
+            f'threshold {wanted!r} is undefined: {int(bins.closed.sum())} closed and '
+            f'{int(bins.open.sum())} open pixels were counted'
+        )
     return threshold
 
 
-def roc_points(bins: ScoreBins, *, max_points: int = 1000) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+def roc_points(
+    bins: ScoreBins, *, max_points: int = 1000
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """FPR, TPR and threshold, each (n,) float64, from (0, 0) at threshold inf to (1, 1).
 
-    At most ``max_points`` points of the curve are kept, evenly along it: each dropped point lies within
-    2 / (max_points - 1) of a kept one, so that the picture does not change. None are moved.
+    At most ``max_points`` points of the curve are kept, evenly along it: each dropped point lies
+    within 2 / (max_points - 1) of a kept one, so that the picture does not change. None are moved.
     """
     if _undefined('The ROC curve', bins):
         return (torch.full((1,), math.nan, dtype=torch.float64),) * 3
     fp, tp = _called_open(bins)
     zero = torch.zeros(1, dtype=torch.float64)
-    fpr, tpr = torch.cat([zero, fp.double() / int(fp[-1])]), torch.cat([zero, tp.double() / int(tp[-1])])
+    fpr, tpr = (
+        torch.cat([zero, fp.double() / int(fp[-1])]),
+        torch.cat([zero, tp.double() / int(tp[-1])]),
+    )
     return _thin(fpr, tpr, _thresholds(bins), max_points)
 
 
-def pr_points(bins: ScoreBins, *, max_points: int = 1000) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+def pr_points(
+    bins: ScoreBins, *, max_points: int = 1000
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Recall, precision and threshold, each (n,) float64, from (0, 1) at threshold inf to recall 1.
 
-    Thinned as in :func:`roc_points`, evenly along the curve. Draw it as steps: AP is the area under those.
+    Thinned as in :func:`roc_points`, evenly along the curve. Draw it as steps: AP is the area under
+    those.
     """
     if _undefined('The precision-recall curve', bins):
         return (torch.full((1,), math.nan, dtype=torch.float64),) * 3
@@ -219,13 +277,15 @@ def exact_average_precision(scores: torch.Tensor, open_map: torch.Tensor) -> flo
     return average_precision(exact_bins(scores, open_map))
 
 
-def exact_fpr_at_tpr(scores: torch.Tensor, open_map: torch.Tensor, *, tpr: float = .95) -> float:
+def exact_fpr_at_tpr(scores: torch.Tensor, open_map: torch.Tensor, *, tpr: float = 0.95) -> float:
     """:func:`fpr_at_tpr` without bins, see :func:`exact_bins`."""
     return fpr_at_tpr(exact_bins(scores, open_map), tpr=tpr)
 
 
 def _called_open(bins):
-    """(FP, TP), int64: closed and open pixels at or above each threshold, in descending order of threshold."""
+    """(FP, TP), int64: closed and open pixels at or above each threshold, in descending order of
+    threshold.
+    """
     return bins.closed.flip(0).cumsum(0), bins.open.flip(0).cumsum(0)
 
 
@@ -260,6 +320,9 @@ def _undefined(name, bins, *, needs_closed=True, needs_open=True):
     groups = (('closed', needs_closed, bins.closed), ('open', needs_open, bins.open))
     missing = [group for group, needed, counts in groups if needed and not counts.any()]
     if missing:
-        warnings.warn(f"{name} is undefined and given as nan: no {' and no '.join(missing)} pixel was counted",
-                      stacklevel=3)
+        warnings.warn(
+            f'{name} is undefined and given as nan: no {" and no ".join(missing)} pixel '
+            f'was counted',
+            stacklevel=3,
+        )
     return bool(missing)

@@ -1,7 +1,8 @@
 """The two losses of OpenGAN, on raw discriminator logits.
 
-A discriminator logit is log-odds of *closed* (D(x) = sigmoid(logit) = p(closed), paper section 3.1), so the open score
-of a pixel is -logit. Every loss is a dict of named terms; their sum is what is minimised.
+A discriminator logit is log-odds of *closed* (D(x) = sigmoid(logit) = p(closed), paper section
+3.1), so the open score of a pixel is -logit. Every loss is a dict of named terms; their sum is what
+is minimised.
 """
 
 import torch
@@ -12,19 +13,29 @@ REDUCTIONS = ('batch', 'term')
 GENERATOR_LOSSES = ('non_saturating', 'minimax')
 
 
-def discriminator_loss(closed: Tensor, open_: Tensor, fake: Tensor, *, lambda_open: float = 1.0,
-                       lambda_fake: float = 0.2, reduction: str = 'term') -> dict[str, Tensor]:
+def discriminator_loss(
+    closed: Tensor,
+    open_: Tensor,
+    fake: Tensor,
+    *,
+    lambda_open: float = 1.0,
+    lambda_fake: float = 0.2,
+    reduction: str = 'term',
+) -> dict[str, Tensor]:
     r"""Eq. 2 of the paper, negated, for the discriminator.
 
-    .. math:: -E_{closed} \log D(x) - \lambda_o E_{open} \log(1 - D(x)) - \lambda_G E_{z} \log(1 - D(G(z)))
+    .. math:: -E_{closed} \log D(x) - \lambda_o E_{open} \log(1 - D(x)) - \lambda_G E_{z} \log(1 -
+    D(G(z)))
 
     Args:
         closed, open_, fake: (n,) raw logits of each group; an empty group has no term.
         lambda_open: :math:`\lambda_o`.
         lambda_fake: :math:`\lambda_G`, in {.05, ..., .90} in the paper.
-        reduction: ``'term'`` averages each group by itself, as Eq. 2 does (weights 1 : lambda_o : lambda_G);
-            ``'batch'`` averages over all pixels together, as the authors' notebook does (with 5,000 / 2,500 / 2,500
-            pixels 2 : lambda_o : lambda_G, over 4). Values of lambda_G do not compare between the two.
+        reduction: ``'term'`` averages each group by itself, as Eq. 2 does (weights 1 : lambda_o :
+            lambda_G); ``'batch'`` averages over all pixels together, as the authors' notebook does
+            (with 5,000 / 2,500 / 2,500
+            pixels 2 : lambda_o : lambda_G, over 4). Values of lambda_G do not compare between the
+            two.
 
     Returns:
         dict: ``loss_closed``, ``loss_open``, ``loss_fake``, those whose group has pixels.
@@ -35,10 +46,16 @@ def discriminator_loss(closed: Tensor, open_: Tensor, fake: Tensor, *, lambda_op
     if reduction not in REDUCTIONS:
         raise ValueError(f'reduction: wanted one of {REDUCTIONS}, found {reduction!r}')
     total = closed.numel() + open_.numel() + fake.numel()
-    groups = (('loss_closed', softplus(-closed), 1.0), ('loss_open', softplus(open_), lambda_open),
-              ('loss_fake', softplus(fake), lambda_fake))
-    return {name: weight * values.sum() / (total if reduction == 'batch' else values.numel())
-            for name, values, weight in groups if values.numel()}
+    groups = (
+        ('loss_closed', softplus(-closed), 1.0),
+        ('loss_open', softplus(open_), lambda_open),
+        ('loss_fake', softplus(fake), lambda_fake),
+    )
+    return {
+        name: weight * values.sum() / (total if reduction == 'batch' else values.numel())
+        for name, values, weight in groups
+        if values.numel()
+    }
 
 
 def generator_loss(fake: Tensor, *, kind: str = 'non_saturating') -> dict[str, Tensor]:

@@ -1,8 +1,10 @@
-"""Means of per-image numbers: what several published tables show, beside the pooled numbers that are the headline.
+"""Means of per-image numbers: what several published tables show, beside the pooled numbers that
+are the headline.
 
-Every image that has closed and open pixels gives an AUROC, an AP and an FPR95 of its own; the mean weighs the images
-equally. An image that lacks one of the two has none of these numbers and is left out here, while the pooled numbers
-count its pixels. The two kinds of number answer different questions: never compare one with the other.
+Every image that has closed and open pixels gives an AUROC, an AP and an FPR95 of its own; the mean
+weighs the images equally. An image that lacks one of the two has none of these numbers and is left
+out here, while the pooled numbers count its pixels. The two kinds of number answer different
+questions: never compare one with the other.
 """
 
 import math
@@ -13,11 +15,13 @@ from .detection import ScoreBins, auroc, average_precision, exact_bins, fpr_at_t
 from .score_counts import bins_at
 
 _NUMBERS = dict(AUROC=auroc, AP=average_precision, FPR95=fpr_at_tpr)
-_FIXED_POINT = 2 ** 40  # sums are kept as integers, so that the order of adding cannot change them
+_FIXED_POINT = 2**40  # sums are kept as integers, so that the order of adding cannot change them
 
 
 def bins_of_few(bins: torch.Tensor, labels: torch.Tensor) -> ScoreBins:
-    """What ``ScoreCounts(1).bins()`` gives of pixels from ``roc.binned``, by sorting: quicker below 100,000 or so."""
+    """What ``ScoreCounts(1).bins()`` gives of pixels from ``roc.binned``, by sorting: quicker below
+    100,000 or so.
+    """
     found = exact_bins(bins, labels)
     return bins_at(found.lower.long(), found.closed, found.open)
 
@@ -26,8 +30,8 @@ class ImageMeans:
     """Sums of per-image AUROC, AP and FPR95.
 
     Attributes:
-        tensor: int64 (4,), the number of images and the three sums. Sums of it are sums over the images together:
-            all-reduce it in place.
+        tensor: int64 (4,), the number of images and the three sums. Sums of it are sums over the
+            images together: all-reduce it in place.
 
     Example:
         >>> from mmseg_opengan.functional.detection import exact_bins
@@ -48,8 +52,12 @@ class ImageMeans:
             self.tensor += torch.tensor(values)
 
     def compute(self) -> dict:
-        """AUROC, AP, FPR95, each in [0, 1] or nan where no image has both kinds of pixels; num_images that have."""
+        """AUROC, AP, FPR95, each in [0, 1] or nan where no image has both kinds of pixels;
+        num_images that have.
+        """
         number, *sums = self.tensor.tolist()
-        means = {name: total / _FIXED_POINT / number if number else math.nan
-                 for name, total in zip(_NUMBERS, sums, strict=True)}
+        means = {
+            name: total / _FIXED_POINT / number if number else math.nan
+            for name, total in zip(_NUMBERS, sums, strict=True)
+        }
         return dict(means, num_images=number)

@@ -19,13 +19,16 @@ class NearestRows:
 
     Args:
         queries: (Q, C) floating point.
-        metric: ``'l1'``, the sum of absolute differences (the paper's), or ``'cosine'``, 1 - cos in [0, 2].
-        images: (Q,) image of each query, >= 0: rows of the same image are passed over, because the neighbour of a
-            pixel is otherwise the pixel beside it. A query with -1 is compared with all rows.
+        metric: ``'l1'``, the sum of absolute differences (the paper's), or ``'cosine'``, 1 - cos in
+            [0, 2].
+        images: (Q,) image of each query, >= 0: rows of the same image are passed over, because the
+            neighbour of a pixel is otherwise the pixel beside it. A query with -1 is compared with
+            all rows.
 
     Attributes:
         distance: (Q,) float32, inf while no row qualified.
-        row: (Q,) int64 id of the nearest row, the earliest of equally near ones; -1 while no row qualified.
+        row: (Q,) int64 id of the nearest row, the earliest of equally near ones; -1 while no row
+            qualified.
     """
 
     def __init__(self, queries: Tensor, *, metric: str = 'l1', images: Tensor | None = None):
@@ -65,12 +68,15 @@ class NearestRows:
 
 def quartiles(values: Tensor) -> dict[str, float]:
     """The 25 %, 50 % and 75 % quantiles of a non-empty vector: ``q25``, ``median``, ``q75``."""
-    found = torch.quantile(values.double(), torch.tensor([.25, .5, .75], dtype=torch.float64, device=values.device))
+    found = torch.quantile(
+        values.double(), torch.tensor([0.25, 0.5, 0.75], dtype=torch.float64, device=values.device)
+    )
     return dict(zip(('q25', 'median', 'q75'), found.tolist()))
 
 
 def effective_number(items: Iterable) -> float:
-    """exp(entropy) of how often each item occurs: n where n items occur equally often, 1 where all are the same.
+    """exp(entropy) of how often each item occurs: n where n items occur equally often, 1 where all
+    are the same.
 
     Example:
         >>> round(effective_number('aabbcc'), 6)

@@ -1,4 +1,6 @@
-"""ODIN: softmax with a temperature, on an image moved a little towards what the network already believes."""
+"""ODIN: softmax with a temperature, on an image moved a little towards what the network already
+believes.
+"""
 
 from collections.abc import Callable
 
@@ -6,8 +8,11 @@ import torch
 from torch import Tensor
 
 
-def perturbed(inputs: Tensor, classify: Callable[[Tensor], Tensor], temperature: float, epsilon: float) -> Tensor:
-    """x - epsilon * sign(-d/dx sum_p log max_k softmax(f(x)_p / T)_k), p the pixels (Liang et al., ICLR 2018, Eq. 2).
+def perturbed(
+    inputs: Tensor, classify: Callable[[Tensor], Tensor], temperature: float, epsilon: float
+) -> Tensor:
+    """x - epsilon * sign(-d/dx sum_p log max_k softmax(f(x)_p / T)_k), p the pixels (Liang et al.,
+    ICLR 2018, Eq. 2).
 
     The gradient is exact: one pass through the network and back.
 
@@ -18,5 +23,5 @@ def perturbed(inputs: Tensor, classify: Callable[[Tensor], Tensor], temperature:
     with torch.enable_grad():
         inputs = inputs.detach().requires_grad_()
         confidence = torch.log_softmax(classify(inputs).float() / temperature, dim=1).amax(1).sum()
-        gradient, = torch.autograd.grad(-confidence, inputs)
+        (gradient,) = torch.autograd.grad(-confidence, inputs)
     return inputs.detach() - epsilon * gradient.sign()

@@ -1,6 +1,8 @@
-"""Drawing as arrays in, arrays out: label maps, score maps and thresholded open-pixel maps as RGB pictures.
+"""Drawing as arrays in, arrays out: label maps, score maps and thresholded open-pixel maps as RGB
+pictures.
 
-Shapes: H, W a map's size; every picture is (H, W, 3) uint8 RGB. Text lives in ``pictures/visualizer.py``.
+Shapes: H, W a map's size; every picture is (H, W, 3) uint8 RGB. Text lives in
+``pictures/visualizer.py``.
 """
 
 import math
@@ -13,25 +15,53 @@ from ..contracts import CLOSED, IGNORE, VOID
 OPEN_COLOUR = (255, 255, 255)
 VOID_COLOUR = (0, 0, 0)
 
-# Stops of the score map in OKLab: lightness rises evenly from dark (closed) to bright (open), hue from blue to yellow.
-_STOPS = np.array([(.16, .01, -.06), (.32, .07, -.13), (.48, .15, -.05), (.64, .15, .09), (.80, .05, .15),
-                   (.96, -.03, .13)])
+# Stops of the score map in OKLab: lightness rises evenly from dark (closed) to bright (open), hue
+# from blue to yellow.
+_STOPS = np.array(
+    [
+        (0.16, 0.01, -0.06),
+        (0.32, 0.07, -0.13),
+        (0.48, 0.15, -0.05),
+        (0.64, 0.15, 0.09),
+        (0.80, 0.05, 0.15),
+        (0.96, -0.03, 0.13),
+    ]
+)
 
 
 def _oklab_to_rgb(lab: np.ndarray) -> np.ndarray:
-    """(n, 3) OKLab to uint8 sRGB (Ottosson, 'A perceptual color space for image processing', 2020)."""
-    cone = (lab @ np.array([[1, 1, 1], [.3963377774, -.1055613458, -.0894841775],
-                            [.2158037573, -.0638541728, -1.2914855480]])) ** 3
-    linear = (cone @ np.array([[4.0767416621, -1.2684380046, -.0041960863],
-                               [-3.3077115913, 2.6097574011, -.7034186147],
-                               [.2309699292, -.3413193965, 1.7076147010]])).clip(0, 1)
-    srgb = np.where(linear <= .0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - .055)
+    """(n, 3) OKLab to uint8 sRGB (Ottosson, 'A perceptual color space for image processing',
+    2020).
+    """
+    cone = (
+        lab
+        @ np.array(
+            [
+                [1, 1, 1],
+                [0.3963377774, -0.1055613458, -0.0894841775],
+                [0.2158037573, -0.0638541728, -1.2914855480],
+            ]
+        )
+    ) ** 3
+    linear = (
+        cone
+        @ np.array(
+            [
+                [4.0767416621, -1.2684380046, -0.0041960863],
+                [-3.3077115913, 2.6097574011, -0.7034186147],
+                [0.2309699292, -0.3413193965, 1.7076147010],
+            ]
+        )
+    ).clip(0, 1)
+    srgb = np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055)
     return (255 * srgb).round().astype(np.uint8)
 
 
 _AT = np.linspace(0, len(_STOPS) - 1, 256)
 #: (256, 3) uint8 RGB; row 0 = least open, row 255 = most open.
-SCORE_COLOURS = _oklab_to_rgb(np.stack([np.interp(_AT, np.arange(len(_STOPS)), stop) for stop in _STOPS.T], axis=1))
+SCORE_COLOURS = _oklab_to_rgb(
+    np.stack([np.interp(_AT, np.arange(len(_STOPS)), stop) for stop in _STOPS.T], axis=1)
+)
 _NO_SCORE = (128, 128, 128)
 
 
@@ -52,11 +82,14 @@ def colorize(label_map: np.ndarray, palette: Sequence) -> np.ndarray:
     if label_map.ndim != 2:
         raise ValueError(f'label_map must have shape (H, W), but got {label_map.shape}.')
     table = np.full((256, 3), VOID_COLOUR, np.uint8)
-    table[:len(palette)] = palette
+    table[: len(palette)] = palette
     strange = np.setdiff1d(label_map, [*range(len(palette)), IGNORE])
     if strange.size:
-        raise ValueError(f'label_map must hold 0 .. {len(palette) - 1} (one per colour of the palette) or {IGNORE}, '
-                         f'but got {strange.tolist()}.')
+        raise ValueError(
+            f'label_map must hold 0 .. {len(palette) - 1} (one per colour of the palette) or '
+            f'{IGNORE}, '
+            f'but got {strange.tolist()}.'
+        )
     return table[label_map.astype(np.int64)]
 
 
@@ -69,25 +102,31 @@ def open_pixels_white(picture: np.ndarray, open_map: np.ndarray) -> np.ndarray:
     """
     picture, open_map = np.asarray(picture), np.asarray(open_map)
     if picture.shape[:2] != open_map.shape:
-        raise ValueError(f'open_map must have the size {picture.shape[:2]} of the picture, but got {open_map.shape}.')
+        raise ValueError(
+            f'open_map must have the size {picture.shape[:2]} of the picture, but got '
+            f'{open_map.shape}.'
+        )
     drawn = picture.copy()
     drawn[(open_map != CLOSED) & (open_map != VOID)] = OPEN_COLOUR
     drawn[open_map == VOID] = VOID_COLOUR
     return drawn
 
 
-def robust_range(score: np.ndarray, tail: float = .01) -> tuple[float, float]:
-    """(lo, hi) between which all but a share ``tail`` of the finite scores at each end lie; (0, 1) if none is."""
+def robust_range(score: np.ndarray, tail: float = 0.01) -> tuple[float, float]:
+    """(lo, hi) between which all but a share ``tail`` of the finite scores at each end lie; (0, 1)
+    if none is.
+    """
     score = np.asarray(score, np.float64)
     finite = score[np.isfinite(score)]
     if not finite.size:
-        return 0., 1.
+        return 0.0, 1.0
     lo, hi = np.quantile(finite, (tail, 1 - tail))
     return float(lo), float(hi)
 
 
 def score_to_color(score: np.ndarray, lo: float, hi: float) -> np.ndarray:
-    """Scores as colours whose lightness rises with the score: dark blue at ``lo`` and below, yellow at ``hi``.
+    """Scores as colours whose lightness rises with the score: dark blue at ``lo`` and below, yellow
+    at ``hi``.
 
     Args:
         score: (H, W); larger = more open. NaN is grey.
@@ -104,22 +143,27 @@ def score_to_color(score: np.ndarray, lo: float, hi: float) -> np.ndarray:
         raise ValueError(f'lo and hi must be finite with lo <= hi, but got {lo} and {hi}.')
     score = np.asarray(score, np.float64)
     place = (score - lo) / (hi - lo) if hi > lo else np.where(np.isnan(score), np.nan, score > lo)
-    colours = SCORE_COLOURS[(255 * np.nan_to_num(place, nan=0.).clip(0, 1)).round().astype(np.int64)]
+    colours = SCORE_COLOURS[
+        (255 * np.nan_to_num(place, nan=0.0).clip(0, 1)).round().astype(np.int64)
+    ]
     colours[np.isnan(place)] = _NO_SCORE
     return colours
 
 
 class LogitThreshold(float):
-    """A threshold on open logits themselves, where others are probabilities; any number, also one that is infinite."""
+    """A threshold on open logits themselves, where others are probabilities; any number, also one
+    that is infinite.
+    """
 
 
 def threshold_map(open_logit: np.ndarray, threshold: float) -> np.ndarray:
-    """Where sigmoid(open logit) > threshold, decided on the logit side, where large logits do not saturate.
+    """Where sigmoid(open logit) > threshold, decided on the logit side, where large logits do not
+    saturate.
 
     Args:
         open_logit: Raw open logits, any shape; larger = more open.
-        threshold: A probability in (0, 1); the paper's figures use .6, .7, .8 and .9. Or a :class:`LogitThreshold` t:
-            where open logit >= t, what an evaluation at t calls open.
+        threshold: A probability in (0, 1); the paper's figures use .6, .7, .8 and .9. Or a
+            :class:`LogitThreshold` t: where open logit >= t, what an evaluation at t calls open.
 
     Returns:
         Booleans of the same shape. NaN is False.
@@ -136,15 +180,20 @@ def threshold_map(open_logit: np.ndarray, threshold: float) -> np.ndarray:
 
 
 def blend(image: np.ndarray, overlay: np.ndarray, alpha: float) -> np.ndarray:
-    """``alpha`` parts of ``overlay`` over ``1 - alpha`` parts of ``image``; both (H, W, 3) uint8, or one colour."""
+    """``alpha`` parts of ``overlay`` over ``1 - alpha`` parts of ``image``; both (H, W, 3) uint8,
+    or one colour.
+    """
     if not 0 <= alpha <= 1:
         raise ValueError(f'alpha must lie in [0, 1], but got {alpha}.')
     mixed = (1 - alpha) * np.asarray(image, np.float64) + alpha * np.asarray(overlay, np.float64)
     return mixed.round().astype(np.uint8)
 
 
-def stack_panels(grid: Sequence[Sequence[np.ndarray]], gap: int = 8, background=(255, 255, 255)) -> np.ndarray:
-    """Rows of pictures as one picture, ``gap`` pixels between neighbours; short rows are filled at their right.
+def stack_panels(
+    grid: Sequence[Sequence[np.ndarray]], gap: int = 8, background=(255, 255, 255)
+) -> np.ndarray:
+    """Rows of pictures as one picture, ``gap`` pixels between neighbours; short rows are filled at
+    their right.
 
     Args:
         grid: Rows of (h, w, 3) uint8 pictures; a row is as tall as its tallest picture.
@@ -168,7 +217,7 @@ def stack_panels(grid: Sequence[Sequence[np.ndarray]], gap: int = 8, background=
     for row, height in zip(rows, heights):
         x = 0
         for picture in row:
-            sheet[y:y + picture.shape[0], x:x + picture.shape[1]] = picture
+            sheet[y : y + picture.shape[0], x : x + picture.shape[1]] = picture
             x += picture.shape[1] + gap
         y += height + gap
     return sheet

@@ -1,4 +1,5 @@
-"""Labels on the feature grid, each pixel's class, and random pixel draws that are pure functions of (seed, step).
+"""Labels on the feature grid, each pixel's class, and random pixel draws that are pure functions of
+(seed, step).
 
 Shape letters: H, W image size in pixels; h, w feature grid size; C channels; K closed classes.
 """
@@ -19,7 +20,8 @@ def grid_stride(image_size: Sequence[int], grid_size: Sequence[int]) -> int:
 
     Args:
         image_size: (H, W) of the label map.
-        grid_size: (h, w) of the feature map, with h = ceil(H / stride) or floor(H / stride), w alike.
+        grid_size: (h, w) of the feature map, with h = ceil(H / stride) or floor(H / stride), w
+            alike.
 
     Raises:
         ValueError: no single stride leads from one size to the other.
@@ -30,20 +32,33 @@ def grid_stride(image_size: Sequence[int], grid_size: Sequence[int]) -> int:
     """
     (height, width), (rows, cols) = image_size, grid_size
     if rows > 0 and cols > 0:
-        # Small images fit several strides (9 columns of 65 pixels: 7 or 8); networks stride by powers of two.
-        for stride in (*sorted(_STRIDES, key=lambda stride: abs(stride - width / cols)), round(width / cols)):
-            if stride and all(cells in (size // stride, -(-size // stride))
-                              for size, cells in ((height, rows), (width, cols))):
+        # Small images fit several strides (9 columns of 65 pixels: 7 or 8); networks stride by
+        # powers of two.
+        for stride in (
+            *sorted(_STRIDES, key=lambda stride: abs(stride - width / cols)),
+            round(width / cols),
+        ):
+            if stride and all(
+                cells in (size // stride, -(-size // stride))
+                for size, cells in ((height, rows), (width, cols))
+            ):
                 return stride
-    raise ValueError(f'a feature grid of {rows}x{cols} does not fit an image of {height}x{width}: wanted one stride '
-                     f'for both axes, found {height / max(rows, 1):g} and {width / max(cols, 1):g}. Is the image '
-                     'resized or padded on the way (Resize, size_divisor)? Training wants labels that are resized too '
-                     '(LoadOpenSetAnnotations before Resize), an evaluation those of the original (after Resize) and '
-                     "resolution='image'. Padded images do for an evaluation only.")
+    raise ValueError(
+        f'a feature grid of {rows}x{cols} does not fit an image of {height}x{width}: wanted '
+        f'one stride '
+        f'for both axes, found {height / max(rows, 1):g} and {width / max(cols, 1):g}. Is '
+        f'the image '
+        'resized or padded on the way (Resize, size_divisor)? Training wants labels that are '
+        'resized too '
+        '(LoadOpenSetAnnotations before Resize), an evaluation those of the original (after '
+        'Resize) and '
+        "resolution='image'. Padded images do for an evaluation only."
+    )
 
 
 def labels_on_grid(labels, grid_size: Sequence[int]):
-    """Labels at the feature grid, taken at index stride * i as the authors' code does (nearest neighbour).
+    """Labels at the feature grid, taken at index stride * i as the authors' code does (nearest
+    neighbour).
 
     Args:
         labels: (..., H, W) array or tensor.
@@ -65,8 +80,11 @@ def open_map_of(sample):
     """
     found = sample.get(GT_OPEN_MAP)
     if found is None:
-        raise ValueError(f"{sample.get('img_path')}: no open map. Wanted LoadOpenSetAnnotations and PackOpenSetInputs "
-                         "in the pipeline, in place of mmseg's LoadAnnotations and PackSegInputs")
+        raise ValueError(
+            f'{sample.get("img_path")}: no open map. Wanted LoadOpenSetAnnotations and '
+            f'PackOpenSetInputs '
+            "in the pipeline, in place of mmseg's LoadAnnotations and PackSegInputs"
+        )
     return found
 
 
@@ -92,7 +110,9 @@ def choose_image(num_images: int, step: int, seed: int, per_step: int = 1) -> np
     return np.array([_order(num_images, p // num_images, seed)[p % num_images] for p in positions])
 
 
-@lru_cache(maxsize=2)  # the epochs of one step; shuffling a million images takes as long as a tenth of a step
+@lru_cache(
+    maxsize=2
+)  # the epochs of one step; shuffling a million images takes as long as a tenth of a step
 def _order(num_images: int, epoch: int, seed: int) -> np.ndarray:
     """An epoch's order of the images."""
     return step_rng(seed, epoch, 0).permutation(num_images)
@@ -101,18 +121,23 @@ def _order(num_images: int, epoch: int, seed: int) -> np.ndarray:
 def choose_closed(available: int, wanted: int, rng: np.random.Generator) -> np.ndarray:
     """Indices of ``wanted`` of ``available`` closed pixels: without replacement while they last.
 
-    Where fewer are available than wanted, all of them are taken and the rest is drawn with replacement. No pixel
+    Where fewer are available than wanted, all of them are taken and the rest is drawn with
+    replacement. No pixel
     available gives an empty draw: that term is dropped from the loss of the step.
     """
     if available == 0 or wanted == 0:
         return np.empty(0, np.int64)
     if available >= wanted:
         return rng.choice(available, wanted, replace=False)
-    return np.concatenate([rng.permutation(available), rng.integers(available, size=wanted - available)])
+    return np.concatenate(
+        [rng.permutation(available), rng.integers(available, size=wanted - available)]
+    )
 
 
 def choose_open(available: int, wanted: int, rng: np.random.Generator) -> np.ndarray:
-    """Indices of ``wanted`` of ``available`` open pixels; with replacement only where fewer are available."""
+    """Indices of ``wanted`` of ``available`` open pixels; with replacement only where fewer are
+    available.
+    """
     if available == 0 or wanted == 0:
         return np.empty(0, np.int64)
     return rng.choice(available, wanted, replace=available < wanted)

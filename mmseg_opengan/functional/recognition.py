@@ -1,18 +1,22 @@
-"""Open-set recognition: macro-F1 over the K closed classes and the open one, at every threshold at once.
+"""Open-set recognition: macro-F1 over the K closed classes and the open one, at every threshold at
+once.
 
-At a threshold t a pixel is called open where ``score >= t``; elsewhere the closed prediction stands. With TP, FP and FN
-of a class over all scored pixels, its F1 is 2 TP / (2 TP + FP + FN), and macro-F1 is the plain mean over classes (the
-paper's section 4, "Evaluation Metric"). All open classes are one class here; void is never counted.
+At a threshold t a pixel is called open where ``score >= t``; elsewhere the closed prediction
+stands. With TP, FP and FN of a class over all scored pixels, its F1 is 2 TP / (2 TP + FP + FN), and
+macro-F1 is the plain mean over classes (the paper's section 4, "Evaluation Metric"). All open
+classes are one class here; void is never counted.
 
-The mean is over the classes that the ground truth holds, open included, at every t the same ones: scikit-learn's
-``f1_score(average='macro', labels=those)``. A class that is predicted but never occurs has no F1 of its own; its false
-positives cost recall where they fall. (scikit-learn's default would add it as a 0, but only at thresholds where it is
-still predicted, which makes the curve jump.) Where the ground truth holds all K + 1, the two agree.
+The mean is over the classes that the ground truth holds, open included, at every t the same ones:
+scikit-learn's ``f1_score(average='macro', labels=those)``. A class that is predicted but never
+occurs has no F1 of its own; its false positives cost recall where they fall. (scikit-learn's
+default would add it as a 0, but only at thresholds where it is still predicted, which makes the
+curve jump.) Where the ground truth holds all K + 1, the two agree.
 
-One pass over the scores fills a fixed-size table of rows of score cells: two for each closed prediction, right and
-wrong, and one for each true class, of the pixels that the closed prediction misses. The cells are runs of the bins of
-``roc``, so their edges do not depend on data and counts add over images and ranks: 1.6 % apart for probabilities, 0.4 %
-for logits from 1 to 16. Extra thresholds are counted exactly.
+One pass over the scores fills a fixed-size table of rows of score cells: two for each closed
+prediction, right and wrong, and one for each true class, of the pixels that the closed prediction
+misses. The cells are runs of the bins of ``roc``, so their edges do not depend on data and counts
+add over images and ranks: 1.6 % apart for probabilities, 0.4 % for logits from 1 to 16. Extra
+thresholds are counted exactly.
 """
 
 import math
@@ -26,14 +30,16 @@ from ..contracts import CLOSED, VOID
 from .score_counts import NUM_BINS, binned, lower_edges
 
 _SHIFT = 7  # 2^7 score bins to a cell
-_CHUNK = 2 ** 17  # pixels handled at once on a CPU, as in roc
+_CHUNK = 2**17  # pixels handled at once on a CPU, as in roc
 
 
 class Outcomes(NamedTuple):
-    """What the closed prediction makes of each pixel, whatever its score: one for all score maps of an image.
+    """What the closed prediction makes of each pixel, whatever its score: one for all score maps of
+    an image.
 
     Attributes:
-        called: (n,) int32, 2 c where the pixel is predicted as class c and is of it, 2 c + 1 where it is not.
+        called: (n,) int32, 2 c where the pixel is predicted as class c and is of it, 2 c + 1 where
+            it is not.
         missed: (m,) int64, the pixels that are not of the class predicted.
         truth: (m,) int32, their true closed class, or K for an open pixel.
         scored: (n,) int64, 0 for a void pixel, otherwise 1. Void pixels are not among ``missed``.
@@ -45,14 +51,22 @@ class Outcomes(NamedTuple):
     scored: torch.Tensor
 
 
-def outcomes(closed_prediction: torch.Tensor, gt_sem_seg: torch.Tensor, open_map: torch.Tensor, *, num_classes: int,
-             device: torch.device | str = 'cpu') -> Outcomes:
+def outcomes(
+    closed_prediction: torch.Tensor,
+    gt_sem_seg: torch.Tensor,
+    open_map: torch.Tensor,
+    *,
+    num_classes: int,
+    device: torch.device | str = 'cpu',
+) -> Outcomes:
     """Compare a closed prediction with the ground truth.
 
     Args:
         closed_prediction: integers in [0, K), any shape: the closed path's map, whatever the score.
-        gt_sem_seg: integers of that shape: the closed class where ``open_map`` is 0, ignored elsewhere.
-        open_map: bool or integers of that shape as in ``contracts``: 0 closed, 255 void, anything else open.
+        gt_sem_seg: integers of that shape: the closed class where ``open_map`` is 0, ignored
+            elsewhere.
+        open_map: bool or integers of that shape as in ``contracts``: 0 closed, 255 void, anything
+            else open.
         num_classes: K.
         device: where the result shall be.
 
@@ -65,18 +79,25 @@ def outcomes(closed_prediction: torch.Tensor, gt_sem_seg: torch.Tensor, open_map
         if one.is_floating_point() or one.is_complex():
             raise TypeError(f'{name} must hold integers, got {one.dtype}')
         if one.shape != closed_prediction.shape:
-            raise ValueError(f'{name} must have the shape of closed_prediction {tuple(closed_prediction.shape)}, got '
-                             f'{tuple(one.shape)}')
+            raise ValueError(
+                f'{name} must have the shape of closed_prediction '
+                f'{tuple(closed_prediction.shape)}, got '
+                f'{tuple(one.shape)}'
+            )
     predicted, truth, label = (one.to(device, torch.int32).reshape(-1) for one in maps.values())
     void = label == VOID
     truth = torch.where(label == CLOSED, truth, num_classes)
     predicted = predicted.masked_fill(void, 0)
-    for name, one, where in (('closed_prediction', predicted, 'scored'),
-                             ('gt_sem_seg', truth.masked_fill(label != CLOSED, 0), 'closed')):
+    for name, one, where in (
+        ('closed_prediction', predicted, 'scored'),
+        ('gt_sem_seg', truth.masked_fill(label != CLOSED, 0), 'closed'),
+    ):
         if one.numel() and (int(one.min()) < 0 or int(one.max()) >= num_classes):
             bad = one[(one < 0) | (one >= num_classes)]
-            raise ValueError(f'{name} must hold classes in [0, {num_classes - 1}] at {where} pixels, got '
-                             f'{int(bad.max())} ({len(bad)} pixels out of range)')
+            raise ValueError(
+                f'{name} must hold classes in [0, {num_classes - 1}] at {where} pixels, got '
+                f'{int(bad.max())} ({len(bad)} pixels out of range)'
+            )
     wrong = predicted != truth
     missed = torch.nonzero(wrong & ~void)[:, 0]
     return Outcomes(predicted.mul_(2).add_(wrong), missed, truth[missed], (~void).long())
@@ -87,53 +108,81 @@ class RecognitionCounts:
 
     Args:
         num_classes: K, the number of closed classes, at least 1.
-        thresholds: added to the grid, e.g. one chosen on open validation. Rounded to float32, as scores are.
+        thresholds: added to the grid, e.g. one chosen on open validation. Rounded to float32, as
+            scores are.
         device: where the counts live and updates are computed; best where the scores are.
 
     Attributes:
-        thresholds: (T,) float32 on the CPU, ascending, from "everything is open" to inf, "nothing is".
-        tensor: all counts, int64 (cells,). Sums of it are counts of the pixels together: all-reduce it in place.
+        thresholds: (T,) float32 on the CPU, ascending, from "everything is open" to inf, "nothing
+            is".
+        tensor: all counts, int64 (cells,). Sums of it are counts of the pixels together: all-reduce
+            it in place.
 
     Example:
         >>> counts = RecognitionCounts(num_classes=2, thresholds=[.5])
-        >>> counts.update(torch.tensor([.1, .2, .9]), torch.tensor([0, 1, 1]), torch.tensor([0, 1, 255]),
-        ...               torch.tensor([0, 0, 1]))
+        >>> counts.update(torch.tensor([.1, .2, .9]), torch.tensor([0, 1, 1]), torch.tensor([0, 1,
+        255]), ...               torch.tensor([0, 0, 1]))
         >>> counts.macro_f1_at(.5), round(counts.macro_f1_at(math.inf), 3)
         (1.0, 0.556)
     """
 
-    def __init__(self, num_classes: int, *, thresholds: Sequence[float] = (), device: torch.device | str = 'cpu'):
+    def __init__(
+        self,
+        num_classes: int,
+        *,
+        thresholds: Sequence[float] = (),
+        device: torch.device | str = 'cpu',
+    ):
         if num_classes < 1:
             raise ValueError(f'num_classes must be at least 1, got {num_classes}')
         self.num_classes = num_classes
         extra = torch.tensor(list(thresholds), dtype=torch.float32)
         if not extra.isfinite().all():
-            raise ValueError(f'thresholds must be finite (inf is always there), got {list(thresholds)}')
-        grid = lower_edges(torch.arange(0, NUM_BINS, 2 ** _SHIFT))
+            raise ValueError(
+                f'thresholds must be finite (inf is always there), got {list(thresholds)}'
+            )
+        grid = lower_edges(torch.arange(0, NUM_BINS, 2**_SHIFT))
         self._extra = extra[~torch.isin(extra, grid)].unique().to(device)
-        self.thresholds = torch.cat([grid, self._extra.cpu(), torch.tensor([math.inf])]).sort().values
+        self.thresholds = (
+            torch.cat([grid, self._extra.cpu(), torch.tensor([math.inf])]).sort().values
+        )
         self._cells = len(self.thresholds) - 1
-        self.tensor = torch.zeros((3 * num_classes + 1) * self._cells, dtype=torch.int64, device=device)
+        self.tensor = torch.zeros(
+            (3 * num_classes + 1) * self._cells, dtype=torch.int64, device=device
+        )
 
-    def update(self, scores: torch.Tensor, closed_prediction: torch.Tensor, gt_sem_seg: torch.Tensor,
-               open_map: torch.Tensor) -> None:
-        """Count the pixels of one or more images; void pixels are dropped, whatever the other maps hold there.
+    def update(
+        self,
+        scores: torch.Tensor,
+        closed_prediction: torch.Tensor,
+        gt_sem_seg: torch.Tensor,
+        open_map: torch.Tensor,
+    ) -> None:
+        """Count the pixels of one or more images; void pixels are dropped, whatever the other maps
+        hold there.
 
         Args:
             scores: floating point, any shape and device, larger = more open.
             closed_prediction, gt_sem_seg, open_map: of that shape, as for :func:`outcomes`.
 
         Raises:
-            TypeError, ValueError: as :func:`outcomes`; scores of another dtype or shape, or scored pixels that are
-                NaN or infinite. Nothing has been counted then.
+            TypeError, ValueError: as :func:`outcomes`; scores of another dtype or shape, or scored
+                pixels that are NaN or infinite. Nothing has been counted then.
         """
         device = self.tensor.device
         bins, _ = binned(scores, open_map, device=device)
-        self.add(bins, scores, outcomes(closed_prediction, gt_sem_seg, open_map, num_classes=self.num_classes,
-                                        device=device))
+        self.add(
+            bins,
+            scores,
+            outcomes(
+                closed_prediction, gt_sem_seg, open_map, num_classes=self.num_classes, device=device
+            ),
+        )
 
     def add(self, bins: torch.Tensor, scores: torch.Tensor, found: Outcomes) -> None:
-        """Count pixels whose bins :func:`roc.binned` has given; ``scores`` place them among the added thresholds."""
+        """Count pixels whose bins :func:`roc.binned` has given; ``scores`` place them among the
+        added thresholds.
+        """
         cell = bins >> _SHIFT
         if len(self._extra):
             scores = scores.detach().to(cell.device, torch.float32).reshape(-1)
@@ -142,37 +191,48 @@ class RecognitionCounts:
         missed = (found.truth + 2 * self.num_classes).mul_(self._cells).add_(cell[found.missed])
         self.tensor.scatter_add_(0, missed.long(), torch.ones_like(found.missed))
         chunk = _CHUNK if cell.device.type == 'cpu' else max(1, cell.numel())
-        for some, called, scored in zip(*(one.split(chunk) for one in (cell, found.called, found.scored)), strict=True):
+        for some, called, scored in zip(
+            *(one.split(chunk) for one in (cell, found.called, found.scored)), strict=True
+        ):
             some += called * self._cells
             self.tensor.scatter_add_(0, some.long(), scored)
 
     def merge(self, other: 'RecognitionCounts') -> None:
         """Add the counts of ``other``, as if its pixels had been counted here."""
-        if self.num_classes != other.num_classes or not torch.equal(self.thresholds, other.thresholds):
-            raise ValueError(f'other must have {self.num_classes} classes and the same thresholds, got '
-                             f'{other.num_classes} classes and {len(other.thresholds)} thresholds')
+        if self.num_classes != other.num_classes or not torch.equal(
+            self.thresholds, other.thresholds
+        ):
+            raise ValueError(
+                f'other must have {self.num_classes} classes and the same thresholds, got '
+                f'{other.num_classes} classes and {len(other.thresholds)} thresholds'
+            )
         self.tensor += other.tensor.to(self.tensor.device)
 
     def f1_curves(self) -> torch.Tensor:
-        """(T, K + 1) float64: F1 of each class at each of ``thresholds``, the open class last; nan where the ground
-        truth does not hold the class."""
+        """(T, K + 1) float64: F1 of each class at each of ``thresholds``, the open class last; nan
+        where the ground truth does not hold the class."""
         called, correct, missed = self._tables()
         of_class = missed.clone()
         of_class[:-1] += correct
         truth = of_class.sum(-1, keepdim=True)
-        below = [torch.nn.functional.pad(one.cumsum(-1), (1, 0)) for one in (called, correct, missed)]  # score < t
+        below = [
+            torch.nn.functional.pad(one.cumsum(-1), (1, 0)) for one in (called, correct, missed)
+        ]  # score < t
         called_open = truth.sum() - below[0].sum(0)
         found_open = truth[-1] - below[2][-1]
-        correct, called = torch.cat([below[1], found_open[None]]), torch.cat([below[0], called_open[None]])
+        correct, called = (
+            torch.cat([below[1], found_open[None]]),
+            torch.cat([below[0], called_open[None]]),
+        )
         f1 = 2 * correct.double() / (called + truth).double()
         return torch.where(truth > 0, f1, math.nan).T
 
     def _tables(self):
-        """On the CPU, int64 pixels per score cell: called each class (K, cells), rightly so (K, cells), and those that
-        are of each class or, last, open but not called so (K + 1, cells)."""
+        """On the CPU, int64 pixels per score cell: called each class (K, cells), rightly so (K,
+        cells), and those that are of each class or, last, open but not called so (K + 1, cells)."""
         table = self.tensor.cpu().view(-1, self._cells)
-        called = table[:2 * self.num_classes].view(self.num_classes, 2, self._cells)
-        return called.sum(1), called[:, 0], table[2 * self.num_classes:]
+        called = table[: 2 * self.num_classes].view(self.num_classes, 2, self._cells)
+        return called.sum(1), called[:, 0], table[2 * self.num_classes :]
 
     @property
     def num_closed(self) -> int:
@@ -195,14 +255,17 @@ class RecognitionCounts:
         return float(self.thresholds[index]), pixels[:, index:].sum(-1), pixels.sum(-1)
 
     def macro_f1_curve(self) -> tuple[torch.Tensor, torch.Tensor]:
-        """Thresholds (T,) float32 and macro-F1 there (T,) float64; the last, at inf, is that of the closed prediction.
+        """Thresholds (T,) float32 and macro-F1 there (T,) float64; the last, at inf, is that of the
+        closed prediction.
 
         nan, with a warning, where no closed or no open pixel was counted.
         """
         f1 = self.f1_curves()
         if f1[:, -1].isnan().any() or f1[:, :-1].isnan().all():
-            warnings.warn('Macro-F1 is undefined and given as nan: no closed or no open pixel was counted',
-                          stacklevel=2)
+            warnings.warn(
+                'Macro-F1 is undefined and given as nan: no closed or no open pixel was counted',
+                stacklevel=2,
+            )
             return self.thresholds, torch.full_like(f1[:, 0], math.nan)
         return self.thresholds, f1.nanmean(1)
 
@@ -219,7 +282,9 @@ class RecognitionCounts:
         return self.f1_curves()[self._index(threshold)].tolist()
 
     def best_macro_f1(self) -> tuple[float, float]:
-        """The largest macro-F1 over ``thresholds``, and the (largest such) threshold: choose on open validation."""
+        """The largest macro-F1 over ``thresholds``, and the (largest such) threshold: choose on
+        open validation.
+        """
         thresholds, f1 = self.macro_f1_curve()
         best = len(f1) - 1 - int(f1.flip(0).argmax())
         return float(f1[best]), float(thresholds[best])
@@ -227,6 +292,9 @@ class RecognitionCounts:
     def _index(self, threshold):
         found = (self.thresholds == torch.tensor(threshold, dtype=torch.float32)).nonzero()
         if not len(found):
-            raise ValueError(f'threshold must be one of the {len(self.thresholds)} that were counted, got {threshold}; '
-                             'name it in thresholds before counting')
+            raise ValueError(
+                f'threshold must be one of the {len(self.thresholds)} that were counted, got '
+                f'{threshold}; '
+                'name it in thresholds before counting'
+            )
         return int(found[0, 0])

@@ -13,8 +13,8 @@ from torch.nn.functional import conv1d, pad
 def msp(logits: Tensor) -> Tensor:
     """1 - maximum softmax probability, in [0, 1 - 1/K] (Hendrycks and Gimpel, ICLR 2017).
 
-    Computed as the sum of the other classes' probabilities, which keeps the order of confident pixels where ``1 - p``
-    rounds to 0 (logits that lead by 17 or more in float32).
+    Computed as the sum of the other classes' probabilities, which keeps the order of confident
+    pixels where ``1 - p`` rounds to 0 (logits that lead by 17 or more in float32).
     """
     largest, winner = logits.max(dim=1, keepdim=True)
     others = torch.exp(logits - largest).scatter(1, winner, 0).sum(dim=1)
@@ -26,10 +26,13 @@ def msp_log_odds(logits: Tensor, temperature: float = 1.0) -> Tensor:
 
     .. math:: T \log \frac{1}{K - 1} \sum_{k \ne m} e^{(v_k - v_m) / T}, \quad m = \arg\max_k v_k,
 
-    T times the log-odds against the largest class, less the most that they can be. With T = 1000 all probabilities lie
-    within 1 % of each other, where float32 and the bins of ``functional.score_counts`` tell few apart.
+    T times the log-odds against the largest class, less the most that they can be. With T = 1000
+    all probabilities lie within 1 % of each other, where float32 and the bins of
+    ``functional.score_counts`` tell few apart.
     """
-    exact = torch.float32 if logits.device.type == 'mps' else torch.float64  # which Apple's GPUs do not have
+    exact = (
+        torch.float32 if logits.device.type == 'mps' else torch.float64
+    )  # which Apple's GPUs do not have
     scaled = logits.to(exact) / temperature
     largest, winner = scaled.max(dim=1, keepdim=True)
     others = (scaled - largest).scatter(1, winner, -math.inf)
@@ -37,7 +40,9 @@ def msp_log_odds(logits: Tensor, temperature: float = 1.0) -> Tensor:
 
 
 def entropy(logits: Tensor) -> Tensor:
-    """Entropy of the softmax in nats, in [0, log K] (Steinhardt and Liang, NeurIPS 2016; the paper's [58])."""
+    """Entropy of the softmax in nats, in [0, log K] (Steinhardt and Liang, NeurIPS 2016; the
+    paper's [58]).
+    """
     log_p = torch.log_softmax(logits, dim=1)
     return -(log_p.exp() * log_p).sum(dim=1)
 
@@ -79,7 +84,8 @@ def energy(logits: Tensor) -> Tensor:
 
 
 def max_logit_statistics(logits: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and standard deviation (K,) of the largest logit of the pixels (n, K) predicted as each class.
+    """Mean and standard deviation (K,) of the largest logit of the pixels (n, K) predicted as each
+    class.
 
     A class that fewer than two pixels were predicted as has those of all pixels.
     """
@@ -88,29 +94,38 @@ def max_logit_statistics(logits: Tensor) -> tuple[Tensor, Tensor]:
     mean = torch.zeros_like(count, dtype=torch.float64).index_add_(0, winner, largest) / count
     square = torch.zeros_like(mean).index_add_(0, winner, (largest - mean[winner]).square()) / count
     enough = count > 1
-    return torch.where(enough, mean, largest.mean()), torch.where(enough, square.sqrt(), largest.std(correction=0))
+    return torch.where(enough, mean, largest.mean()), torch.where(
+        enough, square.sqrt(), largest.std(correction=0)
+    )
 
 
 def standardized_max_logit(logits: Tensor, mean: Tensor, deviation: Tensor) -> Tensor:
-    """Minus the largest logit, standardised by the statistics (K,) of the predicted class (Jung et al., ICCV 2021)."""
+    """Minus the largest logit, standardised by the statistics (K,) of the predicted class (Jung et
+    al., ICCV 2021).
+    """
     largest, winner = logits.max(dim=1)
     return (mean[winner] - largest) / deviation[winner]
 
 
 def smoothed(maps: Tensor, deviation: tuple[float, float]) -> Tensor:
-    """Score maps (N, H, W) averaged over neighbours with Gaussian weights; a pixel at the edge repeats outwards.
+    """Score maps (N, H, W) averaged over neighbours with Gaussian weights; a pixel at the edge
+    repeats outwards.
 
     Args:
-        deviation: standard deviation along rows' and columns' axis, in pixels of the map, >= 0; the kernel ends at four
-            of them.
+        deviation: standard deviation along rows' and columns' axis, in pixels of the map, >= 0; the
+            kernel ends at four of them.
     """
     maps = maps.float()
     for axis, sigma in zip((1, 2), deviation):
         radius = math.ceil(4 * sigma)
         if radius:
             offsets = torch.arange(-radius, radius + 1, device=maps.device)
-            kernel = torch.exp(-.5 * (offsets / sigma) ** 2)
+            kernel = torch.exp(-0.5 * (offsets / sigma) ** 2)
             lines = maps.movedim(axis, 2)
             padded = pad(lines.reshape(-1, 1, lines.shape[2]), (radius, radius), mode='replicate')
-            maps = conv1d(padded, (kernel / kernel.sum())[None, None]).view(lines.shape).movedim(2, axis)
+            maps = (
+                conv1d(padded, (kernel / kernel.sum())[None, None])
+                .view(lines.shape)
+                .movedim(2, axis)
+            )
     return maps

@@ -30,15 +30,20 @@ def config_in(checkpoint: str) -> Config:
     meta = read_meta(checkpoint)
     segmentor = noted_segmentor(meta)
     if not meta.get('cfg') or not segmentor:
-        raise ValueError(f"'{checkpoint}': wanted a checkpoint that OpenGAN training wrote, which holds its config, "
-                         'found none in it. Give the config too.')
+        raise ValueError(
+            f"'{checkpoint}': wanted a checkpoint that OpenGAN training wrote, which holds its "
+            f'config, '
+            'found none in it. Give the config too.'
+        )
     cfg = Config.fromstring(meta['cfg'], '.py')
     cfg.model.segmentor = dict(config=segmentor['config'], checkpoint=segmentor['checkpoint'])
     return cfg
 
 
 def find_segmentor(cfg: Config, checkpoint: str) -> None:
-    """Where a config does not say where the segmentor's weights lie, take them from where D's checkpoint says."""
+    """Where a config does not say where the segmentor's weights lie, take them from where D's
+    checkpoint says.
+    """
     segmentor = cfg.model.get('segmentor')
     if segmentor is not None and segmentor.get('checkpoint') is None:
         segmentor.checkpoint = noted_segmentor(read_meta(checkpoint)).get('checkpoint')
@@ -51,7 +56,7 @@ def open_set_config(cfg: Config, checkpoint) -> Config:
         ValueError: no checkpoint.
     """
     if checkpoint is None:
-        raise ValueError("checkpoint: wanted the weights of the segmentor, found None")
+        raise ValueError('checkpoint: wanted the weights of the segmentor, found None')
     kept = ('default_scope', 'custom_imports', 'test_dataloader', 'test_pipeline', 'val_dataloader')
     wrapped = {key: cfg[key] for key in kept if cfg.get(key) is not None}
     held = dict(config=read_config(cfg), checkpoint=str(checkpoint))
@@ -59,8 +64,11 @@ def open_set_config(cfg: Config, checkpoint) -> Config:
     return Config(wrapped)
 
 
-def scorer_configs(scorers: Sequence[str] | Mapping[str, dict], own: Mapping[str, dict]) -> dict[str, dict]:
-    """Configs by name. A name means the scorer of the config, ``own``, or else that of the registry, in any case.
+def scorer_configs(
+    scorers: Sequence[str] | Mapping[str, dict], own: Mapping[str, dict]
+) -> dict[str, dict]:
+    """Configs by name. A name means the scorer of the config, ``own``, or else that of the
+    registry, in any case.
 
     ``opengan``, the discriminator's, may be named too.
 
@@ -95,21 +103,34 @@ def _test_dataset(cfg: Config) -> dict:
 
 
 def test_pipeline(cfg: Config) -> list[dict]:
-    """The steps that prepare a test image: the test data's, or ``test_pipeline``; else load and pack."""
+    """The steps that prepare a test image: the test data's, or ``test_pipeline``; else load and
+    pack.
+    """
     steps = _test_dataset(cfg).get('pipeline') or cfg.get('test_pipeline')
     return steps or [dict(type='LoadImageFromFile'), dict(type='PackSegInputs')]
 
 
-def classes_of(cfg: Config, meta: dict, number: int) -> tuple[tuple[str, ...], list[tuple[int, ...]]]:
+def classes_of(
+    cfg: Config, meta: dict, number: int
+) -> tuple[tuple[str, ...], list[tuple[int, ...]]]:
     """Names and colours of the closed classes, read where mmseg's own tools read them.
 
-    In this order: the checkpoint's ``dataset_meta``, its ``CLASSES``, the data set's ``metainfo``, its class. Where
-    none has them, classes are numbered; missing colours are made up.
+    In this order: the checkpoint's ``dataset_meta``, its ``CLASSES``, the data set's ``metainfo``,
+    its class. Where none has them, classes are numbered; missing colours are made up.
     """
     dataset = _test_dataset(cfg)
-    kind = DATASETS.get(dataset['type']) if isinstance(dataset.get('type'), str) else dataset.get('type')
+    kind = (
+        DATASETS.get(dataset['type'])
+        if isinstance(dataset.get('type'), str)
+        else dataset.get('type')
+    )
     upper = {key.lower(): meta[key] for key in ('CLASSES', 'PALETTE') if meta.get(key)}
-    for found in (meta.get('dataset_meta'), upper, dataset.get('metainfo'), getattr(kind, 'METAINFO', None)):
+    for found in (
+        meta.get('dataset_meta'),
+        upper,
+        dataset.get('metainfo'),
+        getattr(kind, 'METAINFO', None),
+    ):
         classes = (found or {}).get('classes')
         if classes:
             palette = found.get('palette') or made_up_palette(len(classes))

@@ -25,14 +25,17 @@ class OpenSetResult:
     """What was found in one image of H x W pixels.
 
     Attributes:
-        name: the image's name without suffix, below the input folder if there is one; ``{video}_{frame:06d}``; the
-            position of an array in its list, as eight digits.
+        name: the image's name without suffix, below the input folder if there is one;
+            ``{video}_{frame:06d}``; the position of an array in its list, as eight digits.
         image: (H, W, 3) uint8 RGB.
         labels: (H, W) uint8 predicted closed class ids.
-        scores: scorer name -> raw scores, float32, larger = more open; (H, W), or (h, w) of the feature grid.
-        logits: the names among them whose scores are open logits: sigmoid gives a probability of open.
+        scores: scorer name -> raw scores, float32, larger = more open; (H, W), or (h, w) of the
+            feature grid.
+        logits: the names among them whose scores are open logits: sigmoid gives a probability of
+            open.
         panel: the other arguments of :func:`pictures.visualizer.draw_panel`.
     """
+
     name: str
     image: np.ndarray
     labels: np.ndarray
@@ -45,28 +48,41 @@ class OpenSetResult:
         """The panel, (height, 1200, 3) uint8 RGB; drawn when first asked for."""
         return draw_panel(self.image, pred=self.labels, scores=self.scores, **self.panel)
 
-    def save(self, out_dir: str | Path, *, scores: bool = True, picture: bool = True) -> dict[str, Path]:
-        """Write the result; each file under a temporary name first, so that none is ever half written.
+    def save(
+        self, out_dir: str | Path, *, scores: bool = True, picture: bool = True
+    ) -> dict[str, Path]:
+        """Write the result; each file under a temporary name first, so that none is ever half
+        written.
 
-        =========================  =================================================================================
-        ``{name}.png``             class ids, 8 bits
-        ``{name}.{scorer}.npy``    raw scores, float16
-        ``{name}.{scorer}.png``    16 bits: sigmoid(open logit) * 65535 of a scorer in ``logits``; of another, whose
-                                   scores have no common scale, the image's own smallest to largest score. The PNG's
-                                   text entries ``lo`` and ``hi`` say what 0 and 65535 stand for.
+        =========================
+        =================================================================================
+        ``{name}.png``             class ids, 8 bits ``{name}.{scorer}.npy``    raw scores, float16
+        ``{name}.{scorer}.png``    16 bits: sigmoid(open logit) * 65535 of a scorer in ``logits``;
+        of another, whose
+                                   scores have no common scale, the image's own smallest to largest
+                                   score. The PNG's text entries ``lo`` and ``hi`` say what 0 and
+                                   65535 stand for.
         ``{name}.panel.png``       the picture
-        =========================  =================================================================================
+        =========================
+        =================================================================================
 
         Returns:
-            The files by what they hold: ``'labels'``, ``'{scorer}.npy'``, ``'{scorer}.png'``, ``'panel'``.
+            The files by what they hold: ``'labels'``, ``'{scorer}.npy'``, ``'{scorer}.png'``,
+                ``'panel'``.
         """
         contents = {'labels': ('png', _png(self.labels))}
         for scorer, score in self.scores.items() if scores else ():
             contents[f'{scorer}.npy'] = (f'{scorer}.npy', _npy(score))
-            contents[f'{scorer}.png'] = (f'{scorer}.png', score_png(score, logit=scorer in self.logits))
+            contents[f'{scorer}.png'] = (
+                f'{scorer}.png',
+                score_png(score, logit=scorer in self.logits),
+            )
         if picture:
             contents['panel'] = ('panel.png', _png(self.picture))
-        return {kind: _write(Path(out_dir, f'{self.name}.{end}'), data) for kind, (end, data) in contents.items()}
+        return {
+            kind: _write(Path(out_dir, f'{self.name}.{end}'), data)
+            for kind, (end, data) in contents.items()
+        }
 
 
 def score_png(score: np.ndarray, *, logit: bool) -> bytes:
@@ -74,18 +90,21 @@ def score_png(score: np.ndarray, *, logit: bool) -> bytes:
 
     The score, or its sigmoid, is ``lo + (hi - lo) * value / 65535``.
     """
-    score, lo, hi = score.astype(np.float64), 0., 1.
+    score, lo, hi = score.astype(np.float64), 0.0, 1.0
     if logit:
         score = 1 / (1 + np.exp(-score.clip(-100, 100)))
     else:
         finite = score[np.isfinite(score)]
-        lo, hi = (float(finite.min()), float(finite.max())) if finite.size else (0., 0.)
-    unit = np.nan_to_num((score - lo) / (hi - lo) if hi > lo else np.zeros(score.shape), posinf=1, neginf=0)
+        lo, hi = (float(finite.min()), float(finite.max())) if finite.size else (0.0, 0.0)
+    unit = np.nan_to_num(
+        (score - lo) / (hi - lo) if hi > lo else np.zeros(score.shape), posinf=1, neginf=0
+    )
     return _png((65535 * unit.clip(0, 1)).round().astype(np.uint16), lo=repr(lo), hi=repr(hi))
 
 
 def list_inputs(inputs) -> tuple[int, Iterator[tuple[str, object]]]:
-    """Number of images (0 = unknown), and an iterator of (name, path or BGR array or (dataset, index)).
+    """Number of images (0 = unknown), and an iterator of (name, path or BGR array or (dataset,
+    index)).
 
     Raises: see :meth:`OpenSetInferencer.__call__`.
     """
@@ -105,36 +124,51 @@ def list_inputs(inputs) -> tuple[int, Iterator[tuple[str, object]]]:
         if not entries:
             raise ValueError('inputs: wanted at least one image, found an empty list')
     else:
-        raise TypeError('inputs: wanted a path, a BGR array, a list of these, or a dataset, found '
-                        f'{type(inputs).__name__}')
+        raise TypeError(
+            'inputs: wanted a path, a BGR array, a list of these, or a dataset, found '
+            f'{type(inputs).__name__}'
+        )
     first = {}
     for i, (name, _) in enumerate(entries):
         if first.setdefault(name, i) != i:
-            raise ValueError(f"inputs: wanted images of different names, found '{name}' twice (numbers {first[name]} "
-                             f'and {i}); their files would replace each other')
+            raise ValueError(
+                f"inputs: wanted images of different names, found '{name}' twice (numbers "
+                f'{first[name]} '
+                f'and {i}); their files would replace each other'
+            )
     return len(entries), iter(entries)
 
 
 def check_out_dir(out_dir: str | Path, inputs) -> None:
-    """Raise where outputs would lie among the inputs: they would replace them, or be inputs of the next run."""
+    """Raise where outputs would lie among the inputs: they would replace them, or be inputs of the
+    next run.
+    """
     out_dir = Path(out_dir).resolve()
     for one in inputs if isinstance(inputs, Sequence) and not isinstance(inputs, str) else [inputs]:
         if isinstance(one, (str, Path)):
             path = Path(one).resolve()
             if (path.is_dir() and out_dir.is_relative_to(path)) or path.parent == out_dir:
-                raise ValueError(f"out_dir: wanted a folder apart from the inputs, found '{out_dir}' for the input "
-                                 f"'{one}'")
+                raise ValueError(
+                    f"out_dir: wanted a folder apart from the inputs, found '{out_dir}' for "
+                    f'the input '
+                    f"'{one}'"
+                )
 
 
 def _entry(position: int, one):
     """(name, path or array) of one element of a list."""
     if isinstance(one, np.ndarray):
         if one.ndim != 3 or one.shape[2] != 3 or one.dtype != np.uint8:
-            raise ValueError(f'inputs: wanted BGR arrays (H, W, 3) uint8, found {one.shape} {one.dtype} at number '
-                             f'{position}')
+            raise ValueError(
+                f'inputs: wanted BGR arrays (H, W, 3) uint8, found {one.shape} {one.dtype} '
+                f'at number '
+                f'{position}'
+            )
         return f'{position:08d}', one
     if not isinstance(one, (str, Path)):
-        raise TypeError(f'inputs: wanted paths or BGR arrays, found {type(one).__name__} at number {position}')
+        raise TypeError(
+            f'inputs: wanted paths or BGR arrays, found {type(one).__name__} at number {position}'
+        )
     if not Path(one).is_file():
         raise FileNotFoundError(f"Image '{one}' does not exist, or is no file.")
     return Path(one).stem, str(one)
@@ -142,10 +176,16 @@ def _entry(position: int, one):
 
 def _list_folder(folder: Path):
     """(name, path) of all images below a folder, sorted; the name keeps the folders between."""
-    paths = sorted(path for path in folder.rglob('*') if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file())
+    paths = sorted(
+        path
+        for path in folder.rglob('*')
+        if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file()
+    )
     if not paths:
-        raise ValueError(f"Folder '{folder}' holds no images: wanted files that end in one of "
-                         f"{', '.join(IMAGE_SUFFIXES)}, found none.")
+        raise ValueError(
+            f"Folder '{folder}' holds no images: wanted files that end in one of "
+            f'{", ".join(IMAGE_SUFFIXES)}, found none.'
+        )
     return [(path.relative_to(folder).with_suffix('').as_posix(), str(path)) for path in paths]
 
 
@@ -156,9 +196,13 @@ def _open_video(path: Path):
     capture = cv2.VideoCapture(str(path))
     done, frame = capture.read()
     if not done:
-        raise ValueError(f"Video '{path}' cannot be decoded: wanted a file for which this OpenCV has a codec, found "
-                         f'{path.stat().st_size} bytes without a first frame. Another container or codec (e.g. mp4 '
-                         'with H.264, avi with MJPG), or a folder of frames, may do.')
+        raise ValueError(
+            f"Video '{path}' cannot be decoded: wanted a file for which this OpenCV has a "
+            f'codec, found '
+            f'{path.stat().st_size} bytes without a first frame. Another container or codec '
+            f'(e.g. mp4 '
+            'with H.264, avi with MJPG), or a folder of frames, may do.'
+        )
     stated = max(0, int(capture.get(cv2.CAP_PROP_FRAME_COUNT)))
 
     def frames(done, frame):
@@ -171,7 +215,11 @@ def _open_video(path: Path):
         finally:
             capture.release()
         if count < stated:
-            warnings.warn(f"Video '{path}' states {stated} frames, but {count} could be decoded.", stacklevel=2)
+            warnings.warn(
+                f"Video '{path}' states {stated} frames, but {count} could be decoded.",
+                stacklevel=2,
+            )
+
     return stated, frames(done, frame)
 
 

@@ -1,7 +1,8 @@
-"""Batch norms folded into the linear layers beside them: what a per-pixel network computes in eval mode, faster.
+"""Batch norms folded into the linear layers beside them: what a per-pixel network computes in eval
+mode, faster.
 
-A folded network works on feature maps as they are, so that no transposed copy is made, and every layer is one product
-and one pass of its activation.
+A folded network works on feature maps as they are, so that no transposed copy is made, and every
+layer is one product and one pass of its activation.
 """
 
 from collections.abc import Iterable
@@ -13,7 +14,9 @@ from torch.nn.functional import conv2d, leaky_relu_
 
 
 class Affine(NamedTuple):
-    """x -> weight @ x + bias, then a leaky ReLU of slope ``slope`` below zero (1: none, 0: ReLU)."""
+    """x -> weight @ x + bias, then a leaky ReLU of slope ``slope`` below zero (1: none, 0:
+    ReLU).
+    """
 
     weight: Tensor  # (outside, inside)
     bias: Tensor  # (outside,)
@@ -23,11 +26,13 @@ class Affine(NamedTuple):
 def fold(layers: Iterable[nn.Module]) -> list[Affine] | None:
     """The layers of a network in eval mode, in order, as few :class:`Affine` as they can be.
 
-    Linear layers, batch norms (before or after one), leaky ReLUs and ReLUs fold; dropout and identity do nothing in
-    eval mode. The weights are computed anew at each call, so that they are never stale.
+    Linear layers, batch norms (before or after one), leaky ReLUs and ReLUs fold; dropout and
+    identity do nothing in eval mode. The weights are computed anew at each call, so that they are
+    never stale.
 
     Returns:
-        list, or None where a layer does not fold: one of another kind, in training mode or with hooks, or a batch norm
+        list, or None where a layer does not fold: one of another kind, in training mode or with
+            hooks, or a batch norm
         without running statistics or without a linear layer to go into.
     """
     folded = []
@@ -52,8 +57,15 @@ def fold(layers: Iterable[nn.Module]) -> list[Affine] | None:
                 folded[-1] = Affine(weight * scale[:, None], bias * scale + shift, slope)
             else:
                 before = scale, shift
-        elif kind in (nn.LeakyReLU, nn.ReLU) and folded and folded[-1].slope == 1.0 and before is None:
-            folded[-1] = folded[-1]._replace(slope=layer.negative_slope if kind is nn.LeakyReLU else 0.0)
+        elif (
+            kind in (nn.LeakyReLU, nn.ReLU)
+            and folded
+            and folded[-1].slope == 1.0
+            and before is None
+        ):
+            folded[-1] = folded[-1]._replace(
+                slope=layer.negative_slope if kind is nn.LeakyReLU else 0.0
+            )
         else:
             return None
     return folded if folded and before is None else None

@@ -1,4 +1,6 @@
-"""The closed segmentor: mmseg's own model, built from a config and loaded before anything listens to it."""
+"""The closed segmentor: mmseg's own model, built from a config and loaded before anything listens
+to it.
+"""
 
 import hashlib
 import importlib.util
@@ -36,7 +38,9 @@ def read_config(config) -> dict:
     if 'model' not in found:
         raise ValueError(f"segmentor.config: wanted a config with 'model', found none in {name}")
     if 'segmentor' in found['model']:
-        raise ValueError(f"segmentor.config: wanted a plain mmseg model, found the open-set model of {name}")
+        raise ValueError(
+            f'segmentor.config: wanted a plain mmseg model, found the open-set model of {name}'
+        )
     found['model'] = without_downloads(found['model'])
     found['model'].pop('auxiliary_head', None)  # used in its own training only
     return found
@@ -48,15 +52,21 @@ def config_path(name: str) -> str:
         package, path = name.split('::', 1)
         spec = importlib.util.find_spec(package)
         if spec is None or spec.origin is None:
-            raise FileNotFoundError(f"segmentor.config '{name}': the package '{package}' is not installed")
+            raise FileNotFoundError(
+                f"segmentor.config '{name}': the package '{package}' is not installed"
+            )
         name = str(Path(spec.origin).parent / '.mim' / 'configs' / path)
     if not os.path.isfile(name):
-        raise FileNotFoundError(f"segmentor.config: wanted a config file, found nothing at '{name}'")
+        raise FileNotFoundError(
+            f"segmentor.config: wanted a config file, found nothing at '{name}'"
+        )
     return name
 
 
 def plain(value):
-    """A config as dicts, lists and plain values; classes of new-style configs become their names."""
+    """A config as dicts, lists and plain values; classes of new-style configs become their
+    names.
+    """
     if isinstance(value, dict):
         return {key: plain(value[key]) for key in value}
     if isinstance(value, (list, tuple)):
@@ -67,7 +77,9 @@ def plain(value):
 
 
 def without_downloads(value):
-    """The config with nothing in it that would fetch pretrained weights: the checkpoint has them all."""
+    """The config with nothing in it that would fetch pretrained weights: the checkpoint has them
+    all.
+    """
     if isinstance(value, dict):
         found = {}
         for key, item in value.items():
@@ -89,7 +101,9 @@ def _fetches(init_cfg) -> bool:
 
 
 def build_segmentor(config: dict) -> nn.Module:
-    """mmseg's model of a config that :func:`read_config` made, in eval mode, with random weights."""
+    """mmseg's model of a config that :func:`read_config` made, in eval mode, with random
+    weights.
+    """
     imports = config.get('custom_imports')
     if imports:
         import_modules_from_strings(**imports)
@@ -107,13 +121,23 @@ def load_segmentor(segmentor: nn.Module, state: dict[str, Tensor], source) -> No
     try:
         missing, unknown = segmentor.load_state_dict(state, strict=False)
     except RuntimeError as error:
-        raise RuntimeError(f"The checkpoint '{source}' does not fit the segmentor. {error}") from error
+        raise RuntimeError(
+            f"The checkpoint '{source}' does not fit the segmentor. {error}"
+        ) from error
     missing = [key for key in missing if not key.endswith('num_batches_tracked')]
-    faults = [f'{what}: {_some(keys)}' for what, keys in
-              (('missing in the checkpoint', missing), ('unknown to the model', unknown)) if keys]
+    faults = [
+        f'{what}: {_some(keys)}'
+        for what, keys in (
+            ('missing in the checkpoint', missing),
+            ('unknown to the model', unknown),
+        )
+        if keys
+    ]
     if faults:
-        raise RuntimeError(f"The checkpoint '{source}' does not fit the segmentor, which would stay "
-                           f"partly random. {'; '.join(faults)}")
+        raise RuntimeError(
+            f"The checkpoint '{source}' does not fit the segmentor, which would stay "
+            f'partly random. {"; ".join(faults)}'
+        )
 
 
 def _some(keys) -> str:
@@ -130,7 +154,9 @@ def read_checkpoint(source: str) -> tuple[dict[str, Tensor], dict]:
 
 
 def noted_segmentor(meta: dict) -> dict:
-    """What the meta of D's checkpoint says of its segmentor: ``config``, ``checkpoint``, ``sha256``."""
+    """What the meta of D's checkpoint says of its segmentor: ``config``, ``checkpoint``,
+    ``sha256``.
+    """
     return meta.get(OPENGAN, {}).get('segmentor', {})
 
 

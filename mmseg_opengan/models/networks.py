@@ -24,7 +24,9 @@ def _activation(name: str) -> nn.Module:
 
 
 def _init_normal(module: nn.Module) -> None:
-    """DCGAN's initialisation, as in the authors' notebook: N(0, .02) weights, N(1, .02) BN scales, zero biases."""
+    """DCGAN's initialisation, as in the authors' notebook: N(0, .02) weights, N(1, .02) BN scales,
+    zero biases.
+    """
     if isinstance(module, nn.Linear):
         nn.init.normal_(module.weight, 0.0, 0.02)
         nn.init.zeros_(module.bias)
@@ -43,7 +45,8 @@ def _hidden_layers(channels, *, act, first_bn=True):
 
 @MODELS.register_module()
 class FeatureDiscriminator(nn.Module):
-    """D: in_channels -> 512 -> 256 -> 128 -> 64 -> 1, BN and LeakyReLU(.2) after each hidden layer, about 2 MB.
+    """D: in_channels -> 512 -> 256 -> 128 -> 64 -> 1, BN and LeakyReLU(.2) after each hidden layer,
+    about 2 MB.
 
     It returns raw logits of *closed*; the paper's sigmoid belongs to whoever reads them.
 
@@ -52,28 +55,43 @@ class FeatureDiscriminator(nn.Module):
         hidden: widths of the hidden layers.
         first_bn: batch norm after the first layer too (paper 6.1: True; authors' notebook: False).
         act: ``'leaky_relu'`` (paper) or ``'relu'``.
-        normalize: ``'none'`` (paper section 10), ``'l2'`` (unit length), or ``'batch'`` (a BN without affine on the
-            features, which makes D independent of the segmentor's feature scale).
+        normalize: ``'none'`` (paper section 10), ``'l2'`` (unit length), or ``'batch'`` (a BN
+            without affine on the features, which makes D independent of the segmentor's feature
+            scale).
         init: ``'normal'``, N(0, .02) (authors' notebook), or ``'default'``, torch's.
     """
 
-    def __init__(self, in_channels: int, *, hidden=HIDDEN_D, first_bn: bool = True, act: str = 'leaky_relu',
-                 normalize: str = 'none', init: str = 'normal'):
+    def __init__(
+        self,
+        in_channels: int,
+        *,
+        hidden=HIDDEN_D,
+        first_bn: bool = True,
+        act: str = 'leaky_relu',
+        normalize: str = 'none',
+        init: str = 'normal',
+    ):
         super().__init__()
         if normalize not in ('none', 'l2', 'batch'):
             raise ValueError(f"normalize: wanted 'none', 'l2' or 'batch', found {normalize!r}")
         self.in_channels = in_channels
         self.normalize = normalize
-        self.input_norm = nn.BatchNorm1d(in_channels, affine=False) if normalize == 'batch' else None
-        self.layers = nn.Sequential(*_hidden_layers((in_channels, *hidden), act=act, first_bn=first_bn),
-                                    nn.Linear(hidden[-1], 1))
+        self.input_norm = (
+            nn.BatchNorm1d(in_channels, affine=False) if normalize == 'batch' else None
+        )
+        self.layers = nn.Sequential(
+            *_hidden_layers((in_channels, *hidden), act=act, first_bn=first_bn),
+            nn.Linear(hidden[-1], 1),
+        )
         _initialise(self, init)
 
     def forward(self, features: Tensor) -> Tensor:
         """(P, C) pixel features -> (P,) raw logits, log-odds of closed."""
         if features.dim() != 2 or features.shape[1] != self.in_channels:
-            raise ValueError(f'discriminator: wanted features of shape (pixels, {self.in_channels}), found '
-                             f'{tuple(features.shape)}; set in_channels to the channels entering conv_seg')
+            raise ValueError(
+                f'discriminator: wanted features of shape (pixels, {self.in_channels}), found '
+                f'{tuple(features.shape)}; set in_channels to the channels entering conv_seg'
+            )
         if self.normalize == 'l2':
             features = nn.functional.normalize(features, dim=1)
         elif self.input_norm is not None:
@@ -81,7 +99,9 @@ class FeatureDiscriminator(nn.Module):
         return self.layers(features).squeeze(1)
 
     def folded(self) -> list[Affine] | None:
-        """What ``forward`` does in eval mode after an L2 normalisation, for :func:`discriminate`; None if it cannot."""
+        """What ``forward`` does in eval mode after an L2 normalisation, for :func:`discriminate`;
+        None if it cannot.
+        """
         if self.training or type(self).forward is not FeatureDiscriminator.forward:
             return None
         return fold([*filter(None, [self.input_norm]), *self.layers])
@@ -89,31 +109,46 @@ class FeatureDiscriminator(nn.Module):
 
 @MODELS.register_module()
 class FeatureGenerator(nn.Module):
-    """G: noise -> 512 -> 256 -> 128 -> 256 -> out_channels, BN and activation after each hidden layer, about 2 MB.
+    """G: noise -> 512 -> 256 -> 128 -> 256 -> out_channels, BN and activation after each hidden
+    layer, about 2 MB.
 
     Args:
         out_channels: channels of the tapped feature.
         noise_channels: size of z ~ N(0, 1); 64 in the paper.
         act: ``'leaky_relu'`` (paper) or ``'relu'`` (authors' notebook).
-        out_act: ``'none'`` (authors' notebook), ``'tanh'`` (paper; cannot reach features beyond 1), ``'relu'``
-            (features that enter ``conv_seg`` after a ReLU are never negative), or ``'auto'``: ``'relu'`` if the first
-            step's closed features are never negative, else ``'none'``.
+        out_act: ``'none'`` (authors' notebook), ``'tanh'`` (paper; cannot reach features beyond 1),
+            ``'relu'`` (features that enter ``conv_seg`` after a ReLU are never negative), or
+            ``'auto'``: ``'relu'`` if the first step's closed features are never negative, else
+            ``'none'``.
         init: as in :class:`FeatureDiscriminator`.
     """
 
-    def __init__(self, out_channels: int, *, noise_channels: int = 64, hidden=HIDDEN_G, act: str = 'leaky_relu',
-                 out_act: str = 'none', init: str = 'normal'):
+    def __init__(
+        self,
+        out_channels: int,
+        *,
+        noise_channels: int = 64,
+        hidden=HIDDEN_G,
+        act: str = 'leaky_relu',
+        out_act: str = 'none',
+        init: str = 'normal',
+    ):
         super().__init__()
         out_acts = {'none': nn.Identity, 'tanh': nn.Tanh, 'relu': nn.ReLU, 'auto': _ReluIfSeen}
         if out_act not in out_acts:
             raise ValueError(f'out_act: wanted one of {sorted(out_acts)}, found {out_act!r}')
         self.noise_channels = noise_channels
-        self.layers = nn.Sequential(*_hidden_layers((noise_channels, *hidden), act=act),
-                                    nn.Linear(hidden[-1], out_channels), out_acts[out_act]())
+        self.layers = nn.Sequential(
+            *_hidden_layers((noise_channels, *hidden), act=act),
+            nn.Linear(hidden[-1], out_channels),
+            out_acts[out_act](),
+        )
         _initialise(self, init)
 
     def observe(self, closed: Tensor) -> None:
-        """Look at a step's closed features (n, C) before G's turn: they decide ``out_act='auto'``."""
+        """Look at a step's closed features (n, C) before G's turn: they decide
+        ``out_act='auto'``.
+        """
         last = self.layers[-1]
         if isinstance(last, _ReluIfSeen):
             last.decide(closed)
@@ -124,7 +159,9 @@ class FeatureGenerator(nn.Module):
 
 
 class _ReluIfSeen(nn.Module):
-    """A ReLU if the first real features it saw were all >= 0, else the identity; checkpoints hold which."""
+    """A ReLU if the first real features it saw were all >= 0, else the identity; checkpoints hold
+    which.
+    """
 
     _UNDECIDED, _IDENTITY, _RELU = -1, 0, 1
 
@@ -149,10 +186,12 @@ def _initialise(network: nn.Module, init: str) -> None:
 
 @contextmanager
 def frozen(network: nn.Module):
-    """Let gradients pass through ``network`` while its weights and its BN running statistics stay as they are.
+    """Let gradients pass through ``network`` while its weights and its BN running statistics stay
+    as they are.
 
-    The generator's step sends a batch of fakes only through D. Were D's running statistics to follow that batch, D
-    would collapse in eval mode, as users of the authors' code saw (their issue #10).
+    The generator's step sends a batch of fakes only through D. Were D's running statistics to
+    follow that batch, D would collapse in eval mode, as users of the authors' code saw (their issue
+    #10).
     """
     norms = [m for m in network.modules() if isinstance(m, _BatchNorm) and m.track_running_stats]
     trained = [p for p in network.parameters() if p.requires_grad]
@@ -171,10 +210,11 @@ def frozen(network: nn.Module):
 
 @torch.no_grad()
 def discriminate(discriminator: nn.Module, features: Tensor, chunk: int | None = None) -> Tensor:
-    """Raw closed logits of feature maps: (N, C, h, w) -> (N, h, w), a bounded number of pixels at a time.
+    """Raw closed logits of feature maps: (N, C, h, w) -> (N, h, w), a bounded number of pixels at a
+    time.
 
-    A discriminator in eval mode runs with its batch norms folded in, equal to its ``forward`` up to rounding (about
-    1e-6 of the logits' range). One that does not fold runs as it is.
+    A discriminator in eval mode runs with its batch norms folded in, equal to its ``forward`` up to
+    rounding (about 1e-6 of the logits' range). One that does not fold runs as it is.
 
     Args:
         chunk: pixels at a time. None: what fits a CPU's caches, or keeps an accelerator busy.
@@ -182,7 +222,9 @@ def discriminate(discriminator: nn.Module, features: Tensor, chunk: int | None =
     batch, _, rows, cols = features.shape
     folded = discriminator.folded() if isinstance(discriminator, FeatureDiscriminator) else None
     if folded is None or features.shape[1] != discriminator.in_channels:
-        logits = torch.cat([discriminator(part) for part in pixels_first(features).split(chunk or 65536)])
+        logits = torch.cat(
+            [discriminator(part) for part in pixels_first(features).split(chunk or 65536)]
+        )
         return logits.view(batch, rows, cols)
     chunk = chunk or (1024 if features.device.type == 'cpu' else 65536)
     images = []

@@ -55,7 +55,8 @@ class OpenSetSegmentor(BaseModel):
         smoothing: standard deviation, in pixels of the network's input, of the Gaussian weights
             with which score maps are averaged before they are resized; 0: none (the paper).
         test_cfg: replaces the segmentor's, e.g. ``dict(mode='whole')``.
-        train_cfg, pretrained, data_preprocessor: what mmengine and mmseg hand to any model; not used.
+        train_cfg, pretrained, data_preprocessor: what mmengine and mmseg hand to any model; not
+            used.
 
     Raises:
         FileNotFoundError: the segmentor's config or checkpoint is missing.
@@ -64,9 +65,18 @@ class OpenSetSegmentor(BaseModel):
         ValueError: a wrong option, or a scorer without meaning for this kind of head.
     """
 
-    def __init__(self, *, segmentor: dict, scorers: dict | None = None, resolution: str = 'feature',
-                 smoothing: float = 0., test_cfg: dict | None = None, train_cfg=None,
-                 pretrained=None, data_preprocessor=None):
+    def __init__(
+        self,
+        *,
+        segmentor: dict,
+        scorers: dict | None = None,
+        resolution: str = 'feature',
+        smoothing: float = 0.0,
+        test_cfg: dict | None = None,
+        train_cfg=None,
+        pretrained=None,
+        data_preprocessor=None,
+    ):
         super().__init__()
         check_choices(resolution=(resolution, RESOLUTIONS))
         check_not_negative(smoothing=smoothing)
@@ -83,15 +93,20 @@ class OpenSetSegmentor(BaseModel):
     def _hold(self, options, test_cfg):
         unknown = sorted(set(options) - {'config', 'checkpoint'})
         if unknown or 'config' not in options:
-            raise ValueError("model.segmentor: wanted dict(config=..., checkpoint=...), found the "
-                             f'keys {sorted(options)}')
+            raise ValueError(
+                'model.segmentor: wanted dict(config=..., checkpoint=...), found the '
+                f'keys {sorted(options)}'
+            )
         config = read_config(options['config'])
         if test_cfg is not None:
             config['model']['test_cfg'] = plain(test_cfg)
         segmentor = build_segmentor(config)
         encoder = getattr(segmentor, 'backbone', None) or segmentor.image_encoder
-        held = dict(segmentor=segmentor, segmentor_config=config,
-                    head=OpenGANHead(segmentor.decode_head, encoder))
+        held = dict(
+            segmentor=segmentor,
+            segmentor_config=config,
+            head=OpenGANHead(segmentor.decode_head, encoder),
+        )
         for name, value in held.items():
             object.__setattr__(self, name, value)  # past nn.Module: neither state nor mode of ours
         self.data_preprocessor = segmentor.data_preprocessor
@@ -105,12 +120,15 @@ class OpenSetSegmentor(BaseModel):
             try:
                 weights, self.segmentor_meta = read_checkpoint(source)
             except FileNotFoundError as error:
-                raise FileNotFoundError(f"model.segmentor.checkpoint: '{source}', the segmentor's "
-                                        'weights, is not there') from error
+                raise FileNotFoundError(
+                    f"model.segmentor.checkpoint: '{source}', the segmentor's weights, is not there"
+                ) from error
             self.load_segmentor(weights, source)
 
     def load_segmentor(self, weights: dict[str, Tensor], source: str | None = None) -> None:
-        """Give the held segmentor its weights, under mmseg's names; ``source`` is where they lie."""
+        """Give the held segmentor its weights, under mmseg's names; ``source`` is where they
+        lie.
+        """
         load_segmentor(self.segmentor, weights, source)
         self.segmentor_source = absolute(source)
         self.segmentor_loaded = True
@@ -128,22 +146,29 @@ class OpenSetSegmentor(BaseModel):
         for name in ('mean', 'std', 'channel_conversion', 'test_cfg'):
             value = getattr(before, name, None)
             preprocessor[name] = value.flatten().tolist() if isinstance(value, Tensor) else value
-        return dict(name=f'{type(self.head.encoder).__name__}+{type(self.head.head).__name__}',
-                    sha256=self.segmentor_sha256(), channels=self.head.channels,
-                    preprocessor=preprocessor)
+        return dict(
+            name=f'{type(self.head.encoder).__name__}+{type(self.head.head).__name__}',
+            sha256=self.segmentor_sha256(),
+            channels=self.head.channels,
+            preprocessor=preprocessor,
+        )
 
     def check_segmentor(self) -> None:
         """Raise unless the segmentor's weights are loaded, and are those that scorers belong to."""
         if not self.segmentor_loaded:
-            raise RuntimeError('The frozen segmentor has random weights. Set '
-                               'model.segmentor.checkpoint to its trained weights.')
+            raise RuntimeError(
+                'The frozen segmentor has random weights. Set '
+                'model.segmentor.checkpoint to its trained weights.'
+            )
         own = self.segmentor_sha256()
         for name, scorer in self.scorers.items():
             if scorer.segmentor_sha256 not in (None, own):
                 raise RuntimeError(
                     f"The scorer '{name}' was fitted on another segmentor (sha256 "
-                    f'{scorer.segmentor_sha256[:12]}) than the one loaded ({own[:12]}). Fit or train '
-                    'it again.')
+                    f'{scorer.segmentor_sha256[:12]}) than the one loaded ({own[:12]}). Fit '
+                    f'or train '
+                    'it again.'
+                )
 
     @property
     def test_cfg(self):
@@ -166,8 +191,10 @@ class OpenSetSegmentor(BaseModel):
     def _apply(self, fn, *args, **kwargs):
         dtype = fn(torch.zeros(1)).dtype
         if dtype != torch.float32:
-            raise TypeError(f'The open-set model: wanted weights of torch.float32, found {dtype}. '
-                            'For half precision run it inside torch.autocast.')
+            raise TypeError(
+                f'The open-set model: wanted weights of torch.float32, found {dtype}. '
+                'For half precision run it inside torch.autocast.'
+            )
         self.segmentor._apply(fn, *args, **kwargs)
         return super()._apply(fn, *args, **kwargs)
 
@@ -211,11 +238,13 @@ class OpenSetSegmentor(BaseModel):
     def _require_meaning(self, name, scorer):
         kind = type(self.head.head).__name__
         of_masks = self.head.adapter.gives_class_scores
-        wrong = (scorer.class_scores == 'refused' if of_masks else scorer.class_scores == 'raw')
+        wrong = scorer.class_scores == 'refused' if of_masks else scorer.class_scores == 'raw'
         if wrong or (scorer.reads_queries and not of_masks):
             given = 'class scores of masks' if of_masks else 'a logit for each class'
-            raise ValueError(f"scorers: '{name}' ({type(scorer).__name__}) has no meaning for "
-                             f'{kind}, which gives {given}')
+            raise ValueError(
+                f"scorers: '{name}' ({type(scorer).__name__}) has no meaning for "
+                f'{kind}, which gives {given}'
+            )
 
     def _scores_from_logits(self, scorer, features, logits):
         """A scorer's map, from the logits or class scores (N, K, h, w) of this kind of head."""
@@ -240,7 +269,9 @@ class OpenSetSegmentor(BaseModel):
         maps = {}
         for name, scorer in self.scorers.items():
             if scorer.reads_image:
-                maps[name] = at_size(scorer.score_image(inputs, self.tap_of), grid, self.align_corners)
+                maps[name] = at_size(
+                    scorer.score_image(inputs, self.tap_of), grid, self.align_corners
+                )
         return maps
 
     def _maps_of_pass(self, tap: Tap) -> dict[str, Tensor]:
@@ -261,8 +292,10 @@ class OpenSetSegmentor(BaseModel):
             return self.predict(inputs, data_samples)
         if mode == 'tensor':
             return self.segmentor(inputs, data_samples, mode='tensor')
-        raise ValueError(f"mode: wanted 'predict' or 'tensor', found {mode!r}. D and G are trained "
-                         'by train_step.')
+        raise ValueError(
+            f"mode: wanted 'predict' or 'tensor', found {mode!r}. D and G are trained "
+            'by train_step.'
+        )
 
     def val_step(self, data):
         return self._step(data)
@@ -290,8 +323,10 @@ class OpenSetSegmentor(BaseModel):
             stored: features and logits that the segmentor made of these inputs before.
         """
         if self.resolution == 'feature' and self.slides and stored is None:
-            raise ValueError("resolution='feature' needs test_cfg.mode='whole', found 'slide'. Set "
-                             "model.test_cfg=dict(mode='whole'), or model.resolution='image'.")
+            raise ValueError(
+                "resolution='feature' needs test_cfg.mode='whole', found 'slide'. Set "
+                "model.test_cfg=dict(mode='whole'), or model.resolution='image'."
+            )
         if stored is not None:
             windows, results = self._predict_stored(inputs, data_samples, stored)
         else:
@@ -303,15 +338,17 @@ class OpenSetSegmentor(BaseModel):
             boxes = window_boxes(size, self.test_cfg.crop_size, self.test_cfg.stride)
             maps = merge_windows(windows, boxes, size)
         for i, sample in enumerate(results):
-            own = {name: scores[i:i + 1] for name, scores in maps.items()}
+            own = {name: scores[i : i + 1] for name, scores in maps.items()}
             self._finish(sample, own, size, placed=data_samples is not None)
         return results
 
     def _predict_stored(self, inputs, data_samples, stored):
         if self.slides or self.head.adapter.gives_class_scores:
-            raise ValueError("Stored features belong to whole images of heads with logits: wanted "
-                             f"test_cfg.mode='whole', found {self.test_cfg.get('mode')!r} of "
-                             f'{type(self.head.head).__name__}')
+            raise ValueError(
+                'Stored features belong to whole images of heads with logits: wanted '
+                f"test_cfg.mode='whole', found {self.test_cfg.get('mode')!r} of "
+                f'{type(self.head.head).__name__}'
+            )
         metas = [sample.metainfo for sample in data_samples]
         seg_logits = self.head.head.predict_by_feat(stored.logits, metas)
         results = self.segmentor.postprocess_result(seg_logits, data_samples)
@@ -327,8 +364,10 @@ class OpenSetSegmentor(BaseModel):
                 require_plain(sample.metainfo, size)
         else:
             if placed:
-                maps = {name: to_original_size(scores, sample.metainfo, size, self.align_corners)
-                        for name, scores in maps.items()}
+                maps = {
+                    name: to_original_size(scores, sample.metainfo, size, self.align_corners)
+                    for name, scores in maps.items()
+                }
             maps.update(self._scores_of_seg_logits(sample.seg_logits.data[None], size))
         if maps:
             sample.set_data({OPEN_SCORES: PixelData(**maps)})

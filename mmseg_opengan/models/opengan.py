@@ -41,7 +41,8 @@ class OpenGANSegmentor(OpenSetSegmentor):
         discriminator: config of D, or None for a model that evaluates other scorers only.
             ``in_channels`` comes from the segmentor.
         generator: config of G, or None. ``out_channels`` comes from the segmentor.
-        lambda_open, lambda_fake: weights of Eq. 2, see :func:`functional.gan_losses.discriminator_loss`.
+        lambda_open, lambda_fake: weights of Eq. 2, see
+            :func:`functional.gan_losses.discriminator_loss`.
         reduction: ``'term'`` (Eq. 2) or ``'batch'`` (authors' notebook).
         generator_loss: ``'non_saturating'`` or ``'minimax'`` (Eq. 1).
         **options: ``segmentor``, ``scorers``, ``resolution``, ... of :class:`OpenSetSegmentor`.
@@ -50,20 +51,33 @@ class OpenGANSegmentor(OpenSetSegmentor):
         ValueError: a wrong option, or a generator without a discriminator.
     """
 
-    def __init__(self, *, discriminator: dict | None = None, generator: dict | None = None,
-                 lambda_open: float = 1.0, lambda_fake: float = 0.2, reduction: str = 'term',
-                 generator_loss: str = 'non_saturating', **options):
-        check_choices(reduction=(reduction, REDUCTIONS),
-                      generator_loss=(generator_loss, GENERATOR_LOSSES))
+    def __init__(
+        self,
+        *,
+        discriminator: dict | None = None,
+        generator: dict | None = None,
+        lambda_open: float = 1.0,
+        lambda_fake: float = 0.2,
+        reduction: str = 'term',
+        generator_loss: str = 'non_saturating',
+        **options,
+    ):
+        check_choices(
+            reduction=(reduction, REDUCTIONS), generator_loss=(generator_loss, GENERATOR_LOSSES)
+        )
         check_not_negative(lambda_open=lambda_open, lambda_fake=lambda_fake)
         if generator is not None and discriminator is None:
             raise ValueError('generator: wanted a discriminator too, found None')
         super().__init__(**options)
         channels = self.network_channels
-        self.discriminator = discriminator and MODELS.build(dict(discriminator, in_channels=channels))
+        self.discriminator = discriminator and MODELS.build(
+            dict(discriminator, in_channels=channels)
+        )
         self.generator = generator and MODELS.build(dict(generator, out_channels=channels))
         self.discriminator_loaded = False
-        self.loss_options = dict(lambda_open=lambda_open, lambda_fake=lambda_fake, reduction=reduction)
+        self.loss_options = dict(
+            lambda_open=lambda_open, lambda_fake=lambda_fake, reduction=reduction
+        )
         self.generator_loss = generator_loss
         self.register_load_state_dict_post_hook(_expect_no_scorers)
 
@@ -92,8 +106,10 @@ class OpenGANSegmentor(OpenSetSegmentor):
                 state[key.replace('.module.', '.', 1)] = value
         checkpoint['state_dict'] = state
         checkpoint.setdefault('meta', {}).setdefault(OPENGAN, {})['segmentor'] = dict(
-            config=self.segmentor_config, checkpoint=self.segmentor_source,
-            sha256=self.segmentor_sha256())
+            config=self.segmentor_config,
+            checkpoint=self.segmentor_source,
+            sha256=self.segmentor_sha256(),
+        )
 
     def _load_from_state_dict(self, state_dict, prefix, *args):
         """Refuse what would leave a part of D random, or belongs to another segmentor."""
@@ -103,20 +119,27 @@ class OpenGANSegmentor(OpenSetSegmentor):
         elif not given:
             raise RuntimeError(
                 'This checkpoint holds no discriminator. Wanted one that OpenGAN training wrote; '
-                "the segmentor's weights go to model.segmentor.checkpoint.")
-        own = {key: value for key, value in get_state_dict(self).items()
-               if key.startswith('discriminator.')}
+                "the segmentor's weights go to model.segmentor.checkpoint."
+            )
+        own = {
+            key: value
+            for key, value in get_state_dict(self).items()
+            if key.startswith('discriminator.')
+        }
         if own:
             _require_fit(own, {key: state_dict[key] for key in given})
         wanted = state_dict.get(DIGEST)
         if given and not self.segmentor_loaded and (wanted is None or wanted.any()):
-            raise RuntimeError('This checkpoint holds D and G, and no segmentor is loaded: set '
-                               'model.segmentor.checkpoint to the weights that D was trained on.')
+            raise RuntimeError(
+                'This checkpoint holds D and G, and no segmentor is loaded: set '
+                'model.segmentor.checkpoint to the weights that D was trained on.'
+            )
         if given and (wanted is None or not torch.equal(wanted.cpu(), self.segmentor_digest.cpu())):
             found = 'no digest' if wanted is None else f'sha256 {hex_of(wanted)[:12]}'
             raise RuntimeError(
                 f"D was trained on other segmentor weights than those in '{self.segmentor_source}' "
-                f'(found {found} in the checkpoint, wanted {self.segmentor_sha256()[:12]}).')
+                f'(found {found} in the checkpoint, wanted {self.segmentor_sha256()[:12]}).'
+            )
         super()._load_from_state_dict(state_dict, prefix, *args)
         self.discriminator_loaded |= bool(given)
 
@@ -133,10 +156,15 @@ class OpenGANSegmentor(OpenSetSegmentor):
             return
         current = self.segmentor.state_dict()
         given = {key.removeprefix('module.'): value for key, value in weights.items()}
-        if any(not torch.equal(value.cpu(), given[key].cpu()) for key, value in current.items()
-               if key in given):
-            raise RuntimeError('The checkpoint holds other segmentor weights than '
-                               f"model.segmentor.checkpoint, '{self.segmentor_source}'.")
+        if any(
+            not torch.equal(value.cpu(), given[key].cpu())
+            for key, value in current.items()
+            if key in given
+        ):
+            raise RuntimeError(
+                'The checkpoint holds other segmentor weights than '
+                f"model.segmentor.checkpoint, '{self.segmentor_source}'."
+            )
 
     # ------------------------------------------------------------------ training
 
@@ -169,13 +197,18 @@ class OpenGANSegmentor(OpenSetSegmentor):
                 fake = self.generator(noise_d).float()
         groups = (closed, open_, fake)
         sizes = [len(group) for group in groups]
-        log = self._step_discriminator(lambda: self.discriminator(torch.cat(groups)).split(sizes),
-                                       optim_wrapper['discriminator'])
+        log = self._step_discriminator(
+            lambda: self.discriminator(torch.cat(groups)).split(sizes),
+            optim_wrapper['discriminator'],
+        )
         wanted = [closed] if data['open'] is None else [closed, open_]
         log['empty_groups'] = torch.tensor(float(sum(not len(group) for group in wanted)))
         if self.generator is not None:
-            log.update(self._step_generator(lambda network: network(self.generator(noise_g)),
-                                            optim_wrapper['generator']))
+            log.update(
+                self._step_generator(
+                    lambda network: network(self.generator(noise_g)), optim_wrapper['generator']
+                )
+            )
         return log
 
     def _closed_pixels(self, data, draw):
@@ -199,7 +232,9 @@ class OpenGANSegmentor(OpenSetSegmentor):
         batch itself.
         """
         generator, device = _unwrap(self.generator), next(self.generator.parameters()).device
-        noise = torch.randn(self._noise_shape(number), generator=torch.Generator().manual_seed(seed))
+        noise = torch.randn(
+            self._noise_shape(number), generator=torch.Generator().manual_seed(seed)
+        )
         training = generator.training
         with frozen(generator.train()):
             fake = generator(noise.to(device)).float()
@@ -238,16 +273,24 @@ def _require_fit(own: dict[str, Tensor], given: dict[str, Tensor]) -> None:
     """Raise unless a checkpoint holds exactly D's weights."""
     missing = [key for key in own if key not in given and not key.endswith('num_batches_tracked')]
     unknown = [key for key in given if key not in own]
-    shapes = [f'{key} (model {tuple(own[key].shape)}, checkpoint {tuple(given[key].shape)})'
-              for key in own if key in given and own[key].shape != given[key].shape]
+    shapes = [
+        f'{key} (model {tuple(own[key].shape)}, checkpoint {tuple(given[key].shape)})'
+        for key in own
+        if key in given and own[key].shape != given[key].shape
+    ]
     faults = []
-    for what, keys in (('missing in the checkpoint', missing), ('unknown to the model', unknown),
-                       ('shapes differ', shapes)):
+    for what, keys in (
+        ('missing in the checkpoint', missing),
+        ('unknown to the model', unknown),
+        ('shapes differ', shapes),
+    ):
         if keys:
             faults.append(f'{what}: {", ".join(keys[:5])} ({len(keys)} in all)')
     if faults:
-        raise RuntimeError('The checkpoint does not fit the discriminator, which would stay partly '
-                           f'random. {"; ".join(faults)}')
+        raise RuntimeError(
+            'The checkpoint does not fit the discriminator, which would stay partly '
+            f'random. {"; ".join(faults)}'
+        )
 
 
 def _expect_no_scorers(module, incompatible_keys) -> None:

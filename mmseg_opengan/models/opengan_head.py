@@ -1,4 +1,6 @@
-"""The tap: a decode-head wrapper that listens for the per-pixel feature while mmseg's own code runs."""
+"""The tap: a decode-head wrapper that listens for the per-pixel feature while mmseg's own code
+runs.
+"""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -53,8 +55,9 @@ class OpenGANHead:
         return self.head.num_classes
 
     @contextmanager
-    def listening(self, on_tap: Callable[[Tap], Any] | None = None, *,
-                  resize: bool = True) -> Iterator[list]:
+    def listening(
+        self, on_tap: Callable[[Tap], Any] | None = None, *, resize: bool = True
+    ) -> Iterator[list]:
         """A list that gets the tap of each pass that the segmentor makes inside.
 
         Args:

@@ -15,8 +15,13 @@ def at_size(scores: Tensor, size: Sequence[int], align_corners: bool) -> Tensor:
     """(N, h, w) maps resized to ``size`` (rows, columns) as mmseg resizes logits."""
     if tuple(scores.shape[1:]) == tuple(size):
         return scores
-    return resize(scores[:, None].float(), size=tuple(size), mode='bilinear',
-                  align_corners=align_corners, warning=False)[:, 0]
+    return resize(
+        scores[:, None].float(),
+        size=tuple(size),
+        mode='bilinear',
+        align_corners=align_corners,
+        warning=False,
+    )[:, 0]
 
 
 def smoothed_for(scores: Tensor, input_size: Sequence[int], deviation: float) -> Tensor:
@@ -59,7 +64,7 @@ def _padding(meta: dict) -> Sequence[int]:
 def to_original_size(scores: Tensor, meta: dict, size, align_corners: bool) -> Tensor:
     """(1, H, W) padded map -> (1, *ori_shape), in the steps in which mmseg treats logits."""
     left, right, top, bottom = _padding(meta)
-    scores = scores[:, top:size[0] - bottom, left:size[1] - right]
+    scores = scores[:, top : size[0] - bottom, left : size[1] - right]
     if meta.get('flip'):
         scores = scores.flip(dims=(2 if meta['flip_direction'] == 'horizontal' else 1,))
     return at_size(scores, meta['ori_shape'][:2], align_corners)
@@ -72,5 +77,6 @@ def require_plain(meta: dict, size) -> None:
     if padded or flipped or tuple(meta['ori_shape'][:2]) != tuple(size):
         raise ValueError(
             f"resolution='feature' needs images that are not resized, padded or flipped; "
-            f"{meta.get('img_path', 'one')} has ori_shape {tuple(meta['ori_shape'][:2])}, network "
-            f"input {tuple(size)}, flip {flipped}, padded {padded}. Use resolution='image'.")
+            f'{meta.get("img_path", "one")} has ori_shape {tuple(meta["ori_shape"][:2])}, network '
+            f"input {tuple(size)}, flip {flipped}, padded {padded}. Use resolution='image'."
+        )

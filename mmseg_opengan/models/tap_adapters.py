@@ -1,4 +1,5 @@
-"""Where each kind of decode head keeps the per-pixel feature that D reads, and the class scores beside it.
+"""Where each kind of decode head keeps the per-pixel feature that D reads, and the class scores
+beside it.
 
 Shape letters: N images, C channels, K closed classes, Q queries, h and w the feature grid.
 """
@@ -17,7 +18,9 @@ class Tap(NamedTuple):
     features: Tensor  # (N, C, h, w), what D reads
     logits: Tensor  # (N, K, h, w), or class scores where the adapter has ``gives_class_scores``
     inputs: Tensor | None = None  # (N, 3, H, W), as it entered the backbone
-    queries: tuple[Tensor, Tensor] | None = None  # mask heads: (N, Q, K + 1) class and (N, Q, h, w) mask logits
+    queries: tuple[Tensor, Tensor] | None = (
+        None  # mask heads: (N, Q, K + 1) class and (N, Q, h, w) mask logits
+    )
 
 
 class ConvSegAdapter:
@@ -42,12 +45,14 @@ class ConvSegAdapter:
         if not isinstance(getattr(self.classifying, 'conv_seg', None), nn.Conv2d):
             raise TypeError(
                 f'OpenGANHead: wanted a head that classifies a per-pixel feature with conv_seg, or '
-                f'one of {sorted(ADAPTERS)}, found {name}. See docs/models.md.')
+                f'one of {sorted(ADAPTERS)}, found {name}. See docs/models.md.'
+            )
         if getattr(self.classifying, 'out_channels', None) == 1:
             raise TypeError(
                 f'OpenGANHead: wanted a head with a logit for each class, found {name} with '
                 'out_channels=1, the sigmoid of one class. Train it with '
-                'out_channels=num_classes=2.')
+                'out_channels=num_classes=2.'
+            )
 
     def _classifying(self, heads):
         return heads[-1]
@@ -64,7 +69,9 @@ class ConvSegAdapter:
 
     @property
     def classifier(self) -> tuple[Tensor, Tensor] | None:
-        """(K, C) weight and (K,) bias with logits = weight @ feature + bias; None where there is none."""
+        """(K, C) weight and (K,) bias with logits = weight @ feature + bias; None where there is
+        none.
+        """
         conv = self.classifying.conv_seg
         weight = conv.weight.detach().flatten(1)
         bias = weight.new_zeros(len(weight)) if conv.bias is None else conv.bias.detach()
@@ -82,8 +89,10 @@ class ConvSegAdapter:
         """
         if len(passes) != 1 or not self._belongs(passes[0][1], predicted):
             raise RuntimeError(
-                f'OpenGANHead: conv_seg of {type(self.head).__name__} fired {len(passes)} times, or '
-                'its output is not what the head predicts from. Wanted one call of cls_seg, last.')
+                f'OpenGANHead: conv_seg of {type(self.head).__name__} fired {len(passes)} '
+                f'times, or '
+                'its output is not what the head predicts from. Wanted one call of cls_seg, last.'
+            )
         (features,), logits = passes[0]
         return Tap(features, logits)
 
@@ -168,7 +177,9 @@ class MaskAdapter(_OtherAdapter):
 
     def _tap(self, inputs, output, predicted):
         classes, masks = (layers[-1] for layers in predicted)
-        return Tap(output[0], class_scores(classes.float(), masks.float()), queries=(classes, masks))
+        return Tap(
+            output[0], class_scores(classes.float(), masks.float()), queries=(classes, masks)
+        )
 
 
 class SideAdapter(_OtherAdapter):
@@ -191,9 +202,13 @@ class SideAdapter(_OtherAdapter):
 
 #: Class name of a head -> its adapter; a subclass of the head takes the adapter of its base.
 ADAPTERS: dict[str, type[ConvSegAdapter]] = dict(
-    PointHead=PointRendAdapter, SegmenterMaskTransformerHead=SegmenterAdapter,
-    IterativeDecodeHead=KernelAdapter, MaskFormerHead=MaskAdapter, Mask2FormerHead=MaskAdapter,
-    SideAdapterCLIPHead=SideAdapter)
+    PointHead=PointRendAdapter,
+    SegmenterMaskTransformerHead=SegmenterAdapter,
+    IterativeDecodeHead=KernelAdapter,
+    MaskFormerHead=MaskAdapter,
+    Mask2FormerHead=MaskAdapter,
+    SideAdapterCLIPHead=SideAdapter,
+)
 
 
 def adapter_of(heads: list[nn.Module]) -> ConvSegAdapter:
@@ -202,5 +217,3 @@ def adapter_of(heads: list[nn.Module]) -> ConvSegAdapter:
         if kind.__name__ in ADAPTERS:
             return ADAPTERS[kind.__name__](heads)
     return ConvSegAdapter(heads)
-
-

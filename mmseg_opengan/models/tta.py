@@ -1,4 +1,6 @@
-"""Test-time augmentation: score maps, and the closed prediction, averaged over versions of an image."""
+"""Test-time augmentation: score maps, and the closed prediction, averaged over versions of an
+image.
+"""
 
 import torch
 from mmengine.model import BaseTTAModel
@@ -57,5 +59,8 @@ def _require_same_labels(versions) -> None:
     for version in versions[1:]:
         if not torch.equal(version.get(GT_OPEN_MAP).data, first):
             raise ValueError(
-                "tta_pipeline: wanted 'LoadOpenSetAnnotations' behind resizing and flipping, as labels "
-                f"stay as they are; found other labels in another version of '{versions[0].img_path}'")
+                "tta_pipeline: wanted 'LoadOpenSetAnnotations' behind resizing and flipping, "
+                'as labels '
+                f'stay as they are; found other labels in another version of '
+                f"'{versions[0].img_path}'"
+            )

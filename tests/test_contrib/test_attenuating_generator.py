@@ -1,4 +1,6 @@
-"""The generator that weakens closed features: against a loop, at its start, in the real step, and in checkpoints."""
+"""The generator that weakens closed features: against a loop, at its start, in the real step, and
+in checkpoints.
+"""
 
 import numpy as np
 import pytest
@@ -43,10 +45,10 @@ def test_it_begins_at_weak_features_of_the_right_direction():
     fake = generator(torch.randn(500, 64)).detach()
     assert (fake >= 0).all()
     assert (fake <= closed.flip(0)).all()
-    assert cosine_similarity(fake, closed.flip(0)).min() > .9
+    assert cosine_similarity(fake, closed.flip(0)).min() > 0.9
     left = fake.norm(dim=1) / closed.flip(0).norm(dim=1)
-    assert left.mean() == pytest.approx(.5, abs=.05)
-    assert left.std() == pytest.approx(.21, abs=.05)  # of the sigmoid of a standard normal
+    assert left.mean() == pytest.approx(0.5, abs=0.05)
+    assert left.std() == pytest.approx(0.21, abs=0.05)  # of the sigmoid of a standard normal
 
 
 def test_the_step_shows_it_closed_features_and_trains_it():
@@ -57,7 +59,11 @@ def test_the_step_shows_it_closed_features_and_trains_it():
     assert torch.equal(model.generator.reference, batch['closed'].flip(0)[:4])
     assert {'D_fake', 'loss_fake', 'loss_generator'} <= log.keys()
     parameters = dict(model.generator.named_parameters())
-    assert all(not torch.equal(parameters[name], before[name]) for name in before if name.endswith('weight'))
+    assert all(
+        not torch.equal(parameters[name], before[name])
+        for name in before
+        if name.endswith('weight')
+    )
 
 
 def test_a_checkpoint_holds_what_it_generates():
@@ -67,9 +73,13 @@ def test_a_checkpoint_holds_what_it_generates():
     assert torch.equal(other(noise), generator(noise))
 
 
-@pytest.mark.parametrize(('options', 'message'), [
-    (dict(num_reference=0), 'num_reference: wanted at least 1, found 0'),
-    (dict(out_act='relu'), "wanted no out_act, since it ends in its sigmoid, found 'relu'")])
+@pytest.mark.parametrize(
+    ('options', 'message'),
+    [
+        (dict(num_reference=0), 'num_reference: wanted at least 1, found 0'),
+        (dict(out_act='relu'), "wanted no out_act, since it ends in its sigmoid, found 'relu'"),
+    ],
+)
 def test_wrong_options_are_refused(options, message):
     with pytest.raises(ValueError, match=message):
         made(**options)

@@ -1,4 +1,6 @@
-"""Images for a D that reads them: which pixels may be trained on, crops, and a pure function of (seed, step)."""
+"""Images for a D that reads them: which pixels may be trained on, crops, and a pure function of
+(seed, step).
+"""
 
 import numpy as np
 import pytest
@@ -20,8 +22,14 @@ def source(world, open_=(), **sampler):
     """``open_`` are options of the open dataset; None for no open images at all."""
     init_default_scope('mmseg')
     sampler = dict(type='PatchSampler', num_closed=12, num_open=6, num_fake=4) | sampler
-    return DATASETS.build(dict(type='ImageSource', sampler=sampler, closed=images(world),
-                               open=None if open_ is None else images(world, **dict(open_))))
+    return DATASETS.build(
+        dict(
+            type='ImageSource',
+            sampler=sampler,
+            closed=images(world),
+            open=None if open_ is None else images(world, **dict(open_)),
+        )
+    )
 
 
 def numbers(batch):
@@ -37,7 +45,9 @@ def test_a_batch_is_one_image_of_all_and_one_with_open_pixels(world):
     made = source(world)
     assert len(made) == 6
     epoch = [made[0, step] for step in range(6)]
-    assert sorted(numbers(batch)[0] for batch in epoch) == list(range(6))  # every image once an epoch
+    assert sorted(numbers(batch)[0] for batch in epoch) == list(
+        range(6)
+    )  # every image once an epoch
     for batch in epoch:
         assert sorted(batch) == ['draw', 'inputs', 'open_maps']
         assert [image.shape for image in batch['inputs']] == [(3, 24, 32)] * 2
@@ -75,8 +85,10 @@ def test_crops_are_of_image_and_labels_alike(world):
             number, row, col = image[:, 0, 0].tolist()  # images tell where a pixel came from
             whole = made.closed_images.read_labels(number)[1]
             assert image.shape == (3, 8, 12)
-            assert np.array_equal(labels, whole[row:row + 8, col:col + 12])
-            assert i == 0 or has_open(labels) == has_open(whole)  # drawn for its open pixels: the crop holds one
+            assert np.array_equal(labels, whole[row : row + 8, col : col + 12])
+            assert i == 0 or has_open(labels) == has_open(
+                whole
+            )  # drawn for its open pixels: the crop holds one
 
 
 def test_a_batch_is_a_pure_function_of_seed_and_step(world):
@@ -84,7 +96,11 @@ def test_a_batch_is_a_pure_function_of_seed_and_step(world):
     late = second[0, 4]
     for step in range(5):
         one, other = first[0, step], second[0, step] if step < 4 else late
-        assert all(torch.equal(a, b) for key in ('inputs', 'open_maps') for a, b in zip(one[key], other[key]))
+        assert all(
+            torch.equal(a, b)
+            for key in ('inputs', 'open_maps')
+            for a, b in zip(one[key], other[key])
+        )
 
 
 def test_a_skipped_step_costs_nothing(world):
@@ -93,7 +109,15 @@ def test_a_skipped_step_costs_nothing(world):
 
 def test_labels_of_another_size_than_the_image_are_refused(world):
     made = source(world, None)
-    made.closed_images.pipeline.transforms.insert(1, lambda results: {
-        **results, 'img': results['img'].repeat(2, 0).repeat(2, 1), 'img_shape': (48, 64)})
-    with pytest.raises(ValueError, match=r"_leftImg8bit.png': wanted labels of the image's size, \(48, 64\), found"):
+    made.closed_images.pipeline.transforms.insert(
+        1,
+        lambda results: {
+            **results,
+            'img': results['img'].repeat(2, 0).repeat(2, 1),
+            'img_shape': (48, 64),
+        },
+    )
+    with pytest.raises(
+        ValueError, match=r"_leftImg8bit.png': wanted labels of the image's size, \(48, 64\), found"
+    ):
         made._closed_item(0)

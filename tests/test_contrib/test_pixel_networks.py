@@ -4,7 +4,12 @@ import numpy as np
 import pytest
 import torch
 
-from mmseg_opengan.contrib.pixel_networks import LARGEST, PatchDiscriminator, PatchGenerator, open_map
+from mmseg_opengan.contrib.pixel_networks import (
+    LARGEST,
+    PatchDiscriminator,
+    PatchGenerator,
+    open_map,
+)
 
 
 def small(**options):
@@ -19,13 +24,17 @@ def megabytes(network):
 def test_sizes_are_the_papers():
     """Section 6.2: about 14 MB and 11 MB."""
     discriminator, generator = PatchDiscriminator(), PatchGenerator()
-    counts = [sum(p.numel() for p in network.parameters()) for network in (discriminator, generator)]
+    counts = [
+        sum(p.numel() for p in network.parameters()) for network in (discriminator, generator)
+    ]
     assert counts == [2_764_737, 3_576_707]
     assert round(megabytes(discriminator)) == 11
     assert round(megabytes(generator)) == 14
 
 
-@pytest.mark.parametrize(('size', 'cells'), [((64, 96), (8, 12)), ((50, 70), (7, 9)), ((16, 17), (2, 3))])
+@pytest.mark.parametrize(
+    ('size', 'cells'), [((64, 96), (8, 12)), ((50, 70), (7, 9)), ((16, 17), (2, 3))]
+)
 def test_any_size_gives_a_logit_for_each_pixel(size, cells):
     images = torch.randn(2, 3, *size)
     assert small(norm='none').cells(images).shape == (2, *cells)
@@ -43,13 +52,15 @@ def test_a_cell_sees_70_pixels_around_its_own_eight():
 
 
 def test_pixels_are_interpolated_between_the_centres_of_cells():
-    """Slow bilinear look-up at pixel (r, c), whose place among cells is ((r + .5) / 8 - .5, (c + .5) / 8 - .5)."""
+    """Slow bilinear look-up at pixel (r, c), whose place among cells is ((r + .5) / 8 - .5, (c +
+    .5) / 8 - .5).
+    """
     network = small()
     images = torch.randn(1, 3, 32, 48)
     with torch.no_grad():
         cells, found = network.cells(images)[0].numpy(), network(images)[0].numpy()
     for row, col in ((0, 0), (4, 11), (19, 30), (31, 47)):
-        places = [np.clip((p + .5) / 8 - .5, 0, n - 1) for p, n in ((row, 4), (col, 6))]
+        places = [np.clip((p + 0.5) / 8 - 0.5, 0, n - 1) for p, n in ((row, 4), (col, 6))]
         low = [int(place) for place in places]
         high = [min(one + 1, n - 1) for one, n in zip(low, (4, 6))]
         (a, b), wanted = (place - one for place, one in zip(places, low)), 0
@@ -73,9 +84,12 @@ def test_noise_becomes_an_image_within_the_range_of_normalised_ones(grid):
     made = generator(10 * torch.randn(2, 5, *grid))
     assert made.shape == (2, 3, 16 * (grid[0] + 3), 16 * (grid[1] + 3))
     assert made.abs().max() <= LARGEST
-    usual = torch.tensor([[0.], [255.]]).sub(torch.tensor([123.675, 116.28, 103.53])).div(
-        torch.tensor([58.395, 57.12, 57.375]))
-    assert usual.abs().max() == pytest.approx(LARGEST, abs=.01)
+    usual = (
+        torch.tensor([[0.0], [255.0]])
+        .sub(torch.tensor([123.675, 116.28, 103.53]))
+        .div(torch.tensor([58.395, 57.12, 57.375]))
+    )
+    assert usual.abs().max() == pytest.approx(LARGEST, abs=0.01)
 
 
 def test_gradients_reach_every_weight():
@@ -85,19 +99,26 @@ def test_gradients_reach_every_weight():
     for name, parameter in [*discriminator.named_parameters(), *generator.named_parameters()]:
         assert parameter.grad is not None, name
     # instance norm takes away what a bias before it adds
-    assert all(p.grad.abs().sum() > 0 for net in (discriminator, generator) for p in net.parameters() if p.dim() > 1)
+    assert all(
+        p.grad.abs().sum() > 0
+        for net in (discriminator, generator)
+        for p in net.parameters()
+        if p.dim() > 1
+    )
 
 
 def test_weights_start_as_in_cyclegan():
     torch.manual_seed(0)
     for network in (PatchDiscriminator(), PatchGenerator()):
         weights = torch.cat([p.detach().flatten() for p in network.parameters() if p.dim() == 4])
-        assert weights.std() == pytest.approx(.02, rel=.01)
+        assert weights.std() == pytest.approx(0.02, rel=0.01)
         assert weights.mean().abs() < 1e-4
 
 
 def test_what_is_no_image_is_refused():
-    with pytest.raises(ValueError, match=r'wanted images of shape \(N, 3, H, W\), found \(2, 4, 16, 16\)'):
+    with pytest.raises(
+        ValueError, match=r'wanted images of shape \(N, 3, H, W\), found \(2, 4, 16, 16\)'
+    ):
         small()(torch.zeros(2, 4, 16, 16))
     with pytest.raises(ValueError, match=r"norm: wanted one of .*found 'batch'"):
         small(norm='batch')

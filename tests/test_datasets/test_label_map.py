@@ -15,8 +15,10 @@ CAMERA = {1, 2, 3}  # ego vehicle, rectification border, out of roi
 UNLABELED = 0
 
 
-@pytest.mark.parametrize(('policy', 'void', 'num_open'),
-                         [('paper', CAMERA, 12), ('strict', CAMERA | {UNLABELED}, 11), ('all', set(), 15)])
+@pytest.mark.parametrize(
+    ('policy', 'void', 'num_open'),
+    [('paper', CAMERA, 12), ('strict', CAMERA | {UNLABELED}, 11), ('all', set(), 15)],
+)
 def test_cityscapes_policy_id_by_id(policy, void, num_open):
     labels = ol.cityscapes_labels(policy)
     assert labels.policy == f'cityscapes/{policy}'
@@ -39,28 +41,42 @@ def test_cityscapes_policy_id_by_id(policy, void, num_open):
 def test_license_plate_does_not_leak_into_id_255():
     labels = ol.cityscapes_labels('all')
     assert 'license plate' not in labels.open_classes
-    with pytest.raises(ValueError, match=r"'a\.png' holds unknown ids: 255 \(1 pixels\).*'cityscapes/all' knows \[0"):
+    with pytest.raises(
+        ValueError,
+        match=r"'a\.png' holds unknown ids: 255 \(1 pixels\).*'cityscapes/all' knows \[0",
+    ):
         labels.split(np.array([[0, 255]], np.uint8), 'a.png')
 
 
 def test_unknown_policy():
-    with pytest.raises(ValueError, match=r"policy must be one of .*'paper', 'strict', 'all'.*got 'loose'"):
+    with pytest.raises(
+        ValueError, match=r"policy must be one of .*'paper', 'strict', 'all'.*got 'loose'"
+    ):
         ol.cityscapes_labels('loose')
 
 
 def test_wrong_shape_and_type():
     labels = ol.cityscapes_labels()
-    with pytest.raises(ValueError, match=r"'a_color\.png' must hold one 8-bit channel.*\(2, 2, 3\)"):
+    with pytest.raises(
+        ValueError, match=r"'a_color\.png' must hold one 8-bit channel.*\(2, 2, 3\)"
+    ):
         labels.split(np.zeros((2, 2, 3), np.uint8), 'a_color.png')
     with pytest.raises(ValueError, match='int32'):
         labels.split(np.zeros((2, 2), np.int32), 'a.png')
 
 
-@pytest.mark.parametrize(('name', 'table', 'found'), [
-    ('closed_lut', np.zeros(256, np.int64), r'shape \(256,\) of int64'),
-    ('open_lut', np.zeros(34, np.uint8), r'shape \(34,\) of uint8'), ('known', np.ones(256, np.uint8), 'of uint8')])
+@pytest.mark.parametrize(
+    ('name', 'table', 'found'),
+    [
+        ('closed_lut', np.zeros(256, np.int64), r'shape \(256,\) of int64'),
+        ('open_lut', np.zeros(34, np.uint8), r'shape \(34,\) of uint8'),
+        ('known', np.ones(256, np.uint8), 'of uint8'),
+    ],
+)
 def test_a_table_of_another_kind_is_named(name, table, found):
-    with pytest.raises(ValueError, match=rf"policy 'cityscapes/paper': wanted {name} of 256 .*{found}"):
+    with pytest.raises(
+        ValueError, match=rf"policy 'cityscapes/paper': wanted {name} of 256 .*{found}"
+    ):
         dataclasses.replace(ol.cityscapes_labels(), **{name: table})
 
 
@@ -72,14 +88,44 @@ def test_camvid_table_matches_the_published_one(shared):
 
 def test_camvid_groups():
     labels = ol.camvid_labels()
-    assert labels.closed_classes == ('Sky', 'Building', 'Pole', 'Road', 'Sidewalk', 'Tree', 'SignSymbol', 'Fence',
-                                     'Car', 'Pedestrian', 'Bicyclist')
-    assert labels.open_classes == ('OtherMoving', 'Archway', 'Bridge', 'CartLuggagePram', 'Child', 'TrafficCone',
-                                   'Animal', 'Tunnel', 'Train')
-    moved = {'SUVPickupTruck': 'Car', 'Truck_Bus': 'Car', 'Wall': 'Building', 'LaneMkgsDriv': 'Road',
-             'LaneMkgsNonDriv': 'Road', 'RoadShoulder': 'Road', 'ParkingBlock': 'Sidewalk',
-             'TrafficLight': 'SignSymbol', 'Misc_Text': 'SignSymbol', 'VegetationMisc': 'Tree',
-             'MotorcycleScooter': 'Bicyclist', 'Column_Pole': 'Pole'}
+    assert labels.closed_classes == (
+        'Sky',
+        'Building',
+        'Pole',
+        'Road',
+        'Sidewalk',
+        'Tree',
+        'SignSymbol',
+        'Fence',
+        'Car',
+        'Pedestrian',
+        'Bicyclist',
+    )
+    assert labels.open_classes == (
+        'OtherMoving',
+        'Archway',
+        'Bridge',
+        'CartLuggagePram',
+        'Child',
+        'TrafficCone',
+        'Animal',
+        'Tunnel',
+        'Train',
+    )
+    moved = {
+        'SUVPickupTruck': 'Car',
+        'Truck_Bus': 'Car',
+        'Wall': 'Building',
+        'LaneMkgsDriv': 'Road',
+        'LaneMkgsNonDriv': 'Road',
+        'RoadShoulder': 'Road',
+        'ParkingBlock': 'Sidewalk',
+        'TrafficLight': 'SignSymbol',
+        'Misc_Text': 'SignSymbol',
+        'VegetationMisc': 'Tree',
+        'MotorcycleScooter': 'Bicyclist',
+        'Column_Pole': 'Pole',
+    }
     for raw, name in enumerate(ol.CAMVID_NAMES):
         group = moved.get(name, name)
         closed, open_map = labels.closed_lut[raw], labels.open_lut[raw]
@@ -108,7 +154,11 @@ def test_ignoring_makes_void_and_keeps_numbers():
     labels = ol.camvid_labels()
     fewer = labels.ignoring(('Child', 'OtherMoving'))
     assert fewer.open_classes == labels.open_classes
-    assert fewer.policy == 'camvid/ignore:OtherMoving,Child' == labels.ignoring(['OtherMoving', 'Child']).policy
+    assert (
+        fewer.policy
+        == 'camvid/ignore:OtherMoving,Child'
+        == labels.ignoring(['OtherMoving', 'Child']).policy
+    )
     for raw, name in enumerate(ol.CAMVID_NAMES):
         expected = VOID if name in ('Child', 'OtherMoving') else labels.open_lut[raw]
         assert fewer.open_lut[raw] == expected
@@ -135,12 +185,16 @@ def test_unknown_colour_is_named(colour):
     rgb = np.zeros((2, 2, 3), np.uint8)
     rgb[1, 0] = colour
     r, g, b = colour
-    with pytest.raises(ValueError, match=rf"'a_L\.png' holds 1 unknown RGB colours, e\.g\. \({r}, {g}, {b}\): 1 p"):
+    with pytest.raises(
+        ValueError, match=rf"'a_L\.png' holds 1 unknown RGB colours, e\.g\. \({r}, {g}, {b}\): 1 p"
+    ):
         ol.camvid_labels().split(rgb, 'a_L.png')
 
 
 def test_rgba_is_refused():
-    with pytest.raises(ValueError, match=r'must be an 8-bit RGB image, but it has shape \(2, 2, 4\)'):
+    with pytest.raises(
+        ValueError, match=r'must be an 8-bit RGB image, but it has shape \(2, 2, 4\)'
+    ):
         ol.camvid_labels().split(np.zeros((2, 2, 4), np.uint8), 'a_L.png')
 
 

@@ -12,7 +12,12 @@ OPEN = np.array([[CLOSED, CLOSED, CLOSED], [1, 7, VOID]], np.uint8)
 
 
 def results():
-    return dict(gt_seg_map=CLASSES, seg_fields=['gt_seg_map', GT_OPEN_MAP], seg_map_path='a.png', **{GT_OPEN_MAP: OPEN})
+    return dict(
+        gt_seg_map=CLASSES,
+        seg_fields=['gt_seg_map', GT_OPEN_MAP],
+        seg_map_path='a.png',
+        **{GT_OPEN_MAP: OPEN},
+    )
 
 
 def test_open_pixels_get_the_class_and_void_stays_ignored():

@@ -43,8 +43,11 @@ def write(path, data):
 
 def config(root, **options) -> dict:
     names = dict(classes=('road', 'car'), open_classes=('animal', 'debris'))
-    return {**dict(type='OpenSetFolder', data_root=str(root), ids=IDS, pipeline=PIPELINE), **names,
-            **options}
+    return {
+        **dict(type='OpenSetFolder', data_root=str(root), ids=IDS, pipeline=PIPELINE),
+        **names,
+        **options,
+    }
 
 
 def stems(dataset) -> list[str]:
@@ -87,10 +90,14 @@ def test_the_config_of_the_docs(root):
     block = next(one for one in blocks if "type='OpenSetFolder'" in one)
     base = str(REPO / 'configs/_base_/own_model.py')
     (root / 'my_opengan.py').write_text(
-        f'_base_ = {base!r}\npipeline = {{{{_base_.pipeline}}}}\n{block}')
+        f'_base_ = {base!r}\npipeline = {{{{_base_.pipeline}}}}\n{block}'
+    )
     cfg = Config.fromfile(root / 'my_opengan.py')
-    for dataset in (*(cfg.train_dataloader.dataset[group] for group in ('closed', 'open')),
-                    cfg.val_dataloader.dataset, cfg.test_dataloader.dataset):
+    for dataset in (
+        *(cfg.train_dataloader.dataset[group] for group in ('closed', 'open')),
+        cfg.val_dataloader.dataset,
+        cfg.test_dataloader.dataset,
+    ):
         made = DATASETS.build(dict(dataset, lazy_init=True))
         assert made.metainfo['open_classes'] == ('animal', 'debris')
         assert dataset.img_suffix == '.jpg'
@@ -140,8 +147,13 @@ def test_the_whole_meaning_may_lie_in_a_file(root, end):
     path = root / f'meaning.{end}'
     ids = {str(key): name for key, name in IDS.items()}
     palette = [[1, 2, 3], [4, 5, 6]]
-    path.write_text(json.dumps(dict(
-        classes=['road', 'car'], open_classes=['animal', 'debris'], ids=ids, palette=palette)))
+    path.write_text(
+        json.dumps(
+            dict(
+                classes=['road', 'car'], open_classes=['animal', 'debris'], ids=ids, palette=palette
+            )
+        )
+    )
     wanted = DATASETS.build(config(root, palette=palette))
     for names in (dict(classes=None, open_classes=None), {}):  # twice the same is no mistake
         found = DATASETS.build(config(root, ids=str(path), **names))
@@ -158,8 +170,14 @@ def test_yaml_as_people_write_it(root):
     assert found.metainfo == wanted.metainfo
 
 
-COLOURS = {'#804080': 'road', '#00008E': 'car', '#ff0000': 'animal', '#00ff00': 'debris',
-           '#0000ff': 'car', '#000000': 'void'}
+COLOURS = {
+    '#804080': 'road',
+    '#00008E': 'car',
+    '#ff0000': 'animal',
+    '#00ff00': 'debris',
+    '#0000ff': 'car',
+    '#000000': 'void',
+}
 
 
 def write_colours(root) -> np.ndarray:
@@ -218,59 +236,93 @@ def test_as_many_classes_as_ids_can_name(root):
     assert dataset.metainfo['open_classes'] == ()
 
 
-@pytest.mark.parametrize(('options', 'error', 'message'), [
-    (dict(classes='road'), TypeError, r"classes: wanted several names, such as \('road',\)"),
-    (dict(open_classes=('thing')), TypeError, r"open_classes: .*such as \('thing',\)"),
-    (dict(open_classes=('animal', 'car')), ValueError, r"wanted each name once.*\['car'\]"),
-    (dict(open_classes=('animal', 'void')), ValueError, r"no class called 'void'"),
-    (dict(classes=()), ValueError, r'at least one closed .* found 0 and 2'),
-    (dict(ids={**IDS, 3: 'truck'}), ValueError, r"ids: wanted names out of .*, found \['truck'\]"),
-    (dict(ids={**IDS, 300: 'void'}), ValueError, r'ids: wanted ids from 0 to 255, .* found 300'),
-    (dict(ids={**IDS, -1: 'void'}), ValueError, 'found -1'),
-    (dict(ids={**IDS, 'road': 'void'}), ValueError, "found 'road'"),
-    (dict(ids={**IDS, '7': 'void'}), ValueError, 'each id once'),
-    (dict(ids={**IDS, 7.5: 'void'}), ValueError, 'found 7.5'),
-    (dict(ids={True: 'car', 0: 'road'}), ValueError, 'found True'),
-    (dict(ids={**IDS, '#12345': 'void'}), ValueError, "or colours '#rrggbb', found '#12345'"),
-    (dict(ids={**IDS, '#123456': 'void'}), ValueError, r'one kind, found 1 colours and .*\[0, 1, '),
-    (dict(ids={'#aaaaaa': 'road', '#AAAAAA': 'car'}), ValueError, 'each id once'),
-    (dict(ids={0: 'road', 1: 'car', 7: 'animal'}), ValueError, r"found none for \['debris'\]"),
-    (dict(ids={7: 'animal', 8: 'debris', 1: 'car'}), ValueError, r"found none for \['road'\]"),
-    (dict(ids={**IDS, 3: None}), ValueError, r"found \['None'\]"),
-    (dict(classes=None), TypeError, 'classes: wanted a list or tuple of names, .* found None'),
-    (dict(open_classes={'animal', 'debris'}), TypeError, 'open_classes: wanted a list or tuple'),
-    (dict(classes=('road', 5)), TypeError, r'classes: wanted names that are strings, found \[5\]'),
-    (dict(classes=('road', 'road', 'car')), ValueError, r"each name once.*\['road'\]"),
-    (dict(ids='ids.txt'), ValueError, r"a file that ends in one of .* found 'ids\.txt'"),
-    (dict(ann_file=[]), ValueError, 'ann_file: wanted at least one stem'),
-    (dict(ann_file=[1]), TypeError, r'ann_file: wanted stems that are strings, found \[1\]'),
-    (dict(ann_file=1), TypeError, 'ann_file: wanted the path of a file or a list .* found 1'),
-    (dict(palette=[[0, 0, 0], [0, 0, 256]]), ValueError, r'0 to 255, found \[0, 0, 256\]'),
-    (dict(palette=[[0, 0, 0], 'red']), ValueError, "palette: wanted colours .* found 'red'"),
-    (dict(palette=[]), ValueError, 'palette: wanted a colour for each of 2 classes, found 0'),
-    (dict(num_open_images=4), ValueError, 'num_open_images must be None or between 1 and the 3'),
-    (dict(ids=['road', 'car']), TypeError, 'ids: wanted a mapping .* found list'),
-    (dict(ids='absent.yaml'), FileNotFoundError, r"found nothing at 'absent\.yaml'"),
-    (dict(palette=[[0, 0, 0]]), ValueError, 'palette: wanted a colour for each of 2 .* found 1'),
-    (dict(ignore_open=('road',)), ValueError, 'ignore_open must name open classes'),
-])
+@pytest.mark.parametrize(
+    ('options', 'error', 'message'),
+    [
+        (dict(classes='road'), TypeError, r"classes: wanted several names, such as \('road',\)"),
+        (dict(open_classes=('thing')), TypeError, r"open_classes: .*such as \('thing',\)"),
+        (dict(open_classes=('animal', 'car')), ValueError, r"wanted each name once.*\['car'\]"),
+        (dict(open_classes=('animal', 'void')), ValueError, r"no class called 'void'"),
+        (dict(classes=()), ValueError, r'at least one closed .* found 0 and 2'),
+        (
+            dict(ids={**IDS, 3: 'truck'}),
+            ValueError,
+            r"ids: wanted names out of .*, found \['truck'\]",
+        ),
+        (
+            dict(ids={**IDS, 300: 'void'}),
+            ValueError,
+            r'ids: wanted ids from 0 to 255, .* found 300',
+        ),
+        (dict(ids={**IDS, -1: 'void'}), ValueError, 'found -1'),
+        (dict(ids={**IDS, 'road': 'void'}), ValueError, "found 'road'"),
+        (dict(ids={**IDS, '7': 'void'}), ValueError, 'each id once'),
+        (dict(ids={**IDS, 7.5: 'void'}), ValueError, 'found 7.5'),
+        (dict(ids={True: 'car', 0: 'road'}), ValueError, 'found True'),
+        (dict(ids={**IDS, '#12345': 'void'}), ValueError, "or colours '#rrggbb', found '#12345'"),
+        (
+            dict(ids={**IDS, '#123456': 'void'}),
+            ValueError,
+            r'one kind, found 1 colours and .*\[0, 1, ',
+        ),
+        (dict(ids={'#aaaaaa': 'road', '#AAAAAA': 'car'}), ValueError, 'each id once'),
+        (dict(ids={0: 'road', 1: 'car', 7: 'animal'}), ValueError, r"found none for \['debris'\]"),
+        (dict(ids={7: 'animal', 8: 'debris', 1: 'car'}), ValueError, r"found none for \['road'\]"),
+        (dict(ids={**IDS, 3: None}), ValueError, r"found \['None'\]"),
+        (dict(classes=None), TypeError, 'classes: wanted a list or tuple of names, .* found None'),
+        (
+            dict(open_classes={'animal', 'debris'}),
+            TypeError,
+            'open_classes: wanted a list or tuple',
+        ),
+        (
+            dict(classes=('road', 5)),
+            TypeError,
+            r'classes: wanted names that are strings, found \[5\]',
+        ),
+        (dict(classes=('road', 'road', 'car')), ValueError, r"each name once.*\['road'\]"),
+        (dict(ids='ids.txt'), ValueError, r"a file that ends in one of .* found 'ids\.txt'"),
+        (dict(ann_file=[]), ValueError, 'ann_file: wanted at least one stem'),
+        (dict(ann_file=[1]), TypeError, r'ann_file: wanted stems that are strings, found \[1\]'),
+        (dict(ann_file=1), TypeError, 'ann_file: wanted the path of a file or a list .* found 1'),
+        (dict(palette=[[0, 0, 0], [0, 0, 256]]), ValueError, r'0 to 255, found \[0, 0, 256\]'),
+        (dict(palette=[[0, 0, 0], 'red']), ValueError, "palette: wanted colours .* found 'red'"),
+        (dict(palette=[]), ValueError, 'palette: wanted a colour for each of 2 classes, found 0'),
+        (
+            dict(num_open_images=4),
+            ValueError,
+            'num_open_images must be None or between 1 and the 3',
+        ),
+        (dict(ids=['road', 'car']), TypeError, 'ids: wanted a mapping .* found list'),
+        (dict(ids='absent.yaml'), FileNotFoundError, r"found nothing at 'absent\.yaml'"),
+        (
+            dict(palette=[[0, 0, 0]]),
+            ValueError,
+            'palette: wanted a colour for each of 2 .* found 1',
+        ),
+        (dict(ignore_open=('road',)), ValueError, 'ignore_open must name open classes'),
+    ],
+)
 def test_mistakes(root, options, error, message):
     with pytest.raises(error, match=message):
         DATASETS.build(config(root, **options))
 
 
-@pytest.mark.parametrize(('content', 'error', 'message'), [
-    (b'a: [1, 2', ValueError, 'cannot be read as YAML or JSON'),
-    (b'\xff\xfe\x00', ValueError, 'cannot be read as YAML or JSON'),
-    (b'!!python/object/apply:os.getpid []', ValueError, 'could not determine a constructor'),
-    (b'', TypeError, 'wanted a mapping .* found NoneType'),
-    (b'[road, car]', TypeError, 'wanted a mapping .* found list'),
-    (b'ids: [road, car]', TypeError, 'wanted a mapping .* found list'),
-    (b'classes: [road, car]', ValueError, r"the key 'ids' .* found the keys \['classes'\]"),
-    (b'{ids: {0: road}, colors: 1}', ValueError, r"found the keys \['ids', 'colors'\]"),
-    (b'{classes: road, ids: {0: road}}', TypeError, r"classes: wanted several names"),
-    (b'{0: road, 1: car, 7: animal, 8: debris, 9: truck}', ValueError, r"found \['truck'\]"),
-])
+@pytest.mark.parametrize(
+    ('content', 'error', 'message'),
+    [
+        (b'a: [1, 2', ValueError, 'cannot be read as YAML or JSON'),
+        (b'\xff\xfe\x00', ValueError, 'cannot be read as YAML or JSON'),
+        (b'!!python/object/apply:os.getpid []', ValueError, 'could not determine a constructor'),
+        (b'', TypeError, 'wanted a mapping .* found NoneType'),
+        (b'[road, car]', TypeError, 'wanted a mapping .* found list'),
+        (b'ids: [road, car]', TypeError, 'wanted a mapping .* found list'),
+        (b'classes: [road, car]', ValueError, r"the key 'ids' .* found the keys \['classes'\]"),
+        (b'{ids: {0: road}, colors: 1}', ValueError, r"found the keys \['ids', 'colors'\]"),
+        (b'{classes: road, ids: {0: road}}', TypeError, r'classes: wanted several names'),
+        (b'{0: road, 1: car, 7: animal, 8: debris, 9: truck}', ValueError, r"found \['truck'\]"),
+    ],
+)
 def test_mistakes_in_a_file(root, content, error, message):
     path = root / 'ids.yaml'
     path.write_bytes(content)

@@ -1,4 +1,6 @@
-"""The data set class of docs/datasets.md, as a user copies it, and what changes when its table is edited."""
+"""The data set class of docs/datasets.md, as a user copies it, and what changes when its table is
+edited.
+"""
 
 import re
 from pathlib import Path
@@ -9,11 +11,14 @@ from mmengine.registry import init_default_scope
 from PIL import Image
 
 from mmseg_opengan.contracts import CLOSED, FIRST_OPEN, IGNORE, VOID
-from mmseg_opengan.datasets import label_map as open_labels
+from mmseg_opengan.datasets import label_map
 
 PAGE = Path(__file__).resolve().parents[2] / 'docs' / 'datasets.md'
-MODULE = next(block for block in re.findall(r'```python\n(.*?)```', PAGE.read_text(), re.DOTALL)
-              if block.startswith('# my_dataset.py'))
+MODULE = next(
+    block
+    for block in re.findall(r'```python\n(.*?)```', PAGE.read_text(), re.DOTALL)
+    if block.startswith('# my_dataset.py')
+)
 
 
 @pytest.fixture(autouse=True)
@@ -35,8 +40,10 @@ def own(*edits):
 @pytest.fixture
 def tree(tmp_path):
     for i in range(5):
-        for folder, kind, data in (('images', 'jpg', np.full((4, 5, 3), 20 * i, np.uint8)),
-                                   ('labels', 'png', np.array([[0, 1, 7, 8, 255]] * 4, np.uint8))):
+        for folder, kind, data in (
+            ('images', 'jpg', np.full((4, 5, 3), 20 * i, np.uint8)),
+            ('labels', 'png', np.array([[0, 1, 7, 8, 255]] * 4, np.uint8)),
+        ):
             path = tmp_path / folder / 'train' / f'{i}.{kind}'
             path.parent.mkdir(parents=True, exist_ok=True)
             Image.fromarray(data).save(path)
@@ -56,19 +63,32 @@ def test_it_reads_closed_open_and_void_pixels(tree):
 
 
 def test_an_edited_table_is_another_policy(tree):
-    """So that the old feature bank is refused, which holds void pixels as open or the other way round."""
+    """So that the old feature bank is refused, which holds void pixels as open or the other way
+    round.
+    """
+
     def policy(*edits):
         return own(*edits)['MyOpenSet'](data_root=tree, split='train').metainfo['label_policy']
-    names = [policy(), policy(("7: 'animal'", "7: 'void'")), policy(("0: 'road', 1: 'car'", "0: 'car', 1: 'road'")),
-             policy((" 255: 'void'", " 255: 'void', 9: 'void'"))]
+
+    names = [
+        policy(),
+        policy(("7: 'animal'", "7: 'void'")),
+        policy(("0: 'road', 1: 'car'", "0: 'car', 1: 'road'")),
+        policy((" 255: 'void'", " 255: 'void', 9: 'void'")),
+    ]
     assert len(set(names)) == len(names)
     assert all(re.fullmatch('my policy@[0-9a-f]{8}', name) for name in names)
     assert policy() == names[0]
 
 
 def test_policies_of_this_package_keep_their_names():
-    for labels in (open_labels.cityscapes_labels('strict'), open_labels.camvid_labels(), open_labels.camvid11_labels(),
-                   open_labels.anomaly_labels(), open_labels.camvid_labels().ignoring('Child')):
+    for labels in (
+        label_map.cityscapes_labels('strict'),
+        label_map.camvid_labels(),
+        label_map.camvid11_labels(),
+        label_map.anomaly_labels(),
+        label_map.camvid_labels().ignoring('Child'),
+    ):
         assert labels.name == labels.policy
     mine = own()['my_labels']().ignoring('debris')
     assert mine.policy == 'my policy/ignore:debris'
@@ -79,7 +99,10 @@ def test_a_list_of_images(tree):
     make = own()['MyOpenSet']
     (tree / 'some.txt').write_text('3\n1\n\n')
     assert stems(make(data_root=tree, split='train', ann_file='some.txt')) == ['1', '3']
-    with pytest.raises(FileNotFoundError, match=r"MyOpenSet needs the split file '.*none\.txt' with .*does not exist"):
+    with pytest.raises(
+        FileNotFoundError,
+        match=r"MyOpenSet needs the split file '.*none\.txt' with .*does not exist",
+    ):
         make(data_root=tree, split='train', ann_file='none.txt')
     for content, found in (('3\n9\n', '1 of 2 names have no such file: 9'), ('', '0 of 0')):
         (tree / 'some.txt').write_text(content)
@@ -89,7 +112,9 @@ def test_a_list_of_images(tree):
 
 def test_some_images_are_drawn(tree):
     make = own()['MyOpenSet']
-    few, more = (set(stems(make(data_root=tree, split='train', num_open_images=number))) for number in (2, 4))
+    few, more = (
+        set(stems(make(data_root=tree, split='train', num_open_images=number))) for number in (2, 4)
+    )
     assert (len(few), len(more)) == (2, 4)
     assert few < more
 
@@ -97,6 +122,11 @@ def test_some_images_are_drawn(tree):
 def test_habits_of_mmseg_that_would_shift_classes_are_refused(tree):
     with pytest.raises(ValueError, match='reduce_zero_label must be False'):
         own()['MyOpenSet'](data_root=tree, split='train', reduce_zero_label=True)
-    for edit in (("'classes': CLASSES, ", "'classes': ('car', 'road'), "), ("'classes': CLASSES, ", '')):
-        with pytest.raises(ValueError, match=r"METAINFO\['classes'\] must be those of policy 'my policy'"):
+    for edit in (
+        ("'classes': CLASSES, ", "'classes': ('car', 'road'), "),
+        ("'classes': CLASSES, ", ''),
+    ):
+        with pytest.raises(
+            ValueError, match=r"METAINFO\['classes'\] must be those of policy 'my policy'"
+        ):
             own(edit)['MyOpenSet'](data_root=tree, split='train')

@@ -27,9 +27,15 @@ def sample(tmp_path):
     rng = np.random.default_rng(0)
     Image.fromarray(rng.integers(0, 256, (12, 16, 3), np.uint8)).save(tmp_path / 'a.png')
     Image.fromarray(rng.integers(0, 34, (12, 16), np.uint8)).save(tmp_path / 'a_ids.png')
-    return dict(img_path=str(tmp_path / 'a.png'), seg_map_path=str(tmp_path / 'a_ids.png'), seg_fields=[],
-                label_map=None, reduce_zero_label=False, label_policy='cityscapes/paper',
-                open_labels=cityscapes_labels())
+    return dict(
+        img_path=str(tmp_path / 'a.png'),
+        seg_map_path=str(tmp_path / 'a_ids.png'),
+        seg_fields=[],
+        label_map=None,
+        reduce_zero_label=False,
+        label_policy='cityscapes/paper',
+        open_labels=cityscapes_labels(),
+    )
 
 
 def loaded(sample):
@@ -39,7 +45,10 @@ def loaded(sample):
 def test_load_and_pack(sample):
     packed = Compose([*LOAD, PACK])(sample)
     raw = np.array(Image.open(sample['seg_map_path']))
-    gt, open_map = packed['data_samples'].gt_sem_seg.data, packed['data_samples'].get(GT_OPEN_MAP).data
+    gt, open_map = (
+        packed['data_samples'].gt_sem_seg.data,
+        packed['data_samples'].get(GT_OPEN_MAP).data,
+    )
     assert packed['inputs'].shape == (3, 12, 16)
     assert (open_map.dtype, open_map.shape, gt.shape) == (torch.uint8, (1, 12, 16), (1, 12, 16))
     assert (gt[0].numpy() == cityscapes_labels().closed_lut[raw]).all()
@@ -57,7 +66,9 @@ def test_samples_collate(sample):
 @pytest.mark.parametrize('direction', ['horizontal', 'vertical', 'diagonal'])
 def test_flip_moves_both_maps(sample, direction):
     before = loaded(sample)
-    after = Compose([*LOAD, dict(type='RandomFlip', prob=1., direction=direction), PACK])(sample)['data_samples']
+    after = Compose([*LOAD, dict(type='RandomFlip', prob=1.0, direction=direction), PACK])(sample)[
+        'data_samples'
+    ]
     axes = {'horizontal': (1,), 'vertical': (0,), 'diagonal': (0, 1)}[direction]
     assert (after.gt_sem_seg.data[0].numpy() == np.flip(before['gt_seg_map'], axes)).all()
     assert (after.get(GT_OPEN_MAP).data[0].numpy() == np.flip(before[GT_OPEN_MAP], axes)).all()
@@ -67,22 +78,32 @@ def test_flip_moves_both_maps(sample, direction):
 @pytest.mark.parametrize('scale', [(32, 24), (9, 7)])
 def test_resize_is_nearest_on_both_maps(sample, scale):
     before = loaded(sample)
-    after = Compose([*LOAD, dict(type='Resize', scale=scale, keep_ratio=False), PACK])(sample)['data_samples']
+    after = Compose([*LOAD, dict(type='Resize', scale=scale, keep_ratio=False), PACK])(sample)[
+        'data_samples'
+    ]
     for found, key in ((after.gt_sem_seg, 'gt_seg_map'), (after.get(GT_OPEN_MAP), GT_OPEN_MAP)):
         assert found.data.shape == (1, scale[1], scale[0])
-        assert (found.data[0].numpy() == mmcv.imresize(before[key], scale, interpolation='nearest')).all()
+        assert (
+            found.data[0].numpy() == mmcv.imresize(before[key], scale, interpolation='nearest')
+        ).all()
 
 
 def test_crop_cuts_the_same_window_of_both_maps(sample):
     np.random.seed(0)  # noqa: NPY002 - mmseg's RandomCrop draws from numpy's global state
     before = loaded(sample)
-    after = Compose([*LOAD, dict(type='RandomCrop', crop_size=(5, 6)), PACK])(sample)['data_samples']
+    after = Compose([*LOAD, dict(type='RandomCrop', crop_size=(5, 6)), PACK])(sample)[
+        'data_samples'
+    ]
     gt, open_map = after.gt_sem_seg.data[0].numpy(), after.get(GT_OPEN_MAP).data[0].numpy()
-    places = [(y, x) for y in range(8) for x in range(11)
-              if (before['gt_seg_map'][y:y + 5, x:x + 6] == gt).all()]
+    places = [
+        (y, x)
+        for y in range(8)
+        for x in range(11)
+        if (before['gt_seg_map'][y : y + 5, x : x + 6] == gt).all()
+    ]
     assert len(places) == 1
     y, x = places[0]
-    assert (before[GT_OPEN_MAP][y:y + 5, x:x + 6] == open_map).all()
+    assert (before[GT_OPEN_MAP][y : y + 5, x : x + 6] == open_map).all()
 
 
 def test_labels_may_be_loaded_after_a_resize_of_the_image(sample):
@@ -94,7 +115,9 @@ def test_labels_may_be_loaded_after_a_resize_of_the_image(sample):
 
 
 def test_transform_that_forgets_the_open_map_is_found(sample):
-    with pytest.raises(ValueError, match=r"no longer fit: gt_seg_map \(20, 20\), gt_open_map \(12, 16\)"):
+    with pytest.raises(
+        ValueError, match=r'no longer fit: gt_seg_map \(20, 20\), gt_open_map \(12, 16\)'
+    ):
         Compose([*LOAD, dict(type='Pad', size=(20, 20)), PACK])(sample)
     flipped = loaded(sample)
     flipped['gt_seg_map'] = flipped['gt_seg_map'][:, ::-1]
@@ -110,7 +133,9 @@ def test_pack_without_labels(sample):
 
 def test_size_mismatch_names_both_files_and_sizes(sample, tmp_path):
     Image.fromarray(np.zeros((6, 8), np.uint8)).save(tmp_path / 'a_ids.png')
-    with pytest.raises(ValueError, match=r"'.*a\.png' and label '.*a_ids\.png' .* image is 12x16 and label is 6x8"):
+    with pytest.raises(
+        ValueError, match=r"'.*a\.png' and label '.*a_ids\.png' .* image is 12x16 and label is 6x8"
+    ):
         Compose(LOAD)(sample)
 
 
@@ -124,13 +149,17 @@ def test_missing_label_file(sample, tmp_path):
 def test_broken_label_file_is_named(sample, tmp_path, keep):
     path = tmp_path / 'a_ids.png'
     path.write_bytes(path.read_bytes()[:keep])
-    with pytest.raises(ValueError, match=rf"Label file '.*a_ids\.png' cannot be decoded.*found {keep} bytes"):
+    with pytest.raises(
+        ValueError, match=rf"Label file '.*a_ids\.png' cannot be decoded.*found {keep} bytes"
+    ):
         Compose(LOAD)(sample)
 
 
 def test_unknown_id_names_file_and_ids(sample, tmp_path):
     Image.fromarray(np.full((12, 16), 77, np.uint8)).save(tmp_path / 'a_ids.png')
-    with pytest.raises(ValueError, match=r"'.*a_ids\.png' holds unknown ids: 77 \(192 pixels\).* knows \[0, 1,"):
+    with pytest.raises(
+        ValueError, match=r"'.*a_ids\.png' holds unknown ids: 77 \(192 pixels\).* knows \[0, 1,"
+    ):
         Compose(LOAD)(sample)
 
 
@@ -142,12 +171,16 @@ def test_an_image_alone_has_no_labels(sample):
 
 def test_results_of_a_foreign_dataset(sample):
     del sample['open_labels']
-    with pytest.raises(ValueError, match="needs 'open_labels' and 'seg_map_path' from an open-set dataset"):
+    with pytest.raises(
+        ValueError, match="needs 'open_labels' and 'seg_map_path' from an open-set dataset"
+    ):
         Compose(LOAD)(sample)
 
 
 def test_colour_and_palette_label_files(tmp_path):
-    """RGB labels are converted by colour, also where a palette holds them in another order; other palettes show ids."""
+    """RGB labels are converted by colour, also where a palette holds them in another order; other
+    palettes show ids.
+    """
     labels = camvid_labels()
     ids = np.random.default_rng(0).integers(0, 32, (5, 7), np.uint8)
     Image.fromarray(labels.colours[ids]).save(tmp_path / 'rgb.png')
@@ -159,8 +192,10 @@ def test_colour_and_palette_label_files(tmp_path):
     shown.save(tmp_path / 'other palette.png')
     Image.fromarray(labels.colours[ids]).quantize(32).save(tmp_path / 'quantized.png')
     assert not np.array_equal(np.array(Image.open(tmp_path / 'quantized.png')), ids)
-    maps = [transforms.read_label_file(str(tmp_path / f'{name}.png'), labels)
-            for name in ('rgb', 'ids', 'palette', 'other palette', 'quantized')]
+    maps = [
+        transforms.read_label_file(str(tmp_path / f'{name}.png'), labels)
+        for name in ('rgb', 'ids', 'palette', 'other palette', 'quantized')
+    ]
     for closed, open_map in maps:
         assert (closed == labels.closed_lut[ids]).all()
         assert (open_map == labels.open_lut[ids]).all()

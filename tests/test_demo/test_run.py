@@ -24,7 +24,9 @@ def runs(tmp_path_factory):
     outs = [tmp_path_factory.mktemp('demo') / name for name in ('first', 'second')]
     environment = dict(os.environ, PYTHONPATH=str(ROOT))
     command = [sys.executable, '-m', 'demo', '--quick', '--processes', '2', '--out', str(outs[0])]
-    result = subprocess.run(command, check=False, capture_output=True, text=True, env=environment, cwd=outs[0].parent)
+    result = subprocess.run(
+        command, check=False, capture_output=True, text=True, env=environment, cwd=outs[0].parent
+    )
     assert result.returncode == 0, result.stdout + result.stderr
     run_demo(CONFIGS, outs[1], settings=QUICK)
     return outs, result
@@ -32,8 +34,16 @@ def runs(tmp_path_factory):
 
 def test_quick_demo_leaves_every_file(runs):
     out = runs[0][0]
-    for name in ('closed/segmentor.pth', 'closed/features/manifest.json', 'metrics.json', 'table.md', 'demo.log',
-                 'pictures/roc.png', 'pictures/density.png', *(f'{name}/best.pth' for name in TRAINED)):
+    for name in (
+        'closed/segmentor.pth',
+        'closed/features/manifest.json',
+        'metrics.json',
+        'table.md',
+        'demo.log',
+        'pictures/roc.png',
+        'pictures/density.png',
+        *(f'{name}/best.pth' for name in TRAINED),
+    ):
         assert (out / name).stat().st_size > 0, name
     panels = sorted((out / 'pictures').glob('panel_*.png'))
     assert len(panels) == 2
@@ -56,14 +66,22 @@ def test_quick_demo_prints_stages_table_and_pictures_and_little_else(runs):
 def test_quick_demo_table_is_complete_and_in_range(runs):
     out = runs[0][0]
     report = json.loads((out / 'metrics.json').read_text())
-    rows = re.findall(r'^\| (\S+) +\| (\S+) +\| (\S+) +\| (\S+) +\|$', (out / 'table.md').read_text(), re.MULTILINE)[1:]
+    rows = re.findall(
+        r'^\| (\S+) +\| (\S+) +\| (\S+) +\| (\S+) +\|$',
+        (out / 'table.md').read_text(),
+        re.MULTILINE,
+    )[1:]
     assert [row[0] for row in rows] == list(METHODS) == list(report['scorers'])
     for method, *numbers in rows:
         for metric, number in zip(METRICS, numbers):
             assert 0 < float(number) < 1
             assert float(number) == pytest.approx(report['scorers'][method][metric], abs=5e-5)
     assert 0 < report['mIoU'] < 100
-    assert (report['label_policy'], report['resolution'], report['num_images']) == ('cityscapes/paper', 'feature', 3)
+    assert (report['label_policy'], report['resolution'], report['num_images']) == (
+        'cityscapes/paper',
+        'feature',
+        3,
+    )
     assert {found['step'] for found in report['open_validation'].values()} == {2}
 
 
@@ -99,7 +117,10 @@ def test_a_stage_runs_again_when_its_or_an_earlier_config_changes(tmp_path):
                 ran.append((folder.name, value))
                 return {'value': value}
 
-            assert stages.run(name, work, Config(dict(work_dir=str(folder), value=value)))['value'] == value
+            assert (
+                stages.run(name, work, Config(dict(work_dir=str(folder), value=value)))['value']
+                == value
+            )
         return ran
 
     assert go(1, 1) == [('a', 1), ('b', 1)]
@@ -125,11 +146,18 @@ def test_an_unfinished_stage_runs_again(tmp_path):
 
 
 def test_pictures_show_as_many_unseen_kinds_as_they_can(tmp_path):
-    kinds = {'val/z/z_0': ['bench', 'statue', 'cones'], 'val/z/z_1': ['statue'], 'val/z/z_2': ['dog'],
-             'val/z/z_3': ['tunnel', 'statue'], 'train/a/a_0': ['bench']}
+    kinds = {
+        'val/z/z_0': ['bench', 'statue', 'cones'],
+        'val/z/z_1': ['statue'],
+        'val/z/z_2': ['dog'],
+        'val/z/z_3': ['tunnel', 'statue'],
+        'train/a/a_0': ['bench'],
+    }
     (tmp_path / MANIFEST).write_text(json.dumps({'open_kinds': kinds}))
-    assert choose_pictures(tmp_path, 2) == {'z_0_leftImg8bit.png': 'panel_01_statue_cones',
-                                            'z_3_leftImg8bit.png': 'panel_02_tunnel_statue'}
+    assert choose_pictures(tmp_path, 2) == {
+        'z_0_leftImg8bit.png': 'panel_01_statue_cones',
+        'z_3_leftImg8bit.png': 'panel_02_tunnel_statue',
+    }
 
 
 def test_pictures_of_fewer_images_than_wanted(tmp_path):
@@ -145,10 +173,28 @@ def test_another_folder_is_left_alone(tmp_path):
 
 
 def test_table_says_what_belongs_beside_the_numbers():
-    scorers = {method: dict(AUROC=.5, AP=.25, FPR95=.125, num_closed=12345, num_open=678) for method in METHODS}
-    text = table(dict(scorers=scorers, mIoU=51.23, num_images=7, label_policy='cityscapes/paper', resolution='feature',
-                      open_validation={'CLS': dict(step=300, AUROC=.9)}))
+    scorers = {
+        method: dict(AUROC=0.5, AP=0.25, FPR95=0.125, num_closed=12345, num_open=678)
+        for method in METHODS
+    }
+    text = table(
+        dict(
+            scorers=scorers,
+            mIoU=51.23,
+            num_images=7,
+            label_policy='cityscapes/paper',
+            resolution='feature',
+            open_validation={'CLS': dict(step=300, AUROC=0.9)},
+        )
+    )
     assert text.count('| 0.5000 | 0.2500 | 0.1250 |') == len(METHODS)
-    for wanted in ('51.2 %', '7 test images', '12,345 closed', '678 open', 'cityscapes/paper', 'feature resolution',
-                   'CLS 0.9000 at step 300'):
+    for wanted in (
+        '51.2 %',
+        '7 test images',
+        '12,345 closed',
+        '678 open',
+        'cityscapes/paper',
+        'feature resolution',
+        'CLS 0.9000 at step 300',
+    ):
         assert wanted in text

@@ -18,31 +18,48 @@ CAMERA = {'ego vehicle', 'rectification border', 'out of roi'}
 
 
 def _bytes(root):
-    return {str(file.relative_to(root)): file.read_bytes() for file in sorted(root.rglob('*')) if file.is_file()}
+    return {
+        str(file.relative_to(root)): file.read_bytes()
+        for file in sorted(root.rglob('*'))
+        if file.is_file()
+    }
 
 
 @pytest.fixture(scope='module')
 def world(tmp_path_factory):
-    return write_demo_world(tmp_path_factory.mktemp('demo') / 'world', num_train=16, num_val=12, size=SIZE,
-                            progress=False)
+    return write_demo_world(
+        tmp_path_factory.mktemp('demo') / 'world',
+        num_train=16,
+        num_val=12,
+        size=SIZE,
+        progress=False,
+    )
 
 
 @pytest.fixture(scope='module')
 def ids(world):
     """Split -> the label maps of its images."""
-    return {split: [cv2.imread(str(file), cv2.IMREAD_UNCHANGED)
-                    for file in sorted((world / 'gtFine' / split).rglob('*_gtFine_labelIds.png'))]
-            for split in ('train', 'val')}
+    return {
+        split: [
+            cv2.imread(str(file), cv2.IMREAD_UNCHANGED)
+            for file in sorted((world / 'gtFine' / split).rglob('*_gtFine_labelIds.png'))
+        ]
+        for split in ('train', 'val')
+    }
 
 
 def test_layout_is_that_of_cityscapes(world):
     images = sorted((world / 'leftImg8bit').rglob('*.png'))
     assert len(images) == 28
-    assert sorted(images, key=str)[0].relative_to(world).as_posix() == \
-        'leftImg8bit/train/ahausen/ahausen_000000_000000_leftImg8bit.png'
+    assert (
+        sorted(images, key=str)[0].relative_to(world).as_posix()
+        == 'leftImg8bit/train/ahausen/ahausen_000000_000000_leftImg8bit.png'
+    )
     for file in images:
         stem = file.relative_to(world / 'leftImg8bit').as_posix().removesuffix('_leftImg8bit.png')
-        label = cv2.imread(str(world / 'gtFine' / f'{stem}_gtFine_labelIds.png'), cv2.IMREAD_UNCHANGED)
+        label = cv2.imread(
+            str(world / 'gtFine' / f'{stem}_gtFine_labelIds.png'), cv2.IMREAD_UNCHANGED
+        )
         assert (label.shape, label.dtype) == (SIZE, np.uint8)
         assert cv2.imread(str(file), cv2.IMREAD_UNCHANGED).shape == (*SIZE, 3)
 
@@ -62,8 +79,10 @@ def test_every_image_has_each_kind_of_void_and_some_road(ids):
 
 def test_kinds_only_in_val_are_absent_from_train(world, ids):
     drawn = json.loads((world / MANIFEST).read_text())['open_kinds']
-    by_split = {split: {kind for stem, kinds in drawn.items() if stem.startswith(split) for kind in kinds}
-                for split in ('train', 'val')}
+    by_split = {
+        split: {kind for stem, kinds in drawn.items() if stem.startswith(split) for kind in kinds}
+        for split in ('train', 'val')
+    }
     assert by_split['train'] == set(COMMON)
     assert by_split['val'] == set(OPEN_KINDS)
     # three of them have labels of their own, so the pixels say it too
@@ -77,31 +96,45 @@ def test_policy_paper_gives_closed_open_and_void(ids):
     for label in (*ids['train'], *ids['val']):
         closed, open_map = cityscapes_labels('paper').split(label, 'demo')
         assert ((closed != IGNORE) == (open_map == CLOSED)).all()
-        shares.append([(open_map == CLOSED).mean(), ((open_map != CLOSED) & (open_map != VOID)).mean(),
-                       (open_map == VOID).mean()])
+        shares.append(
+            [
+                (open_map == CLOSED).mean(),
+                ((open_map != CLOSED) & (open_map != VOID)).mean(),
+                (open_map == VOID).mean(),
+            ]
+        )
     closed, opened, void = np.mean(shares, axis=0)
-    assert closed > .7
-    assert .01 < opened < .25
-    assert .02 < void < .15
+    assert closed > 0.7
+    assert 0.01 < opened < 0.25
+    assert 0.02 < void < 0.15
 
 
 @pytest.mark.parametrize('kind', OPEN_KINDS)
 def test_every_open_kind_shows_its_label(kind):
     wanted = name2label[OPEN_KINDS[kind].label].id
-    seen = [int((render_scene(np.random.default_rng(seed), kinds=[kind], size=SIZE)[1] == wanted).sum())
-            for seed in range(6)]
+    seen = [
+        int((render_scene(np.random.default_rng(seed), kinds=[kind], size=SIZE)[1] == wanted).sum())
+        for seed in range(6)
+    ]
     assert max(seen) > 15  # a kind may hide behind a tree, but not in every street
 
 
 def test_no_kind_gives_no_open_pixel():
     for seed in range(3):
         label = render_scene(np.random.default_rng(seed), kinds=(), size=SIZE)[1]
-        assert not (set(np.unique(label).tolist()) & {name2label[kind.label].id for kind in OPEN_KINDS.values()})
+        assert not (
+            set(np.unique(label).tolist())
+            & {name2label[kind.label].id for kind in OPEN_KINDS.values()}
+        )
 
 
 def test_same_seed_same_bytes_other_seed_other_bytes(tmp_path):
-    first, again, other = (write_demo_world(tmp_path / name, num_train=2, num_val=1, seed=seed, size=SIZE,
-                                            progress=False) for name, seed in (('a', 0), ('b', 0), ('c', 1)))
+    first, again, other = (
+        write_demo_world(
+            tmp_path / name, num_train=2, num_val=1, seed=seed, size=SIZE, progress=False
+        )
+        for name, seed in (('a', 0), ('b', 0), ('c', 1))
+    )
     assert _bytes(first) == _bytes(again)
     here, there = _bytes(first), _bytes(other)
     assert list(here) == list(there)
@@ -109,8 +142,12 @@ def test_same_seed_same_bytes_other_seed_other_bytes(tmp_path):
 
 
 def test_two_processes_write_the_same_bytes_as_one(tmp_path):
-    alone, shared = (write_demo_world(tmp_path / str(n), num_train=2, num_val=2, size=(32, 64), processes=n,
-                                      progress=False) for n in (1, 2))
+    alone, shared = (
+        write_demo_world(
+            tmp_path / str(n), num_train=2, num_val=2, size=(32, 64), processes=n, progress=False
+        )
+        for n in (1, 2)
+    )
     assert _bytes(alone) == _bytes(shared)
 
 
@@ -142,6 +179,7 @@ def test_a_world_with_a_missing_file_or_other_parameters_is_written_again(tmp_pa
 def test_a_failure_leaves_nothing_behind(tmp_path, monkeypatch):
     def fail(*_, **__):
         raise KeyboardInterrupt
+
     monkeypatch.setattr(demo_world, 'render_scene', fail)
     with pytest.raises(KeyboardInterrupt):
         write_demo_world(tmp_path / 'w', num_train=1, num_val=1, size=SIZE, progress=False)

@@ -1,4 +1,6 @@
-"""A training that is killed (kill -9) at any moment, again and again, ends as one that never was."""
+"""A training that is killed (kill -9) at any moment, again and again, ends as one that never
+was.
+"""
 
 import functools
 import itertools
@@ -17,10 +19,15 @@ from tiny_cityscapes import write_images, write_segmentor
 from tiny_training import STEPS, runner
 
 # What is promised is bits on a CPU, and a forked process cannot use a GPU that this one has used.
-pytestmark = pytest.mark.skipif(torch.cuda.is_available(), reason='for CPUs: run with CUDA_VISIBLE_DEVICES=')
+pytestmark = pytest.mark.skipif(
+    torch.cuda.is_available(), reason='for CPUs: run with CUDA_VISIBLE_DEVICES='
+)
 
-HOOKS = [dict(type='OpenGANHook'), dict(type='FakeVersusRealHook', num_fake=8),
-         dict(type='OpenSetEvaluationHook', plot_val=False)]
+HOOKS = [
+    dict(type='OpenGANHook'),
+    dict(type='FakeVersusRealHook', num_fake=8),
+    dict(type='OpenSetEvaluationHook', plot_val=False),
+]
 FILES = ('replace', 'remove', 'unlink')
 CLOCK = ('time', 'data_time', 'memory', 'eta')
 
@@ -34,28 +41,44 @@ def root(tmp_path_factory):
 
 
 def training(root, folder, kind, steps=STEPS):
-    return runner(root, folder, custom_hooks=HOOKS, resume=True, **{
-        'train_dataloader.dataset.type': kind, 'train_cfg.max_iters': steps, 'train_cfg.val_interval': 2,
-        'default_hooks.checkpoint.interval': 2, 'default_hooks.checkpoint.max_keep_ckpts': 1,
-        'default_hooks.logger.interval': 1, 'val_evaluator.closed': False})
+    return runner(
+        root,
+        folder,
+        custom_hooks=HOOKS,
+        resume=True,
+        **{
+            'train_dataloader.dataset.type': kind,
+            'train_cfg.max_iters': steps,
+            'train_cfg.val_interval': 2,
+            'default_hooks.checkpoint.interval': 2,
+            'default_hooks.checkpoint.max_keep_ckpts': 1,
+            'default_hooks.logger.interval': 1,
+            'val_evaluator.closed': False,
+        },
+    )
 
 
 @pytest.fixture(scope='module')
 def uninterrupted(root):
     """kind of source -> work directory of a training that nobody killed."""
+
     @functools.cache
     def trained(kind, steps=STEPS):
         folder = root / f'whole_{kind}_{steps}'
         training(root, folder, kind, steps).train()
         return folder
+
     return trained
 
 
-# ---------------------------------------------------------------------------------------------- being killed
+# ----------------------------------------------------------------------------------------------
+# being killed
 
 
 class Fate(Hook):
-    """Counts a step's beginning and every call of ``functions`` of os, and kills the process at the n-th."""
+    """Counts a step's beginning and every call of ``functions`` of os, and kills the process at the
+    n-th.
+    """
 
     priority = 'HIGHEST'
 
@@ -68,6 +91,7 @@ class Fate(Hook):
         def call(*args, **kwargs):
             self.count()
             return function(*args, **kwargs)
+
         return call
 
     def count(self):
@@ -81,6 +105,7 @@ class Fate(Hook):
 
 def live(root, folder, kind, deadline=math.inf, functions=FILES, steps=STEPS) -> bool:
     """One life of a training in a process of its own; True if it came to its end."""
+
     def train():
         fate = Fate(deadline, functions)
         made = training(root, folder, kind, steps)
@@ -94,15 +119,23 @@ def live(root, folder, kind, deadline=math.inf, functions=FILES, steps=STEPS) ->
     return process.exitcode == 0
 
 
-# ---------------------------------------------------------------------------------------------- comparing
+# ----------------------------------------------------------------------------------------------
+# comparing
 
 
 def differences(one, other, place=''):
     """Where two checkpoints differ, clocks and folders aside."""
     if isinstance(one, dict) and isinstance(other, dict):
         keys = {key for key in (*one, *other) if str(key).split('/')[-1] not in CLOCK}
-        return [found for key in keys for found in (
-            differences(one[key], other[key], f'{place}.{key}') if key in one and key in other else [f'{place}.{key}'])]
+        return [
+            found
+            for key in keys
+            for found in (
+                differences(one[key], other[key], f'{place}.{key}')
+                if key in one and key in other
+                else [f'{place}.{key}']
+            )
+        ]
     if isinstance(one, (list, tuple)):
         if len(one) != len(other):
             return [f'{place}: {one} and {other}']
@@ -143,13 +176,20 @@ def logged(folder):
 
 
 def assert_same_training(folder, reference, steps=STEPS):
-    names = [{path.name for path in place.iterdir() if path.is_file() and path.suffix != '.py'}
-             for place in (folder, reference)]
+    names = [
+        {path.name for path in place.iterdir() if path.is_file() and path.suffix != '.py'}
+        for place in (folder, reference)
+    ]
     assert names[0] == names[1]  # nothing is left over either
     assert differences(content(folder), content(reference)) == []
     assert find_latest_checkpoint(str(folder)) == str(folder / f'iter_{steps}.pth')
     once, again = logged(reference), logged(folder)
-    assert {key for _, key in once} >= {'loss_closed', 'loss_generator', 'opengan/AUROC', 'fake/AUROC'}
+    assert {key for _, key in once} >= {
+        'loss_closed',
+        'loss_generator',
+        'opengan/AUROC',
+        'fake/AUROC',
+    }
     assert once.keys() == again.keys()
     for entry, values in again.items():
         assert set(values) == set(once[entry]), entry
@@ -158,14 +198,19 @@ def assert_same_training(folder, reference, steps=STEPS):
 def assert_resumable(folder):
     """``last_checkpoint`` names a whole checkpoint, and the best one that it knows of is there."""
     if (folder / 'last_checkpoint').exists():
-        known = torch.load((folder / 'last_checkpoint').read_text(), weights_only=True)['message_hub']['runtime_info']
+        known = torch.load((folder / 'last_checkpoint').read_text(), weights_only=True)[
+            'message_hub'
+        ]['runtime_info']
         assert known.get('best_ckpt') is None or os.path.isfile(known['best_ckpt'])
 
 
-# ---------------------------------------------------------------------------------------------- the tests
+# ---------------------------------------------------------------------------------------------- the
+# tests
 
 
-@pytest.mark.parametrize(('kind', 'seed'), [('StoreSource', 0), ('StoreSource', 1), ('OnlineSource', 1)])
+@pytest.mark.parametrize(
+    ('kind', 'seed'), [('StoreSource', 0), ('StoreSource', 1), ('OnlineSource', 1)]
+)
 def test_killed_again_and_again(root, uninterrupted, kind, seed):
     folder, reference = root / f'{kind}_{seed}', uninterrupted(kind)
     rng = np.random.default_rng(seed)
@@ -181,7 +226,9 @@ def test_killed_again_and_again(root, uninterrupted, kind, seed):
 def test_killed_before_each_step(root, uninterrupted, kind):
     folder, reference = root / f'{kind}_steps', uninterrupted(kind)
     for step in range(1, STEPS + 1):
-        resumed = max(0, step - 2) // 2 * 2  # the checkpoint that a life leaves which ends before the last step
+        resumed = (
+            max(0, step - 2) // 2 * 2
+        )  # the checkpoint that a life leaves which ends before the last step
         assert not live(root, folder, kind, deadline=step - resumed, functions=())
         assert max((logged_step for logged_step, _ in logged(folder)), default=0) == step - 1
     assert live(root, folder, kind)

@@ -1,4 +1,6 @@
-"""Training, resuming and testing a tiny model through mmengine's runner: checkpoints, bank, reports."""
+"""Training, resuming and testing a tiny model through mmengine's runner: checkpoints, bank,
+reports.
+"""
 
 import json
 import shutil
@@ -45,16 +47,21 @@ def trained(root):
     return root / 'trained', made
 
 
-# ---------------------------------------------------------------------------------------------- checkpoints
+# ----------------------------------------------------------------------------------------------
+# checkpoints
 
 
 def test_checkpoints_hold_discriminator_and_generator_only(trained):
     folder, made = trained
     saved = load(folder / f'iter_{STEPS}.pth')
     assert {key.split('.')[0] for key in saved['state_dict']} == {
-        'discriminator', 'generator', 'segmentor_digest'}
-    assert saved['state_dict'].keys() == {key for key in made.model.state_dict()
-                                          if not key.startswith('scorers')}
+        'discriminator',
+        'generator',
+        'segmentor_digest',
+    }
+    assert saved['state_dict'].keys() == {
+        key for key in made.model.state_dict() if not key.startswith('scorers')
+    }
     assert sorted(saved['optimizer']) == ['discriminator', 'generator']
     segmentor = saved['meta']['opengan']['segmentor']
     assert segmentor['checkpoint'] == str(folder.parent / 'segmentor.pth')
@@ -64,7 +71,9 @@ def test_checkpoints_hold_discriminator_and_generator_only(trained):
 
 def test_segmentor_is_untouched_by_training(trained):
     folder, made = trained
-    assert equal_states(made.model.segmentor.state_dict(), load(folder.parent / 'segmentor.pth')['state_dict'])
+    assert equal_states(
+        made.model.segmentor.state_dict(), load(folder.parent / 'segmentor.pth')['state_dict']
+    )
 
 
 def test_a_checkpoint_gives_the_same_model(root, trained):
@@ -78,7 +87,10 @@ def test_best_checkpoint_is_the_one_with_the_best_auroc(trained):
     folder, made = trained
     best = made.message_hub.get_info('best_ckpt')
     assert [str(path) for path in folder.glob('best_*.pth')] == [best]
-    log = [json.loads(line) for line in next(folder.glob('*/vis_data/scalars.json')).read_text().splitlines()]
+    log = [
+        json.loads(line)
+        for line in next(folder.glob('*/vis_data/scalars.json')).read_text().splitlines()
+    ]
     scores = {entry['step']: entry['opengan/AUROC'] for entry in log if 'opengan/AUROC' in entry}
     assert sorted(scores) == [3, 6]
     assert f'best_opengan_AUROC_iter_{max(scores, key=scores.get)}.pth' in best
@@ -86,13 +98,26 @@ def test_best_checkpoint_is_the_one_with_the_best_auroc(trained):
 
 def test_logged_terms(trained):
     folder, _ = trained
-    log = [json.loads(line) for line in next(folder.glob('*/vis_data/scalars.json')).read_text().splitlines()]
-    terms = {'loss_closed', 'loss_open', 'loss_fake', 'loss_discriminator', 'loss_generator', 'D_closed', 'D_open',
-             'D_fake', 'empty_groups'}
+    log = [
+        json.loads(line)
+        for line in next(folder.glob('*/vis_data/scalars.json')).read_text().splitlines()
+    ]
+    terms = {
+        'loss_closed',
+        'loss_open',
+        'loss_fake',
+        'loss_discriminator',
+        'loss_generator',
+        'D_closed',
+        'D_open',
+        'D_fake',
+        'empty_groups',
+    }
     assert terms <= {key for entry in log for key in entry}
 
 
-# ---------------------------------------------------------------------------------------------- resuming
+# ----------------------------------------------------------------------------------------------
+# resuming
 
 
 def interrupted(root, trained, name):
@@ -108,9 +133,13 @@ def interrupted(root, trained, name):
 def test_resuming_is_exact(root, trained, monkeypatch, seed):
     loaded = []
     batch = StoreSource._batch
-    monkeypatch.setattr(StoreSource, '_batch', lambda self, draw: loaded.append(draw.step) or batch(self, draw))
+    monkeypatch.setattr(
+        StoreSource, '_batch', lambda self, draw: loaded.append(draw.step) or batch(self, draw)
+    )
     folder = interrupted(root, trained, f'resumed_{seed}')
-    made = runner(root, folder, resume=True, custom_hooks=NO_PLOTS, randomness=dict(seed=seed, _delete_=True))
+    made = runner(
+        root, folder, resume=True, custom_hooks=NO_PLOTS, randomness=dict(seed=seed, _delete_=True)
+    )
     made.train()
     assert loaded == list(range(INTERVAL, STEPS))  # nothing is loaded for the steps trained before
     one, other = (load(path / f'iter_{STEPS}.pth') for path in (folder, trained[0]))
@@ -118,7 +147,11 @@ def test_resuming_is_exact(root, trained, monkeypatch, seed):
     for name in ('discriminator', 'generator'):
         states = [saved['optimizer'][name]['state'] for saved in (one, other)]
         assert states[0].keys() == states[1].keys()
-        assert all(torch.equal(states[0][i][key], states[1][i][key]) for i in states[0] for key in states[0][i])
+        assert all(
+            torch.equal(states[0][i][key], states[1][i][key])
+            for i in states[0]
+            for key in states[0][i]
+        )
     hubs = [r.message_hub for r in (made, trained[1])]
     assert hubs[0].get_info('best_score') == hubs[1].get_info('best_score')
 
@@ -166,22 +199,32 @@ class Spy(Hook):
 
 
 def test_resume_with_nothing_to_resume_starts_from_the_segmentor(root):
-    made = runner(root, root / 'fresh', resume=True, custom_hooks=NO_PLOTS,
-                  **{'train_cfg.max_iters': 2})
+    made = runner(
+        root, root / 'fresh', resume=True, custom_hooks=NO_PLOTS, **{'train_cfg.max_iters': 2}
+    )
     made.train()
     assert made.iter == 2
     assert find_latest_checkpoint(str(root / 'fresh')).endswith('iter_2.pth')
 
 
 def test_resume_from_a_named_checkpoint(root, trained):
-    made = runner(root, root / 'named', resume=True, load_from=str(trained[0] / f'iter_{INTERVAL}.pth'),
-                  custom_hooks=NO_PLOTS, **{'train_dataloader.num_workers': 1})
+    made = runner(
+        root,
+        root / 'named',
+        resume=True,
+        load_from=str(trained[0] / f'iter_{INTERVAL}.pth'),
+        custom_hooks=NO_PLOTS,
+        **{'train_dataloader.num_workers': 1},
+    )
     made.train()
-    assert equal_states(load(root / 'named' / f'iter_{STEPS}.pth')['state_dict'],
-                        load(trained[0] / f'iter_{STEPS}.pth')['state_dict'])
+    assert equal_states(
+        load(root / 'named' / f'iter_{STEPS}.pth')['state_dict'],
+        load(trained[0] / f'iter_{STEPS}.pth')['state_dict'],
+    )
 
 
-# ---------------------------------------------------------------------------------------------- before running
+# ----------------------------------------------------------------------------------------------
+# before running
 
 
 @pytest.mark.parametrize('closed_before', [False, True])
@@ -189,17 +232,29 @@ def test_loader_workers_see_the_bank_that_is_built_after_they_start(root, closed
     """Nothing of the bank is there before, or the closed pixels only."""
     folder = root / f'workers_{closed_before}'
     if closed_before:
-        runner(root, folder / 'before', custom_hooks=NO_PLOTS,
-               **{'train_dataloader.dataset.open': None, 'train_cfg.max_iters': 0}).train()
-    made = runner(root, folder / 'run', custom_hooks=NO_PLOTS, **{
-        'train_dataloader.num_workers': 1, 'train_dataloader.persistent_workers': True, 'train_cfg.max_iters': 2})
+        runner(
+            root,
+            folder / 'before',
+            custom_hooks=NO_PLOTS,
+            **{'train_dataloader.dataset.open': None, 'train_cfg.max_iters': 0},
+        ).train()
+    made = runner(
+        root,
+        folder / 'run',
+        custom_hooks=NO_PLOTS,
+        **{
+            'train_dataloader.num_workers': 1,
+            'train_dataloader.persistent_workers': True,
+            'train_cfg.max_iters': 2,
+        },
+    )
     made.train()
     assert made.iter == 2
 
 
 def test_open_pixels_of_no_weight_are_refused(root):
     with pytest.raises(ValueError, match='lambda_open: wanted a weight above 0'):
-        runner(root, root / 'weightless', **{'model.lambda_open': 0.}).train()
+        runner(root, root / 'weightless', **{'model.lambda_open': 0.0}).train()
 
 
 def test_random_segmentor_is_refused(root):
@@ -214,11 +269,14 @@ def test_random_discriminator_is_refused_in_test(root):
 
 def test_other_loops_are_refused():
     made = Mock(train_loop=EpochBasedTrainLoop.__new__(EpochBasedTrainLoop))
-    with pytest.raises(TypeError, match="wanted type='IterBasedTrainLoop', found EpochBasedTrainLoop"):
+    with pytest.raises(
+        TypeError, match="wanted type='IterBasedTrainLoop', found EpochBasedTrainLoop"
+    ):
         OpenGANHook().before_train(made)
 
 
-# ---------------------------------------------------------------------------------------------- classes
+# ----------------------------------------------------------------------------------------------
+# classes
 
 
 @pytest.mark.parametrize('loop', ['train', 'val', 'test'])
@@ -227,32 +285,47 @@ def test_another_number_of_classes_than_the_segmentors_is_refused(root, trained,
     options = {} if loop == 'train' else {'load_from': str(trained[0] / f'iter_{STEPS}.pth')}
     made = runner(root, root / f'classes_{loop}', **options)
     made.model.head.head.num_classes = 5
-    with pytest.raises(ValueError, match=r'wanted the 5 closed classes of the segmentor, found 19: \(.road.'):
+    with pytest.raises(
+        ValueError, match=r'wanted the 5 closed classes of the segmentor, found 19: \(.road.'
+    ):
         getattr(made, loop)()
 
 
 def test_classes_do_not_matter_where_they_are_not_evaluated(root, trained):
-    made = runner(root, root / 'classes_off', load_from=str(trained[0] / f'iter_{STEPS}.pth'),
-                  **{'test_evaluator.closed': False})
+    made = runner(
+        root,
+        root / 'classes_off',
+        load_from=str(trained[0] / f'iter_{STEPS}.pth'),
+        **{'test_evaluator.closed': False},
+    )
     made.model.head.head.num_classes = 5
     assert 'opengan/AUROC' in made.test()
 
 
-# ---------------------------------------------------------------------------------------------- resized images
+# ----------------------------------------------------------------------------------------------
+# resized images
 
 
 def test_images_that_the_network_wants_resized(root):
-    """The two pipelines of docs/datasets.md: labels of training are resized too, those of evaluations are not."""
+    """The two pipelines of docs/datasets.md: labels of training are resized too, those of
+    evaluations are not.
+    """
     size = dict(type='Resize', scale=(48, 48), keep_ratio=True)  # 24 x 32 becomes 36 x 48
-    load, labels, pack = (dict(type=name) for name in ('LoadImageFromFile', 'LoadOpenSetAnnotations',
-                                                       'PackOpenSetInputs'))
+    load, labels, pack = (
+        dict(type=name)
+        for name in ('LoadImageFromFile', 'LoadOpenSetAnnotations', 'PackOpenSetInputs')
+    )
     train, test = [load, labels, size, pack], [load, size, labels, pack]
     options = {f'train_dataloader.dataset.{group}.pipeline': train for group in ('closed', 'open')}
     options.update({f'{loop}_dataloader.dataset.pipeline': test for loop in ('val', 'test')})
     made = runner(root, root / 'resized' / 'trained', **{**options, 'model.resolution': 'image'})
     made.train()
-    assert made.train_loop.dataloader.dataset.bank.pixels('closed')['row'].max() == 8  # of a grid of 9 x 12
+    assert (
+        made.train_loop.dataloader.dataset.bank.pixels('closed')['row'].max() == 8
+    )  # of a grid of 9 x 12
     assert 0 < made.test()['opengan/AUROC'] < 1
     report = json.loads((root / 'resized' / 'trained' / REPORT).read_text())
     counted = report['scorers']['opengan']
-    assert counted['num_closed'] + counted['num_open'] > .6 * 3 * 24 * 32  # pixels of the original images, but void
+    assert (
+        counted['num_closed'] + counted['num_open'] > 0.6 * 3 * 24 * 32
+    )  # pixels of the original images, but void

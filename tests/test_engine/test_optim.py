@@ -29,7 +29,9 @@ def build(model=None, **cfg):
 
 def test_one_wrapper_per_network():
     model = Toy()
-    wrappers = build(model, type='OptimWrapper', discriminator=network(1e-3), generator=network(2e-3))
+    wrappers = build(
+        model, type='OptimWrapper', discriminator=network(1e-3), generator=network(2e-3)
+    )
     assert isinstance(wrappers, OptimWrapperDict)
     assert sorted(wrappers.keys()) == ['discriminator', 'generator']
     for name, lr in (('discriminator', 1e-3), ('generator', 2e-3)):
@@ -37,21 +39,31 @@ def test_one_wrapper_per_network():
         assert isinstance(optimizer, torch.optim.Adam)
         assert [group['lr'] for group in optimizer.param_groups] == [lr]
         assert optimizer.param_groups[0]['betas'] == (0.5, 0.999)
-        assert list(map(id, optimizer.param_groups[0]['params'])) == list(map(id, getattr(model, name).parameters()))
+        assert list(map(id, optimizer.param_groups[0]['params'])) == list(
+            map(id, getattr(model, name).parameters())
+        )
 
 
 def test_a_step_of_one_leaves_the_other_alone():
     model = Toy()
     wrappers = build(model, discriminator=network(), generator=network())
     before = {name: value.clone() for name, value in model.state_dict().items()}
-    wrappers['discriminator'].update_params(model.discriminator(model.generator(torch.ones(3, 2))).sum())
-    changed = {name for name, value in model.state_dict().items() if not torch.equal(value, before[name])}
+    wrappers['discriminator'].update_params(
+        model.discriminator(model.generator(torch.ones(3, 2))).sum()
+    )
+    changed = {
+        name for name, value in model.state_dict().items() if not torch.equal(value, before[name])
+    }
     assert changed == {'discriminator.weight', 'discriminator.bias'}
 
 
 def test_options_beside_the_networks_hold_for_all_of_them():
-    wrappers = build(accumulative_counts=4, discriminator=network(), generator=network(accumulative_counts=2),
-                     clip_grad=dict(max_norm=1.0))
+    wrappers = build(
+        accumulative_counts=4,
+        discriminator=network(),
+        generator=network(accumulative_counts=2),
+        clip_grad=dict(max_norm=1.0),
+    )
     assert wrappers['discriminator']._accumulative_counts == 4
     assert wrappers['generator']._accumulative_counts == 2
     assert wrappers['generator'].clip_grad_kwargs == dict(max_norm=1.0)
@@ -68,8 +80,11 @@ def test_wrapped_model():
 
 
 def test_unknown_network():
-    with pytest.raises(ValueError, match=r"'critic' is no network of Toy; trainable ones: \['discriminator'\]\. Set "
-                                         r'optim_wrapper\.critic=None'):
+    with pytest.raises(
+        ValueError,
+        match=r"'critic' is no network of Toy; trainable ones: \['discriminator'\]\. Set "
+        r'optim_wrapper\.critic=None',
+    ):
         build(Toy(generator=False), discriminator=network(), critic=network())
 
 
@@ -77,13 +92,20 @@ def test_a_network_that_the_model_is_without_needs_no_optimizer():
     """CLS is the usual config with ``generator=None``."""
     model = Toy(generator=False)
     model.generator = None
-    assert list(build(model, discriminator=network(), generator=network()).keys()) == ['discriminator']
+    assert list(build(model, discriminator=network(), generator=network()).keys()) == [
+        'discriminator'
+    ]
 
 
-@pytest.mark.parametrize('cfg', [dict(generator=None), dict(), dict(optimizer=dict(type='SGD', lr=1.0))])
+@pytest.mark.parametrize(
+    'cfg', [dict(generator=None), dict(), dict(optimizer=dict(type='SGD', lr=1.0))]
+)
 def test_trainable_parameter_without_an_optimizer(cfg):
-    with pytest.raises(ValueError, match=r'no optimizer for 2 trainable parameters, such as generator\.weight; '
-                                         r"optimizers given: \['discriminator'\]"):
+    with pytest.raises(
+        ValueError,
+        match=r'no optimizer for 2 trainable parameters, such as generator\.weight; '
+        r"optimizers given: \['discriminator'\]",
+    ):
         build(discriminator=network(), **cfg)
 
 
@@ -97,6 +119,7 @@ def test_state_goes_through_a_checkpoint():
         torch.manual_seed(0)
         model = Toy()
         return model, build(model, discriminator=network(), generator=network())
+
     model, wrappers = trained()
     wrappers['generator'].update_params(model.generator(torch.ones(3, 2)).sum())
     _, others = trained()
@@ -110,7 +133,9 @@ def test_state_goes_through_a_checkpoint():
 @pytest.mark.parametrize('options', [dict(loss_scale='dynamic'), dict(dtype='float16'), {}])
 def test_amp_on_a_cpu_is_bfloat16(options):
     model = Toy()
-    wrappers = build(model, type='AmpOptimWrapper', discriminator=network(), generator=network(), **options)
+    wrappers = build(
+        model, type='AmpOptimWrapper', discriminator=network(), generator=network(), **options
+    )
     for name, wrapper in wrappers.items():
         assert type(wrapper) is BFloat16OptimWrapper
         child = getattr(model, name)
@@ -125,8 +150,13 @@ def test_amp_on_a_cpu_is_bfloat16(options):
 
 def test_bfloat16_wrapper_accumulates_as_its_parent():
     model = Toy()
-    wrapper = build(model, type='AmpOptimWrapper', accumulative_counts=2, discriminator=network(),
-                    generator=network())['discriminator']
+    wrapper = build(
+        model,
+        type='AmpOptimWrapper',
+        accumulative_counts=2,
+        discriminator=network(),
+        generator=network(),
+    )['discriminator']
     wrapper.initialize_count_status(model, 0, 4)
     before = model.discriminator.weight.clone()
     for same in (True, False):

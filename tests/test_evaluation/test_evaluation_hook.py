@@ -1,4 +1,6 @@
-"""What a run's evaluations leave behind: decisions of open validation in checkpoints, reports and figures."""
+"""What a run's evaluations leave behind: decisions of open validation in checkpoints, reports and
+figures.
+"""
 
 import json
 import math
@@ -37,7 +39,9 @@ def report_of(folder, stage='test'):
 
 
 #: Figures are drawn by one test alone.
-PLAIN = dict(custom_hooks=[dict(type='OpenGANHook'), dict(type='OpenSetEvaluationHook', plot_test=False)])
+PLAIN = dict(
+    custom_hooks=[dict(type='OpenGANHook'), dict(type='OpenSetEvaluationHook', plot_test=False)]
+)
 
 
 @pytest.fixture(scope='module')
@@ -63,7 +67,8 @@ def tested(root, trained):
     return root / 'tested', made, made.test()
 
 
-# ---------------------------------------------------------------------------------------------- decisions
+# ----------------------------------------------------------------------------------------------
+# decisions
 
 
 def test_the_checkpoint_of_a_validation_holds_what_it_decided(trained):
@@ -72,18 +77,24 @@ def test_the_checkpoint_of_a_validation_holds_what_it_decided(trained):
     for decisions in stored['scorers'].values():
         assert set(decisions['thresholds']) == {*STANDARD_RULES, MACRO_F1}
     assert stored['num_images'] == 1
-    assert (stored['resolution'], stored['mode'], stored['label_policy']) == ('feature', 'whole', 'cityscapes/paper')
-    assert f"iter_{stored['step']}.pth" in best_of(trained)
+    assert (stored['resolution'], stored['mode'], stored['label_policy']) == (
+        'feature',
+        'whole',
+        'cityscapes/paper',
+    )
+    assert f'iter_{stored["step"]}.pth' in best_of(trained)
     last = report_of(trained[0], 'val')
     if stored['step'] == last['iteration']:
         assert read(stored) == read(last['open_validation'])
 
 
 def test_no_checkpoint_holds_what_was_decided_for_another_step(trained):
-    """mmengine saves a step before its validation, and again after it where it is the best so far."""
+    """mmengine saves a step before its validation, and again after it where it is the best so
+    far.
+    """
     for checkpoint in trained[0].glob('*.pth'):
         stored = decided_in(checkpoint)
-        assert stored is None or checkpoint.name.endswith(f"iter_{stored['step']}.pth")
+        assert stored is None or checkpoint.name.endswith(f'iter_{stored["step"]}.pth')
 
 
 def test_a_test_uses_what_its_checkpoint_holds(trained, tested):
@@ -96,52 +107,81 @@ def test_a_test_uses_what_its_checkpoint_holds(trained, tested):
         assert found['recognition']['rule'] == MACRO_F1
     fitted = [of['scorers']['opengan'].get('calibration') or {} for of in (report, stored)]
     assert fitted[0].get('slope') == fitted[1].get('slope')
-    assert fitted[0] or torch.cuda.is_available()  # there D may be no better than chance, and nothing is fitted
+    assert (
+        fitted[0] or torch.cuda.is_available()
+    )  # there D may be no better than chance, and nothing is fitted
 
 
 def test_open_validation_is_run_first_where_the_checkpoint_lacks_the_rule(root, trained, tested):
-    made = runner(root, root / 'ruled', load_from=best_of(trained), **PLAIN, **{'test_evaluator.threshold': 'fpr=0.3'})
+    made = runner(
+        root,
+        root / 'ruled',
+        load_from=best_of(trained),
+        **PLAIN,
+        **{'test_evaluator.threshold': 'fpr=0.3'},
+    )
     metrics = made.test()
     assert metrics == tested[2]
     report, stored = report_of(root / 'ruled'), decided_in(best_of(trained))
     for name, found in report['scorers'].items():
         assert list(found['operating_points'])[:2] == ['fpr=0.3', 'fpr=0.05']
         decided = read(report['open_validation'])[name].thresholds
-        assert decided.pop('fpr=0.3') == (found['operating_points']['fpr=0.3']['threshold'] or math.inf)
+        assert decided.pop('fpr=0.3') == (
+            found['operating_points']['fpr=0.3']['threshold'] or math.inf
+        )
         assert decided == read(stored)[name].thresholds
     assert report['open_validation']['num_images'] == 1
 
 
 def test_open_validation_of_scorers_that_need_no_checkpoint(root):
-    options = {'model.discriminator': None, 'model.generator': None, 'load_from': None,
-               'model.segmentor.checkpoint': str(root / 'segmentor.pth'), 'test_evaluator.threshold': 'f1',
-               'test_evaluator.components': 'obstacle'}
+    options = {
+        'model.discriminator': None,
+        'model.generator': None,
+        'load_from': None,
+        'model.segmentor.checkpoint': str(root / 'segmentor.pth'),
+        'test_evaluator.threshold': 'f1',
+        'test_evaluator.components': 'obstacle',
+    }
     runner(root, root / 'plain_msp', **PLAIN, **options).test()
     found = report_of(root / 'plain_msp')['scorers']['msp']
     assert found['operating_points']['f1']['threshold'] == found['components']['threshold']
 
 
 def test_without_open_validation_a_rule_is_refused(root, trained):
-    options = {'val_dataloader': None, 'val_cfg': None, 'val_evaluator': None, 'test_evaluator.threshold': 'fpr=0.3'}
-    with pytest.raises(ValueError, match=r"threshold 'fpr=0\.3' is resolved on open validation: wanted val_dataloader"):
+    options = {
+        'val_dataloader': None,
+        'val_cfg': None,
+        'val_evaluator': None,
+        'test_evaluator.threshold': 'fpr=0.3',
+    }
+    with pytest.raises(
+        ValueError,
+        match=r"threshold 'fpr=0\.3' is resolved on open validation: wanted val_dataloader",
+    ):
         runner(root, root / 'no_val', load_from=best_of(trained), **options).test()
 
 
-@pytest.mark.parametrize('option', [{'model.resolution': 'image'}, {'model.smoothing': 8.}])
+@pytest.mark.parametrize('option', [{'model.resolution': 'image'}, {'model.smoothing': 8.0}])
 def test_what_was_decided_on_other_score_maps_is_not_used(root, trained, option):
     folder = root / next(iter(option))
     made = runner(root, folder, load_from=best_of(trained), **PLAIN, **option)
     made.test()
     report = report_of(folder)
-    assert report['smoothing'] == option.get('model.smoothing', 0.)
+    assert report['smoothing'] == option.get('model.smoothing', 0.0)
     assert report['open_validation'] == dict(scorers={})
     assert report['scorers']['opengan']['operating_points'] == {}
 
 
 def test_pictures_whiten_what_the_threshold_calls_open(root, trained):
     visualizer = dict(type='OpenSetVisualizer', name='whitening', vis_backends=[])
-    made = runner(root, root / 'pictures', load_from=best_of(trained), visualizer=visualizer,
-                  **PLAIN, **{'test_evaluator.threshold': 'tpr=0.95'})
+    made = runner(
+        root,
+        root / 'pictures',
+        load_from=best_of(trained),
+        visualizer=visualizer,
+        **PLAIN,
+        **{'test_evaluator.threshold': 'tpr=0.95'},
+    )
     made.test()
     threshold = decided_in(best_of(trained))['scorers']['opengan']['thresholds']['tpr=0.95']
     assert made.visualizer.thresholds == (threshold,)
@@ -159,7 +199,8 @@ def test_a_step_of_training_forgets_what_was_decided():
     assert checkpoint == dict(meta={})
 
 
-# ---------------------------------------------------------------------------------------------- reports
+# ----------------------------------------------------------------------------------------------
+# reports
 
 
 def test_validation_report(root, trained):
@@ -174,8 +215,16 @@ def test_validation_report(root, trained):
 def test_test_report(root, trained, tested):
     folder, _, metrics = tested
     report = json.loads((folder / 'open_set_eval/test/metrics.json').read_text())
-    wanted = dict(stage='test', iteration=None, mode='whole', resolution='feature', label_policy='cityscapes/paper',
-                  num_images=3, seed=3, pooling='all pixels')
+    wanted = dict(
+        stage='test',
+        iteration=None,
+        mode='whole',
+        resolution='feature',
+        label_policy='cityscapes/paper',
+        num_images=3,
+        seed=3,
+        pooling='all pixels',
+    )
     assert {key: report[key] for key in wanted} == wanted
     assert report['checkpoint'] == best_of(trained)
     assert report['segmentor'] == str(root / 'segmentor.pth')
@@ -191,12 +240,20 @@ def test_test_report(root, trained, tested):
 def test_report_counts_the_pixels_of_the_grid(root, tested):
     dataset = DATASETS.build(images(root / 'world', split='test'))
     maps = [dataset.read_labels(i)[1][::4, ::4] for i in range(3)]
-    numbers = json.loads((tested[0] / 'open_set_eval/test/metrics.json').read_text())['scorers']['msp']
+    numbers = json.loads((tested[0] / 'open_set_eval/test/metrics.json').read_text())['scorers'][
+        'msp'
+    ]
     assert numbers['num_closed'] == sum((m == CLOSED).sum() for m in maps)
     assert numbers['num_open'] == sum(((m != CLOSED) & (m != VOID)).sum() for m in maps)
     # Classes that do not occur are undefined, and JSON has no nan.
-    assert numbers['per_class']['caravan'] == dict(AUROC=None, AP=None, FPR95=None, auroc_error_bound=None, num_open=0,
-                                                   num_closed=numbers['num_closed'])
+    assert numbers['per_class']['caravan'] == dict(
+        AUROC=None,
+        AP=None,
+        FPR95=None,
+        auroc_error_bound=None,
+        num_open=0,
+        num_closed=numbers['num_closed'],
+    )
 
 
 @pytest.mark.parametrize('name', ['roc', 'density'])
@@ -214,7 +271,8 @@ def test_figures(trained, tested, name):
 def test_a_test_leaves_every_figure_in_two_formats_and_what_they_draw(tested):
     folder = tested[0] / 'open_set_eval/test'
     assert {path.name for path in folder.iterdir()} == {'metrics.json', 'curves.json'} | {
-        f'{name}.{kind}' for name in FIGURES for kind in ('png', 'pdf')}
+        f'{name}.{kind}' for name in FIGURES for kind in ('png', 'pdf')
+    }
     curves, report = json.loads((folder / 'curves.json').read_text()), report_of(tested[0])
     assert list(curves) == list(report['scorers'])
     assert curves['opengan']['AUROC'] == report['scorers']['opengan']['AUROC']
@@ -223,14 +281,25 @@ def test_a_test_leaves_every_figure_in_two_formats_and_what_they_draw(tested):
 
 def test_figures_in_validation_can_be_left_out(root):
     hook = dict(type='OpenSetEvaluationHook', plot_val=False, folder='reports')
-    made = runner(root, root / 'plain', custom_hooks=[dict(type='OpenGANHook'), hook], **{'train_cfg.max_iters': 2})
+    made = runner(
+        root,
+        root / 'plain',
+        custom_hooks=[dict(type='OpenGANHook'), hook],
+        **{'train_cfg.max_iters': 2},
+    )
     made.train()
-    assert {path.name for path in (root / 'plain/reports/val').iterdir()} == {'metrics.json', 'curves.json'}
+    assert {path.name for path in (root / 'plain/reports/val').iterdir()} == {
+        'metrics.json',
+        'curves.json',
+    }
 
 
 def test_no_commit_outside_a_checkout(tmp_path, monkeypatch):
-    monkeypatch.setattr(evaluation_hook, '__file__',
-                        str(tmp_path / 'site-packages' / 'mmseg_opengan' / 'engine' / 'evaluation_hook.py'))
+    monkeypatch.setattr(
+        evaluation_hook,
+        '__file__',
+        str(tmp_path / 'site-packages' / 'mmseg_opengan' / 'engine' / 'evaluation_hook.py'),
+    )
     assert evaluation_hook._commit() is None
 
 

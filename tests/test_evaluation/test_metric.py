@@ -1,4 +1,6 @@
-"""The streaming metric equals scikit-learn on all pixels at once, whatever the images, ranks and scorers."""
+"""The streaming metric equals scikit-learn on all pixels at once, whatever the images, ranks and
+scorers.
+"""
 
 import math
 import multiprocessing
@@ -27,13 +29,26 @@ from mmseg_opengan.functional.detection import exact_bins, fpr_at_tpr, resolve_t
 from mmseg_opengan.functional.recognition import RecognitionCounts
 from mmseg_opengan.functional.score_counts import lower_edges, score_bins
 
-META = dict(classes=('road', 'sky', 'car'), open_classes=('box', 'dog'), label_policy='toy/paper',
-            palette=[[0, 0, 0]] * 3)
+META = dict(
+    classes=('road', 'sky', 'car'),
+    open_classes=('box', 'dog'),
+    label_policy='toy/paper',
+    palette=[[0, 0, 0]] * 3,
+)
 SIZE, STRIDE = (16, 24), 4
 
 
-def sample(rng, *, open_labels=(0, 1, 2, VOID), scorers=('opengan', 'msp'), resolution='image', name='ulm/a.png'):
-    """One prediction. Scores are multiples of 1/64 and so have a bin each: the counts lose nothing."""
+def sample(
+    rng,
+    *,
+    open_labels=(0, 1, 2, VOID),
+    scorers=('opengan', 'msp'),
+    resolution='image',
+    name='ulm/a.png',
+):
+    """One prediction. Scores are multiples of 1/64 and so have a bin each: the counts lose
+    nothing.
+    """
     open_map = rng.choice(np.array(open_labels, np.uint8), SIZE)
     gt = np.where(open_map == 0, rng.integers(0, 3, SIZE), IGNORE).astype(np.uint8)
     labels = open_map if resolution == 'image' else open_map[::STRIDE, ::STRIDE]
@@ -43,7 +58,9 @@ def sample(rng, *, open_labels=(0, 1, 2, VOID), scorers=('opengan', 'msp'), reso
     made.set_data({GT_OPEN_MAP: PixelData(data=torch.from_numpy(open_map)[None])})
     made.pred_sem_seg = PixelData(data=torch.from_numpy(rng.integers(0, 3, SIZE))[None])
     maps = {s: np.round(64 * (rng.normal(size=labels.shape) + is_open)) / 64 for s in scorers}
-    made.set_data({OPEN_SCORES: PixelData(**{s: torch.from_numpy(m).float()[None] for s, m in maps.items()})})
+    made.set_data(
+        {OPEN_SCORES: PixelData(**{s: torch.from_numpy(m).float()[None] for s, m in maps.items()})}
+    )
     return made
 
 
@@ -80,7 +97,8 @@ def fpr95(truth, scores):
     return fpr[np.argmax(tpr >= 0.95)]
 
 
-# ---------------------------------------------------------------------------------------------- numbers
+# ----------------------------------------------------------------------------------------------
+# numbers
 
 
 @pytest.mark.parametrize('resolution', ['image', 'feature'])
@@ -90,10 +108,15 @@ def test_equals_scikit_learn_on_all_pixels_of_all_images(resolution):
     for scorer in ('opengan', 'msp'):
         truth, scores = pooled(data, scorer)
         assert metrics[f'{scorer}/AUROC'] == pytest.approx(roc_auc_score(truth, scores), abs=1e-12)
-        assert metrics[f'{scorer}/AP'] == pytest.approx(average_precision_score(truth, scores), abs=1e-12)
+        assert metrics[f'{scorer}/AP'] == pytest.approx(
+            average_precision_score(truth, scores), abs=1e-12
+        )
         assert metrics[f'{scorer}/FPR95'] == pytest.approx(fpr95(truth, scores), abs=1e-12)
         report = metric.report['scorers'][scorer]
-        assert (report['num_closed'], report['num_open']) == ((truth == 0).sum(), (truth == 1).sum())
+        assert (report['num_closed'], report['num_open']) == (
+            (truth == 0).sum(),
+            (truth == 1).sum(),
+        )
     assert metric.report['resolution'] == resolution
     assert metric.report['label_policy'] == 'toy/paper'
     assert metric.report['num_images'] == 5
@@ -107,25 +130,38 @@ def test_each_open_class_has_its_own_row():
     for label, name in ((1, 'box'), (2, 'dog')):
         truth, scores = [], []
         for one in data:
-            labels, score = one.get(GT_OPEN_MAP).data.numpy(), one.get(OPEN_SCORES).get('opengan').numpy()
+            labels, score = (
+                one.get(GT_OPEN_MAP).data.numpy(),
+                one.get(OPEN_SCORES).get('opengan').numpy(),
+            )
             chosen = (labels == 0) | (labels == label)
             truth.append(labels[chosen] > 0)
             scores.append(score[chosen])
-        assert rows[name]['AUROC'] == pytest.approx(roc_auc_score(np.concatenate(truth), np.concatenate(scores)))
+        assert rows[name]['AUROC'] == pytest.approx(
+            roc_auc_score(np.concatenate(truth), np.concatenate(scores))
+        )
 
 
 def test_scorers_are_reported_by_name_and_opengan_last():
     _, metric = run(samples(1, scorers=('opengan', 'msp', 'zeta', 'entropy')))
-    assert list(metric.report['scorers']) == list(metric.curves) == ['entropy', 'msp', 'zeta', 'opengan']
+    assert (
+        list(metric.report['scorers'])
+        == list(metric.curves)
+        == ['entropy', 'msp', 'zeta', 'opengan']
+    )
 
 
 def test_pooling_is_not_the_mean_over_images():
     rng = np.random.default_rng(0)
     easy, hard = sample(rng), sample(rng)
-    hard.get(OPEN_SCORES).set_data(dict(opengan=hard.get(OPEN_SCORES).opengan + 5))  # another offset
+    hard.get(OPEN_SCORES).set_data(
+        dict(opengan=hard.get(OPEN_SCORES).opengan + 5)
+    )  # another offset
     metrics, _ = run([easy, hard])
     means = np.mean([roc_auc_score(*pooled([one], 'opengan')) for one in (easy, hard)])
-    assert metrics['opengan/AUROC'] == pytest.approx(roc_auc_score(*pooled([easy, hard], 'opengan')))
+    assert metrics['opengan/AUROC'] == pytest.approx(
+        roc_auc_score(*pooled([easy, hard], 'opengan'))
+    )
     assert abs(metrics['opengan/AUROC'] - means) > 0.02
 
 
@@ -171,19 +207,24 @@ def test_small_and_large_maps_are_counted_alike(monkeypatch):
     """By sorting, or through a table of all bins."""
     data = samples(4)
     found = []
-    for few in (10 ** 9, 0):
+    for few in (10**9, 0):
         monkeypatch.setattr(scorer_counts, '_FEW', few)
-        metrics, metric = run(data, threshold=.7)
+        metrics, metric = run(data, threshold=0.7)
         found.append((metrics, metric.report))
     assert found[0] == found[1]
 
 
 def test_a_class_that_the_data_does_not_have():
-    """Also where it is predicted between the pixels that are scored, or in void: mIoU would count another pair."""
+    """Also where it is predicted between the pixels that are scored, or in void: mIoU would count
+    another pair.
+    """
     one = samples(1)[0]
     void = torch.nonzero(one.get(GT_OPEN_MAP).data == VOID)[0]
     one.pred_sem_seg.data[tuple(void)] = len(META['classes'])
-    with pytest.raises(ValueError, match=r'wanted predictions of the 3 classes of the data, found class 3.*OpenClass'):
+    with pytest.raises(
+        ValueError,
+        match=r'wanted predictions of the 3 classes of the data, found class 3.*OpenClass',
+    ):
         run([one])
 
 
@@ -199,15 +240,21 @@ def test_bootstrap_interval_holds_the_value():
     assert 0 < low < metrics['opengan/AUROC'] < high < 1
 
 
-# ---------------------------------------------------------------------------------------------- more numbers
+# ----------------------------------------------------------------------------------------------
+# more numbers
 
 
 def grid_maps(data, scorer='opengan', resolution='image'):
     """Per sample: scores, open map, prediction and ground truth on the grid of the scores."""
     step = 1 if resolution == 'image' else STRIDE
     for one in data:
-        yield (one.get(OPEN_SCORES).get(scorer)[0], *(
-            field.data[0][::step, ::step] for field in (one.get(GT_OPEN_MAP), one.pred_sem_seg, one.gt_sem_seg)))
+        yield (
+            one.get(OPEN_SCORES).get(scorer)[0],
+            *(
+                field.data[0][::step, ::step]
+                for field in (one.get(GT_OPEN_MAP), one.pred_sem_seg, one.gt_sem_seg)
+            ),
+        )
 
 
 def test_means_over_images_are_those_of_the_images_with_both_kinds():
@@ -215,8 +262,12 @@ def test_means_over_images_are_those_of_the_images_with_both_kinds():
     _, metric = run(data)
     found = metric.report['scorers']['msp']['per_image']
     assert found['num_images'] == 3
-    assert found['AUROC'] == pytest.approx(np.mean([roc_auc_score(*pooled([one], 'msp')) for one in data[:3]]))
-    assert found['FPR95'] == pytest.approx(np.mean([fpr95(*pooled([one], 'msp')) for one in data[:3]]))
+    assert found['AUROC'] == pytest.approx(
+        np.mean([roc_auc_score(*pooled([one], 'msp')) for one in data[:3]])
+    )
+    assert found['FPR95'] == pytest.approx(
+        np.mean([fpr95(*pooled([one], 'msp')) for one in data[:3]])
+    )
 
 
 @pytest.mark.parametrize('resolution', ['image', 'feature'])
@@ -224,24 +275,33 @@ def test_closed_classes_called_open(resolution):
     data = samples(resolution=resolution)
     _, metric = run(data)
     found = metric.report['scorers']['opengan']['called_open']
-    scores, labels, _, truth = (torch.cat([one.flatten() for one in maps]) for maps in
-                                zip(*grid_maps(data, resolution=resolution), strict=True))
+    scores, labels, _, truth = (
+        torch.cat([one.flatten() for one in maps])
+        for maps in zip(*grid_maps(data, resolution=resolution), strict=True)
+    )
     assert found['FPR95'] == fpr_at_tpr(exact_bins(scores, labels))
     assert found['threshold'] <= resolve_threshold('tpr=0.95', exact_bins(scores, labels))
     for i, name in enumerate(META['classes']):
         of_class = (labels == 0) & (truth == i)
         called = int((scores[of_class] >= found['threshold']).sum())
-        assert found['classes'][name] == dict(num_pixels=int(of_class.sum()), called_open=called,
-                                              fraction=called / int(of_class.sum()))
+        assert found['classes'][name] == dict(
+            num_pixels=int(of_class.sum()),
+            called_open=called,
+            fraction=called / int(of_class.sum()),
+        )
     fractions = [row['fraction'] for row in found['classes'].values()]
     assert fractions == sorted(fractions, reverse=True)
 
 
 def test_recognition_and_operating_points_are_at_the_thresholds_of_open_validation():
     data = samples()
-    edges = lower_edges(score_bins(torch.tensor([.75, 1.28]))).tolist()  # open validation gives edges of bins
+    edges = lower_edges(
+        score_bins(torch.tensor([0.75, 1.28]))
+    ).tolist()  # open validation gives edges of bins
     thresholds = dict(zip((MACRO_F1, 'fpr=0.05'), edges, strict=True))
-    _, metric = run(data, setting=Setting(stage='test', decisions={'opengan': Decisions(thresholds)}))
+    _, metric = run(
+        data, setting=Setting(stage='test', decisions={'opengan': Decisions(thresholds)})
+    )
     found = metric.report['scorers']['opengan']
     counts = RecognitionCounts(3, thresholds=thresholds.values())
     for scores, labels, prediction, truth in grid_maps(data):
@@ -266,10 +326,10 @@ def test_a_number_is_the_threshold_of_every_scorer():
     _, metric = run(samples(2), threshold='0.5')
     for found in metric.report['scorers'].values():
         assert list(found['operating_points']) == ['0.5']
-        assert found['operating_points']['0.5']['threshold'] == .5
+        assert found['operating_points']['0.5']['threshold'] == 0.5
 
 
-@pytest.mark.parametrize('threshold', [0., -0., .5, .7, 2., -1.3, 1e30])
+@pytest.mark.parametrize('threshold', [0.0, -0.0, 0.5, 0.7, 2.0, -1.3, 1e30])
 def test_a_score_equal_to_the_threshold_is_open(threshold):
     """Wherever the threshold lies in its bin, and for every number of the report alike."""
     data = samples(2)
@@ -286,12 +346,14 @@ def test_a_score_equal_to_the_threshold_is_open(threshold):
     assert point['TPR'] == called[truth == 1].mean()
     assert point['FPR'] == called[truth == 0].mean()
     assert point['precision'] == truth[called].mean()
-    assert .5 < called.mean() < .8
+    assert 0.5 < called.mean() < 0.8
     assert point['macro_F1'] == found['recognition']['macro_F1']
 
 
 def test_a_rule_without_open_validation_is_refused_at_the_first_image():
-    with pytest.raises(ValueError, match=r"threshold 'fpr=0\.05': wanted what open validation gives for"):
+    with pytest.raises(
+        ValueError, match=r"threshold 'fpr=0\.05': wanted what open validation gives for"
+    ):
         run(samples(1), threshold='fpr=0.05')
 
 
@@ -303,7 +365,9 @@ def test_validation_decides():
     found = metric.report['open_validation']['scorers']['opengan']
     assert list(found['thresholds']) == [*STANDARD_RULES, 'fpr=0.1', MACRO_F1]
     for rule in (*STANDARD_RULES, 'fpr=0.1'):
-        assert found['thresholds'][rule] == pytest.approx(resolve_threshold(rule, bins), abs=1e-4)  # a bin's edge
+        assert found['thresholds'][rule] == pytest.approx(
+            resolve_threshold(rule, bins), abs=1e-4
+        )  # a bin's edge
     assert found['calibration']['method'] == 'platt'
 
 
@@ -313,25 +377,32 @@ def test_calibration_changes_ece_and_nothing_else():
         one.get(OPEN_SCORES).opengan.sub_(2)  # as after training with other shares of open pixels
     plain, _ = run(data)
     _, validation = run(data, setting=Setting(stage='val'))
-    decided = {name: Decisions.from_json(one)
-               for name, one in validation.report['open_validation']['scorers'].items()}
-    calibrated, metric = run(data, setting=Setting(stage='test', open_logits=frozenset(['opengan']),
-                                                   decisions=decided))
+    decided = {
+        name: Decisions.from_json(one)
+        for name, one in validation.report['open_validation']['scorers'].items()
+    }
+    calibrated, metric = run(
+        data, setting=Setting(stage='test', open_logits=frozenset(['opengan']), decisions=decided)
+    )
     assert calibrated == plain
     ece = metric.report['scorers']['opengan']['calibration']['ECE_mass']
     assert 0 <= ece['after'] < ece['before']
-    assert metric.report['scorers']['msp']['calibration']['ECE_mass']['before'] is None  # no open logit
+    assert (
+        metric.report['scorers']['msp']['calibration']['ECE_mass']['before'] is None
+    )  # no open logit
 
 
 @pytest.mark.parametrize('resolution', ['image', 'feature'])
 def test_components(resolution):
     data = samples(resolution=resolution)
-    _, metric = run(data, threshold=.25, components='obstacle')
+    _, metric = run(data, threshold=0.25, components='obstacle')
     sizes = (50, 10) if resolution == 'image' else (4, 1)  # 50 / 16 and 10 / 16, rounded up
-    counts = ComponentCounts(threshold=.25, min_sizes=sizes)
+    counts = ComponentCounts(threshold=0.25, min_sizes=sizes)
     for scores, labels, *_ in grid_maps(data, resolution=resolution):
         counts.update(scores, labels)
-    assert metric.report['scorers']['opengan']['components'] == dict(counts.compute(), rule='0.25', track='obstacle')
+    assert metric.report['scorers']['opengan']['components'] == dict(
+        counts.compute(), rule='0.25', track='obstacle'
+    )
 
 
 def test_data_without_closed_classes_has_no_recognition():
@@ -348,12 +419,16 @@ def test_data_without_closed_classes_has_no_recognition():
     assert 'recognition' not in run(data, closed=False)[1].report['scorers']['opengan']
 
 
-@pytest.mark.parametrize(('options', 'message'), [
-    (dict(threshold='f2'), "threshold: wanted a number, 'fpr=RATE'"),
-    (dict(components='anomaly'), 'components: wanted a threshold too'),
-    (dict(components='big', threshold=1), "components: wanted one of .*found 'big'"),
-    (dict(calibration='isotonic'), "calibration: wanted one of .*found 'isotonic'"),
-    (dict(protocol='mine'), "protocol: wanted one of .*found 'mine'")])
+@pytest.mark.parametrize(
+    ('options', 'message'),
+    [
+        (dict(threshold='f2'), "threshold: wanted a number, 'fpr=RATE'"),
+        (dict(components='anomaly'), 'components: wanted a threshold too'),
+        (dict(components='big', threshold=1), "components: wanted one of .*found 'big'"),
+        (dict(calibration='isotonic'), "calibration: wanted one of .*found 'isotonic'"),
+        (dict(protocol='mine'), "protocol: wanted one of .*found 'mine'"),
+    ],
+)
 def test_wrong_options(options, message):
     with pytest.raises(ValueError, match=message):
         OpenSetMetric(**options)
@@ -372,12 +447,19 @@ def test_every_table_says_how_its_numbers_were_made():
         assert said in describe(report)
     assert describe(report) in headline(report).replace('\n', '')
     printed = details(report)
-    for said in ('msp: each open class', ' box ', 'Called open at the FPR95 threshold: ', 'At f1 (score >= 0.5)',
-                 'Components (obstacle, at f1)', 'ECE (platt): no probability before'):
+    for said in (
+        'msp: each open class',
+        ' box ',
+        'Called open at the FPR95 threshold: ',
+        'At f1 (score >= 0.5)',
+        'Components (obstacle, at f1)',
+        'ECE (platt): no probability before',
+    ):
         assert said in printed
 
 
-# ---------------------------------------------------------------------------------------------- bookkeeping
+# ----------------------------------------------------------------------------------------------
+# bookkeeping
 
 
 def test_evaluations_are_independent():
@@ -394,7 +476,9 @@ def test_evaluations_are_independent():
 
 @pytest.mark.parametrize('size', [4, 6])
 def test_another_number_of_images_than_the_dataset_has(size):
-    with pytest.raises(ValueError, match=rf'the dataset has {size} images, 5 were evaluated.*round_up=False'):
+    with pytest.raises(
+        ValueError, match=rf'the dataset has {size} images, 5 were evaluated.*round_up=False'
+    ):
         run(samples(5), size=size)
 
 
@@ -441,7 +525,9 @@ def test_output_dir_holds_predictions_and_raw_scores(tmp_path):
     assert {path.name for path in (tmp_path / 'new' / 'out').iterdir()} == names
     for i, one in enumerate(data):
         stem = str(tmp_path / 'new' / 'out' / str(i))
-        assert np.array_equal(cv2.imread(f'{stem}.png', cv2.IMREAD_UNCHANGED), one.pred_sem_seg.data[0].numpy())
+        assert np.array_equal(
+            cv2.imread(f'{stem}.png', cv2.IMREAD_UNCHANGED), one.pred_sem_seg.data[0].numpy()
+        )
         scores = np.load(f'{stem}.opengan.npy')
         assert scores.dtype == np.float16
         assert np.array_equal(scores, one.get(OPEN_SCORES).opengan[0].numpy())
@@ -450,14 +536,20 @@ def test_output_dir_holds_predictions_and_raw_scores(tmp_path):
 def test_two_images_of_one_name_are_not_written_over_one_another(tmp_path):
     rng = np.random.default_rng(0)
     data = [sample(rng, name=name) for name in ('ulm/a.png', 'bonn/a.png')]
-    with pytest.raises(ValueError, match=r"output_dir: .* 'ulm/a\.png' and 'bonn/a\.png' have the same name"):
+    with pytest.raises(
+        ValueError, match=r"output_dir: .* 'ulm/a\.png' and 'bonn/a\.png' have the same name"
+    ):
         run(data, output_dir=str(tmp_path))
 
 
 def test_two_ranks_may_not_write_images_of_one_name(tmp_path, monkeypatch):
-    monkeypatch.setattr('mmseg_opengan.evaluation.metric.all_gather_object', lambda value: [
-        value, {'0': 'bonn/0.png'} if isinstance(value, dict) else []])
-    with pytest.raises(ValueError, match=r"output_dir: .* 'ulm/0\.png' and 'bonn/0\.png' have the same name"):
+    monkeypatch.setattr(
+        'mmseg_opengan.evaluation.metric.all_gather_object',
+        lambda value: [value, {'0': 'bonn/0.png'} if isinstance(value, dict) else []],
+    )
+    with pytest.raises(
+        ValueError, match=r"output_dir: .* 'ulm/0\.png' and 'bonn/0\.png' have the same name"
+    ):
         run(samples(2), output_dir=str(tmp_path))
 
 
@@ -485,9 +577,15 @@ def test_samples_on_a_gpu_give_the_numbers_of_the_cpu():
 
 
 def test_class_areas_are_on_the_cpu_whatever_the_predictions_device(monkeypatch):
-    """mmseg's IoUMetric makes numpy arrays of them; and they are float64, which not every device has."""
+    """mmseg's IoUMetric makes numpy arrays of them; and they are float64, which not every device
+    has.
+    """
     moved = []
-    monkeypatch.setattr(torch.Tensor, 'cpu', lambda tensor, cpu=torch.Tensor.cpu: moved.append(tensor) or cpu(tensor))
+    monkeypatch.setattr(
+        torch.Tensor,
+        'cpu',
+        lambda tensor, cpu=torch.Tensor.cpu: moved.append(tensor) or cpu(tensor),
+    )
     data = samples(1)
     metric = OpenSetMetric()
     metric.dataset_meta = META
@@ -495,16 +593,26 @@ def test_class_areas_are_on_the_cpu_whatever_the_predictions_device(monkeypatch)
     assert any(tensor.shape == (4 * 3,) and tensor.dtype == torch.int64 for tensor in moved)
 
 
-# ---------------------------------------------------------------------------------------------- ranks
+# ----------------------------------------------------------------------------------------------
+# ranks
 
 
 EVERYTHING = dict(threshold='f1', components='obstacle')  # and the decisions that this takes
-DECIDED = Setting(stage='test', mode='whole', open_logits=frozenset(['opengan']), decisions={
-    name: Decisions({'f1': .5, 'tpr=0.95': -1.25}, Calibration(1.5, -1., 'platt', .3)) for name in ('opengan', 'msp')})
+DECIDED = Setting(
+    stage='test',
+    mode='whole',
+    open_logits=frozenset(['opengan']),
+    decisions={
+        name: Decisions({'f1': 0.5, 'tpr=0.95': -1.25}, Calibration(1.5, -1.0, 'platt', 0.3))
+        for name in ('opengan', 'msp')
+    },
+)
 
 
 def _evaluate_as_rank(rank, rendezvous, shares, outcomes):
-    torch.distributed.init_process_group('gloo', init_method=f'file://{rendezvous}', rank=rank, world_size=len(shares))
+    torch.distributed.init_process_group(
+        'gloo', init_method=f'file://{rendezvous}', rank=rank, world_size=len(shares)
+    )
     metric = OpenSetMetric(**EVERYTHING)
     metric.dataset_meta, metric.setting = META, DECIDED
     data = samples(sum(map(len, shares)))
@@ -514,12 +622,20 @@ def _evaluate_as_rank(rank, rendezvous, shares, outcomes):
     torch.distributed.barrier()
 
 
-@pytest.mark.parametrize('shares', [([0, 2, 4], [1, 3]), ([0], [])])  # the second: more ranks than images
+@pytest.mark.parametrize(
+    'shares', [([0, 2, 4], [1, 3]), ([0], [])]
+)  # the second: more ranks than images
 def test_counts_of_ranks_add(tmp_path: Path, shares):
     fork = multiprocessing.get_context('fork')
     outcomes = fork.Queue()
-    processes = [fork.Process(target=_evaluate_as_rank, args=(rank, tmp_path / 'rendezvous', shares, outcomes),
-                              daemon=True) for rank in range(2)]
+    processes = [
+        fork.Process(
+            target=_evaluate_as_rank,
+            args=(rank, tmp_path / 'rendezvous', shares, outcomes),
+            daemon=True,
+        )
+        for rank in range(2)
+    ]
     for process in processes:
         process.start()
     found = {rank: rest for rank, *rest in (outcomes.get(timeout=60) for _ in processes)}

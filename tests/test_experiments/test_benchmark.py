@@ -11,9 +11,13 @@ from tiny_cityscapes import images, write_images
 from mmseg_opengan.experiments import benchmark
 
 METHODS = ['msp', 'centroid', 'gmm', 'mspc', 'cls']
-SCORERS = dict(msp=dict(type='MSP'), centroid=dict(type='ClassCentroid'), unused=dict(type='Energy'),
-               gmm=dict(type='GMM', channels=4, num_components=2, covariance='diag'),
-               mspc=dict(type='MSPc', temperature=2.))
+SCORERS = dict(
+    msp=dict(type='MSP'),
+    centroid=dict(type='ClassCentroid'),
+    unused=dict(type='Energy'),
+    gmm=dict(type='GMM', channels=4, num_components=2, covariance='diag'),
+    mspc=dict(type='MSPc', temperature=2.0),
+)
 EVALUATION = """
 val_cfg, test_cfg = dict(type='ValLoop'), dict(type='TestLoop')
 val_evaluator, test_evaluator = dict(type='OpenSetMetric'), dict(type='OpenSetMetric')
@@ -43,10 +47,20 @@ def folder(tmp_path_factory):
     torch.save(dict(state_dict=model.segmentor.state_dict()), path / 'segmentor.pth')
     for name, scorers in (('cls', dict(entropy=dict(type='Entropy'))), ('scorers', SCORERS)):
         cfg = make_config(path, scorers)
-        cfg.model.update(generator=None, discriminator=dict(type='FeatureDiscriminator', hidden=(8,)))
-        cfg.train_dataloader.update(batch_size=1, num_workers=0, sampler=dict(type='StepSampler'),
-                                    collate_fn=dict(type='one_step'))
-        plain = dict(batch_size=1, num_workers=0, sampler=dict(type='DefaultSampler', shuffle=False, round_up=False))
+        cfg.model.update(
+            generator=None, discriminator=dict(type='FeatureDiscriminator', hidden=(8,))
+        )
+        cfg.train_dataloader.update(
+            batch_size=1,
+            num_workers=0,
+            sampler=dict(type='StepSampler'),
+            collate_fn=dict(type='one_step'),
+        )
+        plain = dict(
+            batch_size=1,
+            num_workers=0,
+            sampler=dict(type='DefaultSampler', shuffle=False, round_up=False),
+        )
         cfg.val_dataloader.update(plain)
         cfg.test_dataloader = dict(plain, dataset=images(path / 'data', split='test'))
         lines = [f'{key} = {value!r}' for key, value in cfg.to_dict().items()]
@@ -59,8 +73,16 @@ def done(folder):
     """(folder of the results, the table)."""
     out = folder / 'out'
     text = benchmark.run(
-        str(folder / '{}_tiny.py'), METHODS, [0, 1], out, scorers=str(folder / 'scorers_tiny.py'), processes=0,
-        bootstrap_block=2, num_panels=2, resolutions=['image'])
+        str(folder / '{}_tiny.py'),
+        METHODS,
+        [0, 1],
+        out,
+        scorers=str(folder / 'scorers_tiny.py'),
+        processes=0,
+        bootstrap_block=2,
+        num_panels=2,
+        resolutions=['image'],
+    )
     return out, text
 
 
@@ -82,9 +104,14 @@ def test_every_method_is_in_every_table(done):
 
 def test_csv_has_a_row_for_each_scorer_seed_and_resolution(done):
     rows = read_csv(done[0])
-    assert [(row['method'], row['seed']) for row in rows] == sorted([
-        ('entropy', '0'), ('msp', '0'), ('mspc', '0'),
-        *((name, seed) for name in ('centroid', 'gmm', 'cls') for seed in '01')])
+    assert [(row['method'], row['seed']) for row in rows] == sorted(
+        [
+            ('entropy', '0'),
+            ('msp', '0'),
+            ('mspc', '0'),
+            *((name, seed) for name in ('centroid', 'gmm', 'cls') for seed in '01'),
+        ]
+    )
     for row in rows:
         assert 0 <= float(row['AUROC']) <= 1
         assert bool(row['open_validation_AUROC']) == (row['method'] not in ('msp', 'entropy'))
@@ -108,44 +135,89 @@ def test_nothing_is_done_twice_and_a_further_method_needs_a_test_only(folder, do
             raise KeyboardInterrupt
 
     monkeypatch.setattr('mmseg_opengan.experiments.jobs.Runner', NoRunner)
-    options = dict(scorers=str(folder / 'scorers_tiny.py'), processes=0, bootstrap_block=2, resolutions=['image'])
+    options = dict(
+        scorers=str(folder / 'scorers_tiny.py'),
+        processes=0,
+        bootstrap_block=2,
+        resolutions=['image'],
+    )
     args = (str(folder / '{}_tiny.py'), METHODS, [0, 1], done[0])
     assert benchmark.run(*args, **options) == done[1]
     assert asked == []
     with pytest.raises(KeyboardInterrupt):
         benchmark.run(args[0], [*METHODS, 'unused'], *args[2:], **options)
-    assert asked == [['entropy', 'msp', 'unused', 'centroid_s0', 'gmm_s0', 'mspc', 'centroid_s1', 'gmm_s1', 'cls_s0',
-                      'cls_s1']]
+    assert asked == [
+        [
+            'entropy',
+            'msp',
+            'unused',
+            'centroid_s0',
+            'gmm_s0',
+            'mspc',
+            'centroid_s1',
+            'gmm_s1',
+            'cls_s0',
+            'cls_s1',
+        ]
+    ]
     assert {path: path.stat().st_mtime_ns for path in done[0].rglob('*.pth')} == before
 
 
 def test_a_folder_with_other_runs_is_refused(folder, done):
     args = (METHODS, [0, 1], done[0])
-    options = dict(scorers=str(folder / 'scorers_tiny.py'), processes=0, bootstrap_block=2, resolutions=['image'])
-    with pytest.raises(ValueError, match=r"out' holds runs .* \(options: wanted .*'model.lambda_open': 2"):
-        benchmark.run(str(folder / '{}_tiny.py'), *args, options={'model.lambda_open': 2}, **options)
+    options = dict(
+        scorers=str(folder / 'scorers_tiny.py'),
+        processes=0,
+        bootstrap_block=2,
+        resolutions=['image'],
+    )
+    with pytest.raises(
+        ValueError, match=r"out' holds runs .* \(options: wanted .*'model.lambda_open': 2"
+    ):
+        benchmark.run(
+            str(folder / '{}_tiny.py'), *args, options={'model.lambda_open': 2}, **options
+        )
     with pytest.raises(ValueError, match=r'\(config: wanted .*scorers_tiny.py, found .*{}_tiny.py'):
         benchmark.run(str(folder / 'scorers_tiny.py'), ['msp'], *args[1:], **options)
 
 
 def test_an_unknown_method_is_refused(folder):
-    with pytest.raises(ValueError, match=r"methods: \['gdm'\] are neither configs .* there are .*'centroid'"):
-        benchmark.plan(str(folder / '{}_tiny.py'), ['cls', 'gdm'], [0], folder, scorers=str(folder / 'scorers_tiny.py'))
+    with pytest.raises(
+        ValueError, match=r"methods: \['gdm'\] are neither configs .* there are .*'centroid'"
+    ):
+        benchmark.plan(
+            str(folder / '{}_tiny.py'),
+            ['cls', 'gdm'],
+            [0],
+            folder,
+            scorers=str(folder / 'scorers_tiny.py'),
+        )
 
 
 def test_a_single_config_serves_its_scorers(folder):
     found = benchmark.plan(str(folder / 'scorers_tiny.py'), ['msp', 'gmm', 'mspc'], [3, 4], folder)
     assert found.jobs == []
     assert list(found.fixed) == ['msp']
-    assert {seed: list(some) for seed, some in found.fits.items()} == {3: ['gmm', 'mspc'], 4: ['gmm']}
+    assert {seed: list(some) for seed, some in found.fits.items()} == {
+        3: ['gmm', 'mspc'],
+        4: ['gmm'],
+    }
 
 
 def test_a_method_may_have_seeds_of_its_own(folder):
     methods = ['centroid', 'cls:0,2', 'gmm:2']
-    found = benchmark.plan(str(folder / '{}_tiny.py'), methods, [0, 1], folder, scorers=str(folder / 'scorers_tiny.py'))
+    found = benchmark.plan(
+        str(folder / '{}_tiny.py'), methods, [0, 1], folder, scorers=str(folder / 'scorers_tiny.py')
+    )
     assert [job.name for job in found.jobs] == ['cls_s0', 'cls_s2']
-    assert {seed: list(some) for seed, some in found.fits.items()} == {0: ['centroid'], 1: ['centroid'], 2: ['gmm']}
-    with pytest.raises(ValueError, match=r"methods: wanted seeds after the colon, as in 'cls:0,1', found 'cls:a'"):
+    assert {seed: list(some) for seed, some in found.fits.items()} == {
+        0: ['centroid'],
+        1: ['centroid'],
+        2: ['gmm'],
+    }
+    with pytest.raises(
+        ValueError, match=r"methods: wanted seeds after the colon, as in 'cls:0,1', found 'cls:a'"
+    ):
         benchmark.plan(str(folder / '{}_tiny.py'), ['cls:a'], [0], folder)
 
 
@@ -156,10 +228,14 @@ def test_training_goes_seed_by_seed(folder, tmp_path):
     assert [job.name for job in jobs] == ['a_s5', 'b_s7', 'a_s3']
 
 
-@pytest.mark.parametrize(('methods', 'seeds', 'message'), [
-    (['cls'], [0, 0], r"seeds of 'cls': wanted each once, found \[0, 0\]"),
-    (['cls:1,1'], [0], r"seeds of 'cls': wanted each once, found \[1, 1\]"),
-    (['cls:0', 'cls:1'], [0], r"methods: wanted each once, found 'cls' twice")])
+@pytest.mark.parametrize(
+    ('methods', 'seeds', 'message'),
+    [
+        (['cls'], [0, 0], r"seeds of 'cls': wanted each once, found \[0, 0\]"),
+        (['cls:1,1'], [0], r"seeds of 'cls': wanted each once, found \[1, 1\]"),
+        (['cls:0', 'cls:1'], [0], r"methods: wanted each once, found 'cls' twice"),
+    ],
+)
 def test_two_runs_in_one_folder_are_refused(folder, methods, seeds, message):
     with pytest.raises(ValueError, match=message):
         benchmark.plan(str(folder / '{}_tiny.py'), methods, seeds, folder)
@@ -173,7 +249,9 @@ def test_a_fit_with_another_seed_has_it_in_its_name(folder, monkeypatch):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(benchmark, 'evaluate_all', evaluate_all)
-    monkeypatch.setattr(benchmark, '_fit', lambda config, wanted, *args: {name: {} for name in wanted})
+    monkeypatch.setattr(
+        benchmark, '_fit', lambda config, wanted, *args: {name: {} for name in wanted}
+    )
     for seed in (0, 3):
         with pytest.raises(KeyboardInterrupt):
             benchmark.run(str(folder / 'scorers_tiny.py'), ['gmm', 'mspc'], [seed], folder / 'one')

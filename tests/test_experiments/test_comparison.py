@@ -20,21 +20,34 @@ from mmseg_opengan.pictures.figures import FIGURES
 def evaluation(shift, *, shape=(20, 30), seed=0):
     """Summary and curves of a scorer that separates by ``shift``."""
     generator = torch.Generator().manual_seed(seed)
-    labels = (torch.rand(shape, generator=generator) < .2).to(torch.uint8)
+    labels = (torch.rand(shape, generator=generator) < 0.2).to(torch.uint8)
     truth = torch.randint(3, shape, generator=generator)
-    counts = ScorerCounts(num_open_classes=1, num_classes=3, thresholds={'macro_f1': .5})
-    counts.update(torch.randn(shape, generator=generator) + shift * labels,
-                  GroundTruth.on_grid(shape, labels, truth, truth, num_classes=3), ScoreCounts(1))
+    counts = ScorerCounts(num_open_classes=1, num_classes=3, thresholds={'macro_f1': 0.5})
+    counts.update(
+        torch.randn(shape, generator=generator) + shift * labels,
+        GroundTruth.on_grid(shape, labels, truth, truth, num_classes=3),
+        ScoreCounts(1),
+    )
     decided = counts.decide(rules=['f1'], calibration='platt')
-    summary, curves = counts.compute(classes='abc', open_classes=['thing'], open_logit=True,
-                                     calibration=decided.calibration)
-    return summary, dict({key: summary[key] for key in ('AUROC', 'AP', 'FPR95', 'per_class')}, **curves)
+    summary, curves = counts.compute(
+        classes='abc', open_classes=['thing'], open_logit=True, calibration=decided.calibration
+    )
+    return summary, dict(
+        {key: summary[key] for key in ('AUROC', 'AP', 'FPR95', 'per_class')}, **curves
+    )
 
 
 def write_run(folder, scorers, **options):
     """A work directory as a test leaves it."""
-    report = dict(label_policy='toy', resolution='feature', mode='whole', num_images=1, mIoU=50.,
-                  scorers={name: summary for name, (summary, _) in scorers.items()}, **options)
+    report = dict(
+        label_policy='toy',
+        resolution='feature',
+        mode='whole',
+        num_images=1,
+        mIoU=50.0,
+        scorers={name: summary for name, (summary, _) in scorers.items()},
+        **options,
+    )
     place = folder / 'open_set_eval' / 'test'
     place.mkdir(parents=True)
     write_json(place / 'metrics.json', report)
@@ -44,9 +57,11 @@ def write_run(folder, scorers, **options):
 
 @pytest.fixture
 def runs(tmp_path):
-    msp = evaluation(.5)
-    return [write_run(tmp_path / 'cls', dict(msp=msp, opengan=evaluation(2.))),
-            write_run(tmp_path / 'full', dict(msp=msp, opengan=evaluation(3.)))]
+    msp = evaluation(0.5)
+    return [
+        write_run(tmp_path / 'cls', dict(msp=msp, opengan=evaluation(2.0))),
+        write_run(tmp_path / 'full', dict(msp=msp, opengan=evaluation(3.0))),
+    ]
 
 
 def test_names(runs):
@@ -58,16 +73,27 @@ def test_names(runs):
 
 
 def test_as_much_of_the_path_as_tells_runs_apart(tmp_path):
-    places = [tmp_path / end for end in ('a/seed/test_feature', 'b/seed/test_feature', 'b/seed/test_image')]
-    found = load([write_run(place, dict(opengan=evaluation(i))) for i, place in enumerate(places, 1)])
+    places = [
+        tmp_path / end
+        for end in ('a/seed/test_feature', 'b/seed/test_feature', 'b/seed/test_image')
+    ]
+    found = load(
+        [write_run(place, dict(opengan=evaluation(i))) for i, place in enumerate(places, 1)]
+    )
     assert [method.name for method in found] == [
-        f'opengan ({end})' for end in ('a/seed/test_feature', 'b/seed/test_feature', 'b/seed/test_image')]
+        f'opengan ({end})'
+        for end in ('a/seed/test_feature', 'b/seed/test_feature', 'b/seed/test_image')
+    ]
     assert len({method.summary['AUROC'] for method in found}) == 3
 
 
 def test_smoothed_maps_say_so_in_their_names(tmp_path, runs):
-    smooth = write_run(tmp_path / 'smooth', dict(opengan=evaluation(2.)), smoothing=8.)
-    assert [method.name for method in load([runs[0], smooth])] == ['msp', 'opengan', 'opengan, smoothed over 8 pixels']
+    smooth = write_run(tmp_path / 'smooth', dict(opengan=evaluation(2.0)), smoothing=8.0)
+    assert [method.name for method in load([runs[0], smooth])] == [
+        'msp',
+        'opengan',
+        'opengan, smoothed over 8 pixels',
+    ]
 
 
 def test_a_run_is_a_work_directory_its_evaluation_or_the_file(runs):
@@ -80,23 +106,41 @@ def test_table(runs):
     methods = load(runs)
     lines = table(methods).splitlines()
     summary = methods[1].summary
-    assert lines[0] == (f"label policy `toy`, feature resolution, whole mode, pooled over {summary['num_closed']} "
-                        f"closed and {summary['num_open']} open pixels of 1 images.")
+    assert lines[0] == (
+        f'label policy `toy`, feature resolution, whole mode, pooled over {summary["num_closed"]} '
+        f'closed and {summary["num_open"]} open pixels of 1 images.'
+    )
     assert lines[2] == '| method | AUROC | AP | FPR95 | AUROC, mean of images | macro-F1 | ECE |'
     cells = [cell.strip() for cell in lines[5].strip('|').split('|')]
     assert cells[0] == 'opengan (cls)'
-    numbers = [summary['AUROC'], summary['AP'], summary['FPR95'], summary['per_image']['AUROC'],
-               summary['recognition']['macro_F1'], summary['calibration']['ECE_mass']['after']]
+    numbers = [
+        summary['AUROC'],
+        summary['AP'],
+        summary['FPR95'],
+        summary['per_image']['AUROC'],
+        summary['recognition']['macro_F1'],
+        summary['calibration']['ECE_mass']['after'],
+    ]
     assert cells[1:] == [f'{number:.4f}' for number in numbers]
-    assert lines[-1].endswith('msp by macro_f1, opengan (cls) by macro_f1, opengan (full) by macro_f1.')
+    assert lines[-1].endswith(
+        'msp by macro_f1, opengan (cls) by macro_f1, opengan (full) by macro_f1.'
+    )
 
 
-@pytest.mark.parametrize(('scorers', 'options'), [
-    (dict(opengan=(2., {})), dict(label_policy='other')), (dict(opengan=(2., dict(seed=1))), {})])
+@pytest.mark.parametrize(
+    ('scorers', 'options'),
+    [
+        (dict(opengan=(2.0, {})), dict(label_policy='other')),
+        (dict(opengan=(2.0, dict(seed=1))), {}),
+    ],
+)
 def test_other_protocols_are_refused_unless_asked_for(tmp_path, runs, scorers, options):
     """Another label policy; other pixels."""
-    other = write_run(tmp_path / 'other', {name: evaluation(shift, **more) for name, (shift, more) in scorers.items()},
-                      **{key: value for key, value in options.items() if key != 'label_policy'})
+    other = write_run(
+        tmp_path / 'other',
+        {name: evaluation(shift, **more) for name, (shift, more) in scorers.items()},
+        **{key: value for key, value in options.items() if key != 'label_policy'},
+    )
     if 'label_policy' in options:
         file = other / 'open_set_eval/test/metrics.json'
         write_json(file, dict(json.loads(file.read_text()), **options))
@@ -110,19 +154,29 @@ def test_other_protocols_are_refused_unless_asked_for(tmp_path, runs, scorers, o
 def test_figures_and_table_by_the_tool(runs, tmp_path):
     out = tmp_path / 'out'
     tool = Path(__file__).resolve().parents[2] / 'tools' / 'compare.py'
-    done = subprocess.run([sys.executable, tool, *map(str, runs), '--out-dir', str(out)], capture_output=True,
-                          text=True, check=False, env={'PYTHONPATH': str(tool.parents[1]), 'PATH': '/usr/bin:/bin'})
+    done = subprocess.run(
+        [sys.executable, tool, *map(str, runs), '--out-dir', str(out)],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={'PYTHONPATH': str(tool.parents[1]), 'PATH': '/usr/bin:/bin'},
+    )
     assert done.returncode == 0, done.stderr
-    assert done.stdout.strip() == (out / 'table.md').read_text().strip() == table(load(runs)).strip()
-    assert {path.name for path in out.iterdir()} == {'table.md'} | {f'{name}.{kind}' for name in FIGURES
-                                                                   for kind in ('png', 'pdf')}
+    assert (
+        done.stdout.strip() == (out / 'table.md').read_text().strip() == table(load(runs)).strip()
+    )
+    assert {path.name for path in out.iterdir()} == {'table.md'} | {
+        f'{name}.{kind}' for name in FIGURES for kind in ('png', 'pdf')
+    }
     for name in FIGURES:
         assert len(np.unique(np.array(Image.open(out / f'{name}.png')))) > 20
         assert (out / f'{name}.pdf').read_bytes().startswith(b'%PDF')
 
 
 def test_nothing_to_compare(runs, tmp_path):
-    with pytest.raises(FileNotFoundError, match=r'holds no evaluation: wanted open_set_eval/test/metrics\.json'):
+    with pytest.raises(
+        FileNotFoundError, match=r'holds no evaluation: wanted open_set_eval/test/metrics\.json'
+    ):
         load([tmp_path / 'nowhere'])
     with pytest.raises(ValueError, match='scorers: wanted some that the runs have'):
         compare(runs, tmp_path / 'out', scorers=['nonsense'])

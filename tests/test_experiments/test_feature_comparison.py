@@ -5,7 +5,13 @@ import pytest
 import torch
 from torch import nn
 
-from mmseg_opengan.experiments.feature_comparison import FAKE, Comparison, Group, draw_groups, statistics
+from mmseg_opengan.experiments.feature_comparison import (
+    FAKE,
+    Comparison,
+    Group,
+    draw_groups,
+    statistics,
+)
 from mmseg_opengan.features.bank import FeatureBank
 from mmseg_opengan.features.bank_writer import BankWriter
 
@@ -20,14 +26,19 @@ def write_bank(root, *, images=3, closed=20, open_=6) -> FeatureBank:
         parts = {}
         for group, number, centre in (('closed', closed, 0), ('open', open_, 10)):
             where = np.stack([np.full(number, i), np.arange(number), np.arange(number) % 2], axis=1)
-            parts[group] = ((random.normal(size=(number, 2)) + np.array([centre, 0])).astype(np.float16), where)
+            parts[group] = (
+                (random.normal(size=(number, 2)) + np.array([centre, 0])).astype(np.float16),
+                where,
+            )
         writer.add(f'{i}.png', parts)
     writer.flush()
     return FeatureBank(root)
 
 
 class Fixed(nn.Module):
-    """A generator whose features come from a function of the noise, and a discriminator that finds small x closed."""
+    """A generator whose features come from a function of the noise, and a discriminator that finds
+    small x closed.
+    """
 
     noise_channels = 2
 
@@ -44,7 +55,9 @@ D = Fixed(lambda features: 5 - features[:, 0])
 
 
 def compare(bank, generate, number=12, **options):
-    return Comparison(bank, draw_groups(bank, D, Fixed(generate), batch=8, **options), num_sought=number)
+    return Comparison(
+        bank, draw_groups(bank, D, Fixed(generate), batch=8, **options), num_sought=number
+    )
 
 
 @pytest.fixture(scope='module')
@@ -58,14 +71,18 @@ def test_groups_hold_the_features_of_their_pixels_in_random_order(bank):
     for feature, pixel in zip(groups['closed'].features, groups['closed'].pixels):
         assert torch.equal(everything[np.flatnonzero(pixels == pixel)[0]], feature)
     assert len(np.unique(groups['closed'].pixels)) == 15
-    assert not np.array_equal(np.sort(groups['closed'].pixels['col']), groups['closed'].pixels['col'])
+    assert not np.array_equal(
+        np.sort(groups['closed'].pixels['col']), groups['closed'].pixels['col']
+    )
     assert torch.equal(groups['closed'].logits, 5 - groups['closed'].features[:, 0])
     assert groups[FAKE].features.shape == (15, 2)
     assert len(groups['open'].logits) == 15
 
 
 def test_groups_are_a_function_of_the_seed(bank):
-    first, again, other = (draw_groups(bank, D, Fixed(lambda z: z), seed=seed) for seed in (1, 1, 2))
+    first, again, other = (
+        draw_groups(bank, D, Fixed(lambda z: z), seed=seed) for seed in (1, 1, 2)
+    )
     for name in first:
         assert torch.equal(first[name].features, again[name].features)
         assert not torch.equal(first[name].features, other[name].features)
@@ -81,25 +98,30 @@ def test_distances_agree_with_a_search_over_the_whole_bank(bank):
     comparison = compare(bank, lambda z: z + 5)
     for name, group in comparison.groups.items():
         for stored in ('closed', 'open'):
-            rows, pixels = bank.gather(stored, np.arange(bank.num_pixels(stored))).double(), bank.pixels(stored)
+            rows, pixels = (
+                bank.gather(stored, np.arange(bank.num_pixels(stored))).double(),
+                bank.pixels(stored),
+            )
             slow = []
             for i, query in enumerate(group.features[:12].double()):
                 own = -1 if group.pixels is None else group.pixels[i]['image']
                 slow.append((rows[pixels['image'] != own] - query).abs().sum(1).min())
-            expected = np.quantile(torch.stack(slow), [.25, .5, .75])
+            expected = np.quantile(torch.stack(slow), [0.25, 0.5, 0.75])
             found = comparison.report()['distance'][f'{name} to nearest {stored}']['l1']
             assert list(found.values()) == pytest.approx(expected.tolist(), abs=1e-4)
 
 
 def test_fakes_among_the_closed_features(bank):
     report = compare(bank, lambda z: z).report()
-    assert report['nearest_of_fakes']['open_share'] == dict(l1=0, cosine=pytest.approx(.25, abs=.25), l1_equal=0)
+    assert report['nearest_of_fakes']['open_share'] == dict(
+        l1=0, cosine=pytest.approx(0.25, abs=0.25), l1_equal=0
+    )
     assert report['nearest_of_fakes']['open_classes'] == {}
-    assert report['fakes_within_reach']['closed']['l1'] > .7
+    assert report['fakes_within_reach']['closed']['l1'] > 0.7
     assert report['fakes_within_reach']['open']['l1'] == 0
-    assert report['auroc']['fake above closed'] == pytest.approx(.5, abs=.15)
+    assert report['auroc']['fake above closed'] == pytest.approx(0.5, abs=0.15)
     assert report['auroc']['open above fake'] == 1
-    assert report['mean_p_closed']['fake'] > .9 > .1 > report['mean_p_closed']['open']
+    assert report['mean_p_closed']['fake'] > 0.9 > 0.1 > report['mean_p_closed']['open']
     assert report['modes'][FAKE]['pixels'] > 5
 
 
@@ -110,8 +132,14 @@ def test_a_collapsed_generator_on_an_open_pixel(bank):
     assert report['nearest_of_fakes']['open_classes'] == {'dog': 12}
     assert report['distance']['fake to nearest open']['l1']['median'] == 0
     assert report['fakes_within_reach']['open']['l1'] == 1
-    assert report['modes'][FAKE] == dict(features=12, pixels=1, images=1, effective_images=1, effective_classes=1,
-                                         classes={'dog': 12})
+    assert report['modes'][FAKE] == dict(
+        features=12,
+        pixels=1,
+        images=1,
+        effective_images=1,
+        effective_classes=1,
+        classes={'dog': 12},
+    )
     assert report['features'][FAKE]['spread'] == dict(l1=0, cosine=pytest.approx(0, abs=1e-6))
     assert report['modes']['open']['images'] == 3
 
@@ -121,20 +149,30 @@ def test_the_larger_group_is_cut_for_the_comparison_with_equally_many(bank):
     pixels = {stored: set(search.row.tolist()) for stored, search in comparison.equal.items()}
     fewest = bank.num_pixels('open')
     assert len(pixels['closed']) <= fewest
-    assert (comparison.equal['closed'].distance >= comparison.found[FAKE, 'closed', 'l1'].distance).all()
-    assert (comparison.equal['closed'].distance > comparison.found[FAKE, 'closed', 'l1'].distance).any()
-    assert torch.equal(comparison.equal['open'].distance, comparison.found[FAKE, 'open', 'l1'].distance)
+    assert (
+        comparison.equal['closed'].distance >= comparison.found[FAKE, 'closed', 'l1'].distance
+    ).all()
+    assert (
+        comparison.equal['closed'].distance > comparison.found[FAKE, 'closed', 'l1'].distance
+    ).any()
+    assert torch.equal(
+        comparison.equal['open'].distance, comparison.found[FAKE, 'open', 'l1'].distance
+    )
 
 
 def test_blocks_smaller_than_the_bank_change_nothing(bank, monkeypatch):
-    """The same neighbours; distances up to rounding: a matrix product's order of summing depends on its size."""
+    """The same neighbours; distances up to rounding: a matrix product's order of summing depends on
+    its size.
+    """
     whole = compare(bank, lambda z: z + 5)
     monkeypatch.setattr('mmseg_opengan.experiments.feature_comparison._BLOCK', 7)
     blocks = compare(bank, lambda z: z + 5)
     assert whole.found.keys() == blocks.found.keys()
     for key, nearest in whole.found.items():
         assert torch.equal(blocks.found[key].row, nearest.row), key
-        torch.testing.assert_close(blocks.found[key].distance, nearest.distance, rtol=1e-5, atol=1e-6)
+        torch.testing.assert_close(
+            blocks.found[key].distance, nearest.distance, rtol=1e-5, atol=1e-6
+        )
 
 
 def test_a_bank_without_open_pixels(tmp_path):
@@ -154,13 +192,18 @@ def test_a_bank_of_one_image_has_no_neighbours_for_its_own_pixels(tmp_path):
 
 
 def test_statistics_by_hand():
-    features = torch.tensor([[3., -4.], [0., 0.], [3., 4.], [0., 5.]])
-    assert statistics(features) == dict(negative_share=.125, zero_share=.375, l1_norm=4.75, l2_norm=3.75,
-                                        spread=dict(l1=pytest.approx(5), cosine=pytest.approx(1, abs=1e-6)))
+    features = torch.tensor([[3.0, -4.0], [0.0, 0.0], [3.0, 4.0], [0.0, 5.0]])
+    assert statistics(features) == dict(
+        negative_share=0.125,
+        zero_share=0.375,
+        l1_norm=4.75,
+        l2_norm=3.75,
+        spread=dict(l1=pytest.approx(5), cosine=pytest.approx(1, abs=1e-6)),
+    )
 
 
 def test_head_is_the_first_few():
-    group = Group(torch.arange(6.).view(3, 2), torch.arange(3.), np.arange(3))
+    group = Group(torch.arange(6.0).view(3, 2), torch.arange(3.0), np.arange(3))
     assert group.head(2).features.tolist() == [[0, 1], [2, 3]]
     assert len(group.head(9).logits) == 3
     assert Group(group.features, group.logits).head(1).pixels is None

@@ -14,12 +14,20 @@ from mmengine.config import Config
 from mmseg.registry import MODELS
 from tiny_cityscapes import SEGMENTOR, STRIDE, built, source_config, write_images
 
-from mmseg_opengan.experiments.look_inside import StoredImages, cut_patch, load_networks, look_inside, trained_options
+from mmseg_opengan.experiments.look_inside import (
+    StoredImages,
+    cut_patch,
+    load_networks,
+    look_inside,
+    trained_options,
+)
 from mmseg_opengan.features.bank import FeatureBank, FeatureBankError
 
 ROOT = Path(__file__).resolve().parents[2]
-NETWORKS = dict(discriminator=dict(type='FeatureDiscriminator', hidden=(8,)),
-                generator=dict(type='FeatureGenerator', noise_channels=4, hidden=(8,)))
+NETWORKS = dict(
+    discriminator=dict(type='FeatureDiscriminator', hidden=(8,)),
+    generator=dict(type='FeatureGenerator', noise_channels=4, hidden=(8,)),
+)
 FILES = {'patches.png', 'features_pca.png', 'features_tsne.png', 'look_inside.json'}
 FEW = dict(num_sought=6, num_points=12, num_patches=5, patch_size=9)
 
@@ -29,12 +37,20 @@ def made(tmp_path_factory):
     """Folder with images, a bank, a config of training on it and its checkpoint."""
     root = tmp_path_factory.mktemp('inside')
     built(write_images(root / 'data'), root / 'bank')
-    config = Config(dict(default_scope='mmseg', model=dict(NETWORKS),
-                         train_dataloader=dict(dataset=source_config(root / 'data', root / 'bank'))))
+    config = Config(
+        dict(
+            default_scope='mmseg',
+            model=dict(NETWORKS),
+            train_dataloader=dict(dataset=source_config(root / 'data', root / 'bank')),
+        )
+    )
     config.dump(root / 'config.py')
     torch.manual_seed(0)
-    state = {f'{name}.{key}': value for name, width in (('discriminator', 'in_channels'), ('generator', 'out_channels'))
-             for key, value in MODELS.build({**NETWORKS[name], width: 3}).state_dict().items()}
+    state = {
+        f'{name}.{key}': value
+        for name, width in (('discriminator', 'in_channels'), ('generator', 'out_channels'))
+        for key, value in MODELS.build({**NETWORKS[name], width: 3}).state_dict().items()
+    }
     meta = dict(opengan=dict(segmentor=dict(sha256=SEGMENTOR['sha256'])))
     torch.save(dict(state_dict=state, meta=meta), root / 'gan.pth')
     return root
@@ -47,10 +63,29 @@ def load(root, **changes) -> dict:
 @pytest.fixture(scope='module')
 def run(made):
     """What the command printed; its files are in ``made / 'out'``."""
-    command = [sys.executable, 'tools/look_inside.py', made / 'config.py', made / 'gan.pth', '--out', made / 'out',
-               '--sought', '6', '--points', '12', '--patches', '5', '--patch-size', '9']
-    done = subprocess.run(command, cwd=ROOT, env={**os.environ, 'PYTHONPATH': str(ROOT), 'OMP_NUM_THREADS': '1'},
-                          capture_output=True, text=True)
+    command = [
+        sys.executable,
+        'tools/look_inside.py',
+        made / 'config.py',
+        made / 'gan.pth',
+        '--out',
+        made / 'out',
+        '--sought',
+        '6',
+        '--points',
+        '12',
+        '--patches',
+        '5',
+        '--patch-size',
+        '9',
+    ]
+    done = subprocess.run(
+        command,
+        cwd=ROOT,
+        env={**os.environ, 'PYTHONPATH': str(ROOT), 'OMP_NUM_THREADS': '1'},
+        capture_output=True,
+        text=True,
+    )
     assert done.returncode == 0, done.stderr[-2000:]
     return done
 
@@ -66,14 +101,21 @@ def test_the_command_writes_pictures_and_numbers(made, run):
     assert 0 <= report['auroc']['open above closed'] <= 1
     picture = cv2.imread(str(made / 'out/patches.png'))
     assert picture.shape[1] > 1400  # three blocks: closed, open, generated
-    assert (picture == 255).all(2).mean() < .9
+    assert (picture == 255).all(2).mean() < 0.9
 
 
-def test_the_function_gives_what_the_command_wrote_and_unit_length_changes_the_maps_alone(made, run, tmp_path):
+def test_the_function_gives_what_the_command_wrote_and_unit_length_changes_the_maps_alone(
+    made, run, tmp_path
+):
     report = look_inside(made / 'config.py', made / 'gan.pth', tmp_path, l2=True, **FEW)
     assert report == json.loads((made / 'out/look_inside.json').read_text())
-    same = {name: np.array_equal(*(cv2.imread(str(folder / name)) for folder in (tmp_path, made / 'out')))
-            for name in FILES if name.endswith('.png')}
+    same = {
+        name: np.array_equal(
+            *(cv2.imread(str(folder / name)) for folder in (tmp_path, made / 'out'))
+        )
+        for name in FILES
+        if name.endswith('.png')
+    }
     assert same == {'patches.png': True, 'features_pca.png': False, 'features_tsne.png': False}
 
 
@@ -89,8 +131,15 @@ def test_patches_are_cut_around_the_pixels_that_the_bank_holds(made):
             assert patch.shape == (9, 9, 3)
 
 
-@pytest.mark.parametrize(('row', 'col', 'at', 'corner'), [
-    (10, 20, (2, 2), (8, 18)), (0, 0, (0, 0), (0, 0)), (19, 29, (3, 3), (16, 26)), (1, 28, (1, 2), (0, 26))])
+@pytest.mark.parametrize(
+    ('row', 'col', 'at', 'corner'),
+    [
+        (10, 20, (2, 2), (8, 18)),
+        (0, 0, (0, 0), (0, 0)),
+        (19, 29, (3, 3), (16, 26)),
+        (1, 28, (1, 2), (0, 26)),
+    ],
+)
 def test_cut_patch_stays_inside_the_image(row, col, at, corner):
     image = np.stack([*np.indices((20, 30)), np.zeros((20, 30), int)], axis=2).astype(np.uint8)
     patch, place = cut_patch(image, row, col, 4)
@@ -108,7 +157,9 @@ def test_an_image_smaller_than_the_patch_comes_whole():
 
 def test_networks_are_those_of_the_checkpoint_in_the_modes_of_training_and_scoring(made):
     stored = load(made)
-    discriminator, generator = load_networks(Config.fromfile(made / 'config.py'), stored, 3, 'gan.pth')
+    discriminator, generator = load_networks(
+        Config.fromfile(made / 'config.py'), stored, 3, 'gan.pth'
+    )
     assert not discriminator.training
     assert generator.training
     for name, network in (('discriminator', discriminator), ('generator', generator)):
@@ -125,45 +176,85 @@ def test_networks_trained_with_other_options_are_refused(made):
     config.model.generator.out_act = 'none'  # said or not, it is the default
     load_networks(config, stored, 3, 'gan.pth')
     config.model.generator.out_act = 'relu'
-    with pytest.raises(ValueError, match=r"model.generator: 'gan.pth' was trained with .*'out_act': 'relu'"):
+    with pytest.raises(
+        ValueError, match=r"model.generator: 'gan.pth' was trained with .*'out_act': 'relu'"
+    ):
         load_networks(config, stored, 3, 'gan.pth')
 
 
-@pytest.mark.parametrize('meta', [None, {}, dict(cfg=None), dict(cfg='model = {'), dict(cfg='import os'),
-                                  dict(cfg='model = dict(generator=None)'), dict(cfg='model = dict(generator=f(a=b))')])
+@pytest.mark.parametrize(
+    'meta',
+    [
+        None,
+        {},
+        dict(cfg=None),
+        dict(cfg='model = {'),
+        dict(cfg='import os'),
+        dict(cfg='model = dict(generator=None)'),
+        dict(cfg='model = dict(generator=f(a=b))'),
+    ],
+)
 def test_a_checkpoint_that_does_not_say_how_it_was_trained(meta):
     assert trained_options(dict(meta=meta), 'generator') is None
 
 
 def test_opengan0_looks_at_a_bank_without_open_pixels(made, tmp_path):
     built(made / 'data', tmp_path / 'bank', open_=False, sampler=dict(num_open=0))
-    report = look_inside(made / 'config.py', made / 'gan.pth', tmp_path / 'out', **FEW, cfg_options={
-        'train_dataloader.dataset.root': str(tmp_path / 'bank'), 'train_dataloader.dataset.open': None})
+    report = look_inside(
+        made / 'config.py',
+        made / 'gan.pth',
+        tmp_path / 'out',
+        **FEW,
+        cfg_options={
+            'train_dataloader.dataset.root': str(tmp_path / 'bank'),
+            'train_dataloader.dataset.open': None,
+        },
+    )
     assert report['nearest_of_fakes'] is None
     assert {path.name for path in (tmp_path / 'out').iterdir()} == FILES
 
 
 def test_a_checkpoint_without_generator_is_refused(made, tmp_path):
-    state = {key: value for key, value in load(made)['state_dict'].items() if key.startswith('discriminator.')}
+    state = {
+        key: value
+        for key, value in load(made)['state_dict'].items()
+        if key.startswith('discriminator.')
+    }
     torch.save(load(made, state_dict=state), tmp_path / 'cls.pth')
-    with pytest.raises(ValueError, match=r"cls.pth' or its config has no generator: wanted a checkpoint of OpenGAN"):
+    with pytest.raises(
+        ValueError, match=r"cls.pth' or its config has no generator: wanted a checkpoint of OpenGAN"
+    ):
         look_inside(made / 'config.py', tmp_path / 'cls.pth', tmp_path / 'out', **FEW)
     with pytest.raises(ValueError, match='has no generator'):
-        look_inside(made / 'config.py', made / 'gan.pth', tmp_path / 'out', cfg_options={'model.generator': None})
+        look_inside(
+            made / 'config.py',
+            made / 'gan.pth',
+            tmp_path / 'out',
+            cfg_options={'model.generator': None},
+        )
     assert not (tmp_path / 'out').exists()
 
 
 def test_a_checkpoint_of_another_segmentor_is_refused(made, tmp_path):
-    torch.save(load(made, meta=dict(opengan=dict(segmentor=dict(sha256='b' * 64)))), tmp_path / 'other.pth')
+    torch.save(
+        load(made, meta=dict(opengan=dict(segmentor=dict(sha256='b' * 64)))), tmp_path / 'other.pth'
+    )
     with pytest.raises(FeatureBankError, match='segmentor_sha256'):
         look_inside(made / 'config.py', tmp_path / 'other.pth', tmp_path / 'out', **FEW)
 
 
 def test_a_bank_without_closed_pixels_is_refused(made, tmp_path):
     built(made / 'data', tmp_path / 'bank', kind='OnlineSource')
-    with pytest.raises(ValueError, match='holds no closed pixels: wanted one built by a StoreSource'):
-        look_inside(made / 'config.py', made / 'gan.pth', tmp_path / 'out', **FEW,
-                    cfg_options={'train_dataloader.dataset.root': str(tmp_path / 'bank')})
+    with pytest.raises(
+        ValueError, match='holds no closed pixels: wanted one built by a StoreSource'
+    ):
+        look_inside(
+            made / 'config.py',
+            made / 'gan.pth',
+            tmp_path / 'out',
+            **FEW,
+            cfg_options={'train_dataloader.dataset.root': str(tmp_path / 'bank')},
+        )
 
 
 def test_images_that_are_not_those_of_the_bank_are_refused(made, tmp_path):
@@ -171,18 +262,28 @@ def test_images_that_are_not_those_of_the_bank_are_refused(made, tmp_path):
     other = write_images(tmp_path / 'other', size=(48, 40))
     for group in ('closed', 'open'):
         config.train_dataloader.dataset[group].data_root = str(other)
-    with pytest.raises(ValueError, match='at no grid stride are the labels those of the stored pixels'):
+    with pytest.raises(
+        ValueError, match='at no grid stride are the labels those of the stored pixels'
+    ):
         StoredImages(config, FeatureBank(made / 'bank'))
     images = StoredImages(Config.fromfile(made / 'config.py'), FeatureBank(made / 'bank'))
     images.names = ['gone.png']
-    with pytest.raises(FileNotFoundError, match=r"Image 'gone.png' of the feature bank is missing: wanted it below '?"):
+    with pytest.raises(
+        FileNotFoundError,
+        match=r"Image 'gone.png' of the feature bank is missing: wanted it below '?",
+    ):
         images.path(0)
 
 
 def test_a_missing_bank_is_named(made, tmp_path):
     with pytest.raises(FileNotFoundError, match='There is no feature bank'):
-        look_inside(made / 'config.py', made / 'gan.pth', tmp_path / 'out', **FEW,
-                    cfg_options={'train_dataloader.dataset.root': str(tmp_path / 'nothing')})
+        look_inside(
+            made / 'config.py',
+            made / 'gan.pth',
+            tmp_path / 'out',
+            **FEW,
+            cfg_options={'train_dataloader.dataset.root': str(tmp_path / 'nothing')},
+        )
 
 
 @pytest.mark.parametrize('name', FEW)

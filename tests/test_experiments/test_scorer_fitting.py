@@ -1,4 +1,6 @@
-"""Fitting scorers from a bank and choosing their options, on a tiny Cityscapes and a random segmentor."""
+"""Fitting scorers from a bank and choosing their options, on a tiny Cityscapes and a random
+segmentor.
+"""
 
 import json
 from types import SimpleNamespace
@@ -14,30 +16,53 @@ from tiny_cityscapes import NO_OPEN, images, write_images
 
 from mmseg_opengan.contracts import GT_OPEN_MAP, OPEN_SCORES, VOID
 from mmseg_opengan.experiments import scorer_fitting
-from mmseg_opengan.experiments.scorer_fitting import FitSettings, candidates_of, fit_data, fit_scorers, load_segmentor
+from mmseg_opengan.experiments.scorer_fitting import (
+    FitSettings,
+    candidates_of,
+    fit_data,
+    fit_scorers,
+    load_segmentor,
+)
 from mmseg_opengan.features.bank import RowPool
 from mmseg_opengan.functional.pixels import labels_on_grid
 from mmseg_opengan.models.opengan_head import Tap
 from mmseg_opengan.models.scorers.base import FittedScorer
 
-SETTINGS = FitSettings(num_pixels=200, num_open=50, seed=1, grids=dict(
-    nn=dict(k=[1, 3]), gmm=dict(num_components=[1, 2], covariance=['diag'])))
-SCORERS = dict(msp=dict(type='MSP'), nn=dict(type='NearestNeighbour', num_references=100, checkpoint='not/yet.pth'),
-               gmm=dict(type='GMM', channels=4), centroid=dict(type='ClassCentroid', normalize=True),
-               mspc=dict(type='MSPc', temperature=2., epsilon=.01))
+SETTINGS = FitSettings(
+    num_pixels=200,
+    num_open=50,
+    seed=1,
+    grids=dict(nn=dict(k=[1, 3]), gmm=dict(num_components=[1, 2], covariance=['diag'])),
+)
+SCORERS = dict(
+    msp=dict(type='MSP'),
+    nn=dict(type='NearestNeighbour', num_references=100, checkpoint='not/yet.pth'),
+    gmm=dict(type='GMM', channels=4),
+    centroid=dict(type='ClassCentroid', normalize=True),
+    mspc=dict(type='MSPc', temperature=2.0, epsilon=0.01),
+)
 LEARN = ['nn', 'gmm', 'centroid', 'mspc']
 
 
 def make_config(folder, scorers=SCORERS) -> Config:
-    source = dict(closed=images(folder / 'data', split='train'), open=images(folder / 'data', split='train'),
-                  closed_per_image=80, sampler=dict(type='PixelSampler', num_closed=20, num_open=10, num_fake=0))
+    source = dict(
+        closed=images(folder / 'data', split='train'),
+        open=images(folder / 'data', split='train'),
+        closed_per_image=80,
+        sampler=dict(type='PixelSampler', num_closed=20, num_open=10, num_fake=0),
+    )
     plain = dict(PLAIN, decode_head=dict(PLAIN['decode_head'], num_classes=19))
     weights = folder / 'segmentor.pth'  # the first call makes them
     held = dict(config=dict(model=plain), checkpoint=str(weights) if weights.exists() else None)
-    return Config(dict(
-        model=dict(MODEL, segmentor=held, scorers=scorers),
-        train_dataloader=dict(dataset=dict(type='StoreSource', root=str(folder / 'bank'), **source)),
-        val_dataloader=dict(dataset=images(folder / 'data', split='open_val'))))
+    return Config(
+        dict(
+            model=dict(MODEL, segmentor=held, scorers=scorers),
+            train_dataloader=dict(
+                dataset=dict(type='StoreSource', root=str(folder / 'bank'), **source)
+            ),
+            val_dataloader=dict(dataset=images(folder / 'data', split='open_val')),
+        )
+    )
 
 
 @pytest.fixture(scope='module')
@@ -49,7 +74,7 @@ def folder(tmp_path_factory):
     model = MODELS.build(make_config(path, {}).model)
     for name, value in model.segmentor.named_buffers():
         if name.endswith('running_mean'):
-            torch.nn.init.normal_(value, 0, .1)
+            torch.nn.init.normal_(value, 0, 0.1)
     torch.save(dict(state_dict=model.segmentor.state_dict()), path / 'segmentor.pth')
     return path
 
@@ -63,7 +88,9 @@ def fitted(folder):
 def test_scorers_that_learn_are_fitted_and_the_others_left_out(fitted):
     out, found = fitted
     assert list(found) == LEARN
-    assert sorted(path.name for path in out.glob('*.pth')) == sorted(f'{name}.pth' for name in LEARN)
+    assert sorted(path.name for path in out.glob('*.pth')) == sorted(
+        f'{name}.pth' for name in LEARN
+    )
     assert json.loads((out / 'fitting.json').read_text()) == found
     assert [len(found[name]['candidates']) for name in LEARN] == [2, 2, 1, 1]
 
@@ -78,25 +105,32 @@ def test_the_best_candidate_on_open_validation_is_kept(fitted):
 def test_the_auroc_is_that_of_the_model_on_the_open_validation_images(folder, fitted):
     """Through prediction, on all pixels pooled, by scikit-learn."""
     out, found = fitted
-    cfg = make_config(folder, {name: dict(SCORERS[name], checkpoint=str(out / f'{name}.pth')) for name in LEARN})
+    cfg = make_config(
+        folder, {name: dict(SCORERS[name], checkpoint=str(out / f'{name}.pth')) for name in LEARN}
+    )
     model = MODELS.build(dict(cfg.model, discriminator=None, generator=None)).eval()
     model.check_segmentor()
     scores, labels = {name: [] for name in LEARN}, []
     for item in DATASETS.build(cfg.val_dataloader.dataset):
         with torch.no_grad():
-            sample, = model.test_step(dict(inputs=[item['inputs']], data_samples=[item['data_samples']]))
+            (sample,) = model.test_step(
+                dict(inputs=[item['inputs']], data_samples=[item['data_samples']])
+            )
         for name, maps in sample.get(OPEN_SCORES).items():
             scores[name].append(maps.flatten())
         labels.append(labels_on_grid(sample.get(GT_OPEN_MAP).data[0], maps.shape[1:]).flatten())
     labels = torch.cat(labels)
     for name, values in scores.items():
         wanted = roc_auc_score(labels[labels != VOID] > 0, torch.cat(values)[labels != VOID])
-        assert found[name]['AUROC'] == pytest.approx(wanted, abs=5e-4), name  # score bins hold several scores
+        assert found[name]['AUROC'] == pytest.approx(wanted, abs=5e-4), (
+            name
+        )  # score bins hold several scores
 
 
 def test_what_is_done_is_not_done_again(folder, fitted, monkeypatch):
     def refuse(*args):
         raise AssertionError('fitted again')
+
     monkeypatch.setattr(FittedScorer, 'fit', refuse)
     assert fit_scorers(make_config(folder), out=fitted[0], settings=SETTINGS) == fitted[1]
     with pytest.raises(AssertionError, match='fitted again'):
@@ -105,8 +139,13 @@ def test_what_is_done_is_not_done_again(folder, fitted, monkeypatch):
 
 def test_a_fit_on_other_training_images_is_made_again(folder, tmp_path, monkeypatch):
     fits, fit = [], FittedScorer.fit
-    monkeypatch.setattr(FittedScorer, 'fit', lambda self, data: fits.append(len(data.labels)) or fit(self, data))
-    options, path = dict(out=tmp_path, names=['centroid'], settings=SETTINGS), tmp_path / 'centroid.pth'
+    monkeypatch.setattr(
+        FittedScorer, 'fit', lambda self, data: fits.append(len(data.labels)) or fit(self, data)
+    )
+    options, path = (
+        dict(out=tmp_path, names=['centroid'], settings=SETTINGS),
+        tmp_path / 'centroid.pth',
+    )
     fit_scorers(make_config(folder), **options)
     config = make_config(folder)
     config.train_dataloader.dataset.closed.num_open_val = 3
@@ -135,9 +174,13 @@ def test_an_interrupted_run_goes_on_with_the_next_candidate(folder, fitted, tmp_
         fit_scorers(make_config(folder), **options)
     found = fit_scorers(make_config(folder), **options)
     assert fits == ['NearestNeighbour'] * 2 + ['GMM'] * 3
-    assert found == {name: fitted[1][name] for name in ('nn', 'gmm')}  # and the same once more: it is deterministic
+    assert found == {
+        name: fitted[1][name] for name in ('nn', 'gmm')
+    }  # and the same once more: it is deterministic
     for name in found:
-        first, second = (torch.load(path / f'{name}.pth')['state_dict'] for path in (fitted[0], tmp_path))
+        first, second = (
+            torch.load(path / f'{name}.pth')['state_dict'] for path in (fitted[0], tmp_path)
+        )
         assert all(torch.equal(first[key], second[key]) for key in first)
     assert not list((tmp_path / 'candidates').iterdir())
 
@@ -158,32 +201,46 @@ def test_data_are_the_banks_pixels_with_their_classes_and_logits(folder, fitted)
         tap = Tap(*(part.cpu() for part in model.extract_taps(batch['inputs'])[:2]))
         features = tap.features[0].flatten(1).T.half().float()
         classes = labels_on_grid(sample.gt_sem_seg.data[0], tap.features.shape[2:]).flatten()
-        seen.update({row.numpy().tobytes(): (int(label), logits) for row, label, logits in
-                     zip(features, classes, tap.logits[0].flatten(1).T)})
+        seen.update(
+            {
+                row.numpy().tobytes(): (int(label), logits)
+                for row, label, logits in zip(features, classes, tap.logits[0].flatten(1).T)
+            }
+        )
     labels, logits = zip(*(seen[row.numpy().tobytes()] for row in data.features))
     assert data.labels.tolist() == list(labels)
-    torch.testing.assert_close(data.logits, torch.stack(logits), rtol=2e-3, atol=2e-3)  # stored in 16 bits
+    torch.testing.assert_close(
+        data.logits, torch.stack(logits), rtol=2e-3, atol=2e-3
+    )  # stored in 16 bits
     assert len(set(data.features.numpy().tobytes()[i::4] for i in range(4))) > 1
 
 
 def test_a_closed_pixel_of_unknown_class_counts_as_what_is_predicted():
     features, labels = torch.randn(9, 3).half(), np.array([0, 1, 255] * 3, np.uint8)
     source = SimpleNamespace(
-        open_images=None, pool=lambda group: RowPool(np.array([0]), np.array([9])),
-        bank=SimpleNamespace(gather=lambda group, rows: features[rows],
-                             pixels=lambda group: np.rec.fromarrays([labels], names=['label'])))
+        open_images=None,
+        pool=lambda group: RowPool(np.array([0]), np.array([9])),
+        bank=SimpleNamespace(
+            gather=lambda group, rows: features[rows],
+            pixels=lambda group: np.rec.fromarrays([labels], names=['label']),
+        ),
+    )
     classifier = torch.randn(2, 3), torch.randn(2)
     model = SimpleNamespace(head=SimpleNamespace(adapter=SimpleNamespace(classifier=classifier)))
     data = fit_data(source, model, FitSettings())
-    assert data.labels.tolist() == [int(predicted) if label == 255 else label
-                                    for label, predicted in zip(labels, data.logits.argmax(1))]
+    assert data.labels.tolist() == [
+        int(predicted) if label == 255 else label
+        for label, predicted in zip(labels, data.logits.argmax(1))
+    ]
 
 
 def test_a_fit_of_another_segmentor_is_refused(folder, fitted, tmp_path):
     state = torch.load(folder / 'segmentor.pth')['state_dict']
     key = 'decode_head.conv_seg.bias'
     torch.save(dict(state_dict={**state, key: state[key] + 1}), tmp_path / 'other.pth')
-    cfg = make_config(folder, dict(nn=dict(type='NearestNeighbour', checkpoint=str(fitted[0] / 'nn.pth'))))
+    cfg = make_config(
+        folder, dict(nn=dict(type='NearestNeighbour', checkpoint=str(fitted[0] / 'nn.pth')))
+    )
     cfg.model.segmentor.checkpoint = str(tmp_path / 'other.pth')
     model = MODELS.build(cfg.model)
     with pytest.raises(RuntimeError, match="The scorer 'nn' was fitted on another segmentor"):
@@ -193,7 +250,9 @@ def test_a_fit_of_another_segmentor_is_refused(folder, fitted, tmp_path):
 def test_validation_without_open_pixels_cannot_choose(folder, tmp_path):
     cfg = make_config(folder)
     cfg.val_dataloader.dataset = dict(cfg.val_dataloader.dataset, split='train', indices=[NO_OPEN])
-    with pytest.raises(ValueError, match=r'wanted images with closed and open pixels to choose on, found .* 0 open'):
+    with pytest.raises(
+        ValueError, match=r'wanted images with closed and open pixels to choose on, found .* 0 open'
+    ):
         fit_scorers(cfg, out=tmp_path, names=['nn'], settings=SETTINGS)
 
 
@@ -209,7 +268,8 @@ def test_wrong_requests(folder, tmp_path):
 def test_candidates_are_all_combinations_of_what_the_config_leaves_open():
     grid = dict(num_components=[1, 2], covariance=['full', 'diag'])
     assert candidates_of(dict(type='GMM', channels=4, covariance='tied', checkpoint='x'), grid) == [
-        dict(type='GMM', channels=4, covariance='tied', num_components=number) for number in (1, 2)]
+        dict(type='GMM', channels=4, covariance='tied', num_components=number) for number in (1, 2)
+    ]
     assert len(candidates_of(dict(type='GMM'), grid)) == 4
     assert candidates_of(dict(type='StandardizedMaxLogit')) == [dict(type='StandardizedMaxLogit')]
     with pytest.raises(ValueError, match=r"grid of GMM: \['components'\] are no options of it"):

@@ -1,4 +1,6 @@
-"""A small sweep from end to end: its report, its figures, its choice, and going on with what is missing."""
+"""A small sweep from end to end: its report, its figures, its choice, and going on with what is
+missing.
+"""
 
 import csv
 import io
@@ -24,7 +26,10 @@ from mmseg_opengan.experiments.sweep import LAMBDAS, _test, plan, sweep
 
 TOOLS = Path(__file__).resolve().parents[2] / 'tools'
 STEPS = 4
-HOOKS = [dict(type='OpenGANHook'), dict(type='OpenSetEvaluationHook', plot_val=False, plot_test=False)]
+HOOKS = [
+    dict(type='OpenGANHook'),
+    dict(type='OpenSetEvaluationHook', plot_val=False, plot_test=False),
+]
 
 
 @pytest.fixture(scope='module')
@@ -33,8 +38,12 @@ def root(tmp_path_factory):
     for kind, number in (('train', 7), ('val', 3)):
         write_images(folder / 'world', number, folder=kind)
     write_segmentor(folder / 'segmentor.pth')
-    made = config(folder, folder / 'run', custom_hooks=HOOKS,
-                  **{'train_cfg.max_iters': STEPS, 'train_cfg.val_interval': 2})
+    made = config(
+        folder,
+        folder / 'run',
+        custom_hooks=HOOKS,
+        **{'train_cfg.max_iters': STEPS, 'train_cfg.val_interval': 2},
+    )
     made.custom_imports = dict(imports=['tiny_cityscapes'])
     for name in ('work_dir', 'experiment_name'):
         made.pop(name)
@@ -43,7 +52,10 @@ def root(tmp_path_factory):
 
 
 def run_sweep(root, **options):
-    return sweep(str(root / 'tiny.py'), **{'out': root / 'out', 'lambdas': [.05, .5], 'processes': 0, **options})
+    return sweep(
+        str(root / 'tiny.py'),
+        **{'out': root / 'out', 'lambdas': [0.05, 0.5], 'processes': 0, **options},
+    )
 
 
 def numbers(run):
@@ -51,7 +63,9 @@ def numbers(run):
 
 
 def weights(run):
-    return torch.load(Path(run['checkpoint']).with_name(f'iter_{STEPS}.pth'), weights_only=True)['state_dict']
+    return torch.load(Path(run['checkpoint']).with_name(f'iter_{STEPS}.pth'), weights_only=True)[
+        'state_dict'
+    ]
 
 
 def run_tool(name, *arguments):
@@ -70,32 +84,42 @@ def swept(root):
 
 def test_every_job_is_trained_validated_and_tested(root, swept):
     assert [(run['num_open_images'], run['lambda_fake']) for run in swept['runs']] == [
-        (None, .05), (None, .5), (3, .05), (3, .5)]
+        (None, 0.05),
+        (None, 0.5),
+        (3, 0.05),
+        (3, 0.5),
+    ]
     for run in swept['runs']:
         assert list(run['history']) == [2, 4]
         assert run['validation'] == max(entry['opengan/AUROC'] for entry in run['history'].values())
         assert run['validation'] == run['history'][run['step']]['opengan/AUROC']
         assert all(0 <= entry['fake/AUROC'] <= 1 for entry in run['history'].values())
         weights = torch.load(run['checkpoint'], weights_only=True)
-        assert f"iter_{run['step']}" in run['checkpoint']
+        assert f'iter_{run["step"]}' in run['checkpoint']
         assert weights['meta']['iter'] == run['step']
 
 
 def test_numbers_are_those_of_an_ordinary_training_and_test(root, swept):
     run = swept['runs'][1]
-    job = experiment.Job('ordinary', str(root / 'tiny.py'), 0, root / 'ordinary_s0', {'model.lambda_fake': .5})
+    job = experiment.Job(
+        'ordinary', str(root / 'tiny.py'), 0, root / 'ordinary_s0', {'model.lambda_fake': 0.5}
+    )
     experiment.train([job], processes=0)
     best = job.best()
     assert best['step'] == run['step']
     assert best['open_validation']['opengan/AUROC'] == run['validation']
-    one, other = (torch.load(path, weights_only=True)['state_dict']
-                  for path in (job.work_dir / best['checkpoint'], run['checkpoint']))
+    one, other = (
+        torch.load(path, weights_only=True)['state_dict']
+        for path in (job.work_dir / best['checkpoint'], run['checkpoint'])
+    )
     assert all(torch.equal(one[key], other[key]) for key in one)
     history = sweep_report.history(job.work_dir)
     for step, entry in run['history'].items():
         for key in ('opengan/AUROC', 'opengan/AP', 'opengan/FPR95'):
             assert entry[key] == history[step][key]
-    report = experiment.evaluate(str(root / 'tiny.py'), [job], resolution='feature', out=root / 'ordinary_test')
+    report = experiment.evaluate(
+        str(root / 'tiny.py'), [job], resolution='feature', out=root / 'ordinary_test'
+    )
     assert report['scorers']['ordinary_s0']['AUROC'] == run['test']['AUROC']
 
 
@@ -105,17 +129,24 @@ def test_report(root, swept):
         runs = [run for run in swept['runs'] if run['num_open_images'] == row['num_open_images']]
         best = max(runs, key=lambda run: run['validation'])
         assert (row['lambda_fake'], row['run'], row['test_AUROC']) == (
-            best['lambda_fake'], best['name'], best['test']['AUROC'])
+            best['lambda_fake'],
+            best['name'],
+            best['test']['AUROC'],
+        )
     assert json.loads((out / 'sweep.json').read_text())['chosen'] == swept['table'][0]['run']
-    chosen, = (run for run in swept['runs'] if run['name'] == swept['chosen'])
+    (chosen,) = (run for run in swept['runs'] if run['name'] == swept['chosen'])
     assert (out / 'chosen.pth').read_bytes() == Path(chosen['checkpoint']).read_bytes()
     text = (out / 'sweep.md').read_text()
     assert '| open images | all | 3 |' in text
-    assert f"| test AUROC | {swept['table'][0]['test_AUROC']:.4f} | {swept['table'][1]['test_AUROC']:.4f} |" in text
+    assert (
+        f'| test AUROC | {swept["table"][0]["test_AUROC"]:.4f} | '
+        f'{swept["table"][1]["test_AUROC"]:.4f} |' in text
+    )
     with open(out / 'history.csv') as file:
         rows = list(csv.DictReader(file))
     assert [float(row['opengan/AUROC']) for row in rows] == [
-        entry['opengan/AUROC'] for run in swept['runs'] for entry in run['history'].values()]
+        entry['opengan/AUROC'] for run in swept['runs'] for entry in run['history'].values()
+    ]
     for name in ('figure9', 'figure10', 'figure11'):
         picture = cv2.imread(str(out / f'{name}.png'))
         assert min(picture.shape[:2]) > 400
@@ -126,9 +157,17 @@ def test_the_test_tool_finds_what_the_table_says_of_the_chosen_checkpoint(root, 
     out = root / 'out'
     result = json.loads((out / 'sweep.json').read_text())
     run_tool('test.py', root / 'tiny.py', out / 'chosen.pth', '--work-dir', root / 'chosen')
-    found = json.loads((root / 'chosen/open_set_eval/test/metrics.json').read_text())['scorers']['opengan']['AUROC']
-    assert [run['test']['AUROC'] for run in result['runs'] if run['name'] == result['chosen']] == [found]
-    row, = (line for line in (out / 'sweep.md').read_text().splitlines() if line.startswith(f"| {result['chosen']} |"))
+    found = json.loads((root / 'chosen/open_set_eval/test/metrics.json').read_text())['scorers'][
+        'opengan'
+    ]['AUROC']
+    assert [run['test']['AUROC'] for run in result['runs'] if run['name'] == result['chosen']] == [
+        found
+    ]
+    (row,) = (
+        line
+        for line in (out / 'sweep.md').read_text().splitlines()
+        if line.startswith(f'| {result["chosen"]} |')
+    )
     assert row.split(' | ')[3] == f'{found:.4f}'
 
 
@@ -143,8 +182,12 @@ def test_parallel_processes_find_the_same(root, swept):
 
 def test_the_segmentor_does_not_run_in_a_training(root, swept, monkeypatch):
     calls, forward = [], EveryFourthPixel.forward
-    monkeypatch.setattr(EveryFourthPixel, 'forward', lambda self, image: calls.append(1) or forward(self, image))
-    jobs = plan(str(root / 'tiny.py'), lambdas=[.5], seeds=[0], num_open_images=[None], out=root / 'stored')
+    monkeypatch.setattr(
+        EveryFourthPixel, 'forward', lambda self, image: calls.append(1) or forward(self, image)
+    )
+    jobs = plan(
+        str(root / 'tiny.py'), lambdas=[0.5], seeds=[0], num_open_images=[None], out=root / 'stored'
+    )
     experiment.train(jobs, processes=0)
     assert list(sweep_report.history(jobs[0].work_dir)) == [2, 4]
     assert calls == []
@@ -152,7 +195,9 @@ def test_the_segmentor_does_not_run_in_a_training(root, swept, monkeypatch):
 
 @pytest.fixture(scope='module')
 def resumed(root):
-    """The run of a sweep that was cut off in its last step and started again, the steps of both, those counted."""
+    """The run of a sweep that was cut off in its last step and started again, the steps of both,
+    those counted.
+    """
     trained, counted, batch = [], multiprocessing.Value('l', 0), StoreSource._batch
 
     def load(self, draw):
@@ -164,9 +209,9 @@ def resumed(root):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(StoreSource, '_batch', load)
         with pytest.raises(KeyboardInterrupt):
-            run_sweep(root, out=root / 'cut_off', lambdas=[.5])
+            run_sweep(root, out=root / 'cut_off', lambdas=[0.5])
         patch.setattr(experiment._CountHook, 'steps', counted)
-        run, = run_sweep(root, out=root / 'cut_off', lambdas=[.5])['runs']
+        (run,) = run_sweep(root, out=root / 'cut_off', lambdas=[0.5])['runs']
     return run, trained, counted.value
 
 
@@ -182,13 +227,52 @@ def test_steps_of_a_resumed_job_are_counted_up_to_its_last(resumed):
     assert resumed[2] == STEPS
 
 
-@pytest.mark.parametrize(('arguments', 'wanted'), [
-    ([], dict(lambdas=LAMBDAS, seeds=[0], num_open_images=[None], processes=2, bootstrap_block=0, options={})),
-    (['--lambdas', .1, .2, '--seeds', 3, 4, '--num-open-images', 5, 6, '--processes', 7, '--block', 8, '--cfg-options',
-      'train_cfg.max_iters=9'],
-     dict(lambdas=[.1, .2], seeds=[3, 4], num_open_images=[5, 6], processes=7, bootstrap_block=8,
-          options={'train_cfg.max_iters': 9}))])
-def test_the_command_hands_its_options_on_and_prints_the_report(arguments, wanted, tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    ('arguments', 'wanted'),
+    [
+        (
+            [],
+            dict(
+                lambdas=LAMBDAS,
+                seeds=[0],
+                num_open_images=[None],
+                processes=2,
+                bootstrap_block=0,
+                options={},
+            ),
+        ),
+        (
+            [
+                '--lambdas',
+                0.1,
+                0.2,
+                '--seeds',
+                3,
+                4,
+                '--num-open-images',
+                5,
+                6,
+                '--processes',
+                7,
+                '--block',
+                8,
+                '--cfg-options',
+                'train_cfg.max_iters=9',
+            ],
+            dict(
+                lambdas=[0.1, 0.2],
+                seeds=[3, 4],
+                num_open_images=[5, 6],
+                processes=7,
+                bootstrap_block=8,
+                options={'train_cfg.max_iters': 9},
+            ),
+        ),
+    ],
+)
+def test_the_command_hands_its_options_on_and_prints_the_report(
+    arguments, wanted, tmp_path, monkeypatch
+):
     given = {}
 
     def run(config, *, out, **options):
@@ -203,30 +287,60 @@ def test_the_command_hands_its_options_on_and_prints_the_report(arguments, wante
 def test_what_is_there_is_not_repeated_and_seeds_join(root, swept, monkeypatch):
     trained = []
     train_one = experiment._train_one
-    monkeypatch.setattr(experiment, '_train_one', lambda job: trained.append(job.name) or train_one(job))
+    monkeypatch.setattr(
+        experiment, '_train_one', lambda job: trained.append(job.name) or train_one(job)
+    )
     again = run_sweep(root, num_open_images=[None, 3])
     assert trained == []
     assert again['table'] == json.loads(json.dumps(swept['table']))
     more = run_sweep(root, seeds=[0, 1])
     assert trained == ['openall_lambda0p05_s1', 'openall_lambda0p5_s1']
-    row, = more['table']
-    values = [[run['validation'] for run in more['runs'] if run['lambda_fake'] == value] for value in (.05, .5)]
+    (row,) = more['table']
+    values = [
+        [run['validation'] for run in more['runs'] if run['lambda_fake'] == value]
+        for value in (0.05, 0.5)
+    ]
     assert row['validation'] == max(map(np.mean, values))
     assert row['test_deviation'] is not None
-    with pytest.raises(ValueError, match=r"out' holds runs .* \(options: wanted .*max_iters.*, found {}\)"):
+    with pytest.raises(
+        ValueError, match=r"out' holds runs .* \(options: wanted .*max_iters.*, found {}\)"
+    ):
         run_sweep(root, options={'train_cfg.max_iters': 2})
 
 
 def test_the_papers_values():
-    assert LAMBDAS == (.05, .1, .15, .2, .25, .3, .35, .4, .45, .5, .55, .6, .65, .7, .75, .8, .85, .9)
+    assert LAMBDAS == (
+        0.05,
+        0.1,
+        0.15,
+        0.2,
+        0.25,
+        0.3,
+        0.35,
+        0.4,
+        0.45,
+        0.5,
+        0.55,
+        0.6,
+        0.65,
+        0.7,
+        0.75,
+        0.8,
+        0.85,
+        0.9,
+    )
 
 
-@pytest.mark.parametrize(('options', 'message'), [
-    (dict(lambdas=[0.0, .1]), r'lambdas: wanted values > 0, found 0\.0; lambda_G = 0 is CLS'),
-    (dict(lambdas=[]), 'lambdas: wanted at least one value'),
-    (dict(seeds=[1, 1]), r'seeds: wanted at least one value, each once, found \[1, 1\]')])
+@pytest.mark.parametrize(
+    ('options', 'message'),
+    [
+        (dict(lambdas=[0.0, 0.1]), r'lambdas: wanted values > 0, found 0\.0; lambda_G = 0 is CLS'),
+        (dict(lambdas=[]), 'lambdas: wanted at least one value'),
+        (dict(seeds=[1, 1]), r'seeds: wanted at least one value, each once, found \[1, 1\]'),
+    ],
+)
 def test_wrong_plans_are_refused(root, options, message):
-    given = {'lambdas': [.1], 'seeds': [0], 'num_open_images': [None], **options}
+    given = {'lambdas': [0.1], 'seeds': [0], 'num_open_images': [None], **options}
     with pytest.raises(ValueError, match=message):
         plan(str(root / 'tiny.py'), out=root, **given)
 
@@ -236,15 +350,17 @@ def test_a_config_without_a_generator_is_refused(root):
     made.model.generator = None
     made.dump(root / 'cls.py')
     with pytest.raises(ValueError, match=r'has no generator: wanted a config of OpenGAN'):
-        plan(str(root / 'cls.py'), lambdas=[.1], seeds=[0], num_open_images=[None], out=root)
+        plan(str(root / 'cls.py'), lambdas=[0.1], seeds=[0], num_open_images=[None], out=root)
 
 
 def test_a_config_that_trains_on_images_is_refused(root):
     made = Config.fromfile(root / 'tiny.py')
     del made.train_dataloader.dataset['root']
     made.dump(root / 'pix.py')
-    with pytest.raises(ValueError, match=r'trains on images: wanted a config that trains from a feature bank'):
-        plan(str(root / 'pix.py'), lambdas=[.1], seeds=[0], num_open_images=[None], out=root)
+    with pytest.raises(
+        ValueError, match=r'trains on images: wanted a config that trains from a feature bank'
+    ):
+        plan(str(root / 'pix.py'), lambdas=[0.1], seeds=[0], num_open_images=[None], out=root)
 
 
 def test_a_run_that_was_trained_again_is_tested_again(root, tmp_path, monkeypatch):
@@ -252,14 +368,25 @@ def test_a_run_that_was_trained_again_is_tested_again(root, tmp_path, monkeypatc
         place = out / 'open_set_eval' / 'test'
         place.mkdir(parents=True)
         scorers = {job.name: dict(test=out.name) for job in jobs}
-        report = dict(scorers=scorers, **dict.fromkeys(('label_policy', 'resolution', 'num_images', 'mIoU')))
+        report = dict(
+            scorers=scorers, **dict.fromkeys(('label_policy', 'resolution', 'num_images', 'mIoU'))
+        )
         (place / 'metrics.json').write_text(json.dumps(report))
-        (out / 'tested.json').write_text(json.dumps(experiment.request_of(experiment.config_of_test(
-            config, jobs, resolution=resolution, out=out, **options))))
+        (out / 'tested.json').write_text(
+            json.dumps(
+                experiment.request_of(
+                    experiment.config_of_test(
+                        config, jobs, resolution=resolution, out=out, **options
+                    )
+                )
+            )
+        )
         return report
 
     monkeypatch.setattr('mmseg_opengan.experiments.sweep.evaluate_quietly', test_some)
-    jobs = plan(str(root / 'tiny.py'), lambdas=[.1, .2], seeds=[0], num_open_images=[None], out=tmp_path)
+    jobs = plan(
+        str(root / 'tiny.py'), lambdas=[0.1, 0.2], seeds=[0], num_open_images=[None], out=tmp_path
+    )
     for job in jobs:
         job.work_dir.mkdir(parents=True)
         (job.work_dir / 'best.json').write_text('{"checkpoint": "best.pth"}')
@@ -272,19 +399,26 @@ def test_a_run_that_was_trained_again_is_tested_again(root, tmp_path, monkeypatc
     (tmp_path / 'test_chosen').mkdir()  # somebody's own
     others = _test(jobs, tmp_path, 0, {}, 5)['scorers']
     assert others == {job.name: dict(test='test_2') for job in jobs}
-    assert _test(jobs, tmp_path, 0, {'test_dataloader.dataset.data_root': 'others'}, 5)['scorers'] != others
+    assert (
+        _test(jobs, tmp_path, 0, {'test_dataloader.dataset.data_root': 'others'}, 5)['scorers']
+        != others
+    )
 
 
 def test_a_test_that_was_cut_off_leaves_the_reports_of_the_others(root, tmp_path, monkeypatch):
     def test_some(config, jobs, resolution, out, options):
         scorers = {job.name: {} for job in jobs}
-        report = dict(scorers=scorers, **dict.fromkeys(('label_policy', 'resolution', 'num_images', 'mIoU')))
+        report = dict(
+            scorers=scorers, **dict.fromkeys(('label_policy', 'resolution', 'num_images', 'mIoU'))
+        )
         (out / 'open_set_eval' / 'test').mkdir(parents=True)
         (out / 'open_set_eval' / 'test' / 'metrics.json').write_text(json.dumps(report))
         return report
 
     monkeypatch.setattr('mmseg_opengan.experiments.sweep.evaluate_quietly', test_some)
-    jobs = plan(str(root / 'tiny.py'), lambdas=[.1, .2], seeds=[0], num_open_images=[None], out=tmp_path)
+    jobs = plan(
+        str(root / 'tiny.py'), lambdas=[0.1, 0.2], seeds=[0], num_open_images=[None], out=tmp_path
+    )
     for job in jobs:
         job.work_dir.mkdir(parents=True)
         (job.work_dir / 'best.json').write_text('{"checkpoint": "best.pth"}')
@@ -292,4 +426,7 @@ def test_a_test_that_was_cut_off_leaves_the_reports_of_the_others(root, tmp_path
     test_some(None, jobs[1:], None, tmp_path / 'test_1', None)
     found = _test(jobs, tmp_path, 0, {}, 0)
     assert sorted(found['scorers']) == [job.name for job in jobs]
-    assert [path.parts[-4] for path in sorted(tmp_path.glob('test_*/*/*/metrics.json'))] == ['test_1', 'test_2']
+    assert [path.parts[-4] for path in sorted(tmp_path.glob('test_*/*/*/metrics.json'))] == [
+        'test_1',
+        'test_2',
+    ]

@@ -1,4 +1,6 @@
-"""The rank correlations and the figures of a sweep, from validations and tests that are written down here."""
+"""The rank correlations and the figures of a sweep, from validations and tests that are written
+down here.
+"""
 
 import json
 from types import SimpleNamespace
@@ -8,12 +10,14 @@ from scipy.stats import spearmanr
 
 from mmseg_opengan.experiments.sweep_report import _spearman, figures, summarize
 
-RUNS = [  # open images, lambda_G, seed, {step: (open-validation, fake-versus-real AUROC)}, test AUROC
-    (None, .1, 0, {2: (.5, .9), 4: (.6, .8)}, .7),
-    (None, .1, 1, {2: (.8, .6), 4: (.7, .5)}, .75),
-    (None, .3, 0, {2: (.3, .2), 4: (.6, .4)}, .5),
-    (None, .3, 1, {2: (.4, .3), 4: (.9, .7)}, .8),
-    (3, .1, 0, {2: (.1, .15)}, .2)]
+# open images, lambda_G, seed, {step: (open-validation, fake-versus-real AUROC)}, test AUROC
+RUNS = [
+    (None, 0.1, 0, {2: (0.5, 0.9), 4: (0.6, 0.8)}, 0.7),
+    (None, 0.1, 1, {2: (0.8, 0.6), 4: (0.7, 0.5)}, 0.75),
+    (None, 0.3, 0, {2: (0.3, 0.2), 4: (0.6, 0.4)}, 0.5),
+    (None, 0.3, 1, {2: (0.4, 0.3), 4: (0.9, 0.7)}, 0.8),
+    (3, 0.1, 0, {2: (0.1, 0.15)}, 0.2),
+]
 
 
 @pytest.fixture
@@ -22,26 +26,45 @@ def result(tmp_path):
     for i, (number, lambda_fake, seed, validations, test) in enumerate(RUNS):
         place = tmp_path / str(i) / 'today' / 'vis_data'
         place.mkdir(parents=True)
-        (place / 'scalars.json').write_text('\n'.join(
-            json.dumps({'opengan/AUROC': opened, 'fake/AUROC': fake, 'step': step})
-            for step, (opened, fake) in validations.items()))
-        best = dict(step=0, steps=4, minutes=1, checkpoint='best.pth',
-                    open_validation={'opengan/AUROC': max(validations.values())[0]})
-        jobs.append(SimpleNamespace(name=f'job{i}', num_open_images=number, lambda_fake=lambda_fake, seed=seed,
-                                    work_dir=tmp_path / str(i), best=lambda best=best: best))
+        (place / 'scalars.json').write_text(
+            '\n'.join(
+                json.dumps({'opengan/AUROC': opened, 'fake/AUROC': fake, 'step': step})
+                for step, (opened, fake) in validations.items()
+            )
+        )
+        best = dict(
+            step=0,
+            steps=4,
+            minutes=1,
+            checkpoint='best.pth',
+            open_validation={'opengan/AUROC': max(validations.values())[0]},
+        )
+        jobs.append(
+            SimpleNamespace(
+                name=f'job{i}',
+                num_open_images=number,
+                lambda_fake=lambda_fake,
+                seed=seed,
+                work_dir=tmp_path / str(i),
+                best=lambda best=best: best,
+            )
+        )
         scorers[f'job{i}'] = dict(AUROC=test, AP=0, FPR95=0, num_closed=1, num_open=1)
     return summarize(jobs, dict(scorers=scorers, protocol={}))
 
 
 def test_rank_correlations_are_spearmans(result):
     found = result['rank_correlation']
-    # Ranks 2.5 4 2.5 5 1, with a tie, and 3 4 2 5 1: sums of squares and products around the mean, by hand.
-    assert found['validation_and_test'] == pytest.approx(9.5 / (9.5 * 10) ** .5)
+    # Ranks 2.5 4 2.5 5 1, with a tie, and 3 4 2 5 1: sums of squares and products around the mean,
+    # by hand.
+    assert found['validation_and_test'] == pytest.approx(9.5 / (9.5 * 10) ** 0.5)
     fake, opened = [[values[i] for run in RUNS for values in run[3].values()] for i in (1, 0)]
     assert found['fake_and_open'] == pytest.approx(spearmanr(fake, opened).statistic)
 
 
-@pytest.mark.parametrize('pairs', [[(1, 2), (2, 3)], [(1, 2), (1, 3), (1, 4)], [(2, 1), (3, 1), (4, 1)]])
+@pytest.mark.parametrize(
+    'pairs', [[(1, 2), (2, 3)], [(1, 2), (1, 3), (1, 4)], [(2, 1), (3, 1), (4, 1)]]
+)
 def test_two_runs_or_equal_ones_have_no_rank_correlation(pairs):
     assert _spearman(pairs) is None
 
@@ -53,8 +76,15 @@ def points_of(axes):
 def test_figure_9_has_a_line_and_its_best_validation_for_each_run(result):
     axes, colours = figures(result)['figure9'].axes
     assert points_of(axes) == [
-        [[2, .5], [4, .6]], [[4, .6]], [[2, .8], [4, .7]], [[2, .8]],
-        [[2, .3], [4, .6]], [[4, .6]], [[2, .4], [4, .9]], [[4, .9]]]
+        [[2, 0.5], [4, 0.6]],
+        [[4, 0.6]],
+        [[2, 0.8], [4, 0.7]],
+        [[2, 0.8]],
+        [[2, 0.3], [4, 0.6]],
+        [[4, 0.6]],
+        [[2, 0.4], [4, 0.9]],
+        [[4, 0.9]],
+    ]
     drawn = [line.get_color() for line in axes.lines]
     assert len(set(drawn[:4])) == len(set(drawn[4:])) == 1
     assert drawn[0] != drawn[4]
@@ -64,26 +94,42 @@ def test_figure_9_has_a_line_and_its_best_validation_for_each_run(result):
 
 def test_figure_10_has_a_dot_for_each_validation(result):
     axes, colours = figures(result)['figure10'].axes
-    dots, = (one for one in axes.collections if one.get_array() is not None)
+    (dots,) = (one for one in axes.collections if one.get_array() is not None)
     assert dots.get_offsets().tolist() == [
-        [.9, .5], [.8, .6], [.6, .8], [.5, .7], [.2, .3], [.4, .6], [.3, .4], [.7, .9]]
+        [0.9, 0.5],
+        [0.8, 0.6],
+        [0.6, 0.8],
+        [0.5, 0.7],
+        [0.2, 0.3],
+        [0.4, 0.6],
+        [0.3, 0.4],
+        [0.7, 0.9],
+    ]
     assert dots.get_array().tolist() == [2, 4] * 4
-    assert points_of(axes) == [[[.2, .2], [1, 1]]]
+    assert points_of(axes) == [[[0.2, 0.2], [1, 1]]]
     assert axes.get_xlabel().startswith('AUROC, generated against closed')
     assert axes.get_ylabel().startswith('AUROC, open against closed')
     assert colours.get_ylabel() == 'training step'
 
 
 def test_figure_11_has_means_and_seeds_of_validation_and_test(result):
-    axes, = figures(result)['figure11'].axes
+    (axes,) = figures(result)['figure11'].axes
     validation, validation_seeds, test, test_seeds, chosen = axes.lines
-    assert validation.get_xydata().tolist() == [[.1, .7], [.3, .75]]
-    assert validation_seeds.get_xydata().tolist() == [[.1, .6], [.1, .8], [.3, .6], [.3, .9]]
-    assert test.get_xydata().tolist() == [[.1, .725], [.3, .65]]
-    assert test_seeds.get_xydata().tolist() == [[.1, .7], [.1, .75], [.3, .5], [.3, .8]]
-    assert list(chosen.get_xdata()) == [.3, .3]
+    assert validation.get_xydata().tolist() == [[0.1, 0.7], [0.3, 0.75]]
+    assert validation_seeds.get_xydata().tolist() == [
+        [0.1, 0.6],
+        [0.1, 0.8],
+        [0.3, 0.6],
+        [0.3, 0.9],
+    ]
+    assert test.get_xydata().tolist() == [[0.1, 0.725], [0.3, 0.65]]
+    assert test_seeds.get_xydata().tolist() == [[0.1, 0.7], [0.1, 0.75], [0.3, 0.5], [0.3, 0.8]]
+    assert list(chosen.get_xdata()) == [0.3, 0.3]
     assert [line.get_label() for line in (validation, test)] == ['open validation', 'test']
     assert len({line.get_color() for line in axes.lines}) == 3
     assert (axes.get_xlabel(), axes.get_ylabel()) == (r'$\lambda_G$', 'AUROC, open against closed')
     assert [text.get_text() for text in axes.get_legend().get_texts()] == [
-        'open validation', 'test', 'chosen on open validation']
+        'open validation',
+        'test',
+        'chosen on open validation',
+    ]

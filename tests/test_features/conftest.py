@@ -26,7 +26,10 @@ def two_images_per_shard(monkeypatch):
 
 @pytest.fixture
 def killed_before_rename():
-    """Does some work in a process of its own that is killed before it renames a file for the n-th time, from 0."""
+    """Does some work in a process of its own that is killed before it renames a file for the n-th
+    time, from 0.
+    """
+
     def run(number, work):
         def killed():
             renamed, rename = [], os.replace
@@ -46,4 +49,5 @@ def killed_before_rename():
         process.start()
         process.join(60)
         assert process.exitcode == -signal.SIGKILL
+
     return run

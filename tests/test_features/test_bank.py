@@ -1,4 +1,6 @@
-"""The bank says what every row is, survives being killed, and refuses what does not belong to it."""
+"""The bank says what every row is, survives being killed, and refuses what does not belong to
+it.
+"""
 
 import json
 import multiprocessing
@@ -46,14 +48,18 @@ SHARDS = 3
 def located(bank, group):
     """(image number, row, col, label) of all rows of a group."""
     numbers = [int(name.split('/')[-1][:3]) for name in bank.manifest['images']]
-    return [(numbers[p['image']], int(p['row']), int(p['col']), int(p['label'])) for p in bank.pixels(group)]
+    return [
+        (numbers[p['image']], int(p['row']), int(p['col']), int(p['label']))
+        for p in bank.pixels(group)
+    ]
 
 
 def is_open(label_id):
     return label_id not in VOID_IDS and id2label[label_id].trainId in (255, -1)
 
 
-# ---------------------------------------------------------------------------------------------- content
+# ----------------------------------------------------------------------------------------------
+# content
 
 
 @pytest.mark.parametrize('group', ['closed', 'open'])
@@ -73,11 +79,17 @@ def test_rows_are_the_features_of_the_recorded_pixels(world, tmp_path, group):
 
 def test_every_closed_and_open_pixel_is_there_once_and_no_void_one(world, tmp_path):
     bank = built(world, tmp_path, closed_per_image=None).bank
-    ids = {(i, row, col): label_ids(world, i)[row, col]
-           for i in range(NUM_IMAGES) for row in range(SIZE[0] // STRIDE) for col in range(SIZE[1] // STRIDE)}
+    ids = {
+        (i, row, col): label_ids(world, i)[row, col]
+        for i in range(NUM_IMAGES)
+        for row in range(SIZE[0] // STRIDE)
+        for col in range(SIZE[1] // STRIDE)
+    }
     assert any(label_id in VOID_IDS for label_id in ids.values())
     wanted = {'open': [place for place, label_id in ids.items() if is_open(label_id)]}
-    wanted['closed'] = [place for place, label_id in ids.items() if id2label[label_id].trainId not in (255, -1)]
+    wanted['closed'] = [
+        place for place, label_id in ids.items() if id2label[label_id].trainId not in (255, -1)
+    ]
     for group, places in wanted.items():
         assert sorted(pixel[:3] for pixel in located(bank, group)) == sorted(places)
         assert bank.manifest['counts'][group] == len(places) == bank.num_pixels(group)
@@ -95,13 +107,18 @@ def test_images_that_lack_a_group_have_zero_rows(world, tmp_path):
 def test_closed_per_image_is_a_limit(world, tmp_path):
     bank = built(world, tmp_path, closed_per_image=5).bank
     numbers = [pixel[0] for pixel in located(bank, 'closed')]
-    assert [numbers.count(i) for i in range(NUM_IMAGES)] == [0 if i == NO_CLOSED else 5 for i in range(NUM_IMAGES)]
+    assert [numbers.count(i) for i in range(NUM_IMAGES)] == [
+        0 if i == NO_CLOSED else 5 for i in range(NUM_IMAGES)
+    ]
 
 
 def test_chosen_closed_pixels_depend_on_seed_and_name_only(world, tmp_path):
     def chosen(folder, **options):
-        pixels = located(built(world, tmp_path / folder, closed_per_image=5, **options).bank, 'closed')
+        pixels = located(
+            built(world, tmp_path / folder, closed_per_image=5, **options).bank, 'closed'
+        )
         return {i: {p for p in pixels if p[0] == i} for i in range(NUM_IMAGES)}
+
     full, half = chosen('full'), chosen('half', held_out=4)
     assert half[0]
     assert all(half[i] in (full[i], set()) for i in range(NUM_IMAGES))
@@ -114,7 +131,11 @@ def test_gather_equals_indexing_the_concatenated_shards(world, tmp_path):
     assert len(files) == SHARDS
     everything = np.concatenate([np.load(file) for file in files])
     rng = np.random.default_rng(0)
-    for rows in (rng.integers(len(everything), size=200), np.arange(len(everything))[::-1], np.array([3, 3, 0])):
+    for rows in (
+        rng.integers(len(everything), size=200),
+        np.arange(len(everything))[::-1],
+        np.array([3, 3, 0]),
+    ):
         assert np.array_equal(bank.gather('closed', rows).numpy(), everything[rows])
     assert bank.gather('closed', np.empty(0, np.int64)).shape == (0, 3)
 
@@ -126,11 +147,14 @@ def test_pool_of_some_images(world, tmp_path):
     rows = bank.gather('closed', pool.rows(np.arange(len(pool))))
     assert rows[:, 0].unique_consecutive().tolist() == [4, 0]
     assert len(pool) == sum(p[0] in (0, 4) for p in located(bank, 'closed'))
-    with pytest.raises(FeatureBankError, match=r'lacks the open pixels of 1 images, such as elsewhere\.png'):
+    with pytest.raises(
+        FeatureBankError, match=r'lacks the open pixels of 1 images, such as elsewhere\.png'
+    ):
         bank.pool('open', ['elsewhere.png'])
 
 
-# ---------------------------------------------------------------------------------------------- files
+# ----------------------------------------------------------------------------------------------
+# files
 
 
 @pytest.mark.parametrize('what', ['image', 'label'])
@@ -141,11 +165,18 @@ def test_other_files_of_the_same_names_are_refused(tmp_path, what):
     built(tmp_path / 'mine', tmp_path / 'bank')
     before = content(tmp_path / 'bank')
     built(tmp_path / 'corrected', tmp_path / 'bank')
-    changed = next((tmp_path / 'corrected').rglob('001_leftImg8bit.png' if what == 'image' else '001_*labelIds.png'))
+    changed = next(
+        (tmp_path / 'corrected').rglob(
+            '001_leftImg8bit.png' if what == 'image' else '001_*labelIds.png'
+        )
+    )
     size = changed.stat().st_size
     Image.fromarray(np.array(Image.open(changed))[::-1]).save(changed, compress_level=0)
-    with pytest.raises(FeatureBankError, match=rf"features of another '.*001_leftImg8bit.png': wanted its {what} of "
-                                               rf'{changed.stat().st_size} bytes, found one of {size} bytes'):
+    with pytest.raises(
+        FeatureBankError,
+        match=rf"features of another '.*001_leftImg8bit.png': wanted its {what} of "
+        rf'{changed.stat().st_size} bytes, found one of {size} bytes',
+    ):
         built(tmp_path / 'corrected', tmp_path / 'bank')
     assert content(tmp_path / 'bank') == before
 
@@ -171,7 +202,9 @@ def test_images_of_several_sizes(tmp_path, monkeypatch):
     assert bank.num_pixels('closed') + bank.num_pixels('open') == everywhere
     assert needed == [everywhere * (2 * bank.channels + 9)]
     rows = bank.gather('closed', np.arange(bank.num_pixels('closed')))
-    assert rows.tolist() == [[i, STRIDE * row, STRIDE * col] for i, row, col, _ in located(bank, 'closed')]
+    assert rows.tolist() == [
+        [i, STRIDE * row, STRIDE * col] for i, row, col, _ in located(bank, 'closed')
+    ]
 
 
 @pytest.mark.parametrize('lock', [True, False], ids=['with a lock file', 'without a lock file'])
@@ -192,7 +225,9 @@ def test_a_whole_bank_may_be_for_reading_only(world, tmp_path, monkeypatch, lock
         built(world, tmp_path / 'bank', held_out=1)
 
 
-def test_shards_are_mapped_for_reading_where_memory_cannot_be_committed(world, tmp_path, monkeypatch):
+def test_shards_are_mapped_for_reading_where_memory_cannot_be_committed(
+    world, tmp_path, monkeypatch
+):
     bank = built(world, tmp_path).bank
     rows = np.arange(bank.num_pixels('open'))
     expected = bank.gather('open', rows)
@@ -204,7 +239,8 @@ def test_shards_are_mapped_for_reading_where_memory_cannot_be_committed(world, t
     assert torch.equal(FeatureBank(tmp_path).gather('open', rows), expected)
 
 
-# ---------------------------------------------------------------------------------------------- kill and resume
+# ----------------------------------------------------------------------------------------------
+# kill and resume
 
 
 @pytest.fixture(scope='module')
@@ -232,9 +268,12 @@ def test_failed_extraction_resumes_to_the_same_bytes(world, tmp_path, uninterrup
     assert content(tmp_path) == uninterrupted
 
 
-@pytest.mark.parametrize('write', range(1 + 5 * SHARDS))  # the manifest, and five files for each shard
-def test_killed_before_any_rename_resumes_to_the_same_bytes(world, tmp_path, uninterrupted, killed_before_rename,
-                                                            write):
+@pytest.mark.parametrize(
+    'write', range(1 + 5 * SHARDS)
+)  # the manifest, and five files for each shard
+def test_killed_before_any_rename_resumes_to_the_same_bytes(
+    world, tmp_path, uninterrupted, killed_before_rename, write
+):
     killed_before_rename(write, lambda: built(world, tmp_path, closed_per_image=7))
     assert content(tmp_path) != uninterrupted
     built(world, tmp_path, closed_per_image=7)
@@ -254,7 +293,8 @@ def test_more_images_extend_the_bank_without_touching_the_old_shards(world, tmp_
     grown.prepare(counting, SEGMENTOR)
     after = content(tmp_path)
     assert all(after[name] == data for name, data in before.items() if name.startswith('shard'))
-    # The old images are read again for their open pixels; none twice, but the first, which also gives the grid.
+    # The old images are read again for their open pixels; none twice, but the first, which also
+    # gives the grid.
     assert sorted(seen) == sorted([*range(NUM_IMAGES), seen[0]])
     whole = built(world, tmp_path.with_name('whole'), closed_per_image=7).bank
     for group in ('closed', 'open'):
@@ -285,16 +325,29 @@ def test_two_builders_take_turns(world, tmp_path, uninterrupted):
     assert content(tmp_path) == uninterrupted
 
 
-# ---------------------------------------------------------------------------------------------- what is refused
+# ----------------------------------------------------------------------------------------------
+# what is refused
 
 
-@pytest.mark.parametrize(('segmentor', 'options', 'message'), [
-    (dict(SEGMENTOR, sha256='b' * 64), {}, "segmentor_sha256: wanted 'bbb.*', found 'aaa"),
-    (dict(SEGMENTOR, name='Other'), {}, "segmentor: wanted 'Other', found 'Lookup'"),
-    (dict(SEGMENTOR, preprocessor=dict(mean=[1.])), {}, r"preprocessor: wanted {'mean': \[1.0\]}, found {'mean': "),
-    (SEGMENTOR, dict(closed_per_image=8), 'closed_per_image: wanted 8, found 7'),
-    (SEGMENTOR, dict(bank_seed=1), 'seed: wanted 1, found 0'),
-    (SEGMENTOR, dict(closed_choice='balanced'), "closed_choice: wanted 'balanced', found 'uniform'")])
+@pytest.mark.parametrize(
+    ('segmentor', 'options', 'message'),
+    [
+        (dict(SEGMENTOR, sha256='b' * 64), {}, "segmentor_sha256: wanted 'bbb.*', found 'aaa"),
+        (dict(SEGMENTOR, name='Other'), {}, "segmentor: wanted 'Other', found 'Lookup'"),
+        (
+            dict(SEGMENTOR, preprocessor=dict(mean=[1.0])),
+            {},
+            r"preprocessor: wanted {'mean': \[1.0\]}, found {'mean': ",
+        ),
+        (SEGMENTOR, dict(closed_per_image=8), 'closed_per_image: wanted 8, found 7'),
+        (SEGMENTOR, dict(bank_seed=1), 'seed: wanted 1, found 0'),
+        (
+            SEGMENTOR,
+            dict(closed_choice='balanced'),
+            "closed_choice: wanted 'balanced', found 'uniform'",
+        ),
+    ],
+)
 def test_bank_of_something_else_is_refused(world, tmp_path, segmentor, options, message):
     built(world, tmp_path, closed_per_image=7)
     before = content(tmp_path)
@@ -309,8 +362,10 @@ def test_bank_of_another_policy_is_refused(world, tmp_path):
     other = source(world, tmp_path)
     for dataset in (other.closed_images, other.open_images):
         dataset._metainfo['label_policy'] = 'cityscapes/strict'
-    with pytest.raises(FeatureBankError,
-                       match=r"label_policy: wanted \['cityscapes/strict'\], found \['cityscapes/paper'\]"):
+    with pytest.raises(
+        FeatureBankError,
+        match=r"label_policy: wanted \['cityscapes/strict'\], found \['cityscapes/paper'\]",
+    ):
         other.prepare(extract, SEGMENTOR)
 
 
@@ -318,7 +373,9 @@ def test_bank_of_another_pipeline_is_refused(world, tmp_path):
     built(world, tmp_path)
     other = source(world, tmp_path)
     other.pipeline = [*other.pipeline[:1], dict(type='Resize', scale=(16, 12)), *other.pipeline[1:]]
-    with pytest.raises(FeatureBankError, match=r"pipeline: wanted .*'Resize', 'scale': \[16, 12\].*, found"):
+    with pytest.raises(
+        FeatureBankError, match=r"pipeline: wanted .*'Resize', 'scale': \[16, 12\].*, found"
+    ):
         other.prepare(extract, SEGMENTOR)
 
 
@@ -337,7 +394,9 @@ def test_reader_refuses_too(world, tmp_path):
 
 
 def test_no_bank(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r'There is no feature bank in .*manifest\.json is missing'):
+    with pytest.raises(
+        FileNotFoundError, match=r'There is no feature bank in .*manifest\.json is missing'
+    ):
         FeatureBank(tmp_path)
 
 
@@ -368,7 +427,9 @@ def test_a_missing_record_is_named(world, tmp_path):
     built(world, tmp_path)
     (tmp_path / 'shard-00001.json').unlink()
     for attempt in (lambda: FeatureBank(tmp_path), lambda: built(world, tmp_path)):
-        with pytest.raises(FeatureBankError, match=r"there is 'shard-00002\.json', but no 'shard-00001\.json'"):
+        with pytest.raises(
+            FeatureBankError, match=r"there is 'shard-00002\.json', but no 'shard-00001\.json'"
+        ):
             attempt()
 
 
@@ -383,7 +444,9 @@ def test_truncated_shard_is_named(world, tmp_path):
     shard = tmp_path / 'shard-00001.open.npy'
     size = shard.stat().st_size
     os.truncate(shard, size - 1)
-    with pytest.raises(FeatureBankError, match=rf'shard-00001\.open\.npy.*wanted {size} bytes, found {size - 1}'):
+    with pytest.raises(
+        FeatureBankError, match=rf'shard-00001\.open\.npy.*wanted {size} bytes, found {size - 1}'
+    ):
         FeatureBank(tmp_path)
     shard.unlink()
     with pytest.raises(FeatureBankError, match=r'shard-00001\.open\.npy.*found no file'):
@@ -397,7 +460,9 @@ def test_flipped_byte_is_named(world, tmp_path):
     data = bytearray(shard.read_bytes())
     data[-5] ^= 1
     shard.write_bytes(data)
-    with pytest.raises(FeatureBankError, match=r'shard-00002\.closed\.npy.* is damaged: sha256 wanted'):
+    with pytest.raises(
+        FeatureBankError, match=r'shard-00002\.closed\.npy.* is damaged: sha256 wanted'
+    ):
         FeatureBank(tmp_path).verify()
 
 
@@ -412,7 +477,9 @@ def test_a_byte_of_the_pixel_records_counts_too(world, tmp_path):
 
 
 def test_full_disk_is_refused_before_anything_is_written(world, tmp_path, monkeypatch):
-    monkeypatch.setattr(feature_bank.shutil, 'disk_usage', lambda path: type('Usage', (), {'free': 1000}))
+    monkeypatch.setattr(
+        feature_bank.shutil, 'disk_usage', lambda path: type('Usage', (), {'free': 1000})
+    )
     with pytest.raises(FeatureBankError, match=r'needs 0\.00 GB, and the disk has 0\.00 GB free'):
         built(world, tmp_path / 'bank')
     assert [path.name for path in (tmp_path / 'bank').iterdir()] == ['.lock']
@@ -426,7 +493,10 @@ def test_announced_bytes_are_the_bytes_written(world, tmp_path, monkeypatch):
 
 
 def test_no_shard_is_begun_by_a_writer_that_failed(world, tmp_path, monkeypatch):
-    """A full disk, met by the thread that writes, ends the extraction; nothing half written counts."""
+    """A full disk, met by the thread that writes, ends the extraction; nothing half written
+    counts.
+    """
+
     def full(path, *arguments):
         if path.name.startswith('shard-00001'):
             raise OSError(28, 'No space left on device', str(path))
@@ -436,13 +506,18 @@ def test_no_shard_is_begun_by_a_writer_that_failed(world, tmp_path, monkeypatch)
     monkeypatch.setattr(bank_writer, '_write_rows', full)
     with pytest.raises(OSError, match=r'No space left on device.*shard-00001'):
         built(world, tmp_path, closed_per_image=7)
-    assert [path.name for path in sorted(tmp_path.glob('*.json'))] == ['manifest.json', 'shard-00000.json']
+    assert [path.name for path in sorted(tmp_path.glob('*.json'))] == [
+        'manifest.json',
+        'shard-00000.json',
+    ]
     monkeypatch.undo()
     assert FeatureBank(tmp_path).num_pixels('closed') > 0
 
 
 def test_writing_overlaps_extraction(world, tmp_path, monkeypatch):
-    """While a shard is being written the next images are extracted, and no more than a shard of them."""
+    """While a shard is being written the next images are extracted, and no more than a shard of
+    them.
+    """
     order, release = [], threading.Event()
     write_shard = BankWriter._write_shard
 
@@ -453,7 +528,9 @@ def test_writing_overlaps_extraction(world, tmp_path, monkeypatch):
 
     def watched(image, sample):
         order.append('extract')
-        if len(order) == 5:  # the first asked for the grid; two are being written, and this is the next shard's last
+        if (
+            len(order) == 5
+        ):  # the first asked for the grid; two are being written, and this is the next shard's last
             release.set()
         return extract(image, sample)
 
@@ -463,7 +540,9 @@ def test_writing_overlaps_extraction(world, tmp_path, monkeypatch):
     assert [entry for entry in order if entry != 'extract'] == ['write 2'] * SHARDS
 
 
-def test_the_next_image_is_read_before_one_is_extracted_and_not_all_of_them(world, tmp_path, monkeypatch):
+def test_the_next_image_is_read_before_one_is_extracted_and_not_all_of_them(
+    world, tmp_path, monkeypatch
+):
     monkeypatch.setattr(extraction, 'READERS', 2)
     made = source(world, tmp_path)
     read = [threading.Event() for _ in range(NUM_IMAGES)]
@@ -478,7 +557,7 @@ def test_the_next_image_is_read_before_one_is_extracted_and_not_all_of_them(worl
         number = int(image[0, 0, 0])
         if seen:  # the first asked for the grid
             assert number + 1 == NUM_IMAGES or read[number + 1].wait(30)
-            assert not any(event.is_set() for event in read[number + 1 + extraction.READERS:])
+            assert not any(event.is_set() for event in read[number + 1 + extraction.READERS :])
         seen.append(number)
         return extract(image, sample)
 
@@ -488,14 +567,18 @@ def test_the_next_image_is_read_before_one_is_extracted_and_not_all_of_them(worl
 
 
 @pytest.mark.parametrize('value', [float('nan'), float('-inf'), 1e6])
-def test_features_that_fp16_cannot_hold_are_named_and_not_stored(world, tmp_path, uninterrupted, value):
+def test_features_that_fp16_cannot_hold_are_named_and_not_stored(
+    world, tmp_path, uninterrupted, value
+):
     def broken(image, sample):
         features = extract(image, sample)
         if image[0, 0, 0] == 3:
             features[1] = value
         return features
 
-    with pytest.raises(ValueError, match=r"closed features of '.*003_leftImg8bit\.png' are NaN or beyond float16"):
+    with pytest.raises(
+        ValueError, match=r"closed features of '.*003_leftImg8bit\.png' are NaN or beyond float16"
+    ):
         source(world, tmp_path, closed_per_image=7).prepare(broken, SEGMENTOR)
     whole = [name for name in uninterrupted if not name.startswith(('shard-00001', 'shard-00002'))]
     assert content(tmp_path) == {name: uninterrupted[name] for name in whole}
@@ -505,8 +588,11 @@ def test_features_that_fp16_cannot_hold_are_named_and_not_stored(world, tmp_path
 
 def test_a_disk_that_is_full_keeps_whole_files_only(world, tmp_path):
     """The system refuses the last byte of a file in the second shard, the largest of all."""
+
     def build(name):
-        source(world, tmp_path / name, closed_per_image=7).prepare(lambda image, sample: image.float(), SEGMENTOR)
+        source(world, tmp_path / name, closed_per_image=7).prepare(
+            lambda image, sample: image.float(), SEGMENTOR
+        )
         return content(tmp_path / name)
 
     def refused():
@@ -529,11 +615,14 @@ def test_a_disk_that_is_full_keeps_whole_files_only(world, tmp_path):
     assert build('bank') == whole
 
 
-# ---------------------------------------------------------------------------------------------- memory and processes
+# ----------------------------------------------------------------------------------------------
+# memory and processes
 
 
 def sparse_bank(folder, rows, channels):
-    """A bank of one image whose features are a hole of rows * channels * 2 bytes, but for the last row."""
+    """A bank of one image whose features are a hole of rows * channels * 2 bytes, but for the last
+    row.
+    """
     writer = BankWriter(folder, dict(channels=channels))
     writer.add('image', dict(closed=(np.ones((1, channels), np.float16), np.zeros((1, 3), int))))
     writer.flush()
@@ -567,7 +656,9 @@ def test_anonymous_memory_does_not_grow_with_what_was_read(tmp_path):
     bank.gather('closed', np.arange(0, 20_000, 4))
     before = anonymous()
     for start in range(0, rows, 20_000):
-        bank.gather('closed', np.arange(start, start + 20_000, 4))  # four rows a page: every page of the file
+        bank.gather(
+            'closed', np.arange(start, start + 20_000, 4)
+        )  # four rows a page: every page of the file
     assert anonymous() - before < 30e6
 
 

@@ -1,4 +1,6 @@
-"""A bank that is extracted in parts and joined is the bank of one process, byte for byte, or is refused."""
+"""A bank that is extracted in parts and joined is the bank of one process, byte for byte, or is
+refused.
+"""
 
 import multiprocessing
 import os
@@ -48,16 +50,21 @@ def root(world, tmp_path):
     return tmp_path / 'bank'
 
 
-# ---------------------------------------------------------------------------------------------- the same bytes
+# ---------------------------------------------------------------------------------------------- the
+# same bytes
 
 
-@pytest.mark.parametrize('options', [
-    pytest.param({}, id='same images'),
-    pytest.param(dict(held_out=4, open_held_out=1), id='more open images'),
-    pytest.param(dict(open_held_out=4), id='fewer open images'),
-    pytest.param(dict(open_=False), id='no open images'),
-    pytest.param(dict(kind='OnlineSource'), id='open pixels only'),
-    pytest.param(dict(held_out=2), id='last shard not full')])
+@pytest.mark.parametrize(
+    'options',
+    [
+        pytest.param({}, id='same images'),
+        pytest.param(dict(held_out=4, open_held_out=1), id='more open images'),
+        pytest.param(dict(open_held_out=4), id='fewer open images'),
+        pytest.param(dict(open_=False), id='no open images'),
+        pytest.param(dict(kind='OnlineSource'), id='open pixels only'),
+        pytest.param(dict(held_out=2), id='last shard not full'),
+    ],
+)
 @pytest.mark.parametrize('parts', [1, 2, SHARDS])
 def test_a_joined_bank_is_that_of_one_process(world, tmp_path, parts, options):
     built(world, tmp_path / 'one', **OPTIONS | options)
@@ -67,7 +74,9 @@ def test_a_joined_bank_is_that_of_one_process(world, tmp_path, parts, options):
     assert content(tmp_path / 'bank') == content(tmp_path / 'one')
     assert len(list((tmp_path / 'one').glob('shard-*.json'))) == SHARDS
     FeatureBank(tmp_path / 'bank').verify()
-    source(world, tmp_path / 'bank', **OPTIONS | options).prepare(never, SEGMENTOR)  # nothing is missing
+    source(world, tmp_path / 'bank', **OPTIONS | options).prepare(
+        never, SEGMENTOR
+    )  # nothing is missing
 
 
 def test_order_and_copies_do_not_matter(world, tmp_path, one, monkeypatch):
@@ -88,14 +97,19 @@ def test_a_failed_part_resumes(world, tmp_path, one):
 
     def failing(image, sample):
         calls.append(1)
-        if len(calls) == 5:  # the first asked for the grid, two images are stored, one of the second shard is not
+        if (
+            len(calls) == 5
+        ):  # the first asked for the grid, two images are stored, one of the second shard is not
             raise RuntimeError('out of memory')
         return extract(image, sample)
 
     with pytest.raises(RuntimeError, match='out of memory'):
         source(world, tmp_path / 'bank', part=(2, 2), **OPTIONS).prepare(failing, SEGMENTOR)
     part = tmp_path / 'bank.part-2-of-2'
-    assert sorted(path.name for path in part.glob('*.json')) == ['manifest.json', 'shard-00001.json']
+    assert sorted(path.name for path in part.glob('*.json')) == [
+        'manifest.json',
+        'shard-00001.json',
+    ]
     extract_parts(world, tmp_path / 'bank', 2)
     assert len(list(part.glob('shard-*.json'))) == 2
     join(world, tmp_path / 'bank', 2)
@@ -107,20 +121,29 @@ def test_a_part_is_a_bank(world, root, tmp_path):
     whole, part = FeatureBank(tmp_path / 'one'), FeatureBank(root.with_name('bank.part-2-of-2'))
     assert part.manifest['images'] == whole.manifest['images'][2:]
     for group in feature_bank.GROUPS:
-        rows, wanted = (bank.gather(group, bank.pool(group, part.images(group)).rows(np.arange(part.num_pixels(group))))
-                        for bank in (part, whole))
+        rows, wanted = (
+            bank.gather(
+                group, bank.pool(group, part.images(group)).rows(np.arange(part.num_pixels(group)))
+            )
+            for bank in (part, whole)
+        )
         assert rows.tolist() == wanted.tolist()
         assert part.pixels(group)['image'].min() >= 0
-        assert all(part.manifest['images'][pixel['image']].endswith(f'{int(row[0]):03d}_leftImg8bit.png')
-                   for pixel, row in zip(part.pixels(group), rows))
+        assert all(
+            part.manifest['images'][pixel['image']].endswith(f'{int(row[0]):03d}_leftImg8bit.png')
+            for pixel, row in zip(part.pixels(group), rows)
+        )
 
 
-# ---------------------------------------------------------------------------------------------- interrupted joins
+# ----------------------------------------------------------------------------------------------
+# interrupted joins
 
 
 @pytest.mark.parametrize('operation', range(FILES + FILES + 1))
 def test_a_join_killed_at_any_file_and_repeated(world, root, one, operation):
-    """Another killed join has left files there: they are removed, those of the parts linked, the manifest renamed."""
+    """Another killed join has left files there: they are removed, those of the parts linked, the
+    manifest renamed.
+    """
     root.mkdir()
     for name in one:
         if name.startswith('shard'):
@@ -136,6 +159,7 @@ def test_a_join_killed_at_any_file_and_repeated(world, root, one, operation):
                 if next(operations) == operation:
                     os.kill(os.getpid(), signal.SIGKILL)
                 return work(*arguments, **options)
+
             return work_or_die
 
         files.os.replace, bank_parts.os.link = dying(os.replace), dying(os.link)
@@ -174,11 +198,14 @@ def test_extraction_after_a_killed_join_uses_none_of_its_files(world, root, tmp_
     with pytest.raises(RuntimeError, match='out of memory'):
         source(world, root, **OPTIONS).prepare(failing, other)
     for folder in (root, tmp_path / 'anew'):
-        source(world, folder, **OPTIONS).prepare(lambda image, sample: extract(image, sample) + 1, other)
+        source(world, folder, **OPTIONS).prepare(
+            lambda image, sample: extract(image, sample) + 1, other
+        )
     assert content(root) == content(tmp_path / 'anew')
 
 
-# ---------------------------------------------------------------------------------------------- what is refused
+# ----------------------------------------------------------------------------------------------
+# what is refused
 
 
 def refused(world, root, error, message, parts=2, **options):
@@ -190,24 +217,45 @@ def refused(world, root, error, message, parts=2, **options):
 def test_a_missing_part(world, root):
     shutil.rmtree(root.with_name('bank.part-1-of-2'))
     refused(world, root, FileNotFoundError, r"'.*bank\.part-1-of-2' \(manifest\.json is missing")
-    refused(world, root, FileNotFoundError, r"'.*bank\.part-1-of-3' \(manifest\.json is missing", parts=3)
+    refused(
+        world,
+        root,
+        FileNotFoundError,
+        r"'.*bank\.part-1-of-3' \(manifest\.json is missing",
+        parts=3,
+    )
 
 
 def test_an_unfinished_part(world, root):
     (root.with_name('bank.part-2-of-2') / 'shard-00002.json').unlink()
-    refused(world, root, FeatureBankError, r"part-2-of-2' is not finished: wanted 2 shards, found 1")
+    refused(
+        world, root, FeatureBankError, r"part-2-of-2' is not finished: wanted 2 shards, found 1"
+    )
 
 
-@pytest.mark.parametrize(('segmentor', 'options', 'message'), [
-    (dict(SEGMENTOR, sha256='b' * 64), {}, r"segmentor_sha256: wanted 'aaa.*', found 'bbb"),
-    (dict(SEGMENTOR, preprocessor=dict(mean=[1.])), {}, r"preprocessor: wanted .*None}, found .*\[1\.0\]}"),
-    (SEGMENTOR, dict(closed_per_image=8), 'closed_per_image: wanted 7, found 8'),
-    (SEGMENTOR, dict(bank_seed=1), 'seed: wanted 0, found 1'),
-    (SEGMENTOR, dict(open_held_out=3), r"part: wanted {.*'images_sha256': .*}, found")])
+@pytest.mark.parametrize(
+    ('segmentor', 'options', 'message'),
+    [
+        (dict(SEGMENTOR, sha256='b' * 64), {}, r"segmentor_sha256: wanted 'aaa.*', found 'bbb"),
+        (
+            dict(SEGMENTOR, preprocessor=dict(mean=[1.0])),
+            {},
+            r'preprocessor: wanted .*None}, found .*\[1\.0\]}',
+        ),
+        (SEGMENTOR, dict(closed_per_image=8), 'closed_per_image: wanted 7, found 8'),
+        (SEGMENTOR, dict(bank_seed=1), 'seed: wanted 0, found 1'),
+        (SEGMENTOR, dict(open_held_out=3), r"part: wanted {.*'images_sha256': .*}, found"),
+    ],
+)
 def test_a_part_of_something_else(world, root, segmentor, options, message):
     shutil.rmtree(root.with_name('bank.part-2-of-2'))
     source(world, root, part=(2, 2), **OPTIONS | options).prepare(extract, segmentor)
-    refused(world, root, FeatureBankError, rf"'.*bank\.part-2-of-2' was made from something else \({message}")
+    refused(
+        world,
+        root,
+        FeatureBankError,
+        rf"'.*bank\.part-2-of-2' was made from something else \({message}",
+    )
     with pytest.raises(FeatureBankError, match=message):  # and it is not completed with what fits
         built(world, root, part=(2, 2), **OPTIONS)
 
@@ -218,19 +266,31 @@ def test_a_damaged_shard(world, root, name):
     data = bytearray(shard.read_bytes())
     data[-1] ^= 1
     shard.write_bytes(data)
-    refused(world, root, FeatureBankError, rf'bank\.part-2-of-2/{name}.* is damaged: sha256 wanted \w+, found \w+')
+    refused(
+        world,
+        root,
+        FeatureBankError,
+        rf'bank\.part-2-of-2/{name}.* is damaged: sha256 wanted \w+, found \w+',
+    )
 
 
 def test_a_truncated_shard(world, root):
     shard = root.with_name('bank.part-1-of-2') / 'shard-00000.closed.npy'
     size = shard.stat().st_size
     os.truncate(shard, size - 1)
-    refused(world, root, FeatureBankError, rf'shard-00000\.closed\.npy.*wanted {size} bytes, found {size - 1}')
+    refused(
+        world,
+        root,
+        FeatureBankError,
+        rf'shard-00000\.closed\.npy.*wanted {size} bytes, found {size - 1}',
+    )
 
 
 @pytest.mark.parametrize('part', [(0, 2), (3, 2), (1, SHARDS + 1), (1, 0)])
 def test_a_part_that_there_is_not(world, tmp_path, part):
-    with pytest.raises(FeatureBankError, match='3 shards: wanted a part .*1/1 and 3/3, found {}/{}'.format(*part)):
+    with pytest.raises(
+        FeatureBankError, match='3 shards: wanted a part .*1/1 and 3/3, found {}/{}'.format(*part)
+    ):
         source(world, tmp_path / 'bank', part=part).prepare(never, SEGMENTOR)
     assert not list(tmp_path.iterdir())
 

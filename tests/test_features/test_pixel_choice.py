@@ -10,8 +10,13 @@ BALANCED = PixelChoice(60, 'balanced')
 
 
 def maps(counts: dict, size=(20, 30), num_open=7):
-    """An open map and a class map with so many closed pixels of each class, some open ones, and void elsewhere."""
-    open_map, classes = np.full(size, VOID, np.uint8).flatten(), np.full(size, 255, np.uint8).flatten()
+    """An open map and a class map with so many closed pixels of each class, some open ones, and
+    void elsewhere.
+    """
+    open_map, classes = (
+        np.full(size, VOID, np.uint8).flatten(),
+        np.full(size, 255, np.uint8).flatten(),
+    )
     places = iter(np.random.default_rng(0).permutation(open_map.size))
     for label, count in counts.items():
         for _, place in zip(range(count), places):
@@ -30,15 +35,21 @@ def test_uniform_choice_is_spread_evenly():
         assert len({tuple(p) for p in where.tolist()}) == 9
         picks[where[:, 0], where[:, 1]] += 1
     assert picks[0].sum() == 0
-    assert 20 < picks[1:].min() < 50 < picks[1:].max() < 80  # 500 * 9 / 90 = 50, standard deviation 6.7
+    assert (
+        20 < picks[1:].min() < 50 < picks[1:].max() < 80
+    )  # 500 * 9 / 90 = 50, standard deviation 6.7
 
 
-@pytest.mark.parametrize(('counts', 'wanted'), [
-    ({0: 200, 3: 100, 5: 150}, {0: 20, 3: 20, 5: 20}),
-    ({0: 200, 3: 4, 5: 150}, {0: 28, 3: 4, 5: 28}),
-    ({0: 200, 3: 4, 5: 10}, {0: 46, 3: 4, 5: 10}),
-    ({4: 300}, {4: 60}),
-    ({0: 30, 3: 4}, {0: 30, 3: 4})])  # fewer than asked: all of them
+@pytest.mark.parametrize(
+    ('counts', 'wanted'),
+    [
+        ({0: 200, 3: 100, 5: 150}, {0: 20, 3: 20, 5: 20}),
+        ({0: 200, 3: 4, 5: 150}, {0: 28, 3: 4, 5: 28}),
+        ({0: 200, 3: 4, 5: 10}, {0: 46, 3: 4, 5: 10}),
+        ({4: 300}, {4: 60}),
+        ({0: 30, 3: 4}, {0: 30, 3: 4}),
+    ],
+)  # fewer than asked: all of them
 def test_balanced_choice_gives_every_class_as_many(counts, wanted):
     open_map, classes = maps(counts)
     where = BALANCED.pixels(open_map, classes, 'closed', 'image')
@@ -74,7 +85,9 @@ def test_choice_depends_on_seed_and_name_only(how):
     assert not np.array_equal(first, PixelChoice(50, how, seed=1).pixels(*made, 'closed', 'a'))
 
 
-@pytest.mark.parametrize('choice', [PixelChoice(60), BALANCED, PixelChoice(None), PixelChoice(10_000, 'balanced')])
+@pytest.mark.parametrize(
+    'choice', [PixelChoice(60), BALANCED, PixelChoice(None), PixelChoice(10_000, 'balanced')]
+)
 @pytest.mark.parametrize('group', ['closed', 'open'])
 def test_count_is_what_is_chosen(choice, group):
     for counts in ({0: 200, 3: 4}, {0: 20}, {}):
@@ -88,5 +101,8 @@ def test_all_open_pixels_are_taken():
 
 
 def test_unknown_choice_is_named():
-    with pytest.raises(ValueError, match=r"closed_choice: wanted one of \('uniform', 'balanced'\), found 'reservoir'"):
+    with pytest.raises(
+        ValueError,
+        match=r"closed_choice: wanted one of \('uniform', 'balanced'\), found 'reservoir'",
+    ):
         PixelChoice(5, 'reservoir')

@@ -18,8 +18,12 @@ def sampler():
 
 def everything(draw):
     """All random choices of one step as plain lists."""
-    return [draw.images(7).tolist(), draw.closed(400).tolist(), draw.open(300).tolist(),
-            *(z.tolist() for z in draw.noise(4))]
+    return [
+        draw.images(7).tolist(),
+        draw.closed(400).tolist(),
+        draw.open(300).tolist(),
+        *(z.tolist() for z in draw.noise(4)),
+    ]
 
 
 def test_defaults_are_the_papers():
@@ -44,7 +48,9 @@ def test_draws_are_those_of_a_written_out_sampler(sampler, available):
     if available >= 50:
         closed = rng.choice(available, 50, replace=False)
     else:
-        closed = np.concatenate([rng.permutation(available), rng.integers(available, size=50 - available)])
+        closed = np.concatenate(
+            [rng.permutation(available), rng.integers(available, size=50 - available)]
+        )
     assert draw.closed(available).tolist() == closed.tolist()
     rng = np.random.default_rng([5, 9, 2])
     assert draw.open(15).tolist() == rng.choice(15, 20, replace=True).tolist()
@@ -58,7 +64,9 @@ def test_pure_function_of_seed_and_step(sampler):
         draw = sampler.at(1, step)
         draw.noise(8)
         assert everything(draw) == steps[step]
-    assert everything(pickle.loads(pickle.dumps(sampler.at(1, 2)))) == steps[2]  # as loader workers get it
+    assert (
+        everything(pickle.loads(pickle.dumps(sampler.at(1, 2)))) == steps[2]
+    )  # as loader workers get it
 
 
 def test_seeds_and_steps_differ(sampler):
@@ -78,14 +86,16 @@ def test_streams_of_a_step_differ():
 def test_noise_is_standard_normal():
     noise = PixelSampler(num_fake=2500).at(0, 0).noise(64)[0]
     assert noise.dtype == torch.float32
-    assert noise.mean().item() == pytest.approx(0, abs=.02)
-    assert noise.std().item() == pytest.approx(1, abs=.02)
+    assert noise.mean().item() == pytest.approx(0, abs=0.02)
+    assert noise.std().item() == pytest.approx(1, abs=0.02)
 
 
 def test_every_image_once_an_epoch():
     sampler = PixelSampler(closed_images_per_batch=2)
     for epoch in range(4):
-        images = np.concatenate([sampler.at(0, step).images(6) for step in range(3 * epoch, 3 * epoch + 3)])
+        images = np.concatenate(
+            [sampler.at(0, step).images(6) for step in range(3 * epoch, 3 * epoch + 3)]
+        )
         assert sorted(images) == list(range(6))
 
 
@@ -96,7 +106,11 @@ def test_all_images_at_once():
 @pytest.mark.parametrize('count', ['num_closed', 'num_open', 'num_fake'])
 def test_a_group_can_be_left_out(count):
     draw = PixelSampler(**{count: 0}).at(0, 0)
-    sizes = dict(num_closed=len(draw.closed(9000)), num_open=len(draw.open(9000)), num_fake=len(draw.noise(4)[0]))
+    sizes = dict(
+        num_closed=len(draw.closed(9000)),
+        num_open=len(draw.open(9000)),
+        num_fake=len(draw.noise(4)[0]),
+    )
     assert sizes == dict(num_closed=5000, num_open=2500, num_fake=2500, **{}) | {count: 0}
 
 
@@ -109,5 +123,7 @@ def test_wrong_counts(count, value):
 
 @pytest.mark.parametrize('value', [0, -1, 'every', 1.5])
 def test_wrong_number_of_images(value):
-    with pytest.raises(ValueError, match=f"closed_images_per_batch: wanted a number >= 1 or 'all', found {value!r}"):
+    with pytest.raises(
+        ValueError, match=f"closed_images_per_batch: wanted a number >= 1 or 'all', found {value!r}"
+    ):
         PixelSampler(closed_images_per_batch=value)

@@ -36,7 +36,11 @@ from mmseg_opengan.features.bank import FeatureBankError
 from mmseg_opengan.features.sources import StepSampler, one_step
 
 CLOSED_IDS = set(np.flatnonzero(cityscapes_labels('paper').open_lut == 0))
-OPEN_IDS = set(np.flatnonzero((cityscapes_labels('paper').open_lut > 0) & (cityscapes_labels('paper').open_lut < 255)))
+OPEN_IDS = set(
+    np.flatnonzero(
+        (cityscapes_labels('paper').open_lut > 0) & (cityscapes_labels('paper').open_lut < 255)
+    )
+)
 WITH_CLOSED = [i for i in range(6) if i != NO_CLOSED]
 
 
@@ -57,14 +61,17 @@ def online(world, bank, **sampler):
 
 def same(one, other):
     assert one.keys() == other.keys()
-    return all(torch.equal(one[key], other[key]) for key in one if isinstance(one[key], torch.Tensor))
+    return all(
+        torch.equal(one[key], other[key]) for key in one if isinstance(one[key], torch.Tensor)
+    )
 
 
 def image_numbers(features):
     return set(features[:, 0].long().tolist())
 
 
-# ---------------------------------------------------------------------------------------------- the batch
+# ---------------------------------------------------------------------------------------------- the
+# batch
 
 
 def test_store_batch(world, bank):
@@ -106,17 +113,25 @@ def test_batch_is_a_pure_function_of_seed_and_step(world, bank, make):
 
 def test_workers_yield_what_one_process_yields(world, bank):
     made = store(world, bank)
-    loader = DataLoader(made, num_workers=2, sampler=[(0, step) for step in range(6)], collate_fn=one_step,
-                        multiprocessing_context='fork')
+    loader = DataLoader(
+        made,
+        num_workers=2,
+        sampler=[(0, step) for step in range(6)],
+        collate_fn=one_step,
+        multiprocessing_context='fork',
+    )
     assert all(same(batch, made[0, step]) for step, batch in enumerate(loader))
 
 
-# ---------------------------------------------------------------------------------------------- which images
+# ----------------------------------------------------------------------------------------------
+# which images
 
 
 def test_a_loader_that_would_drop_steps_is_refused(world, tmp_path):
     made = built(world, tmp_path)
-    loader = DataLoader(made, batch_size=2, sampler=[(0, step) for step in range(4)], collate_fn=one_step)
+    loader = DataLoader(
+        made, batch_size=2, sampler=[(0, step) for step in range(4)], collate_fn=one_step
+    )
     with pytest.raises(ValueError, match=r'train_dataloader\.batch_size: wanted 1, .* found 2'):
         next(iter(loader))
 
@@ -139,7 +154,11 @@ def test_three_images_per_batch(world, bank):
 
 def test_all_images_in_every_batch(world, bank):
     made = store(world, bank, closed_images_per_batch='all', num_closed=60)
-    assert image_numbers(made[0, 0]['closed']) == image_numbers(made[0, 1]['closed']) == set(WITH_CLOSED)
+    assert (
+        image_numbers(made[0, 0]['closed'])
+        == image_numbers(made[0, 1]['closed'])
+        == set(WITH_CLOSED)
+    )
     with pytest.raises(ValueError, match="closed_images_per_batch='all' needs type='StoreSource'"):
         online(world, bank, closed_images_per_batch='all')
 
@@ -174,17 +193,23 @@ def test_a_kind_that_the_open_images_alone_ignore_is_not_stored(world, tmp_path,
     everything = np.concatenate([label_ids(world, i) for i in range(6)])
     assert sorted(found) == sorted(everything[np.isin(everything, [*OPEN_IDS - {trailer}])])
     assert trailer in everything
-    with pytest.raises(FeatureBankError, match=r"label_policy: wanted \['cityscapes/paper'\], found \{'closed': "
-                                               r"'cityscapes/paper', 'open': 'cityscapes/paper/ignore:trailer'\}"):
+    with pytest.raises(
+        FeatureBankError,
+        match=r"label_policy: wanted \['cityscapes/paper'\], found \{'closed': "
+        r"'cityscapes/paper', 'open': 'cityscapes/paper/ignore:trailer'\}",
+    ):
         built(world, tmp_path, kind=kind)
 
 
 def test_open_pixels_come_from_the_open_images_only(world, bank):
     made = built(world, bank, closed_per_image=None, sampler=dict(num_open=30), open_held_out=4)
-    assert image_numbers(torch.cat([made[0, step]['open'] for step in range(9)])) == set(range(3)) - {NO_OPEN}
+    assert image_numbers(torch.cat([made[0, step]['open'] for step in range(9)])) == set(
+        range(3)
+    ) - {NO_OPEN}
 
 
-# ---------------------------------------------------------------------------------------------- without open pixels
+# ----------------------------------------------------------------------------------------------
+# without open pixels
 
 
 @pytest.mark.parametrize('options', [dict(open_=False), dict(sampler=dict(num_open=0))])
@@ -207,7 +232,9 @@ def test_two_files_of_one_name_are_refused(world, tmp_path):
     write_images(tmp_path / 'others')
     config = source_config(world, tmp_path / 'bank')
     config['open']['data_root'] = str(tmp_path / 'others')
-    with pytest.raises(ValueError, match=rf"an image 'leftImg8bit/.*000_.*': '{world}/.*' and '{tmp_path}/others/"):
+    with pytest.raises(
+        ValueError, match=rf"an image 'leftImg8bit/.*000_.*': '{world}/.*' and '{tmp_path}/others/"
+    ):
         DATASETS.build(config).prepare(extract, SEGMENTOR)
     (tmp_path / 'link').symlink_to(world)
     config['open']['data_root'] = str(tmp_path / 'link')
@@ -216,6 +243,7 @@ def test_two_files_of_one_name_are_refused(world, tmp_path):
 
 def test_the_readers_end_with_a_segmentor_that_fails(world, tmp_path):
     """Not when the error is forgotten, which holds every frame that it came through."""
+
     def fail(image, sample):
         if next(calls) == 3:
             raise RuntimeError('out of memory')
@@ -225,17 +253,21 @@ def test_the_readers_end_with_a_segmentor_that_fails(world, tmp_path):
     with pytest.raises(RuntimeError) as error:
         source(world, tmp_path).prepare(fail, SEGMENTOR)
     assert str(error.value) == 'out of memory'
-    assert [thread.name for thread in threading.enumerate() if thread.name.startswith('reader')] == []
+    assert [
+        thread.name for thread in threading.enumerate() if thread.name.startswith('reader')
+    ] == []
 
 
 @pytest.mark.parametrize(('group', 'number'), [('open', NO_OPEN), ('closed', NO_CLOSED)])
 def test_a_bank_without_a_single_pixel_of_a_group_is_refused(world, tmp_path, group, number):
     made = source(world, tmp_path)
     everything = made._requests
-    made._requests = lambda: {**everything(), group: everything()[group][number:number + 1]}
+    made._requests = lambda: {**everything(), group: everything()[group][number : number + 1]}
     made.prepare(extract, SEGMENTOR)
     hint = r'\. OpenGAN-0 needs none: open=None, sampler\.num_open=0' if group == 'open' else ''
-    with pytest.raises(ValueError, match=rf"No {group} pixel to train on: the 1 images .* have none .*'{hint}$"):
+    with pytest.raises(
+        ValueError, match=rf"No {group} pixel to train on: the 1 images .* have none .*'{hint}$"
+    ):
         made[0, 0]
 
 
@@ -243,26 +275,34 @@ def test_mmsegs_own_packing_is_named(world, tmp_path):
     made = source(world, tmp_path)
     for dataset in (made.closed_images, made.open_images):
         dataset.pipeline = Compose([*PIPELINE[:2], dict(type='PackSegInputs')])
-    with pytest.raises(ValueError, match=r'000_leftImg8bit\.png: no open map\. Wanted LoadOpenSetAnnotations and Pack'):
+    with pytest.raises(
+        ValueError,
+        match=r'000_leftImg8bit\.png: no open map\. Wanted LoadOpenSetAnnotations and Pack',
+    ):
         made.prepare(extract, SEGMENTOR)
 
 
 def test_open_classes_are_those_of_the_open_images(world, tmp_path):
     for kind, folder in (('leftImg8bit', 'images'), ('gtFine', 'masks')):
         (tmp_path / folder).mkdir()
-        (path,) = (world / kind / 'train' / 'ulm').glob('000_*s.png' if kind == 'gtFine' else '000_*')
+        (path,) = (world / kind / 'train' / 'ulm').glob(
+            '000_*s.png' if kind == 'gtFine' else '000_*'
+        )
         picture = np.array(Image.open(path))
         Image.fromarray(picture if folder == 'images' else (picture % 2).astype(np.uint8)).save(
-            tmp_path / folder / 'anomaly.png')
+            tmp_path / folder / 'anomaly.png'
+        )
     made = source(world, tmp_path / 'bank')
-    made.open_images = DATASETS.build(dict(type='AnomalyMasks', data_root=str(tmp_path), img_suffix='.png',
-                                           pipeline=PIPELINE))
+    made.open_images = DATASETS.build(
+        dict(type='AnomalyMasks', data_root=str(tmp_path), img_suffix='.png', pipeline=PIPELINE)
+    )
     made.prepare(extract, SEGMENTOR)
     assert made.identity['open_classes'] == ['anomaly']
     assert made.identity['label_policy'] == dict(closed='cityscapes/paper', open='anomaly')
 
 
-# ---------------------------------------------------------------------------------------------- training
+# ----------------------------------------------------------------------------------------------
+# training
 
 
 @pytest.fixture
@@ -282,15 +322,22 @@ def test_online_and_store_train_on_the_same_pixels(world, bank, model):
 
 
 def test_online_images_feed_the_train_step(world, bank, model):
-    optimizers = OpenGANOptimWrapperConstructor(dict(
-        discriminator=dict(optimizer=dict(type='Adam', lr=1e-3)), generator=dict(optimizer=dict(type='Adam', lr=1e-3))))
+    optimizers = OpenGANOptimWrapperConstructor(
+        dict(
+            discriminator=dict(optimizer=dict(type='Adam', lr=1e-3)),
+            generator=dict(optimizer=dict(type='Adam', lr=1e-3)),
+        )
+    )
     before = [p.clone() for p in model.discriminator.parameters()]
     log = model.train_step(online(world, bank)[0, 0], optimizers(model.train()))
     assert {'loss_closed', 'loss_open', 'loss_fake', 'loss_generator'} <= log.keys()
-    assert any(not torch.equal(p, q) for p, q in zip(before, model.discriminator.parameters(), strict=True))
+    assert any(
+        not torch.equal(p, q) for p, q in zip(before, model.discriminator.parameters(), strict=True)
+    )
 
 
-# ---------------------------------------------------------------------------------------------- steps and ranks
+# ----------------------------------------------------------------------------------------------
+# steps and ranks
 
 
 def steps(monkeypatch, rank, world_size, count, skip=0, seed=None):
@@ -328,16 +375,20 @@ def test_loader_after_skipping_gives_the_batch_of_an_uninterrupted_one(world, ba
         sampler.skip = skip
         stream = iter(DataLoader(made, sampler=sampler, collate_fn=one_step))
         return [next(stream) for _ in range(6)]
+
     skipped = batch_5(5)
     assert skipped[:5] == [{}] * 5
     assert same(skipped[5], batch_5(0)[5])
 
 
-# ---------------------------------------------------------------------------------------------- several processes
+# ----------------------------------------------------------------------------------------------
+# several processes
 
 
 def _prepare_as_rank(rank, rendezvous, world, bank, fails, outcomes):
-    torch.distributed.init_process_group('gloo', init_method=f'file://{rendezvous}', rank=rank, world_size=2)
+    torch.distributed.init_process_group(
+        'gloo', init_method=f'file://{rendezvous}', rank=rank, world_size=2
+    )
     segmentor = dict(SEGMENTOR, sha256='b' * 64) if fails else SEGMENTOR
     try:
         made = source(world, bank)
@@ -355,7 +406,10 @@ def prepare_on_two_ranks(tmp_path, world, bank, fails):
     fork = multiprocessing.get_context('fork')
     outcomes = fork.Queue()
     arguments = (tmp_path / 'rendezvous', world, bank, fails, outcomes)
-    processes = [fork.Process(target=_prepare_as_rank, args=(rank, *arguments), daemon=True) for rank in range(2)]
+    processes = [
+        fork.Process(target=_prepare_as_rank, args=(rank, *arguments), daemon=True)
+        for rank in range(2)
+    ]
     for process in processes:
         process.start()
     found = dict(outcomes.get(timeout=60) for _ in processes)
@@ -373,4 +427,6 @@ def test_no_rank_waits_for_a_main_process_that_failed(world, tmp_path):
     built(world, tmp_path / 'bank')
     found = prepare_on_two_ranks(tmp_path, world, tmp_path / 'bank', fails=True)
     assert found[0].startswith('FeatureBankError: The feature bank in')
-    assert found[1].startswith('RuntimeError: The main process could not build the feature bank. FeatureBankError: The')
+    assert found[1].startswith(
+        'RuntimeError: The main process could not build the feature bank. FeatureBankError: The'
+    )

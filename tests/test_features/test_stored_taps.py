@@ -1,4 +1,6 @@
-"""Validation on stored feature maps finds what validation with the segmentor finds, and the segmentor does not run."""
+"""Validation on stored feature maps finds what validation with the segmentor finds, and the
+segmentor does not run.
+"""
 
 import json
 import math
@@ -13,7 +15,10 @@ from mmseg_opengan.contracts import TAP_FEATURES, TAP_LOGITS
 from mmseg_opengan.features.bank import FeatureBankError
 from mmseg_opengan.features.stored_taps import StoredTaps
 
-HOOKS = [dict(type='OpenGANHook'), dict(type='OpenSetEvaluationHook', plot_val=False, plot_test=False)]
+HOOKS = [
+    dict(type='OpenGANHook'),
+    dict(type='OpenSetEvaluationHook', plot_val=False, plot_test=False),
+]
 
 
 @pytest.fixture(scope='module')
@@ -35,30 +40,49 @@ def stored(root, folder, split='test'):
     return StoredTaps(root=str(folder), images=images(root / 'world', split=split))
 
 
-# ---------------------------------------------------------------------------------------------- through the runner
+# ----------------------------------------------------------------------------------------------
+# through the runner
 
 
 @pytest.mark.parametrize('resolution', ['feature', 'image'])
 def test_validation_and_test_find_the_same_numbers(root, resolution):
     found = {}
     for name in ('ordinary', 'stored'):
-        options = {'model.resolution': resolution, 'train_cfg.max_iters': 2, 'train_cfg.val_interval': 2}
+        options = {
+            'model.resolution': resolution,
+            'train_cfg.max_iters': 2,
+            'train_cfg.val_interval': 2,
+        }
         if name == 'stored':
             for stage, split in (('val', 'open_val'), ('test', 'test')):
                 options[f'{stage}_dataloader.dataset'] = dict(
-                    _delete_=True, type='StoredTaps', root=str(root / f'taps_{stage}'),
-                    images=images(root / 'world', split=split))
+                    _delete_=True,
+                    type='StoredTaps',
+                    root=str(root / f'taps_{stage}'),
+                    images=images(root / 'world', split=split),
+                )
         made = runner(root, root / f'{name}_{resolution}', custom_hooks=HOOKS, **options)
         if name == 'stored':
             made.model.segmentor.backbone.register_forward_hook(_count)
         made.train()
         _count.calls = 0
         made.test()
-        reports = {stage: json.loads((root / f'{name}_{resolution}/open_set_eval/{stage}/metrics.json').read_text())
-                   for stage in ('val', 'test')}
-        scalars = next((root / f'{name}_{resolution}').glob('*/vis_data/scalars.json')).read_text().splitlines()
+        reports = {
+            stage: json.loads(
+                (root / f'{name}_{resolution}/open_set_eval/{stage}/metrics.json').read_text()
+            )
+            for stage in ('val', 'test')
+        }
+        scalars = (
+            next((root / f'{name}_{resolution}').glob('*/vis_data/scalars.json'))
+            .read_text()
+            .splitlines()
+        )
         history = [line for line in map(json.loads, scalars) if 'opengan/AUROC' in line]
-        found[name] = reports, [{k: v for k, v in line.items() if not k.endswith('time')} for line in history]
+        found[name] = (
+            reports,
+            [{k: v for k, v in line.items() if not k.endswith('time')} for line in history],
+        )
     assert len(found['stored'][1]) == 1
     assert found['ordinary'] == found['stored']
     # Extraction alone: the three test images the first time, none where the maps are there.
@@ -72,7 +96,8 @@ def _count(*args):
 _count.calls = 0
 
 
-# ---------------------------------------------------------------------------------------------- the folder
+# ---------------------------------------------------------------------------------------------- the
+# folder
 
 
 def test_items_are_the_images_with_their_taps(root, tmp_path):
@@ -109,8 +134,12 @@ def test_a_folder_is_completed_and_read_again(root, tmp_path):
     assert len(list(tmp_path.glob('*.npy'))) == 8
 
 
-@pytest.mark.parametrize('write', range(9))  # two files of each of three images, each time with a new manifest
-def test_killed_before_any_rename_it_is_built_again_to_the_same_bytes(root, tmp_path, killed_before_rename, write):
+@pytest.mark.parametrize(
+    'write', range(9)
+)  # two files of each of three images, each time with a new manifest
+def test_killed_before_any_rename_it_is_built_again_to_the_same_bytes(
+    root, tmp_path, killed_before_rename, write
+):
     folders = whole, killed = tmp_path / 'whole', tmp_path / 'killed'
     killed_before_rename(write, lambda: stored(root, killed).prepare(taps_of, SEGMENTOR))
     assert (killed / 'manifest.json').exists() == (write > 2)
@@ -127,7 +156,9 @@ def test_what_does_not_belong_is_refused(root, tmp_path):
         stored(root, tmp_path).prepare(taps_of, dict(SEGMENTOR, sha256='b' * 64))
     path = tmp_path / f'00001.{TAP_FEATURES}.npy'
     path.write_bytes(path.read_bytes()[:-1])
-    with pytest.raises(FeatureBankError, match=rf'00001\.{TAP_FEATURES}\.npy.: wanted \d+ bytes, found \d+'):
+    with pytest.raises(
+        FeatureBankError, match=rf'00001\.{TAP_FEATURES}\.npy.: wanted \d+ bytes, found \d+'
+    ):
         stored(root, tmp_path).prepare(taps_of, SEGMENTOR)
 
 
@@ -137,13 +168,19 @@ def test_nan_features_are_named_and_not_stored(root, tmp_path):
         features[0, 0, 0, 0] = math.nan
         return features, logits
 
-    with pytest.raises(ValueError, match=r"1 of 144 features of '.*000_leftImg8bit\.png' are NaN or infinite"):
+    with pytest.raises(
+        ValueError, match=r"1 of 144 features of '.*000_leftImg8bit\.png' are NaN or infinite"
+    ):
         stored(root, tmp_path).prepare(broken, SEGMENTOR)
     assert [path.name for path in tmp_path.iterdir()] == ['.lock']
 
 
 def test_windows_have_no_stored_features(root):
-    made = runner(root, root / 'slide', **{'model.test_cfg': dict(mode='slide', crop_size=(16, 16), stride=(8, 8))})
+    made = runner(
+        root,
+        root / 'slide',
+        **{'model.test_cfg': dict(mode='slide', crop_size=(16, 16), stride=(8, 8))},
+    )
     item = stored(root, root / 'slide_taps')
     item.prepare(taps_of, SEGMENTOR)
     batch = {key: [value] for key, value in item[0].items()}

@@ -1,4 +1,6 @@
-"""Block bootstrap: the pair table gives the pooled AUROC, and resamples equal pooling the drawn blocks."""
+"""Block bootstrap: the pair table gives the pooled AUROC, and resamples equal pooling the drawn
+blocks.
+"""
 
 import math
 
@@ -15,8 +17,10 @@ def make_blocks(num_blocks=4, pixels=60, seed=0, spread=1.0):
     generator = torch.Generator().manual_seed(seed)
     blocks = []
     for i in range(num_blocks):
-        labels = (torch.rand(pixels, generator=generator) < .3).to(torch.uint8)
-        scores = (torch.randn(pixels, generator=generator) + labels + spread * i).mul(4).round() / 4  # with ties
+        labels = (torch.rand(pixels, generator=generator) < 0.3).to(torch.uint8)
+        scores = (torch.randn(pixels, generator=generator) + labels + spread * i).mul(
+            4
+        ).round() / 4  # with ties
         blocks.append((scores, labels))
     return blocks
 
@@ -30,29 +34,38 @@ def test_wins_sum_to_the_pooled_auroc():
     scores, labels = (torch.cat(parts) for parts in zip(*blocks))
     table = tables(blocks)[0]
     assert table.wins.sum() / table.closed.sum() / table.open.sum() == pytest.approx(
-        roc_auc_score(labels, scores), abs=1e-12)
+        roc_auc_score(labels, scores), abs=1e-12
+    )
 
 
 def test_one_entry_counts_the_pairs_of_two_blocks():
     (closed_scores, closed_labels), (open_scores, open_labels) = make_blocks()[:2]
     closed, opened = closed_scores[closed_labels == 0], open_scores[open_labels == 1]
-    slow = sum(1.0 if o > c else .5 if o == c else 0.0 for c in closed.tolist() for o in opened.tolist())
-    table = block_table([exact_bins(closed_scores, closed_labels), exact_bins(open_scores, open_labels)])
+    slow = sum(
+        1.0 if o > c else 0.5 if o == c else 0.0 for c in closed.tolist() for o in opened.tolist()
+    )
+    table = block_table(
+        [exact_bins(closed_scores, closed_labels), exact_bins(open_scores, open_labels)]
+    )
     assert table.wins[0, 1] == slow
 
 
 def test_resamples_equal_pooling_the_drawn_blocks():
     blocks = make_blocks()
     values = resampled_aurocs(tables(blocks), num_resamples=300, seed=3)
-    draws = np.random.default_rng(3).multinomial(4, np.full(4, .25), size=300)
+    draws = np.random.default_rng(3).multinomial(4, np.full(4, 0.25), size=300)
     for value, draw in zip(values, draws):
-        scores, labels = (torch.cat(parts) for parts in zip(*[b for b, n in zip(blocks, draw) for _ in range(n)]))
+        scores, labels = (
+            torch.cat(parts) for parts in zip(*[b for b, n in zip(blocks, draw) for _ in range(n)])
+        )
         assert value == pytest.approx(roc_auc_score(labels, scores), abs=1e-12)
 
 
 def test_several_seeds_are_averaged_over_the_same_draws():
     one, two = tables(make_blocks(seed=1)), tables(make_blocks(seed=2))
-    both, first, second = (resampled_aurocs(seeds, num_resamples=20) for seeds in (one + two, one, two))
+    both, first, second = (
+        resampled_aurocs(seeds, num_resamples=20) for seeds in (one + two, one, two)
+    )
     assert both == pytest.approx((first + second) / 2)
 
 
@@ -63,7 +76,9 @@ def test_equal_blocks_have_no_spread():
 
 def test_no_open_pixel_gives_nan():
     scores, labels = make_blocks(1)[0]
-    low, high = interval(resampled_aurocs(tables([(scores, torch.zeros_like(labels))]), num_resamples=10))
+    low, high = interval(
+        resampled_aurocs(tables([(scores, torch.zeros_like(labels))]), num_resamples=10)
+    )
     assert math.isnan(low)
     assert math.isnan(high)
 

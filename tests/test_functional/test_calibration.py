@@ -20,11 +20,13 @@ from mmseg_opengan.functional.detection import exact_bins
 from mmseg_opengan.functional.score_counts import ScoreCounts
 
 
-def _data(slope=.4, intercept=-3., count=20_000, seed=0):
+def _data(slope=0.4, intercept=-3.0, count=20_000, seed=0):
     """Scores whose true calibration is known, with some void."""
     generator = torch.Generator().manual_seed(seed)
     scores = 4 * torch.randn(count, generator=generator, dtype=torch.float64) + 1
-    labels = (torch.rand(count, generator=generator) < (slope * scores + intercept).sigmoid()).long()
+    labels = (
+        torch.rand(count, generator=generator) < (slope * scores + intercept).sigmoid()
+    ).long()
     labels[::17] = VOID
     return scores, labels
 
@@ -34,29 +36,40 @@ def _bins(*arguments, **options):
 
 
 def _scikit_learn(scores, labels, *, intercept=True, smooth=True):
-    """Logistic regression without a penalty. Platt's soft targets: each pixel once open, once closed, with weights."""
+    """Logistic regression without a penalty. Platt's soft targets: each pixel once open, once
+    closed, with weights.
+    """
     scored = labels != VOID
     x, y = scores[scored].numpy()[:, None], (labels[scored] == 1).numpy()
     opened, closed = y.sum(), (~y).sum()
-    target = np.where(y, (opened + 1) / (opened + 2), 1 / (closed + 2)) if smooth else y.astype(float)
-    model = LogisticRegression(C=np.inf, fit_intercept=intercept, tol=1e-10, max_iter=1000, solver='newton-cholesky')
-    model.fit(np.concatenate([x, x]), np.repeat([1, 0], len(x)), np.concatenate([target, 1 - target]))
+    target = (
+        np.where(y, (opened + 1) / (opened + 2), 1 / (closed + 2)) if smooth else y.astype(float)
+    )
+    model = LogisticRegression(
+        C=np.inf, fit_intercept=intercept, tol=1e-10, max_iter=1000, solver='newton-cholesky'
+    )
+    model.fit(
+        np.concatenate([x, x]), np.repeat([1, 0], len(x)), np.concatenate([target, 1 - target])
+    )
     return float(model.coef_[0, 0]), float(np.ravel(model.intercept_)[0])
 
 
 # Fits.
 
-@pytest.mark.parametrize(('slope', 'intercept'), [(.4, -3.), (2., 1.), (.05, -5.)])
+
+@pytest.mark.parametrize(('slope', 'intercept'), [(0.4, -3.0), (2.0, 1.0), (0.05, -5.0)])
 def test_platt_is_the_logistic_regression_of_scikit_learn(slope, intercept):
     data = _data(slope, intercept)
     found = fit_platt(exact_bins(*data))
     assert (found.slope, found.intercept) == pytest.approx(_scikit_learn(*data), rel=1e-6)
-    assert (found.slope, found.intercept) == pytest.approx(_scikit_learn(*data, smooth=False), rel=.02)
+    assert (found.slope, found.intercept) == pytest.approx(
+        _scikit_learn(*data, smooth=False), rel=0.02
+    )
     assert found.method == 'platt'
 
 
 def test_temperature_is_the_regression_without_intercept():
-    data = _data(.4, 0.)
+    data = _data(0.4, 0.0)
     found = fit_temperature(exact_bins(*data))
     assert found.slope == pytest.approx(_scikit_learn(*data, intercept=False)[0], rel=1e-6)
     assert (found.intercept, found.method) == (0, 'temperature')
@@ -73,18 +86,21 @@ def test_binned_scores_give_the_fit_of_the_exact_ones():
 
 def test_distances_far_from_zero_are_fitted_too():
     scores, labels = _data()
-    near, far = fit_platt(exact_bins(scores, labels)), fit_platt(exact_bins(scores * 1e3 + 1e6, labels))
+    near, far = (
+        fit_platt(exact_bins(scores, labels)),
+        fit_platt(exact_bins(scores * 1e3 + 1e6, labels)),
+    )
     assert far.slope == pytest.approx(near.slope / 1e3, rel=1e-6)
     assert far.probability(scores * 1e3 + 1e6) == pytest.approx(near.probability(scores), abs=1e-6)
 
 
 def test_separable_scores_have_a_finite_fit():
-    scores = torch.tensor([-2., -1., 1., 2.])
+    scores = torch.tensor([-2.0, -1.0, 1.0, 2.0])
     found = fit_platt(exact_bins(scores, torch.tensor([0, 0, 1, 1])))
     assert math.isfinite(found.slope)
-    assert found.probability(scores).tolist() == pytest.approx([.25, .25, .75, .75], abs=.12)
-    many = torch.cat([torch.full((500_000,), -20.), torch.full((5000,), 20.)])
-    p = fit_platt(exact_bins(many, (many > 0).long())).probability(torch.tensor([-20., 20.]))
+    assert found.probability(scores).tolist() == pytest.approx([0.25, 0.25, 0.75, 0.75], abs=0.12)
+    many = torch.cat([torch.full((500_000,), -20.0), torch.full((5000,), 20.0)])
+    p = fit_platt(exact_bins(many, (many > 0).long())).probability(torch.tensor([-20.0, 20.0]))
     assert p.tolist() == pytest.approx([1 / 500_002, 5001 / 5002], rel=1e-6)
 
 
@@ -93,30 +109,37 @@ def test_scores_in_the_wrong_direction_are_an_error():
     for fit in (fit_platt, fit_temperature):
         with pytest.raises(ValueError, match='wanted one above 0'):
             fit(exact_bins(-scores, labels))
-    with pytest.raises(ValueError, match='use Platt scaling'):  # all logits above 0, few pixels open
+    with pytest.raises(
+        ValueError, match='use Platt scaling'
+    ):  # all logits above 0, few pixels open
         fit_temperature(exact_bins(scores + 30, labels))
 
 
 def test_too_little_to_fit_is_an_error():
     for labels in ([0, 0], [1, 1], [VOID, VOID]):
         with pytest.raises(ValueError, match='must hold closed and open pixels'):
-            fit_platt(exact_bins(torch.tensor([1., 2.]), torch.tensor(labels)))
-    for fit, score in ((fit_platt, 3.), (fit_temperature, 0.), (fit_temperature, -3.)):
+            fit_platt(exact_bins(torch.tensor([1.0, 2.0]), torch.tensor(labels)))
+    for fit, score in ((fit_platt, 3.0), (fit_temperature, 0.0), (fit_temperature, -3.0)):
         with pytest.raises(ValueError, match='two or more scores'):
             fit(exact_bins(torch.full((4,), score), torch.tensor([0, 1, 0, 1])))
 
 
 # What calibration changes, and what not.
 
+
 def test_calibration_lowers_the_error_and_leaves_auroc_alone():
     scores, labels = _data()
     found = fit_platt(exact_bins(scores, labels))
     fresh = _data(seed=1)
     for grouping in ('width', 'mass'):
-        before, after = (expected_calibration_error(reliability(exact_bins(*fresh), calibration, grouping=grouping))
-                         for calibration in (UNCALIBRATED, found))
-        assert before > .3
-        assert after < .01
+        before, after = (
+            expected_calibration_error(
+                reliability(exact_bins(*fresh), calibration, grouping=grouping)
+            )
+            for calibration in (UNCALIBRATED, found)
+        )
+        assert before > 0.3
+        assert after < 0.01
     assert curves.exact_auroc(found.logit(scores), labels) == curves.exact_auroc(scores, labels)
 
 
@@ -136,21 +159,22 @@ def test_the_intercept_follows_the_fraction_of_open_pixels():
     few = exact_bins(scores[~dropped], labels[~dropped])
     shifted, again = fit_platt(exact_bins(scores, labels)), fit_platt(few)
     shifted = shifted.at_open_fraction(again.open_fraction)
-    assert shifted[:2] == pytest.approx(again[:2], rel=.03)
+    assert shifted[:2] == pytest.approx(again[:2], rel=0.03)
     assert shifted.open_fraction == again.open_fraction
     with pytest.raises(ValueError, match=r'in \(0, 1\), got 1'):
         again.at_open_fraction(1)
     with pytest.raises(ValueError, match='fitted open_fraction'):
-        Calibration().at_open_fraction(.5)
+        Calibration().at_open_fraction(0.5)
 
 
 def test_probability_of_half_precision_scores_is_computed_in_float32():
-    scores = torch.tensor([3., -7.], dtype=torch.float16)
-    p = Calibration(slope=2., intercept=1.).probability(scores)
-    assert torch.equal(p, torch.sigmoid(torch.tensor([7., -13.])))
+    scores = torch.tensor([3.0, -7.0], dtype=torch.float16)
+    p = Calibration(slope=2.0, intercept=1.0).probability(scores)
+    assert torch.equal(p, torch.sigmoid(torch.tensor([7.0, -13.0])))
 
 
 # Reliability and its error.
+
 
 def _slow_error(p, is_open, groups):
     """ECE, written out: groups is a list of boolean masks."""
@@ -163,7 +187,9 @@ def test_equal_width_error_is_the_obvious_sum():
     p, is_open = scores[scored].sigmoid().numpy(), (labels[scored] == 1).numpy()
     groups = [(p >= i / 10) & (p < (i + 1) / 10) for i in range(10)]
     points = reliability(exact_bins(scores, labels), grouping='width', num_groups=10)
-    assert expected_calibration_error(points) == pytest.approx(_slow_error(p, is_open, groups), abs=1e-12)
+    assert expected_calibration_error(points) == pytest.approx(
+        _slow_error(p, is_open, groups), abs=1e-12
+    )
     assert points.num_pixels.tolist() == [int(m.sum()) for m in groups]
     assert points.open_fraction.tolist() == pytest.approx([is_open[m].mean() for m in groups])
 
@@ -176,18 +202,20 @@ def test_equal_mass_error_is_the_obvious_sum():
     groups = [np.arange(16_000) // 1600 == i for i in range(10)]
     points = reliability(exact_bins(scores, labels), num_groups=10)
     assert points.num_pixels.tolist() == [1600] * 10
-    assert expected_calibration_error(points) == pytest.approx(_slow_error(p, is_open, groups), abs=1e-12)
+    assert expected_calibration_error(points) == pytest.approx(
+        _slow_error(p, is_open, groups), abs=1e-12
+    )
     assert (points.probability.diff() > 0).all()
 
 
 def test_ties_stay_in_one_group_and_probability_one_is_in_the_last():
-    scores = torch.tensor([100.] * 9 + [-100.])
+    scores = torch.tensor([100.0] * 9 + [-100.0])
     bins = exact_bins(scores.double(), torch.tensor([1] * 6 + [0] * 4))
     for grouping in ('width', 'mass'):
         points = reliability(bins, grouping=grouping, num_groups=5)
         assert points.num_pixels.tolist() == [1, 9]
         assert points.open_fraction.tolist() == pytest.approx([0, 2 / 3])
-        assert expected_calibration_error(points) == pytest.approx(.9 / 3)
+        assert expected_calibration_error(points) == pytest.approx(0.9 / 3)
 
 
 def test_no_pixel_has_no_error():
@@ -205,12 +233,15 @@ def test_wrong_groupings_are_named():
 
 # Storing.
 
+
 def test_a_calibration_survives_json_and_the_safe_loader(tmp_path):
     found = fit_platt(_bins())
     assert Calibration.from_json(json.loads(json.dumps(found.to_json()))) == found
     torch.save(found.to_json(), tmp_path / 'calibration.pth')
-    assert Calibration.from_json(torch.load(tmp_path / 'calibration.pth', weights_only=True)) == found
+    assert (
+        Calibration.from_json(torch.load(tmp_path / 'calibration.pth', weights_only=True)) == found
+    )
     with pytest.raises(ValueError, match='slope must be above 0, got -1'):
-        Calibration.from_json(dict(found.to_json(), slope=-1.))
+        Calibration.from_json(dict(found.to_json(), slope=-1.0))
     with pytest.raises(ValueError, match='must have'):
-        Calibration.from_json(dict(slope=1.))
+        Calibration.from_json(dict(slope=1.0))

@@ -1,4 +1,6 @@
-"""Hand-made images first; then the definitions, written out slowly and independently, on random blobs."""
+"""Hand-made images first; then the definitions, written out slowly and independently, on random
+blobs.
+"""
 
 import math
 
@@ -36,13 +38,16 @@ def _numbers(result):
 
 # By hand.
 
+
 def test_a_perfect_prediction_scores_one():
     truth = _truth('##..', '....', '..##')
     assert _numbers(_computed(truth == 1, truth)) == (1, 1, 1)
 
 
 def test_one_prediction_over_two_objects_is_not_punished_for_the_other_object():
-    """The adjustment: 2 of 2 pixels, the union without the other object is 2 + 1 background pixel."""
+    """The adjustment: 2 of 2 pixels, the union without the other object is 2 + 1 background
+    pixel.
+    """
     result = _computed(_mask('#####'), _truth('##.##'))
     assert result['sIoU'] == pytest.approx(2 / 3, abs=1e-9)
     assert result['PPV'] == pytest.approx(4 / 5, abs=1e-9)
@@ -62,7 +67,7 @@ def test_f1_counts_missed_objects_and_invented_ones():
     truth, mask = _truth('##...##', '.......', '.......'), _mask('##.....', '.......', '...##..')
     result = _computed(mask, truth)
     assert result['F1'] == pytest.approx(2 / (2 + 1 + 1))
-    assert _numbers(result)[:2] == (.5, .5)
+    assert _numbers(result)[:2] == (0.5, 0.5)
 
 
 def test_corners_connect():
@@ -80,16 +85,22 @@ def test_void_cuts_predictions_and_never_counts():
 
 
 def test_small_components_are_dropped_on_either_side():
-    """A small prediction is no error; a small object becomes void, with the predicted pixels on it."""
+    """A small prediction is no error; a small object becomes void, with the predicted pixels on
+    it.
+    """
     sizes = MinSizes(predicted=3, ground_truth=3)
     truth, mask = _truth('###..##', '.......'), _mask('###..##', '.......')
     result = _computed(mask, truth, sizes)
     assert (result['num_ground_truth'], result['num_predicted']) == (1, 1)
     assert _numbers(result) == (1, 1, 1)
-    result = _computed(_mask('###.###'), _truth('###..##'), sizes)  # one of three pixels is left, on background
+    result = _computed(
+        _mask('###.###'), _truth('###..##'), sizes
+    )  # one of three pixels is left, on background
     assert (result['num_ground_truth'], result['num_predicted']) == (1, 2)
-    assert result['PPV'] == .5
-    result = _computed(_mask('###..####'), _truth('###..####'), MinSizes(predicted=3, ground_truth=4))
+    assert result['PPV'] == 0.5
+    result = _computed(
+        _mask('###..####'), _truth('###..####'), MinSizes(predicted=3, ground_truth=4)
+    )
     assert _numbers(result) == (1, 1, 1)  # a prediction that lies on a small object only is gone
     assert (result['num_ground_truth'], result['num_predicted']) == (1, 1)
 
@@ -110,7 +121,9 @@ def test_sizes_of_the_tracks_are_those_of_the_benchmark():
 
 
 def test_thresholds_are_the_eleven_of_the_benchmark():
-    np.testing.assert_allclose(SIOU_THRESHOLDS, [.25, .3, .35, .4, .45, .5, .55, .6, .65, .7, .75], atol=1e-12)
+    np.testing.assert_allclose(
+        SIOU_THRESHOLDS, [0.25, 0.3, 0.35, 0.4, 0.45, 0.5, 0.55, 0.6, 0.65, 0.7, 0.75], atol=1e-12
+    )
 
 
 def test_sizes_count_exactly_at_a_threshold():
@@ -120,6 +133,7 @@ def test_sizes_count_exactly_at_a_threshold():
 
 
 # Against the definitions.
+
 
 def _flood(mask):
     """Components as sets of pixels, 8-connected, by walking."""
@@ -137,7 +151,9 @@ def _flood(mask):
 
 
 def _slow(mask, truth, sizes):
-    """sIoU of every object and PPV of every prediction, straight from the definitions, on sets of pixels."""
+    """sIoU of every object and PPV of every prediction, straight from the definitions, on sets of
+    pixels.
+    """
     mask, truth = mask.numpy(), truth.numpy()
     objects = _flood((truth != 0) & (truth != VOID))
     predictions = [p for p in _flood(mask & (truth != VOID)) if len(p) >= sizes.predicted]
@@ -154,29 +170,33 @@ def _slow(mask, truth, sizes):
 
 def _slow_f1(siou, ppv):
     values = []
-    for t in np.linspace(.25, .75, 11):
+    for t in np.linspace(0.25, 0.75, 11):
         tp, fp = sum(s >= t for s in siou), sum(p < t for p in ppv)
         values.append(2 * tp / (2 * tp + len(siou) - tp + fp))
     return sum(values) / len(values)
 
 
 def _blobs(seed, shape=(40, 60)):
-    """Smooth random scores and labels with a void strip; objects and predictions overlap in many ways."""
+    """Smooth random scores and labels with a void strip; objects and predictions overlap in many
+    ways.
+    """
     generator = torch.Generator().manual_seed(seed)
-    fields = torch.nn.functional.avg_pool2d(torch.randn(2, 1, *shape, generator=generator), 5, 1, 2)[:, 0]
-    scores = fields[0] + .7 * fields[1]
-    truth = (fields[1] > .15).to(torch.uint8) * (1 + (torch.arange(shape[1]) > 30)).to(torch.uint8)
+    fields = torch.nn.functional.avg_pool2d(
+        torch.randn(2, 1, *shape, generator=generator), 5, 1, 2
+    )[:, 0]
+    scores = fields[0] + 0.7 * fields[1]
+    truth = (fields[1] > 0.15).to(torch.uint8) * (1 + (torch.arange(shape[1]) > 30)).to(torch.uint8)
     truth[:, 25:28] = VOID
     return scores, truth
 
 
 @pytest.mark.parametrize('sizes', [ANY_SIZE, MinSizes(12, 5), MinSizes(5, 30)])
 def test_random_blobs_agree_with_the_definitions_summed_over_images(sizes):
-    counts, siou, ppv = ComponentCounts(threshold=.15, min_sizes=sizes), [], []
+    counts, siou, ppv = ComponentCounts(threshold=0.15, min_sizes=sizes), [], []
     for seed in range(6):
         scores, truth = _blobs(seed)
         counts.update(scores, truth)
-        slow = _slow(scores >= .15, truth, sizes)
+        slow = _slow(scores >= 0.15, truth, sizes)
         siou += slow[0]
         ppv += slow[1]
     found = counts.compute()
@@ -188,9 +208,9 @@ def test_random_blobs_agree_with_the_definitions_summed_over_images(sizes):
 
 
 def test_ranks_add_to_exactly_what_one_process_counts():
-    whole, ranks = ComponentCounts(threshold=.1, min_sizes=ANY_SIZE), []
+    whole, ranks = ComponentCounts(threshold=0.1, min_sizes=ANY_SIZE), []
     for seed in range(5):
-        one = ComponentCounts(threshold=.1, min_sizes=ANY_SIZE)
+        one = ComponentCounts(threshold=0.1, min_sizes=ANY_SIZE)
         for counts in (whole, one):
             counts.update(*_blobs(seed))
         ranks.append(one)
@@ -199,14 +219,18 @@ def test_ranks_add_to_exactly_what_one_process_counts():
     assert torch.equal(whole.tensor, ranks[-1].tensor)
     assert whole.compute() == ranks[-1].compute()
     with pytest.raises(ValueError, match='threshold, min_sizes'):
-        whole.merge(ComponentCounts(threshold=.2, min_sizes=ANY_SIZE))
+        whole.merge(ComponentCounts(threshold=0.2, min_sizes=ANY_SIZE))
 
 
 # Edges and errors.
 
+
 def test_no_object_no_prediction_and_neither():
-    for mask, truth, undefined in ((_mask('..'), _truth('#.'), {'PPV'}), (_mask('#.'), _truth('..'), {'sIoU'}),
-                                   (_mask('..'), _truth('..'), {'PPV', 'sIoU', 'F1'})):
+    for mask, truth, undefined in (
+        (_mask('..'), _truth('#.'), {'PPV'}),
+        (_mask('#.'), _truth('..'), {'sIoU'}),
+        (_mask('..'), _truth('..'), {'PPV', 'sIoU', 'F1'}),
+    ):
         with pytest.warns(UserWarning, match='components were counted'):
             result = _computed(mask, truth)
         assert {name for name in ('sIoU', 'PPV', 'F1') if math.isnan(result[name])} == undefined
@@ -214,8 +238,8 @@ def test_no_object_no_prediction_and_neither():
 
 
 def test_scores_are_called_open_at_the_threshold_and_above():
-    counts = ComponentCounts(threshold=.6, min_sizes=ANY_SIZE)
-    counts.update(torch.tensor([[.59, .6, .1, math.nan]]), _truth('.#.v'))
+    counts = ComponentCounts(threshold=0.6, min_sizes=ANY_SIZE)
+    counts.update(torch.tensor([[0.59, 0.6, 0.1, math.nan]]), _truth('.#.v'))
     assert _numbers(counts.compute()) == (1, 1, 1)
 
 
@@ -228,7 +252,7 @@ def test_wrong_arguments_are_named():
     with pytest.raises(TypeError, match=r'got torch\.uint8'):
         counts.update(torch.zeros(2, 2, dtype=torch.uint8), _truth('..', '..'))
     with pytest.raises(ValueError, match='1 scored pixels are NaN'):
-        ComponentCounts(threshold=0.).update(torch.full((1, 2), math.nan), _truth('.v'))
+        ComponentCounts(threshold=0.0).update(torch.full((1, 2), math.nan), _truth('.v'))
     with pytest.raises(ValueError, match='nan'):
         ComponentCounts(threshold=math.nan)
     assert not counts.tensor.any()

@@ -15,7 +15,7 @@ from mmseg_opengan.functional.recognition import RecognitionCounts
 @pytest.fixture(scope='module')
 def data():
     generator = torch.Generator().manual_seed(0)
-    labels = (torch.rand(40_000, generator=generator) < .1).long()
+    labels = (torch.rand(40_000, generator=generator) < 0.1).long()
     return torch.randn(40_000, generator=generator) + 2 * labels, labels
 
 
@@ -23,7 +23,9 @@ def data():
 def recognition(data):
     counts = RecognitionCounts(3)
     predicted = torch.arange(len(data[0])) % 3
-    counts.update(data[0], predicted, predicted.masked_fill(torch.arange(len(predicted)) % 7 == 0, 1), data[1])
+    counts.update(
+        data[0], predicted, predicted.masked_fill(torch.arange(len(predicted)) % 7 == 0, 1), data[1]
+    )
     return counts
 
 
@@ -33,7 +35,9 @@ def test_few_numbers_with_the_area_of_many(data):
     fpr, tpr = found['roc']['fpr'], found['roc']['tpr']
     assert len(fpr) <= 300
     assert (fpr[0], tpr[0], fpr[-1], tpr[-1]) == (0, 0, 1, 1)
-    assert float(torch.trapezoid(torch.tensor(tpr), torch.tensor(fpr))) == pytest.approx(auroc(bins), abs=1e-4)
+    assert float(torch.trapezoid(torch.tensor(tpr), torch.tensor(fpr))) == pytest.approx(
+        auroc(bins), abs=1e-4
+    )
     assert len(json.dumps(found)) < 30_000
 
 
@@ -57,8 +61,10 @@ def test_macro_f1_points_are_points_of_the_curve_and_have_its_maximum(data, reco
     assert (np.diff(found['threshold']) > 0).all()
     thresholds, macro = recognition.macro_f1_curve()
     exact = dict(zip((float(f'{t:.7g}') for t in thresholds.tolist()), macro.tolist(), strict=True))
-    assert all(exact[t] == pytest.approx(value, abs=1e-6)
-               for t, value in zip(found['threshold'], found['macro_f1'], strict=True))
+    assert all(
+        exact[t] == pytest.approx(value, abs=1e-6)
+        for t, value in zip(found['threshold'], found['macro_f1'], strict=True)
+    )
     assert max(found['macro_f1']) == pytest.approx(recognition.best_macro_f1()[0], abs=1e-3)
 
 
@@ -68,4 +74,4 @@ def test_density_is_of_size_one_and_where_the_scores_are(data):
     assert sum(found['open']) == pytest.approx(1)
     assert len(found['edges']) == len(found['open']) + 1
     centres = (np.array(found['edges'][1:]) + found['edges'][:-1]) / 2
-    assert centres @ found['open'] - centres @ found['closed'] == pytest.approx(2, abs=.1)
+    assert centres @ found['open'] - centres @ found['closed'] == pytest.approx(2, abs=0.1)

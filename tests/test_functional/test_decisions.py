@@ -1,4 +1,6 @@
-"""Open validation decides what the rules say on its own pixels, and what it decided survives being stored."""
+"""Open validation decides what the rules say on its own pixels, and what it decided survives being
+stored.
+"""
 
 import io
 import json
@@ -9,14 +11,21 @@ import torch
 
 from mmseg_opengan.functional import detection as curves
 from mmseg_opengan.functional.calibration import fit_platt, fit_temperature
-from mmseg_opengan.functional.decisions import MACRO_F1, STANDARD_RULES, Decisions, check_threshold, decide, is_rule
+from mmseg_opengan.functional.decisions import (
+    MACRO_F1,
+    STANDARD_RULES,
+    Decisions,
+    check_threshold,
+    decide,
+    is_rule,
+)
 from mmseg_opengan.functional.detection import exact_bins
 from mmseg_opengan.functional.recognition import RecognitionCounts
 
 
-def _data(shift=2.):
+def _data(shift=2.0):
     generator = torch.Generator().manual_seed(0)
-    labels = (torch.rand(3000, generator=generator) < .2).long()
+    labels = (torch.rand(3000, generator=generator) < 0.2).long()
     return torch.randn(3000, generator=generator) + shift * labels, labels
 
 
@@ -31,9 +40,12 @@ def test_rules_are_those_of_the_curves():
     bins, recognition = exact_bins(*_data()), _recognition(*_data())
     found = decide(bins, recognition, rules=[*STANDARD_RULES, 'fpr=0.013'])
     assert found.thresholds == {
-        'fpr=0.05': curves.threshold_at_fpr(bins, fpr=.05), 'fpr=0.013': curves.threshold_at_fpr(bins, fpr=.013),
-        'tpr=0.95': curves.threshold_at_tpr(bins, tpr=.95), 'f1': curves.best_f1(bins)[1],
-        MACRO_F1: recognition.best_macro_f1()[1]}
+        'fpr=0.05': curves.threshold_at_fpr(bins, fpr=0.05),
+        'fpr=0.013': curves.threshold_at_fpr(bins, fpr=0.013),
+        'tpr=0.95': curves.threshold_at_tpr(bins, tpr=0.95),
+        'f1': curves.best_f1(bins)[1],
+        MACRO_F1: recognition.best_macro_f1()[1],
+    }
     assert found.calibration == fit_platt(bins)
 
 
@@ -59,7 +71,9 @@ def test_a_score_that_does_not_separate_is_not_calibrated():
 
 
 def test_stored_and_read_again():
-    """As in a checkpoint, which torch loads with weights_only, and as in a report, where infinity is null."""
+    """As in a checkpoint, which torch loads with weights_only, and as in a report, where infinity
+    is null.
+    """
     decisions = decide(exact_bins(*_data()))
     decisions.thresholds['fpr=0.0'] = math.inf
     file = io.BytesIO()
@@ -76,8 +90,9 @@ def test_what_is_a_rule():
     assert [is_rule(one) for one in (None, 0, -1.5, '.3', '1e-3', 'inf')] == [False] * 6
 
 
-@pytest.mark.parametrize('wrong', ['f2', 'fpr', 'fpr=x', 'fpr=5', 'tpr=-0.1', 'tpr=0', 'f1=0.5', 'auroc=0.5', '',
-                                   'nan'])
+@pytest.mark.parametrize(
+    'wrong', ['f2', 'fpr', 'fpr=x', 'fpr=5', 'tpr=-0.1', 'tpr=0', 'f1=0.5', 'auroc=0.5', '', 'nan']
+)
 def test_wrong_rules_are_refused_before_anything_runs(wrong):
     with pytest.raises(ValueError, match="threshold: wanted a number, 'fpr=RATE'"):
         check_threshold(wrong)

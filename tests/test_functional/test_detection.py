@@ -12,8 +12,12 @@ from mmseg_opengan.functional.detection import ScoreBins, exact_bins
 
 def _bins(closed, opened, lower=None, single=False):
     lower = range(len(closed)) if lower is None else lower
-    return ScoreBins(torch.tensor(closed, dtype=torch.int64), torch.tensor(opened, dtype=torch.int64),
-                     torch.tensor(list(lower), dtype=torch.float64), torch.full((len(closed),), single))
+    return ScoreBins(
+        torch.tensor(closed, dtype=torch.int64),
+        torch.tensor(opened, dtype=torch.int64),
+        torch.tensor(list(lower), dtype=torch.float64),
+        torch.full((len(closed),), single),
+    )
 
 
 def _data(kind, seed=0, count=3000):
@@ -21,8 +25,13 @@ def _data(kind, seed=0, count=3000):
     generator = torch.Generator().manual_seed(seed)
     labels = torch.tensor([0, 0, 0, 1, 255])[torch.randint(5, (count,), generator=generator)]
     scores = torch.randn(count, generator=generator) + (labels == 1)
-    scores = dict(distinct=scores, ties=scores.mul(2).round(), constant=torch.full_like(scores, .3),
-                  perfect=(labels == 1).float(), reversed=(labels == 0).float())[kind]
+    scores = dict(
+        distinct=scores,
+        ties=scores.mul(2).round(),
+        constant=torch.full_like(scores, 0.3),
+        perfect=(labels == 1).float(),
+        reversed=(labels == 0).float(),
+    )[kind]
     scored = labels != 255
     return scores, labels, (labels == 1)[scored].numpy(), scores[scored].numpy()
 
@@ -32,26 +41,33 @@ KINDS = ('distinct', 'ties', 'constant', 'perfect', 'reversed')
 
 def _pairwise_auroc(is_open, score):
     difference = score[is_open][:, None] - score[~is_open][None]
-    return ((difference > 0).sum() + .5 * (difference == 0).sum()) / difference.size
+    return ((difference > 0).sum() + 0.5 * (difference == 0).sum()) / difference.size
 
 
 def _by_every_threshold(is_open, score):
     """The obvious loop: (threshold, TP, FP) for every distinct score, from the largest."""
-    return [(t, int((is_open & (score >= t)).sum()), int((~is_open & (score >= t)).sum()))
-            for t in sorted(set(score.tolist()), reverse=True)]
+    return [
+        (t, int((is_open & (score >= t)).sum()), int((~is_open & (score >= t)).sum()))
+        for t in sorted(set(score.tolist()), reverse=True)
+    ]
 
 
 @pytest.mark.parametrize('kind', KINDS)
 def test_numbers_agree_with_scikit_learn_and_pair_counting(kind):
     scores, labels, is_open, score = _data(kind)
-    assert curves.exact_auroc(scores, labels) == pytest.approx(metrics.roc_auc_score(is_open, score), abs=1e-12)
-    assert curves.exact_auroc(scores, labels) == pytest.approx(_pairwise_auroc(is_open, score), abs=1e-12)
+    assert curves.exact_auroc(scores, labels) == pytest.approx(
+        metrics.roc_auc_score(is_open, score), abs=1e-12
+    )
+    assert curves.exact_auroc(scores, labels) == pytest.approx(
+        _pairwise_auroc(is_open, score), abs=1e-12
+    )
     assert curves.exact_average_precision(scores, labels) == pytest.approx(
-        metrics.average_precision_score(is_open, score), abs=1e-12)
+        metrics.average_precision_score(is_open, score), abs=1e-12
+    )
 
 
 @pytest.mark.parametrize('kind', KINDS)
-@pytest.mark.parametrize('wanted', [.01, .5, .95, 1.])
+@pytest.mark.parametrize('wanted', [0.01, 0.5, 0.95, 1.0])
 def test_operating_points_agree_with_a_loop_over_thresholds(kind, wanted):
     scores, labels, is_open, score = _data(kind, count=400)
     bins, positives, negatives = exact_bins(scores, labels), is_open.sum(), (~is_open).sum()
@@ -71,10 +87,14 @@ def test_points_are_those_of_scikit_learn(kind):
     scores, labels, is_open, score = _data(kind)
     bins = exact_bins(scores, labels)
     fpr, tpr, threshold = curves.roc_points(bins, max_points=10000)
-    for got, wanted in zip((fpr, tpr, threshold), metrics.roc_curve(is_open, score, drop_intermediate=False)):
+    for got, wanted in zip(
+        (fpr, tpr, threshold), metrics.roc_curve(is_open, score, drop_intermediate=False)
+    ):
         np.testing.assert_allclose(got, wanted, atol=1e-12)
     recall, precision, threshold = curves.pr_points(bins, max_points=10000)
-    wanted = metrics.precision_recall_curve(is_open, score)  # by rising threshold; (recall 0, precision 1) has none
+    wanted = metrics.precision_recall_curve(
+        is_open, score
+    )  # by rising threshold; (recall 0, precision 1) has none
     np.testing.assert_allclose(precision, wanted[0][::-1], atol=1e-12)
     np.testing.assert_allclose(recall, wanted[1][::-1], atol=1e-12)
     np.testing.assert_allclose(threshold[1:], wanted[2][::-1], atol=1e-12)
@@ -101,7 +121,7 @@ def test_roc_of_constant_scores_keeps_both_end_points():
     fpr, tpr, threshold = curves.roc_points(_bins([7], [3]))
     assert fpr.tolist() == tpr.tolist() == [0, 1]
     assert threshold.tolist() == [math.inf, 0]
-    assert curves.auroc(_bins([7], [3])) == .5
+    assert curves.auroc(_bins([7], [3])) == 0.5
 
 
 def test_tpr_of_19_in_20_is_reached_by_19_pixels():
@@ -110,8 +130,8 @@ def test_tpr_of_19_in_20_is_reached_by_19_pixels():
 
 
 def test_threshold_at_fpr_is_inf_where_the_top_bin_already_exceeds_it():
-    assert curves.threshold_at_fpr(_bins([9, 1], [0, 5]), fpr=.05) == math.inf
-    assert curves.threshold_at_fpr(_bins([9, 1], [0, 5]), fpr=.1) == 1
+    assert curves.threshold_at_fpr(_bins([9, 1], [0, 5]), fpr=0.05) == math.inf
+    assert curves.threshold_at_fpr(_bins([9, 1], [0, 5]), fpr=0.1) == 1
 
 
 def test_error_bound_counts_pairs_in_bins_of_several_scores_only():
@@ -123,18 +143,18 @@ def test_error_bound_counts_pairs_in_bins_of_several_scores_only():
 def test_counts_of_a_billion_keep_every_digit():
     """The same as exact integer arithmetic, although products of the counts exceed 2^63."""
     generator = torch.Generator().manual_seed(3)
-    closed = torch.randint(10 ** 9, 3 * 10 ** 9, (2000,), generator=generator).tolist()
-    opened = torch.randint(10 ** 9, 3 * 10 ** 9, (2000,), generator=generator).tolist()
+    closed = torch.randint(10**9, 3 * 10**9, (2000,), generator=generator).tolist()
+    opened = torch.randint(10**9, 3 * 10**9, (2000,), generator=generator).tolist()
     below = pairs = within = 0
     for c, o in zip(closed, opened):
         pairs, within, below = pairs + o * (2 * below + c), within + c * o, below + c
     all_pairs = sum(closed) * sum(opened)
-    assert all_pairs > 2 ** 63
+    assert all_pairs > 2**63
     bins = _bins(closed, opened)
     assert curves.auroc(bins) == pytest.approx(pairs / (2 * all_pairs), rel=1e-14)
     assert curves.auroc_error_bound(bins) == pytest.approx(within / (2 * all_pairs), rel=1e-14)
-    small = _bins([c // 10 ** 6 for c in closed], [o // 10 ** 6 for o in opened])
-    large = _bins([c // 10 ** 6 * 10 ** 6 for c in closed], [o // 10 ** 6 * 10 ** 6 for o in opened])
+    small = _bins([c // 10**6 for c in closed], [o // 10**6 for o in opened])
+    large = _bins([c // 10**6 * 10**6 for c in closed], [o // 10**6 * 10**6 for o in opened])
     for function in (curves.average_precision, curves.fpr_at_tpr, curves.threshold_at_fpr):
         assert function(large) == pytest.approx(function(small), rel=1e-14)
     assert curves.best_f1(large) == pytest.approx(curves.best_f1(small), rel=1e-14)
@@ -142,16 +162,29 @@ def test_counts_of_a_billion_keep_every_digit():
 
 def test_perfect_separation_is_exactly_one():
     bins = _bins([1, 2, 4, 0, 0, 0], [0, 0, 0, 3, 7, 9])
-    assert (curves.auroc(bins), curves.average_precision(bins), curves.fpr_at_tpr(bins)) == (1, 1, 0)
+    assert (curves.auroc(bins), curves.average_precision(bins), curves.fpr_at_tpr(bins)) == (
+        1,
+        1,
+        0,
+    )
 
 
-@pytest.mark.parametrize(('closed', 'opened', 'missing'), [([3, 1], [0, 0], 'open'), ([0, 0], [3, 1], 'closed'),
-                                                           ([], [], 'no closed and no open')])
+@pytest.mark.parametrize(
+    ('closed', 'opened', 'missing'),
+    [([3, 1], [0, 0], 'open'), ([0, 0], [3, 1], 'closed'), ([], [], 'no closed and no open')],
+)
 def test_one_group_only_gives_nan_and_a_warning(closed, opened, missing):
     bins = _bins(closed, opened)
-    for function in (curves.auroc, curves.auroc_error_bound, curves.average_precision, curves.fpr_at_tpr,
-                     lambda b: curves.best_f1(b)[0], lambda b: curves.best_f1(b)[1],
-                     lambda b: float(curves.roc_points(b)[0]), lambda b: float(curves.pr_points(b)[1])):
+    for function in (
+        curves.auroc,
+        curves.auroc_error_bound,
+        curves.average_precision,
+        curves.fpr_at_tpr,
+        lambda b: curves.best_f1(b)[0],
+        lambda b: curves.best_f1(b)[1],
+        lambda b: float(curves.roc_points(b)[0]),
+        lambda b: float(curves.pr_points(b)[1]),
+    ):
         with pytest.warns(UserWarning, match=missing):
             assert math.isnan(function(bins))
 
@@ -168,13 +201,13 @@ def test_thresholds_need_only_the_group_that_they_are_read_from():
 
 
 def test_exact_bins_take_bool_labels_any_shape_and_keep_float64():
-    scores = torch.tensor([[1., 1 + 1e-12], [1 - 1e-12, 1 + 2e-12]], dtype=torch.float64)
+    scores = torch.tensor([[1.0, 1 + 1e-12], [1 - 1e-12, 1 + 2e-12]], dtype=torch.float64)
     assert curves.exact_auroc(scores, torch.tensor([[False, True], [False, True]])) == 1
-    assert curves.exact_auroc(scores.float(), torch.tensor([[False, True], [False, True]])) == .5
+    assert curves.exact_auroc(scores.float(), torch.tensor([[False, True], [False, True]])) == 0.5
 
 
 def test_exact_bins_refuse_nan_and_unequal_shapes_but_not_nan_under_void():
-    nan = torch.tensor([math.nan, 0., 1.])
+    nan = torch.tensor([math.nan, 0.0, 1.0])
     assert curves.exact_auroc(nan, torch.tensor([255, 0, 1])) == 1
     with pytest.raises(ValueError, match='1 of 2 scored pixels'):
         exact_bins(nan, torch.tensor([0, 255, 1]))
@@ -182,9 +215,15 @@ def test_exact_bins_refuse_nan_and_unequal_shapes_but_not_nan_under_void():
         exact_bins(nan, torch.tensor([[0, 0, 1]]))
 
 
-@pytest.mark.parametrize('call', [lambda b: curves.fpr_at_tpr(b, tpr=0), lambda b: curves.threshold_at_tpr(b, tpr=1.1),
-                                  lambda b: curves.threshold_at_fpr(b, fpr=-.1),
-                                  lambda b: curves.roc_points(b, max_points=1)])
+@pytest.mark.parametrize(
+    'call',
+    [
+        lambda b: curves.fpr_at_tpr(b, tpr=0),
+        lambda b: curves.threshold_at_tpr(b, tpr=1.1),
+        lambda b: curves.threshold_at_fpr(b, fpr=-0.1),
+        lambda b: curves.roc_points(b, max_points=1),
+    ],
+)
 def test_options_out_of_range_are_named(call):
     with pytest.raises(ValueError, match=r'(tpr|fpr|max_points) must'):
         call(_bins([1, 0], [0, 1]))
@@ -200,10 +239,12 @@ def test_auroc_agrees_with_torchmetrics_on_probabilities():
 
 
 def test_pooled_numbers_are_those_of_pytorch_ood_but_its_aupr_is_the_trapezoid():
-    """Numbers of pytorch_ood.metrics.functional 0.4.0 (auroc, fpr_at_tpr, aupr) on these tied scores, open as label -1.
+    """Numbers of pytorch_ood.metrics.functional 0.4.0 (auroc, fpr_at_tpr, aupr) on these tied
+    scores, open as label -1.
 
-    Its AUPR joins the points of the precision-recall curve by straight lines, which is optimistic; AP is the step sum.
-    Its per-image class averages over images, and is another number than the pooled one.
+    Its AUPR joins the points of the precision-recall curve by straight lines, which is optimistic;
+    AP is the step sum. Its per-image class averages over images, and is another number than the
+    pooled one.
     """
     rng = np.random.default_rng(0)
     labels = torch.from_numpy(np.repeat([0, 1], [4500, 500]))
@@ -211,34 +252,59 @@ def test_pooled_numbers_are_those_of_pytorch_ood_but_its_aupr_is_the_trapezoid()
     assert curves.exact_auroc(scores, labels) == pytest.approx(0.8165833333333333, abs=1e-12)
     assert curves.exact_fpr_at_tpr(scores, labels) == pytest.approx(0.624, abs=1e-12)
     recall, precision, _ = curves.pr_points(exact_bins(scores, labels))
-    assert float(torch.trapezoid(precision, recall)) == pytest.approx(0.38370132182362165, abs=1e-12)
+    assert float(torch.trapezoid(precision, recall)) == pytest.approx(
+        0.38370132182362165, abs=1e-12
+    )
     assert curves.exact_average_precision(scores, labels) == pytest.approx(
-        metrics.average_precision_score(labels, scores), abs=1e-12)
-    assert curves.exact_average_precision(scores, labels) < .375
+        metrics.average_precision_score(labels, scores), abs=1e-12
+    )
+    assert curves.exact_average_precision(scores, labels) < 0.375
 
 
 # Thresholds by rule.
 
+
 def test_a_threshold_is_a_number_or_a_rule_on_validation_scores():
     bins = exact_bins(*_data('distinct')[:2])
-    for number in (.6, '.6', ' 0.6', 6e-1):
-        assert curves.resolve_threshold(number) == .6
+    for number in (0.6, '.6', ' 0.6', 6e-1):
+        assert curves.resolve_threshold(number) == 0.6
     assert curves.resolve_threshold('-3', bins) == -3
-    assert curves.resolve_threshold('fpr=0.05', bins) == curves.threshold_at_fpr(bins, fpr=.05)
-    assert curves.resolve_threshold('tpr=0.95', bins) == curves.threshold_at_tpr(bins, tpr=.95)
+    assert curves.resolve_threshold('fpr=0.05', bins) == curves.threshold_at_fpr(bins, fpr=0.05)
+    assert curves.resolve_threshold('tpr=0.95', bins) == curves.threshold_at_tpr(bins, tpr=0.95)
     assert curves.resolve_threshold('f1', bins) == curves.best_f1(bins)[1]
-    assert curves.resolve_threshold('fpr=0', exact_bins(torch.zeros(2), torch.tensor([0, 1]))) == math.inf
+    assert (
+        curves.resolve_threshold('fpr=0', exact_bins(torch.zeros(2), torch.tensor([0, 1])))
+        == math.inf
+    )
 
 
-@pytest.mark.parametrize('wanted', ['', 'f', 'F1=.5', 'f1=.5', 'fpr', 'fpr=', 'fpr=x', 'fpr=nan', 'nan', math.nan,
-                                    'tnr=.5', '=.5', None])
+@pytest.mark.parametrize(
+    'wanted',
+    [
+        '',
+        'f',
+        'F1=.5',
+        'f1=.5',
+        'fpr',
+        'fpr=',
+        'fpr=x',
+        'fpr=nan',
+        'nan',
+        math.nan,
+        'tnr=.5',
+        '=.5',
+        None,
+    ],
+)
 def test_what_is_neither_a_number_nor_a_rule_is_an_error_that_names_the_rules(wanted):
     with pytest.raises(ValueError, match="'fpr=RATE', 'tpr=RATE' or 'f1', got"):
         curves.resolve_threshold(wanted, _bins([1, 1], [1, 1]))
 
 
 def test_a_rule_needs_scores_of_the_right_kind_and_a_rate_in_range():
-    with pytest.raises(ValueError, match=r"'tpr=\.9' is a rule and needs the scores of an open validation set"):
+    with pytest.raises(
+        ValueError, match=r"'tpr=\.9' is a rule and needs the scores of an open validation set"
+    ):
         curves.resolve_threshold('tpr=.9')
     for rule in ('f1', 'tpr=.9'):
         with pytest.raises(ValueError, match='2 closed and 0 open pixels'):
@@ -258,10 +324,13 @@ def test_rates_are_ratios_of_counts():
 
 
 def test_a_resolved_rule_keeps_what_it_promises():
-    scores, labels = torch.tensor([1., 2., 2., 3., 4., 5.]), torch.tensor([0, 0, 1, 0, 1, 1])
+    scores, labels = torch.tensor([1.0, 2.0, 2.0, 3.0, 4.0, 5.0]), torch.tensor([0, 0, 1, 0, 1, 1])
     bins = exact_bins(scores, labels)
     for rule in ('fpr=0.4', 'tpr=0.6', 'f1'):
         called = labels[scores >= curves.resolve_threshold(rule, bins)]
         rates = curves.rates(int((called == 0).sum()), int((called == 1).sum()), 3, 3)
-        assert {'fpr=0.4': rates['FPR'] <= .4, 'tpr=0.6': rates['TPR'] >= .6,
-                'f1': rates['F1'] == curves.best_f1(bins)[0]}[rule]
+        assert {
+            'fpr=0.4': rates['FPR'] <= 0.4,
+            'tpr=0.6': rates['TPR'] >= 0.6,
+            'f1': rates['F1'] == curves.best_f1(bins)[0],
+        }[rule]

@@ -5,7 +5,11 @@ import math
 import pytest
 import torch
 
-from mmseg_opengan.functional.gan_losses import discriminator_loss, generator_loss, mean_closed_probability
+from mmseg_opengan.functional.gan_losses import (
+    discriminator_loss,
+    generator_loss,
+    mean_closed_probability,
+)
 
 EMPTY = torch.zeros(0)
 
@@ -24,30 +28,44 @@ def log_not_d(logit):
     return math.log(1 - 1 / (1 + math.exp(-logit)))
 
 
-@pytest.mark.parametrize(('lambda_open', 'lambda_fake'), [(1.0, .2), (.5, .9), (0.0, .2), (1.0, 0.0)])
+@pytest.mark.parametrize(
+    ('lambda_open', 'lambda_fake'), [(1.0, 0.2), (0.5, 0.9), (0.0, 0.2), (1.0, 0.0)]
+)
 def test_term_reduction_is_equation_2(lambda_open, lambda_fake):
     closed, open_, fake = groups()
-    terms = discriminator_loss(closed, open_, fake, lambda_open=lambda_open, lambda_fake=lambda_fake, reduction='term')
-    slow = dict(loss_closed=-sum(log_d(x) for x in closed.tolist()) / 8,
-                loss_open=-lambda_open * sum(log_not_d(x) for x in open_.tolist()) / 5,
-                loss_fake=-lambda_fake * sum(log_not_d(x) for x in fake.tolist()) / 3)
+    terms = discriminator_loss(
+        closed, open_, fake, lambda_open=lambda_open, lambda_fake=lambda_fake, reduction='term'
+    )
+    slow = dict(
+        loss_closed=-sum(log_d(x) for x in closed.tolist()) / 8,
+        loss_open=-lambda_open * sum(log_not_d(x) for x in open_.tolist()) / 5,
+        loss_fake=-lambda_fake * sum(log_not_d(x) for x in fake.tolist()) / 3,
+    )
     assert {name: term.item() for name, term in terms.items()} == pytest.approx(slow, rel=1e-9)
 
 
-@pytest.mark.parametrize(('lambda_open', 'lambda_fake'), [(1.0, .2), (.5, .9)])
+@pytest.mark.parametrize(('lambda_open', 'lambda_fake'), [(1.0, 0.2), (0.5, 0.9)])
 def test_batch_reduction_is_a_weighted_mean_over_all_pixels(lambda_open, lambda_fake):
-    """As the notebook: binary cross entropy of the concatenated batch, target 1 for closed, weighted by group."""
+    """As the notebook: binary cross entropy of the concatenated batch, target 1 for closed,
+    weighted by group.
+    """
     closed, open_, fake = groups()
     pixels = [(x, 1, 1.0) for x in closed.tolist()]
-    pixels += [(x, 0, lambda_open) for x in open_.tolist()] + [(x, 0, lambda_fake) for x in fake.tolist()]
+    pixels += [(x, 0, lambda_open) for x in open_.tolist()] + [
+        (x, 0, lambda_fake) for x in fake.tolist()
+    ]
     slow = 0.0
     for logit, target, weight in pixels:
         slow -= weight * (target * log_d(logit) + (1 - target) * log_not_d(logit))
-    terms = discriminator_loss(closed, open_, fake, lambda_open=lambda_open, lambda_fake=lambda_fake, reduction='batch')
+    terms = discriminator_loss(
+        closed, open_, fake, lambda_open=lambda_open, lambda_fake=lambda_fake, reduction='batch'
+    )
     assert sum(terms.values()).item() == pytest.approx(slow / len(pixels), rel=1e-9)
     oracle = torch.nn.functional.binary_cross_entropy_with_logits(
-        torch.cat([closed, open_, fake]), torch.tensor([float(t) for _, t, _ in pixels], dtype=torch.float64),
-        weight=torch.tensor([w for *_, w in pixels], dtype=torch.float64))
+        torch.cat([closed, open_, fake]),
+        torch.tensor([float(t) for _, t, _ in pixels], dtype=torch.float64),
+        weight=torch.tensor([w for *_, w in pixels], dtype=torch.float64),
+    )
     assert sum(terms.values()).item() == pytest.approx(oracle.item(), rel=1e-9)
 
 
@@ -64,7 +82,9 @@ def test_the_two_reductions_weigh_groups_of_5000_2500_2500_as_documented():
 @pytest.mark.parametrize('missing', [(0,), (1,), (2,), (0, 1), (1, 2), (0, 1, 2)])
 def test_an_empty_group_has_no_term(reduction, missing):
     given = [EMPTY if i in missing else group for i, group in enumerate(groups())]
-    names = [name for i, name in enumerate(('loss_closed', 'loss_open', 'loss_fake')) if i not in missing]
+    names = [
+        name for i, name in enumerate(('loss_closed', 'loss_open', 'loss_fake')) if i not in missing
+    ]
     terms = discriminator_loss(*given, reduction=reduction)
     assert list(terms) == names
     assert all(math.isfinite(term) for term in terms.values())
@@ -81,8 +101,10 @@ def test_dropped_terms_are_not_refilled():
 @pytest.mark.parametrize('kind', ['non_saturating', 'minimax'])
 def test_generator_losses(kind):
     fake = groups()[2]
-    slow = {'non_saturating': -sum(log_d(x) for x in fake.tolist()) / 3,
-            'minimax': sum(log_not_d(x) for x in fake.tolist()) / 3}[kind]
+    slow = {
+        'non_saturating': -sum(log_d(x) for x in fake.tolist()) / 3,
+        'minimax': sum(log_not_d(x) for x in fake.tolist()) / 3,
+    }[kind]
     assert generator_loss(fake, kind=kind)['loss_generator'].item() == pytest.approx(slow, rel=1e-9)
 
 
@@ -107,7 +129,10 @@ def test_the_discriminator_wants_the_opposite():
 def test_extreme_logits_stay_finite_with_finite_gradients(dtype, extreme):
     given = [torch.full((3,), extreme, dtype=dtype, requires_grad=True) for _ in range(3)]
     losses = list(discriminator_loss(*given).values())
-    losses += [generator_loss(given[2], kind=kind)['loss_generator'] for kind in ('non_saturating', 'minimax')]
+    losses += [
+        generator_loss(given[2], kind=kind)['loss_generator']
+        for kind in ('non_saturating', 'minimax')
+    ]
     assert all(torch.isfinite(loss) for loss in losses)
     sum(losses).backward()
     assert all(torch.isfinite(group.grad).all() for group in given)
@@ -118,12 +143,14 @@ def test_extreme_logits_stay_finite_with_finite_gradients(dtype, extreme):
 def test_mean_closed_probability():
     logits = torch.tensor([-200.0, 0.0, 200.0], requires_grad=True)
     mean = mean_closed_probability(logits)
-    assert mean.item() == pytest.approx(.5)
+    assert mean.item() == pytest.approx(0.5)
     assert not mean.requires_grad
 
 
 def test_unknown_options():
-    with pytest.raises(ValueError, match=r"reduction: wanted one of \('batch', 'term'\), found 'mean'"):
+    with pytest.raises(
+        ValueError, match=r"reduction: wanted one of \('batch', 'term'\), found 'mean'"
+    ):
         discriminator_loss(*groups(), reduction='mean')
     with pytest.raises(ValueError, match=r"generator loss: wanted one of .*found 'wasserstein'"):
         generator_loss(EMPTY, kind='wasserstein')

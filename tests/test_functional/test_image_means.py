@@ -1,4 +1,6 @@
-"""Means over images are scikit-learn's numbers averaged, whatever the order in which images and ranks are added."""
+"""Means over images are scikit-learn's numbers averaged, whatever the order in which images and
+ranks are added.
+"""
 
 import math
 
@@ -16,13 +18,13 @@ def _images(number=7):
     generator = torch.Generator().manual_seed(0)
     for _ in range(number):
         labels = torch.randint(0, 3, (200,), generator=generator)
-        labels[torch.rand(200, generator=generator) < .1] = VOID
+        labels[torch.rand(200, generator=generator) < 0.1] = VOID
         yield torch.randn(200, generator=generator) + (labels == 1), labels
 
 
 def _fpr95(truth, scores):
     fpr, tpr, _ = roc_curve(truth, scores, drop_intermediate=False)
-    return fpr[np.argmax(tpr >= .95)]
+    return fpr[np.argmax(tpr >= 0.95)]
 
 
 def _means(images):
@@ -32,11 +34,15 @@ def _means(images):
     return means
 
 
-@pytest.mark.parametrize(('name', 'number'), [('AUROC', roc_auc_score), ('AP', average_precision_score),
-                                              ('FPR95', _fpr95)])
+@pytest.mark.parametrize(
+    ('name', 'number'),
+    [('AUROC', roc_auc_score), ('AP', average_precision_score), ('FPR95', _fpr95)],
+)
 def test_mean_of_scikit_learns_numbers(name, number):
-    wanted = [number((labels != 0)[labels != VOID].numpy(), scores[labels != VOID].numpy())
-              for scores, labels in _images()]
+    wanted = [
+        number((labels != 0)[labels != VOID].numpy(), scores[labels != VOID].numpy())
+        for scores, labels in _images()
+    ]
     assert _means(_images()).compute()[name] == pytest.approx(np.mean(wanted), abs=1e-11)
 
 
@@ -51,5 +57,8 @@ def test_images_without_a_kind_of_pixels_are_left_out():
 
 def test_order_and_ranks_change_nothing_not_even_the_last_digit():
     images = list(_images(30))
-    whole, parts = _means(images), [_means(images[::-3]), _means(images[-2::-3]), _means(images[-3::-3])]
+    whole, parts = (
+        _means(images),
+        [_means(images[::-3]), _means(images[-2::-3]), _means(images[-3::-3])],
+    )
     assert torch.equal(sum(part.tensor for part in parts), whole.tensor)

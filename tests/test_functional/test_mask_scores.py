@@ -13,8 +13,10 @@ N, Q, K, ROWS, COLS = 2, 4, 3, 3, 5
 @pytest.fixture
 def queries():
     generator = torch.Generator().manual_seed(0)
-    return (2 * torch.randn(N, Q, K + 1, generator=generator, dtype=torch.float64),
-            2 * torch.randn(N, Q, ROWS, COLS, generator=generator, dtype=torch.float64))
+    return (
+        2 * torch.randn(N, Q, K + 1, generator=generator, dtype=torch.float64),
+        2 * torch.randn(N, Q, ROWS, COLS, generator=generator, dtype=torch.float64),
+    )
 
 
 def sigmoid(value):
@@ -65,16 +67,16 @@ def test_a_pixel_of_no_mask_is_undecided_and_finite(dtype):
     torch.testing.assert_close(logits.softmax(1), torch.full_like(logits, 1 / K))
 
 
-@pytest.mark.parametrize('scale', [1e-36, 1e-20, 1e-6, 1., 100.])
+@pytest.mark.parametrize('scale', [1e-36, 1e-20, 1e-6, 1.0, 100.0])
 def test_logits_of_faint_and_bright_pixels_keep_their_ratios(scale):
-    shares = torch.tensor([.6, .3, .1]).view(1, K, 1, 1)
+    shares = torch.tensor([0.6, 0.3, 0.1]).view(1, K, 1, 1)
     logits = mask_scores.as_logits(scale * shares)
     torch.testing.assert_close(logits, shares.log())
 
 
 @pytest.mark.parametrize('dtype', [torch.float16, torch.float32])
 def test_logits_of_a_class_in_no_mask_are_finite(dtype):
-    logits = mask_scores.as_logits(torch.tensor([90., 0., 1.], dtype=dtype).view(1, K, 1, 1))
+    logits = mask_scores.as_logits(torch.tensor([90.0, 0.0, 1.0], dtype=dtype).view(1, K, 1, 1))
     assert logits.dtype == torch.float32
     assert logits.isfinite().all()
     torch.testing.assert_close(logits.softmax(1).flatten(), torch.tensor([90 / 91, 0, 1 / 91]))
@@ -95,7 +97,7 @@ def test_a_query_of_no_object_does_not_count():
     """However sure its mask is of the pixel."""
     classes = torch.zeros(1, Q, K + 1)
     classes[..., -1] = 50
-    masks = torch.full((1, Q, 1, 1), 50.)
+    masks = torch.full((1, Q, 1, 1), 50.0)
     assert mask_scores.class_scores(classes, masks).max() < 1e-12
     assert mask_scores.eam(classes, masks).item() == pytest.approx(1)
 
@@ -104,6 +106,6 @@ def test_extreme_queries_give_finite_scores():
     classes, masks = torch.full((1, Q, K + 1), -1e4), torch.tensor([1e4, -1e4]).expand(1, Q, 1, 2)
     classes[:, :, 0] = 1e4
     found = mask_scores.class_scores(classes, masks)
-    torch.testing.assert_close(found[0, :, 0], torch.tensor([[Q, 0.], [0., 0.], [0., 0.]]))
-    torch.testing.assert_close(mask_scores.eam(classes, masks)[0, 0], torch.tensor([1. - Q, 1.]))
+    torch.testing.assert_close(found[0, :, 0], torch.tensor([[Q, 0.0], [0.0, 0.0], [0.0, 0.0]]))
+    torch.testing.assert_close(mask_scores.eam(classes, masks)[0, 0], torch.tensor([1.0 - Q, 1.0]))
     assert mask_scores.as_logits(found).isfinite().all()

@@ -12,7 +12,9 @@ from mmseg_opengan.functional.neighbours import METRICS, NearestRows, effective_
 def slow_distance(a, b, metric):
     if metric == 'l1':
         return sum(abs(x - y) for x, y in zip(a, b))
-    return 1 - sum(x * y for x, y in zip(a, b)) / math.sqrt(sum(x * x for x in a) * sum(y * y for y in b))
+    return 1 - sum(x * y for x, y in zip(a, b)) / math.sqrt(
+        sum(x * x for x in a) * sum(y * y for y in b)
+    )
 
 
 def search(queries, rows, *, block, row_images=None, **options):
@@ -33,7 +35,9 @@ def test_agrees_with_a_search_pair_by_pair(metric, block, with_images):
     queries, rows = torch.randn(9, 5, generator=random), torch.randn(40, 5, generator=random)
     row_images = torch.arange(40) % 3
     images = torch.tensor([0, 1, 2, 0, 1, 2, 0, -1, -1]) if with_images else None
-    nearest = search(queries, rows, block=block, row_images=row_images, metric=metric, images=images)
+    nearest = search(
+        queries, rows, block=block, row_images=row_images, metric=metric, images=images
+    )
     for i, query in enumerate(queries.double().tolist()):
         allowed = [j for j in range(40) if not with_images or row_images[j] != images[i]]
         distances = {j: slow_distance(query, rows[j].double().tolist(), metric) for j in allowed}
@@ -43,24 +47,34 @@ def test_agrees_with_a_search_pair_by_pair(metric, block, with_images):
 
 
 def test_half_precision_rows_are_compared_in_single():
-    rows = torch.tensor([[2049., 0.], [1., 1.]]).half()
-    assert search(torch.tensor([[2048.5, .5]]), rows, block=2).distance.item() == pytest.approx(1.)
+    rows = torch.tensor([[2049.0, 0.0], [1.0, 1.0]]).half()
+    assert search(torch.tensor([[2048.5, 0.5]]), rows, block=2).distance.item() == pytest.approx(
+        1.0
+    )
 
 
 def test_ties_go_to_the_earliest_row_within_and_across_blocks():
-    rows = torch.tensor([[3.], [1.], [1.], [-1.]])
+    rows = torch.tensor([[3.0], [1.0], [1.0], [-1.0]])
     for block in (1, 2, 4):
         assert search(torch.zeros(1, 1), rows, block=block).row.tolist() == [101]
 
 
 def test_a_query_without_a_permitted_row_has_none():
-    nearest = search(torch.zeros(1, 2), torch.ones(3, 2), block=2, row_images=torch.zeros(3), images=torch.zeros(1))
+    nearest = search(
+        torch.zeros(1, 2),
+        torch.ones(3, 2),
+        block=2,
+        row_images=torch.zeros(3),
+        images=torch.zeros(1),
+    )
     assert nearest.row.tolist() == [-1]
     assert nearest.distance.tolist() == [math.inf]
 
 
 def test_a_zero_feature_has_cosine_distance_one():
-    assert search(torch.zeros(1, 2), torch.ones(1, 2), block=1, metric='cosine').distance.tolist() == [1.]
+    assert search(
+        torch.zeros(1, 2), torch.ones(1, 2), block=1, metric='cosine'
+    ).distance.tolist() == [1.0]
 
 
 def test_an_unknown_metric_is_named():
@@ -70,13 +84,21 @@ def test_an_unknown_metric_is_named():
 
 def test_quartiles_are_those_of_numpy():
     values = np.random.default_rng(0).normal(size=11)
-    expected = np.quantile(values, [.25, .5, .75])
+    expected = np.quantile(values, [0.25, 0.5, 0.75])
     assert list(quartiles(torch.from_numpy(values)).values()) == pytest.approx(expected.tolist())
-    assert quartiles(torch.tensor([2.])) == dict(q25=2., median=2., q75=2.)
+    assert quartiles(torch.tensor([2.0])) == dict(q25=2.0, median=2.0, q75=2.0)
 
 
-@pytest.mark.parametrize(('items', 'expected'), [
-    ('aaaa', 1), ('abcd', 4), ('aabb', 2), ('aaab', 4 / 3 ** .75), ([7], 1),
-    ([(0, 1), (0, 1), (1, 0)], 3 / 4 ** (1 / 3))])
+@pytest.mark.parametrize(
+    ('items', 'expected'),
+    [
+        ('aaaa', 1),
+        ('abcd', 4),
+        ('aabb', 2),
+        ('aaab', 4 / 3**0.75),
+        ([7], 1),
+        ([(0, 1), (0, 1), (1, 0)], 3 / 4 ** (1 / 3)),
+    ],
+)
 def test_effective_number_by_hand(items, expected):
     assert effective_number(items) == pytest.approx(expected)

@@ -22,7 +22,9 @@ from mmseg_opengan.functional.pixels import (
 
 @pytest.mark.parametrize('stride', [1, 2, 4, 8, 16, 32])
 @pytest.mark.parametrize('rounding', [math.ceil, math.floor])
-@pytest.mark.parametrize('size', [(1024, 2048), (360, 480), (720, 960), (375, 500), (350, 500), (65, 97)])
+@pytest.mark.parametrize(
+    'size', [(1024, 2048), (360, 480), (720, 960), (375, 500), (350, 500), (65, 97)]
+)
 def test_stride_of_any_network_is_found(size, rounding, stride):
     grid = tuple(rounding(length / stride) for length in size)
     assert grid_stride(size, grid) == stride
@@ -32,20 +34,28 @@ def test_stride_that_is_no_power_of_two():
     assert grid_stride((518, 1036), (37, 74)) == 14  # a ViT's patches
 
 
-@pytest.mark.parametrize(('size', 'grid'), [
-    ((1024, 2048), (128, 512)),  # two strides
-    ((1024, 2048), (256, 513)),  # one cell too many
-    ((1024, 2048), (512, 256)),  # turned
-    ((64, 64), (128, 128)),  # larger than the image
-    ((64, 64), (0, 0)),
-])
+@pytest.mark.parametrize(
+    ('size', 'grid'),
+    [
+        ((1024, 2048), (128, 512)),  # two strides
+        ((1024, 2048), (256, 513)),  # one cell too many
+        ((1024, 2048), (512, 256)),  # turned
+        ((64, 64), (128, 128)),  # larger than the image
+        ((64, 64), (0, 0)),
+    ],
+)
 def test_a_grid_that_fits_no_stride(size, grid):
-    with pytest.raises(ValueError, match=rf'grid of {grid[0]}x{grid[1]} does not fit an image of {size[0]}x{size[1]}'):
+    with pytest.raises(
+        ValueError,
+        match=rf'grid of {grid[0]}x{grid[1]} does not fit an image of {size[0]}x{size[1]}',
+    ):
         grid_stride(size, grid)
 
 
-@pytest.mark.parametrize(('size', 'grid', 'stride'), [
-    ((16, 24), (4, 6), 4), ((18, 25), (5, 7), 4), ((18, 25), (4, 6), 4)])
+@pytest.mark.parametrize(
+    ('size', 'grid', 'stride'),
+    [((16, 24), (4, 6), 4), ((18, 25), (5, 7), 4), ((18, 25), (4, 6), 4)],
+)
 @pytest.mark.parametrize('kind', [torch.from_numpy, np.asarray])
 def test_labels_on_the_grid_are_every_stride_th(size, grid, stride, kind):
     labels = np.random.default_rng(0).integers(0, 255, (2, *size), dtype=np.uint8)
@@ -67,14 +77,19 @@ def test_pixels_first_keeps_image_row_column_order():
 
 
 def test_step_rng_depends_on_every_argument():
-    draws = {key: step_rng(*key).integers(1 << 62) for key in [(0, 0, 0), (0, 0, 1), (0, 1, 0), (1, 0, 0)]}
+    draws = {
+        key: step_rng(*key).integers(1 << 62)
+        for key in [(0, 0, 0), (0, 0, 1), (0, 1, 0), (1, 0, 0)]
+    }
     assert len(set(draws.values())) == 4
     assert step_rng(1, 2, 3).integers(1 << 62) == step_rng(1, 2, 3).integers(1 << 62)
 
 
 def test_step_rng_is_the_same_in_another_process():
     code = 'from mmseg_opengan.functional.pixels import step_rng; print(step_rng(3, 14, 1).integers(1 << 62))'
-    there = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, check=True).stdout
+    there = subprocess.run(
+        [sys.executable, '-c', code], capture_output=True, text=True, check=True
+    ).stdout
     assert int(there) == step_rng(3, 14, 1).integers(1 << 62)
 
 
@@ -83,7 +98,10 @@ def test_every_image_once_an_epoch(num_images, per_step):
     steps = [choose_image(num_images, step, 0, per_step) for step in range(6 * num_images)]
     assert all(len(images) == per_step for images in steps)
     stream = np.concatenate(steps)
-    epochs = [tuple(stream[start:start + num_images]) for start in range(0, len(stream) - num_images + 1, num_images)]
+    epochs = [
+        tuple(stream[start : start + num_images])
+        for start in range(0, len(stream) - num_images + 1, num_images)
+    ]
     assert all(sorted(epoch) == list(range(num_images)) for epoch in epochs)
     if num_images == 7:
         assert len(set(epochs)) == len(epochs)  # shuffled anew

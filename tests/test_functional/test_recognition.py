@@ -15,13 +15,20 @@ K = 4
 
 
 def _data(seed=0, count=4000, classes=range(K)):
-    """Scores, closed predictions (70 % right), ground truth and open map with 15 % open and 5 % void pixels."""
+    """Scores, closed predictions (70 % right), ground truth and open map with 15 % open and 5 %
+    void pixels.
+    """
     generator = torch.Generator().manual_seed(seed)
     truth = torch.tensor(list(classes))[torch.randint(len(classes), (count,), generator=generator)]
-    predicted = torch.where(torch.rand(count, generator=generator) < .7, truth,
-                            torch.randint(K, (count,), generator=generator))
+    predicted = torch.where(
+        torch.rand(count, generator=generator) < 0.7,
+        truth,
+        torch.randint(K, (count,), generator=generator),
+    )
     draw = torch.rand(count, generator=generator)
-    open_map = torch.where(draw < .1, 1, torch.where(draw < .15, 2, torch.where(draw < .2, VOID, 0)))
+    open_map = torch.where(
+        draw < 0.1, 1, torch.where(draw < 0.15, 2, torch.where(draw < 0.2, VOID, 0))
+    )
     scores = torch.randn(count, generator=generator) + 1.5 * ((open_map == 1) | (open_map == 2))
     return scores, predicted, truth.where(open_map == 0, torch.tensor(IGNORE)), open_map
 
@@ -38,19 +45,21 @@ def _oracle(data, threshold):
     scored = open_map != VOID
     truth = truth.where(open_map == 0, torch.tensor(K))[scored].numpy()
     called = predicted.where(scores < threshold, torch.tensor(K))[scored].numpy()
-    return f1_score(truth, called, average='macro', labels=sorted(set(truth.tolist())), zero_division=0)
+    return f1_score(
+        truth, called, average='macro', labels=sorted(set(truth.tolist())), zero_division=0
+    )
 
 
-@pytest.mark.parametrize('threshold', [-.3, 0., .6, 1.2345, 7., math.inf])
+@pytest.mark.parametrize('threshold', [-0.3, 0.0, 0.6, 1.2345, 7.0, math.inf])
 def test_macro_f1_is_that_of_scikit_learn_at_any_threshold_named(threshold):
     data = _data()
-    counts = _counts(*data, thresholds=[t for t in (threshold, .1, .1) if t < math.inf])
+    counts = _counts(*data, thresholds=[t for t in (threshold, 0.1, 0.1) if t < math.inf])
     assert counts.macro_f1_at(threshold) == pytest.approx(_oracle(data, threshold), abs=1e-12)
 
 
 def test_the_whole_curve_is_that_of_scikit_learn():
     data = _data(seed=3, count=1500)
-    thresholds, f1 = _counts(*data, thresholds=[.61]).macro_f1_curve()
+    thresholds, f1 = _counts(*data, thresholds=[0.61]).macro_f1_curve()
     assert thresholds.dtype == torch.float32
     assert (thresholds.diff() > 0).all()
     for index in [0, *range(3000, len(f1) - 2000, 97), len(f1) - 1]:
@@ -58,14 +67,24 @@ def test_the_whole_curve_is_that_of_scikit_learn():
 
 
 def test_by_hand():
-    """One pixel of each kind: right, wrong, open called closed, open called open, closed called open, void."""
-    scores = torch.tensor([.1, .2, .3, .9, .8, .99])
+    """One pixel of each kind: right, wrong, open called closed, open called open, closed called
+    open, void.
+    """
+    scores = torch.tensor([0.1, 0.2, 0.3, 0.9, 0.8, 0.99])
     predicted = torch.tensor([0, 1, 1, 0, 1, 0])
     truth = torch.tensor([0, 0, IGNORE, IGNORE, 1, 0])
-    counts = _counts(scores, predicted, truth, torch.tensor([0, 0, 1, 3, 0, VOID]), thresholds=[.5], num_classes=2)
-    # class 0: TP 1, FN 1; class 1: called twice wrongly, its one pixel missed; open: TP 1, FP 1, FN 1.
-    assert counts.f1_at(.5) == pytest.approx([2 / 3, 0, 1 / 2])
-    assert counts.macro_f1_at(.5) == pytest.approx((2 / 3 + 0 + 1 / 2) / 3)
+    counts = _counts(
+        scores,
+        predicted,
+        truth,
+        torch.tensor([0, 0, 1, 3, 0, VOID]),
+        thresholds=[0.5],
+        num_classes=2,
+    )
+    # class 0: TP 1, FN 1; class 1: called twice wrongly, its one pixel missed; open: TP 1, FP 1, FN
+    # 1.
+    assert counts.f1_at(0.5) == pytest.approx([2 / 3, 0, 1 / 2])
+    assert counts.macro_f1_at(0.5) == pytest.approx((2 / 3 + 0 + 1 / 2) / 3)
     # nothing is called open: class 0: TP 1, FN 1, FP 1; class 1: TP 1, FP 2; open never found.
     assert counts.f1_at(math.inf) == pytest.approx([1 / 2, 1 / 2, 0])
     # everything is called open: 2 TP of 5 calls
@@ -75,12 +94,14 @@ def test_by_hand():
 def test_a_class_that_never_occurs_is_left_out_of_the_mean_also_where_it_is_predicted():
     data = _data(classes=[0, 1, 3])
     assert (data[1] == 2).any()
-    counts = _counts(*data, thresholds=[.5])
-    per_class = counts.f1_at(.5)
+    counts = _counts(*data, thresholds=[0.5])
+    per_class = counts.f1_at(0.5)
     assert math.isnan(per_class[2])
     rest = [f1 for f1 in per_class if not math.isnan(f1)]
     assert len(rest) == K
-    assert counts.macro_f1_at(.5) == pytest.approx(sum(rest) / K) == pytest.approx(_oracle(data, .5))
+    assert (
+        counts.macro_f1_at(0.5) == pytest.approx(sum(rest) / K) == pytest.approx(_oracle(data, 0.5))
+    )
 
 
 def test_the_best_threshold_is_on_the_curve_and_can_be_used_on_other_data():
@@ -90,40 +111,42 @@ def test_the_best_threshold_is_on_the_curve_and_can_be_used_on_other_data():
     assert f1 == pytest.approx(_oracle(validation, threshold), abs=1e-12)
     assert all(f1 + 1e-12 >= _oracle(validation, t) for t in torch.linspace(-2, 4, 40))
     assert all(f1 > other for other in counts.macro_f1_curve()[1][counts.thresholds > threshold])
-    assert _counts(*test).macro_f1_at(threshold) == pytest.approx(_oracle(test, threshold), abs=1e-12)
+    assert _counts(*test).macro_f1_at(threshold) == pytest.approx(
+        _oracle(test, threshold), abs=1e-12
+    )
 
 
 def test_a_threshold_resolved_on_score_counts_is_counted_exactly():
     data = _data(seed=8)
     binned = ScoreCounts(num_open_classes=2)
     binned.update(data[0], data[3])
-    threshold = curves.threshold_at_fpr(binned.bins(), fpr=.05)
+    threshold = curves.threshold_at_fpr(binned.bins(), fpr=0.05)
     counts = _counts(*data, thresholds=[threshold])
     assert counts.macro_f1_at(threshold) == pytest.approx(_oracle(data, threshold), abs=1e-12)
 
 
 def test_grid_steps_are_as_fine_as_promised():
     thresholds = RecognitionCounts(1).thresholds.double()
-    for low, high, step in ((.01, .999, .016), (1.1, 16, .004)):
+    for low, high, step in ((0.01, 0.999, 0.016), (1.1, 16, 0.004)):
         inside = thresholds[(thresholds > low) & (thresholds < high)]
         assert (inside.diff() / inside[:-1]).max() < step
     assert RecognitionCounts(19).tensor.numel() * 8 < 4.4e6
-    assert RecognitionCounts(254).tensor.numel() * 8 < 64 * 2 ** 20
+    assert RecognitionCounts(254).tensor.numel() * 8 < 64 * 2**20
 
 
 def test_streamed_in_parts_and_added_over_ranks_equals_all_at_once(monkeypatch):
     monkeypatch.setattr(recognition, '_CHUNK', 999)
     data = _data(seed=1)
-    whole, parts = _counts(*data, thresholds=[.3]), []
+    whole, parts = _counts(*data, thresholds=[0.3]), []
     for part in zip(*(one.split(700) for one in data)):
-        parts.append(_counts(*part, thresholds=[.3]))
+        parts.append(_counts(*part, thresholds=[0.3]))
     for part in parts[1:]:
         parts[0].merge(part)
     assert torch.equal(parts[0].tensor, whole.tensor)
     image = [one.view(2, 40, 50) for one in data]
-    assert torch.equal(_counts(*image, thresholds=[.3]).tensor, whole.tensor)
+    assert torch.equal(_counts(*image, thresholds=[0.3]).tensor, whole.tensor)
     small = [data[0], *(one.to(torch.uint8) for one in data[1:])]
-    assert torch.equal(_counts(*small, thresholds=[.3]).tensor, whole.tensor)
+    assert torch.equal(_counts(*small, thresholds=[0.3]).tensor, whole.tensor)
     with pytest.raises(ValueError, match='same thresholds'):
         whole.merge(_counts(*data))
 
@@ -157,11 +180,17 @@ def test_wrong_arguments_are_named_and_nothing_is_counted():
         counts.update(predicted, predicted, truth, open_map)
     with pytest.raises(TypeError, match='closed_prediction must hold integers'):
         counts.update(scores, scores, truth, open_map)
-    with pytest.raises(ValueError, match=r'open_map must have the shape of scores \(10,\), got \(9,\)'):
+    with pytest.raises(
+        ValueError, match=r'open_map must have the shape of scores \(10,\), got \(9,\)'
+    ):
         counts.update(scores, predicted, truth, open_map[:9])
-    with pytest.raises(ValueError, match=r'closed_prediction must hold classes in \[0, 3\] at scored pixels, got 4'):
+    with pytest.raises(
+        ValueError, match=r'closed_prediction must hold classes in \[0, 3\] at scored pixels, got 4'
+    ):
         counts.update(scores, zeros + 4, zeros, zeros + 1)
-    with pytest.raises(ValueError, match=r'gt_sem_seg must hold classes in \[0, 3\] at closed pixels, got 255 \(10'):
+    with pytest.raises(
+        ValueError, match=r'gt_sem_seg must hold classes in \[0, 3\] at closed pixels, got 255 \(10'
+    ):
         counts.update(scores, zeros, zeros + IGNORE, zeros)
     with pytest.raises(ValueError, match='10 of 10 scored pixels are NaN'):
         counts.update(scores * math.nan, zeros, zeros, zeros)
@@ -171,7 +200,7 @@ def test_wrong_arguments_are_named_and_nothing_is_counted():
         RecognitionCounts(2, thresholds=[math.nan])
     assert not counts.tensor.any()
     with pytest.raises(ValueError, match=r'one of the \d+ that were counted, got 0\.61'):
-        _counts(scores, predicted, truth, open_map).macro_f1_at(.61)
+        _counts(scores, predicted, truth, open_map).macro_f1_at(0.61)
 
 
 def test_a_full_table_gives_no_warning():
@@ -183,20 +212,20 @@ def test_a_full_table_gives_no_warning():
 @pytest.mark.skipif(not torch.cuda.is_available(), reason='no CUDA device')
 def test_a_gpu_counts_what_a_cpu_counts():
     data = _data(count=300_000)
-    counts = RecognitionCounts(K, thresholds=[.3], device='cuda')
+    counts = RecognitionCounts(K, thresholds=[0.3], device='cuda')
     counts.update(*(one.cuda() for one in data))
-    assert torch.equal(counts.tensor.cpu(), _counts(*data, thresholds=[.3]).tensor)
+    assert torch.equal(counts.tensor.cpu(), _counts(*data, thresholds=[0.3]).tensor)
 
 
 def test_closed_pixels_called_open_are_counted_by_their_true_class():
     data = _data(seed=4)
     scores, _, truth, open_map = data
-    counts = _counts(*data, thresholds=[.7])
+    counts = _counts(*data, thresholds=[0.7])
     assert counts.num_closed == (open_map == 0).sum()
-    for asked in (.7, -.123, 2.5, math.inf):
+    for asked in (0.7, -0.123, 2.5, math.inf):
         threshold, called, pixels = counts.called_open(asked)
         assert threshold <= torch.tensor(asked)
-        assert threshold == asked or asked - threshold < .02 * abs(asked)
+        assert threshold == asked or asked - threshold < 0.02 * abs(asked)
         for closed_class in range(K):
             of_class = (open_map == 0) & (truth == closed_class)
             assert pixels[closed_class] == of_class.sum()

@@ -12,10 +12,16 @@ from mmseg_opengan.contracts import VOID
 from mmseg_opengan.functional import detection as curves
 from mmseg_opengan.functional import score_counts as roc
 from mmseg_opengan.functional.image_means import bins_of_few
-from mmseg_opengan.functional.score_counts import NUM_BINS, ScoreCounts, lower_edges, score_bins, summarize
+from mmseg_opengan.functional.score_counts import (
+    NUM_BINS,
+    ScoreCounts,
+    lower_edges,
+    score_bins,
+    summarize,
+)
 
 FLOAT_MAX = torch.finfo(torch.float32).max
-SMALLEST = 2.0 ** -120
+SMALLEST = 2.0**-120
 
 
 def _labels(count, seed=0, num_open_classes=1):
@@ -23,19 +29,28 @@ def _labels(count, seed=0, num_open_classes=1):
     generator = torch.Generator().manual_seed(seed)
     draw = torch.rand(count, generator=generator)
     labels = torch.randint(1, num_open_classes + 1, (count,), generator=generator)
-    labels[draw < .55] = 0
-    labels[draw > .95] = VOID
+    labels[draw < 0.55] = 0
+    labels[draw > 0.95] = VOID
     return labels.to(torch.uint8)
 
 
 def _scores(kind, labels, seed=1):
     """Open-set scores as they come: shifted by one standard deviation where open."""
     z = torch.randn(len(labels), generator=torch.Generator().manual_seed(seed)) + (labels != 0)
-    sure = torch.stack([8 - 4 * z, torch.zeros_like(z), z], -1)  # three-class logits, mostly confident
-    return dict(logits=-4 + 4 * z, sigmoid=(-4 + 4 * z).sigmoid(), msp=-sure.softmax(-1).amax(-1),
-                one_minus_msp=1 - sure.softmax(-1).amax(-1), energy=-sure.logsumexp(-1),
-                entropy=torch.distributions.Categorical(logits=sure).entropy(),
-                distance=700 + 90 * z, squared=(9 + 1.5 * z).exp(), likelihood=-3000 + 900 * z)[kind]
+    sure = torch.stack(
+        [8 - 4 * z, torch.zeros_like(z), z], -1
+    )  # three-class logits, mostly confident
+    return dict(
+        logits=-4 + 4 * z,
+        sigmoid=(-4 + 4 * z).sigmoid(),
+        msp=-sure.softmax(-1).amax(-1),
+        one_minus_msp=1 - sure.softmax(-1).amax(-1),
+        energy=-sure.logsumexp(-1),
+        entropy=torch.distributions.Categorical(logits=sure).entropy(),
+        distance=700 + 90 * z,
+        squared=(9 + 1.5 * z).exp(),
+        likelihood=-3000 + 900 * z,
+    )[kind]
 
 
 def _counts(scores, labels, num_open_classes=1):
@@ -45,16 +60,21 @@ def _counts(scores, labels, num_open_classes=1):
 
 
 def _floats_of_every_kind():
-    """Random bit patterns of all finite floats, the neighbours of every power of two, and a crowd below 1."""
-    bits = torch.randint(0, 0x7f800000, (200_000,), generator=torch.Generator().manual_seed(0))
-    powers = torch.arange(1, 255)[:, None] * 2 ** 23 + torch.arange(-3, 4)
-    crowd = 127 * 2 ** 23 - torch.arange(20_000)
-    magnitude = torch.cat([bits, powers.flatten(), crowd, torch.tensor([0, 1, 0x7fffff, 0x7f7fffff])])
+    """Random bit patterns of all finite floats, the neighbours of every power of two, and a crowd
+    below 1.
+    """
+    bits = torch.randint(0, 0x7F800000, (200_000,), generator=torch.Generator().manual_seed(0))
+    powers = torch.arange(1, 255)[:, None] * 2**23 + torch.arange(-3, 4)
+    crowd = 127 * 2**23 - torch.arange(20_000)
+    magnitude = torch.cat(
+        [bits, powers.flatten(), crowd, torch.tensor([0, 1, 0x7FFFFF, 0x7F7FFFFF])]
+    )
     positive = magnitude.int().view(torch.float32)
     return torch.cat([positive, -positive])
 
 
 # Few pixels.
+
 
 @pytest.mark.parametrize('kind', ['logits', 'sigmoid', 'msp', 'distance'])
 @pytest.mark.parametrize('count', [1, 2000])
@@ -62,7 +82,7 @@ def _floats_of_every_kind():
 def test_sorting_few_pixels_gives_the_bins_of_the_table(kind, count, void):
     labels = _labels(count, num_open_classes=3)
     scores = _scores(kind, labels)
-    scores[::7], scores[::11], scores[::13] = scores[0].clone(), 0., 1e-40
+    scores[::7], scores[::11], scores[::13] = scores[0].clone(), 0.0, 1e-40
     if void:
         labels[:] = VOID
     found = bins_of_few(*roc.binned(scores, labels, num_open_classes=3))
@@ -74,6 +94,7 @@ def test_sorting_few_pixels_gives_the_bins_of_the_table(kind, count, void):
 
 # The layout.
 
+
 def test_bins_rise_with_the_score_and_cover_the_range():
     scores = _floats_of_every_kind().sort().values
     bins = score_bins(scores)
@@ -82,7 +103,7 @@ def test_bins_rise_with_the_score_and_cover_the_range():
 
 
 def test_minus_zero_and_tiny_numbers_share_the_bin_of_zero():
-    scores = torch.tensor([0., -0., 1e-40, -1e-37, SMALLEST, -SMALLEST])
+    scores = torch.tensor([0.0, -0.0, 1e-40, -1e-37, SMALLEST, -SMALLEST])
     zero = NUM_BINS // 2
     assert score_bins(scores).tolist() == [zero] * 4 + [zero + 1, zero - 1]
 
@@ -100,20 +121,27 @@ def test_the_lower_edge_is_the_smallest_score_of_its_bin():
 def test_searching_the_edges_gives_the_bins():
     """What a GPU does."""
     edges = lower_edges(torch.arange(NUM_BINS + 1))
-    for scores in (edges, torch.nextafter(edges[1:], -edges[-1]), _floats_of_every_kind(), torch.tensor([-0., 1e-40])):
+    for scores in (
+        edges,
+        torch.nextafter(edges[1:], -edges[-1]),
+        _floats_of_every_kind(),
+        torch.tensor([-0.0, 1e-40]),
+    ):
         assert torch.equal(roc._searched(scores), score_bins(scores))
 
 
 def test_the_last_floats_up_to_one_have_a_bin_each():
-    """A softmax saturates there: one bin for 1 and more for its neighbours keep true ties out of the error bound."""
-    scores = 1 - torch.arange(8193) * 2.0 ** -24
+    """A softmax saturates there: one bin for 1 and more for its neighbours keep true ties out of
+    the error bound.
+    """
+    scores = 1 - torch.arange(8193) * 2.0**-24
     for sign in (1, -1):
         assert len(score_bins(scores * sign).unique()) == len(scores)
-    assert score_bins(torch.tensor([1., 1 + 2.0 ** -23])).diff() == 1
+    assert score_bins(torch.tensor([1.0, 1 + 2.0**-23])).diff() == 1
 
 
 def test_small_multiples_of_the_step_of_one_minus_a_softmax_have_a_bin_each():
-    scores = torch.arange(1, 1024) * 2.0 ** -24
+    scores = torch.arange(1, 1024) * 2.0**-24
     for values in (scores, -scores):
         bins = score_bins(values)
         assert len(bins.unique()) == len(scores)
@@ -125,52 +153,76 @@ def test_small_multiples_of_the_step_of_one_minus_a_softmax_have_a_bin_each():
 def test_the_accumulator_stays_below_64_mib(num_open_classes):
     tensor = ScoreCounts(num_open_classes).tensor
     assert tensor.dtype == torch.int64
-    assert tensor.numel() * 8 < 64 * 2 ** 20
+    assert tensor.numel() * 8 < 64 * 2**20
 
 
 # Numbers.
 
-@pytest.mark.parametrize(('kind', 'wanted'), [
-    ('logits', 1e-5), ('sigmoid', 1e-5), ('msp', 1e-5), ('one_minus_msp', 1e-5), ('energy', 1e-4), ('entropy', 1e-5),
-    ('distance', 1e-4), ('squared', 1e-4), ('likelihood', 1e-4)])
+
+@pytest.mark.parametrize(
+    ('kind', 'wanted'),
+    [
+        ('logits', 1e-5),
+        ('sigmoid', 1e-5),
+        ('msp', 1e-5),
+        ('one_minus_msp', 1e-5),
+        ('energy', 1e-4),
+        ('entropy', 1e-5),
+        ('distance', 1e-4),
+        ('squared', 1e-4),
+        ('likelihood', 1e-4),
+    ],
+)
 def test_numbers_agree_with_scikit_learn_within_the_bound(kind, wanted):
     labels = _labels(200_000)
     scores = _scores(kind, labels)
     found, scored = summarize(_counts(scores, labels)), labels != VOID
     is_open, score = (labels[scored] == 1).numpy(), scores[scored].numpy()
     assert found['auroc_error_bound'] <= wanted
-    assert abs(found['AUROC'] - metrics.roc_auc_score(is_open, score)) <= found['auroc_error_bound'] + 1e-12
+    assert (
+        abs(found['AUROC'] - metrics.roc_auc_score(is_open, score))
+        <= found['auroc_error_bound'] + 1e-12
+    )
     assert found['AP'] == pytest.approx(metrics.average_precision_score(is_open, score), abs=1e-4)
     fpr, tpr, _ = metrics.roc_curve(is_open, score, drop_intermediate=False)
-    assert found['FPR95'] == pytest.approx(fpr[tpr >= .95][0], abs=5e-4)
+    assert found['FPR95'] == pytest.approx(fpr[tpr >= 0.95][0], abs=5e-4)
     assert (found['num_closed'], found['num_open']) == (int((~is_open).sum()), int(is_open.sum()))
 
 
 def test_the_bound_holds_for_the_worst_order_inside_a_bin():
-    """Scores one float apart in one bin: the counts say 1/2, the truth is 1 or 0, and the bound says 1/2."""
-    low = lower_edges(score_bins(torch.tensor([3.])))[0]
+    """Scores one float apart in one bin: the counts say 1/2, the truth is 1 or 0, and the bound
+    says 1/2.
+    """
+    low = lower_edges(score_bins(torch.tensor([3.0])))[0]
     scores = torch.stack([low, torch.nextafter(low, torch.tensor(math.inf))])
     for labels in (torch.tensor([0, 1]), torch.tensor([1, 0])):
         found = summarize(_counts(scores, labels))
-        assert found['AUROC'] == found['auroc_error_bound'] == .5
+        assert found['AUROC'] == found['auroc_error_bound'] == 0.5
         assert curves.exact_auroc(scores, labels) == float(labels[1])
 
 
-@pytest.mark.parametrize('score', [0., 1., -1.])
+@pytest.mark.parametrize('score', [0.0, 1.0, -1.0])
 def test_saturated_scores_tie_without_an_error(score):
     labels = _labels(100)
     found = summarize(_counts(torch.full((100,), score), labels))
-    assert (found['AUROC'], found['auroc_error_bound'], found['FPR95']) == (.5, 0, 1)
-    assert found['AP'] == pytest.approx(found['num_open'] / (found['num_open'] + found['num_closed']))
+    assert (found['AUROC'], found['auroc_error_bound'], found['FPR95']) == (0.5, 0, 1)
+    assert found['AP'] == pytest.approx(
+        found['num_open'] / (found['num_open'] + found['num_closed'])
+    )
 
 
 def test_logits_keep_the_order_that_their_sigmoid_loses():
     labels = _labels(5000)
     logits = 25 + _scores('logits', labels)
-    by_logit, by_sigmoid = summarize(_counts(logits, labels)), summarize(_counts(logits.sigmoid(), labels))
+    by_logit, by_sigmoid = (
+        summarize(_counts(logits, labels)),
+        summarize(_counts(logits.sigmoid(), labels)),
+    )
     assert by_logit['AUROC'] == pytest.approx(curves.exact_auroc(logits, labels), abs=1e-5)
-    assert by_sigmoid['AUROC'] == pytest.approx(curves.exact_auroc(logits.sigmoid(), labels), abs=1e-5)
-    assert by_logit['AUROC'] > by_sigmoid['AUROC'] + .05
+    assert by_sigmoid['AUROC'] == pytest.approx(
+        curves.exact_auroc(logits.sigmoid(), labels), abs=1e-5
+    )
+    assert by_logit['AUROC'] > by_sigmoid['AUROC'] + 0.05
     small = summarize(_counts((logits - 60).sigmoid(), labels))  # a sigmoid near 0 ties nothing
     assert small['AUROC'] == pytest.approx(by_logit['AUROC'], abs=2e-4)
 
@@ -183,14 +235,14 @@ def test_thresholds_are_scores_that_reproduce_the_counted_rates(kind, dtype):
     counts = _counts(scores, labels)
     closed, opened = scores.float()[labels == 0], scores.float()[labels == 1]
     bins = counts.bins()
-    threshold = curves.threshold_at_tpr(bins, tpr=.95)
-    assert int((opened >= threshold).sum()) / len(opened) >= .95
-    assert int((closed >= threshold).sum()) / len(closed) == curves.fpr_at_tpr(bins, tpr=.95)
+    threshold = curves.threshold_at_tpr(bins, tpr=0.95)
+    assert int((opened >= threshold).sum()) / len(opened) >= 0.95
+    assert int((closed >= threshold).sum()) / len(closed) == curves.fpr_at_tpr(bins, tpr=0.95)
     above = opened[opened > threshold]
     above = above[score_bins(above) > score_bins(torch.tensor([threshold]))]
-    assert len(above) / len(opened) < .95
-    threshold = curves.threshold_at_fpr(bins, fpr=.05)
-    assert int((closed >= threshold).sum()) / len(closed) <= .05
+    assert len(above) / len(opened) < 0.95
+    threshold = curves.threshold_at_fpr(bins, fpr=0.05)
+    assert int((closed >= threshold).sum()) / len(closed) <= 0.05
     f1, threshold = curves.best_f1(bins)
     tp, fp = int((opened >= threshold).sum()), int((closed >= threshold).sum())
     assert f1 == 2 * tp / (tp + fp + len(opened))
@@ -204,18 +256,22 @@ def test_thresholds_are_scores_that_reproduce_the_counted_rates(kind, dtype):
 def test_each_open_class_is_compared_with_all_closed_pixels(num_open_classes):
     labels = _labels(40_000, num_open_classes=num_open_classes)
     labels[labels == 2] = 1  # class 1 never occurs
-    scores = _scores('logits', labels) + .1 * labels
+    scores = _scores('logits', labels) + 0.1 * labels
     counts = _counts(scores, labels, num_open_classes)
     with warnings.catch_warnings():
         warnings.simplefilter('error')
         found = summarize(counts)
     assert list(found['per_class']) == [str(i) for i in range(num_open_classes)]
-    assert found['AUROC'] == pytest.approx(curves.exact_auroc(scores, labels), abs=found['auroc_error_bound'])
+    assert found['AUROC'] == pytest.approx(
+        curves.exact_auroc(scores, labels), abs=found['auroc_error_bound']
+    )
     for i, one in enumerate(found['per_class'].values()):
         assert one['num_open'] == counts.num_open_of(i) == int((labels == 1 + i).sum())
         assert one['num_closed'] == int((labels == 0).sum())
         if i == 1:
-            assert all(math.isnan(one[name]) for name in ('AUROC', 'AP', 'FPR95', 'auroc_error_bound'))
+            assert all(
+                math.isnan(one[name]) for name in ('AUROC', 'AP', 'FPR95', 'auroc_error_bound')
+            )
             continue
         only = torch.where((labels == 0) | (labels == 1 + i), labels, torch.full_like(labels, VOID))
         assert one['auroc_error_bound'] < 1e-4
@@ -224,27 +280,32 @@ def test_each_open_class_is_compared_with_all_closed_pixels(num_open_classes):
         assert one['FPR95'] == pytest.approx(curves.exact_fpr_at_tpr(scores, only), abs=1e-3)
     bins = counts.bins(0)
     threshold = curves.threshold_at_tpr(bins)  # shared cells have real edges too
-    assert int((scores[labels == 0] >= threshold).sum()) == round(curves.fpr_at_tpr(bins) * counts.num_closed)
+    assert int((scores[labels == 0] >= threshold).sum()) == round(
+        curves.fpr_at_tpr(bins) * counts.num_closed
+    )
 
 
 def test_per_class_rows_carry_the_names_given():
-    counts = _counts(torch.tensor([0., 1., 2.]), torch.tensor([0, 1, 2]), 2)
+    counts = _counts(torch.tensor([0.0, 1.0, 2.0]), torch.tensor([0, 1, 2]), 2)
     assert list(summarize(counts, ['Animal', 'Tunnel'])['per_class']) == ['Animal', 'Tunnel']
     with pytest.raises(ValueError, match='must name 2 classes, got 1'):
         summarize(counts, ['Animal'])
 
 
 def test_counts_of_a_billion_pixels():
-    counts = _counts(torch.tensor([-2., -1., .5, 3.]), torch.tensor([0, 1, 0, 1]))
+    counts = _counts(torch.tensor([-2.0, -1.0, 0.5, 3.0]), torch.tensor([0, 1, 0, 1]))
     before = summarize(counts)
-    counts.tensor *= 3 * 10 ** 9
+    counts.tensor *= 3 * 10**9
     after = summarize(counts)
-    assert (after['num_closed'], after['num_open']) == (6 * 10 ** 9, 6 * 10 ** 9)
+    assert (after['num_closed'], after['num_open']) == (6 * 10**9, 6 * 10**9)
     for found in (before, after):
-        assert [found['AUROC'], found['AP'], found['FPR95']] == pytest.approx([.75, 5 / 6, .5], rel=1e-15)
+        assert [found['AUROC'], found['AP'], found['FPR95']] == pytest.approx(
+            [0.75, 5 / 6, 0.5], rel=1e-15
+        )
 
 
 # What may be counted.
+
 
 def test_counting_parts_and_adding_equals_counting_at_once():
     labels = _labels(30_000, num_open_classes=7)
@@ -282,10 +343,12 @@ def test_any_float_dtype_counts_as_its_float32_value(dtype):
     assert torch.equal(_counts(scores, labels).tensor, _counts(scores.float(), labels).tensor)
 
 
-@pytest.mark.parametrize('dtype', [torch.bool, torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64])
+@pytest.mark.parametrize(
+    'dtype', [torch.bool, torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64]
+)
 def test_bool_and_integer_labels_count_alike(dtype):
     labels = torch.tensor([0, 1, 1, 0])
-    scores = torch.tensor([1., 2., 3., 4.])
+    scores = torch.tensor([1.0, 2.0, 3.0, 4.0])
     counts = _counts(scores, labels.to(dtype))
     assert torch.equal(counts.tensor, _counts(scores, labels).tensor)
     assert (counts.num_closed, counts.num_open) == (2, 2)
@@ -305,12 +368,16 @@ def test_shape_strides_and_gradients_do_not_matter():
     assert torch.equal(image, untouched)
 
 
-@pytest.mark.parametrize(('scores', 'labels', 'sizes'), [
-    (torch.zeros(0), torch.zeros(0, dtype=torch.long), (0, 0)),
-    (torch.randn(9), torch.full((9,), VOID), (0, 0)),
-    (torch.tensor(3.), torch.tensor(1), (0, 1)),
-    (torch.tensor([[3.]]), torch.tensor([[0]]), (1, 0)),
-], ids=['empty', 'all void', 'one open pixel', 'one closed pixel'])
+@pytest.mark.parametrize(
+    ('scores', 'labels', 'sizes'),
+    [
+        (torch.zeros(0), torch.zeros(0, dtype=torch.long), (0, 0)),
+        (torch.randn(9), torch.full((9,), VOID), (0, 0)),
+        (torch.tensor(3.0), torch.tensor(1), (0, 1)),
+        (torch.tensor([[3.0]]), torch.tensor([[0]]), (1, 0)),
+    ],
+    ids=['empty', 'all void', 'one open pixel', 'one closed pixel'],
+)
 def test_too_little_to_score_gives_nan_and_one_warning(scores, labels, sizes):
     counts = _counts(scores, labels)
     with pytest.warns(UserWarning, match=f'{sizes[0]} closed and {sizes[1]} open pixels') as caught:
@@ -322,23 +389,35 @@ def test_too_little_to_score_gives_nan_and_one_warning(scores, labels, sizes):
 
 @pytest.mark.parametrize('bad', [math.nan, math.inf, -math.inf])
 def test_scores_that_are_not_finite_are_counted_in_the_error_and_nothing_else_is(bad):
-    scores, labels = torch.tensor([0., bad, 1., bad, 2.]), torch.tensor([0, 1, 1, VOID, VOID])
+    scores, labels = torch.tensor([0.0, bad, 1.0, bad, 2.0]), torch.tensor([0, 1, 1, VOID, VOID])
     counts = ScoreCounts(1)
     with pytest.raises(ValueError, match='1 of 3 scored pixels are NaN or infinite'):
         counts.update(scores, labels)
     assert not counts.tensor.any()
-    counts.update(scores, torch.tensor([0, VOID, 1, VOID, VOID]))  # void is never scored, so it may hold anything
+    counts.update(
+        scores, torch.tensor([0, VOID, 1, VOID, VOID])
+    )  # void is never scored, so it may hold anything
     assert (counts.num_closed, counts.num_open) == (1, 1)
 
 
 def test_a_float64_beyond_float32_is_an_error():
     with pytest.raises(ValueError, match='finite in float32'):
-        _counts(torch.tensor([1e300, 0.], dtype=torch.float64), torch.tensor([0, 1]))
+        _counts(torch.tensor([1e300, 0.0], dtype=torch.float64), torch.tensor([0, 1]))
     assert _counts(torch.tensor([FLOAT_MAX, -FLOAT_MAX]), torch.tensor([0, 1])).num_open == 1
 
 
-@pytest.mark.parametrize(('label', 'dtype'), [(4, torch.uint8), (254, torch.uint8), (4, torch.int64), (-1, torch.int64),
-                                              (256, torch.int64), (-1, torch.int8), (2 ** 40, torch.int64)])
+@pytest.mark.parametrize(
+    ('label', 'dtype'),
+    [
+        (4, torch.uint8),
+        (254, torch.uint8),
+        (4, torch.int64),
+        (-1, torch.int64),
+        (256, torch.int64),
+        (-1, torch.int8),
+        (2**40, torch.int64),
+    ],
+)
 def test_labels_out_of_range_are_an_error(label, dtype):
     counts = ScoreCounts(3)
     with pytest.raises(ValueError, match=r'labels in \[0, 3\] or 255, got'):
@@ -362,6 +441,7 @@ def test_wrong_arguments_are_named():
 
 # Saving.
 
+
 @pytest.mark.parametrize('copied', [lambda c: pickle.loads(pickle.dumps(c)), copy.deepcopy])
 def test_a_pickle_is_small_and_complete(copied):
     labels = _labels(2000, num_open_classes=12)
@@ -374,9 +454,9 @@ def test_a_pickle_is_small_and_complete(copied):
 
 
 def test_state_dict_survives_the_safe_loader_and_replaces_the_counts(tmp_path):
-    counts = _counts(torch.tensor([1., 2.]), torch.tensor([0, 1]))
+    counts = _counts(torch.tensor([1.0, 2.0]), torch.tensor([0, 1]))
     torch.save(counts.state_dict(), tmp_path / 'counts.pth')
-    other = _counts(torch.tensor([5., 6., 7.]), torch.tensor([0, 1, 1]))
+    other = _counts(torch.tensor([5.0, 6.0, 7.0]), torch.tensor([0, 1, 1]))
     other.load_state_dict(torch.load(tmp_path / 'counts.pth', weights_only=True))
     assert torch.equal(other.tensor, counts.tensor)
     with pytest.raises(ValueError, match='num_open_classes'):
@@ -384,6 +464,7 @@ def test_state_dict_survives_the_safe_loader_and_replaces_the_counts(tmp_path):
 
 
 # Speed, and a GPU where there is one.
+
 
 def test_counting_is_much_faster_than_sorting():
     """Measured 22 to 30 times on one core; 5 leaves room for a busy machine."""

@@ -46,8 +46,12 @@ def run(inferencer, inputs, **options):
 def same(a: OpenSetResult, b: OpenSetResult, exact=True):
     """Whether two results say the same of one image."""
     equal = np.array_equal if exact else lambda x, y: np.allclose(x, y, atol=1e-4)
-    return (np.array_equal(a.image, b.image) and (a.labels != b.labels).mean() < .01 * (not exact) + 1e-9
-            and a.scores.keys() == b.scores.keys() and all(equal(a.scores[name], b.scores[name]) for name in a.scores))
+    return (
+        np.array_equal(a.image, b.image)
+        and (a.labels != b.labels).mean() < 0.01 * (not exact) + 1e-9
+        and a.scores.keys() == b.scores.keys()
+        and all(equal(a.scores[name], b.scores[name]) for name in a.scores)
+    )
 
 
 def png(path_or_bytes):
@@ -56,6 +60,7 @@ def png(path_or_bytes):
 
 
 # ---------------------------------------------------------------------- inputs
+
 
 def test_one_image(inferencer, frames):
     (result,) = run(inferencer, frames[0])
@@ -73,7 +78,10 @@ def test_one_image(inferencer, frames):
 
 
 def test_an_array_is_bgr_and_gives_what_its_file_gives(inferencer, frames):
-    (from_file,), (from_array,) = run(inferencer, frames[0]), run(inferencer, mmcv.imread(frames[0]))
+    (from_file,), (from_array,) = (
+        run(inferencer, frames[0]),
+        run(inferencer, mmcv.imread(frames[0])),
+    )
     assert from_array.name == '00000000'
     assert same(from_file, from_array)
     assert not same(from_file, run(inferencer, mmcv.imread(frames[0], channel_order='rgb'))[0])
@@ -99,7 +107,10 @@ def test_a_folder_gives_its_images_in_order_below_their_folders(inferencer, fram
     assert [result.name for result in results] == ['b/a', 'b/z', 'z']
     files = run(inferencer, str(tmp_path / 'in'), out_dir=tmp_path / 'out')
     assert [each['labels'].relative_to(tmp_path).as_posix() for each in files] == [
-        'out/b/a.png', 'out/b/z.png', 'out/z.png']
+        'out/b/a.png',
+        'out/b/z.png',
+        'out/z.png',
+    ]
 
 
 def test_a_video_gives_its_frames(inferencer, frames, tmp_path):
@@ -130,17 +141,25 @@ def test_a_dataset_brings_its_ground_truth(inferencer, frames):
 
 def test_results_come_one_batch_at_a_time(inferencer, frames, monkeypatch):
     read = []
-    monkeypatch.setattr(inferencer, '_read', lambda name, source: read.append(name) or
-                        OpenSetInferencer._read(inferencer, name, source))
+    monkeypatch.setattr(
+        inferencer,
+        '_read',
+        lambda name, source: read.append(name) or OpenSetInferencer._read(inferencer, name, source),
+    )
     stream = inferencer.stream(frames, batch_size=2)
     assert read == []
     assert next(stream).name == 'a'
     assert read == ['a', 'b']
     assert [result.name for result in stream] == ['b', 'c', 'd']
-    assert [result.name for result in inferencer.stream(frames, limit=2, batch_size=5)] == ['a', 'b']
+    assert [result.name for result in inferencer.stream(frames, limit=2, batch_size=5)] == [
+        'a',
+        'b',
+    ]
 
 
-def test_no_result_stays_in_memory_where_files_are_written(inferencer, tmp_path, monkeypatch, frames):
+def test_no_result_stays_in_memory_where_files_are_written(
+    inferencer, tmp_path, monkeypatch, frames
+):
     alive, most = weakref.WeakSet(), []
     save = OpenSetResult.save
 
@@ -165,8 +184,9 @@ def test_progress_goes_to_stderr(inferencer, frames, capsys):
 
 # ---------------------------------------------------------------------- options
 
+
 def test_scorers_and_thresholds_are_chosen(inferencer, frames):
-    (result,) = run(inferencer, frames[0], scorers=['msp', OPENGAN], thresholds=(.5,))
+    (result,) = run(inferencer, frames[0], scorers=['msp', OPENGAN], thresholds=(0.5,))
     assert list(result.scores) == ['msp', OPENGAN]
     assert result.logits == {OPENGAN}
     (four,) = run(inferencer, frames[0], scorers=['msp', OPENGAN])
@@ -176,16 +196,18 @@ def test_scorers_and_thresholds_are_chosen(inferencer, frames):
 @pytest.mark.parametrize('resolution', ['image', 'feature'])
 def test_a_rule_is_resolved_on_open_validation(tiny, frames, resolution):
     """At the resolution of the pictures; on the tiny data set it has one frame."""
-    made = OpenSetInferencer(tiny[2], tiny[3], device='cpu', cfg_options={'model.resolution': resolution})
+    made = OpenSetInferencer(
+        tiny[2], tiny[3], device='cpu', cfg_options={'model.resolution': resolution}
+    )
     scores = run(made, frames[0])[0].scores[OPENGAN]
     labels = made.dataset('open_val').read_labels(0)[1]
     labels = labels if resolution == 'image' else labels[::4, ::4]
     closed = scores[labels == CLOSED]
     threshold = made.threshold('fpr=0.1')
-    assert (closed >= threshold).mean() <= .1
-    assert (closed >= threshold - 1e-2 * np.ptp(closed)).mean() > .1 - .05
+    assert (closed >= threshold).mean() <= 0.1
+    assert (closed >= threshold - 1e-2 * np.ptp(closed)).mean() > 0.1 - 0.05
     (ruled,) = run(made, frames[0], thresholds=['fpr=0.1', '.9'])
-    assert ruled.panel['thresholds'] == [LogitThreshold(threshold), .9]
+    assert ruled.panel['thresholds'] == [LogitThreshold(threshold), 0.9]
     assert isinstance(ruled.panel['thresholds'][0], LogitThreshold)
     assert ruled.picture.ndim == 3
     with pytest.raises(ValueError, match="threshold must be a number, 'fpr=RATE'"):
@@ -195,25 +217,37 @@ def test_a_rule_is_resolved_on_open_validation(tiny, frames, resolution):
 def test_a_rule_that_the_checkpoint_holds_needs_no_data(tiny, frames, tmp_path):
     content = torch.load(tiny[3], weights_only=True)
     content['meta']['opengan']['open_validation'] = dict(
-        resolution='feature', mode='whole', scorers={OPENGAN: dict(thresholds={'fpr=0.05': 1.5}, calibration=None)})
+        resolution='feature',
+        mode='whole',
+        scorers={OPENGAN: dict(thresholds={'fpr=0.05': 1.5}, calibration=None)},
+    )
     torch.save(content, tmp_path / 'with.pth')
-    made = OpenSetInferencer(tiny[2], tmp_path / 'with.pth', device='cpu', cfg_options={
-        'model.resolution': 'feature', 'val_dataloader': None})
+    made = OpenSetInferencer(
+        tiny[2],
+        tmp_path / 'with.pth',
+        device='cpu',
+        cfg_options={'model.resolution': 'feature', 'val_dataloader': None},
+    )
     assert made.threshold('fpr=0.05') == 1.5
 
 
 def test_feature_resolution_keeps_the_grid(tiny, inferencer, frames):
-    coarse = OpenSetInferencer(tiny[2], tiny[3], device='cpu', cfg_options={'model.resolution': 'feature'})
+    coarse = OpenSetInferencer(
+        tiny[2], tiny[3], device='cpu', cfg_options={'model.resolution': 'feature'}
+    )
     (result,) = run(coarse, frames[0])
     assert {score.shape for score in result.scores.values()} == {(16, 24)}
-    resized = torch.nn.functional.interpolate(torch.from_numpy(result.scores[OPENGAN])[None, None], SIZES['a'],
-                                              mode='bilinear')[0, 0].numpy()
+    resized = torch.nn.functional.interpolate(
+        torch.from_numpy(result.scores[OPENGAN])[None, None], SIZES['a'], mode='bilinear'
+    )[0, 0].numpy()
     assert np.allclose(resized, run(inferencer, frames[0])[0].scores[OPENGAN], atol=1e-5)
 
 
 def test_results_have_the_original_size_where_the_pipeline_resizes(tiny, frames):
     config = Config.fromfile(tiny[2])
-    config.test_dataloader.dataset.pipeline.insert(1, dict(type='Resize', scale=(48, 32), keep_ratio=False))
+    config.test_dataloader.dataset.pipeline.insert(
+        1, dict(type='Resize', scale=(48, 32), keep_ratio=False)
+    )
     before = config.pretty_text
     resizing = OpenSetInferencer(config, tiny[3], device='cpu')
     assert config.pretty_text == before
@@ -222,17 +256,29 @@ def test_results_have_the_original_size_where_the_pipeline_resizes(tiny, frames)
 
 
 def test_sliding_windows(tiny, frames):
-    sliding = OpenSetInferencer(tiny[2], tiny[3], device='cpu', cfg_options={
-        'model.test_cfg': dict(mode='slide', crop_size=(32, 32), stride=(16, 16))})
+    sliding = OpenSetInferencer(
+        tiny[2],
+        tiny[3],
+        device='cpu',
+        cfg_options={'model.test_cfg': dict(mode='slide', crop_size=(32, 32), stride=(16, 16))},
+    )
     assert run(sliding, frames[0])[0].scores[OPENGAN].shape == SIZES['a']
 
 
 # ---------------------------------------------------------------------- files
 
+
 def test_files_hold_what_the_result_holds(inferencer, frames, tmp_path):
     (result,), (files,) = run(inferencer, frames[1]), run(inferencer, frames[1], out_dir=tmp_path)
-    assert {path.name for path in tmp_path.iterdir()} == {path.name for path in files.values()} == {
-        'b.png', 'b.panel.png', *(f'b.{name}.{end}' for name in NAMES for end in ('npy', 'png'))}
+    assert (
+        {path.name for path in tmp_path.iterdir()}
+        == {path.name for path in files.values()}
+        == {
+            'b.png',
+            'b.panel.png',
+            *(f'b.{name}.{end}' for name in NAMES for end in ('npy', 'png')),
+        }
+    )
     assert (png(files['labels'])[0] == result.labels).all()
     assert (png(files['panel'])[0] == result.picture).all()
     for name in NAMES:
@@ -251,9 +297,13 @@ def test_files_hold_what_the_result_holds(inferencer, frames, tmp_path):
 
 
 def test_kinds_of_files_are_chosen(inferencer, frames, tmp_path):
-    assert set(run(inferencer, frames[0], out_dir=tmp_path / 'a', save_scores=False)[0]) == {'labels', 'panel'}
-    assert set(run(inferencer, frames[0], out_dir=tmp_path / 'b', save_pictures=False, scorers=['msp'])[0]) == {
-        'labels', 'msp.npy', 'msp.png'}
+    assert set(run(inferencer, frames[0], out_dir=tmp_path / 'a', save_scores=False)[0]) == {
+        'labels',
+        'panel',
+    }
+    assert set(
+        run(inferencer, frames[0], out_dir=tmp_path / 'b', save_pictures=False, scorers=['msp'])[0]
+    ) == {'labels', 'msp.npy', 'msp.png'}
 
 
 def test_sixteen_bits_of_strange_scores(tmp_path):
@@ -261,13 +311,21 @@ def test_sixteen_bits_of_strange_scores(tmp_path):
         (tmp_path / 'x.png').write_bytes(score_png(np.array([score], np.float32), **options))
         return png(tmp_path / 'x.png')[0][0].tolist()
 
-    assert values([0, 1e4, -1e4, np.nan, np.inf, -np.inf], logit=True) == [32768, 65535, 0, 0, 65535, 0]
+    assert values([0, 1e4, -1e4, np.nan, np.inf, -np.inf], logit=True) == [
+        32768,
+        65535,
+        0,
+        0,
+        65535,
+        0,
+    ]
     assert values([2, 4, 3, np.nan, np.inf, -np.inf], logit=False) == [0, 65535, 32768, 0, 65535, 0]
     assert values([5, 5, np.nan], logit=False) == [0, 0, 0]
     assert values([np.nan], logit=False) == [0]
 
 
 # ---------------------------------------------------------------------- errors
+
 
 def test_errors_name_the_file(inferencer, frames, tmp_path):
     (tmp_path / 'empty').mkdir()
@@ -278,27 +336,44 @@ def test_errors_name_the_file(inferencer, frames, tmp_path):
     shutil.copy(frames[0], tmp_path / 'twice/a.jpg')
     shutil.copy(frames[0], tmp_path / 'twice/a.jpeg')
     for bad, error, message in (
-            ('absent.jpg', FileNotFoundError, r'absent\.jpg'), ('absent.mp4', FileNotFoundError, r'absent\.mp4'),
-            ('text.jpg', ValueError, r'text\.jpg.*8 bytes'), ('zero.jpg', ValueError, r'zero\.jpg.*0 bytes'),
-            ('text.mp4', ValueError, r'text\.mp4.*codec'), ('empty', ValueError, 'empty.*no images'),
-            ('twice', ValueError, "'a' twice")):
+        ('absent.jpg', FileNotFoundError, r'absent\.jpg'),
+        ('absent.mp4', FileNotFoundError, r'absent\.mp4'),
+        ('text.jpg', ValueError, r'text\.jpg.*8 bytes'),
+        ('zero.jpg', ValueError, r'zero\.jpg.*0 bytes'),
+        ('text.mp4', ValueError, r'text\.mp4.*codec'),
+        ('empty', ValueError, 'empty.*no images'),
+        ('twice', ValueError, "'a' twice"),
+    ):
         with pytest.raises(error, match=message):
             run(inferencer, tmp_path / bad)
     with pytest.raises(FileNotFoundError, match=r'absent\.jpg'):  # before the first image is read
         inferencer.stream([frames[0], tmp_path / 'absent.jpg'])
 
 
-@pytest.mark.parametrize(('inputs', 'error', 'message'), [
-    ([], ValueError, 'empty list'), (7, TypeError, 'int'), ([None], TypeError, 'NoneType'),
-    (np.zeros((4, 4), np.uint8), ValueError, r'\(4, 4\)'), (np.zeros((4, 4, 3)), ValueError, 'float64'),
-    (np.zeros((2, 4, 4, 3), np.uint8), ValueError, r'\(2, 4, 4, 3\)')])
+@pytest.mark.parametrize(
+    ('inputs', 'error', 'message'),
+    [
+        ([], ValueError, 'empty list'),
+        (7, TypeError, 'int'),
+        ([None], TypeError, 'NoneType'),
+        (np.zeros((4, 4), np.uint8), ValueError, r'\(4, 4\)'),
+        (np.zeros((4, 4, 3)), ValueError, 'float64'),
+        (np.zeros((2, 4, 4, 3), np.uint8), ValueError, r'\(2, 4, 4, 3\)'),
+    ],
+)
 def test_wrong_inputs(inferencer, inputs, error, message):
     with pytest.raises(error, match=message):
         run(inferencer, inputs)
 
 
-@pytest.mark.parametrize(('options', 'message'), [
-    (dict(scorers=['energy']), r"'msp'.*'energy'"), (dict(batch_size=0), 'batch_size'), (dict(limit=0), 'limit')])
+@pytest.mark.parametrize(
+    ('options', 'message'),
+    [
+        (dict(scorers=['energy']), r"'msp'.*'energy'"),
+        (dict(batch_size=0), 'batch_size'),
+        (dict(limit=0), 'limit'),
+    ],
+)
 def test_wrong_options(inferencer, frames, options, message):
     with pytest.raises(ValueError, match=message):
         run(inferencer, frames[0], **options)
@@ -316,11 +391,14 @@ def test_outputs_never_lie_among_inputs(inferencer, tiny, frames, tmp_path):
 
 # ---------------------------------------------------------------------- weights
 
+
 def test_a_random_or_partial_discriminator_is_refused(tiny, frames, tmp_path):
     _, _, config, trained, segmentor = tiny
     with pytest.raises(RuntimeError, match='holds no discriminator'):
         OpenSetInferencer(config, segmentor, device='cpu')
-    others = OpenSetInferencer(config, segmentor, device='cpu', cfg_options={'model.discriminator': None})
+    others = OpenSetInferencer(
+        config, segmentor, device='cpu', cfg_options={'model.discriminator': None}
+    )
     assert list(run(others, frames[0])[0].scores) == ['entropy', 'msp']
     checkpoint = torch.load(trained)
     name = next(name for name in checkpoint['state_dict'] if name.startswith('discriminator.'))
@@ -335,7 +413,9 @@ def test_the_segmentor_must_be_the_one_that_d_was_trained_on(tiny, inferencer, f
     gone = {'model.segmentor.checkpoint': str(tmp_path / 'gone.pth')}
     with pytest.raises(FileNotFoundError, match=r'gone\.pth'):
         OpenSetInferencer(config, trained, device='cpu', cfg_options=gone)
-    found = OpenSetInferencer(config, trained, device='cpu', cfg_options=gone, segmentor_checkpoint=segmentor)
+    found = OpenSetInferencer(
+        config, trained, device='cpu', cfg_options=gone, segmentor_checkpoint=segmentor
+    )
     assert same(run(found, frames[0])[0], run(inferencer, frames[0])[0])
     other = write_checkpoints(tmp_path, config, seed=1)[1]
     with pytest.raises(RuntimeError, match='other segmentor weights'):
@@ -356,15 +436,24 @@ def test_wrong_configs_and_missing_files(tiny):
 
 # ---------------------------------------------------------------------- real data
 
+
 def test_camvid_scores_are_those_of_the_test_loop(shared, monkeypatch, tmp_path):
     monkeypatch.setenv('CAMVID_ROOT', str(shared / 'data/camvid'))
     monkeypatch.setenv('CAMVID_SEGMENTOR', str(shared / 'weights/hrnet18s_camvid.pth'))
     cfg = Config.fromfile('configs/opengan/opengan_hr18s_camvid.py')
-    cfg.merge_from_dict({'model.resolution': 'image', 'work_dir': str(tmp_path / 'work'),
-                         'test_dataloader.dataset.indices': 2, 'test_dataloader.num_workers': 0,
-                         'test_dataloader.persistent_workers': False, 'test_evaluator.output_dir': str(tmp_path / 'a'),
-                         'visualizer.name': 'camvid test loop', 'visualizer.save_dir': str(tmp_path / 'shown'),
-                         'default_hooks.visualization': dict(type='SegVisualizationHook', draw=True, interval=1)})
+    cfg.merge_from_dict(
+        {
+            'model.resolution': 'image',
+            'work_dir': str(tmp_path / 'work'),
+            'test_dataloader.dataset.indices': 2,
+            'test_dataloader.num_workers': 0,
+            'test_dataloader.persistent_workers': False,
+            'test_evaluator.output_dir': str(tmp_path / 'a'),
+            'visualizer.name': 'camvid test loop',
+            'visualizer.save_dir': str(tmp_path / 'shown'),
+            'default_hooks.visualization': dict(type='SegVisualizationHook', draw=True, interval=1),
+        }
+    )
     cfg.load_from = str(_camvid_discriminator(cfg, tmp_path))
     Runner.from_cfg(cfg).test()
 
@@ -385,6 +474,7 @@ def test_camvid_scores_are_those_of_the_test_loop(shared, monkeypatch, tmp_path)
 def _camvid_discriminator(cfg, folder):
     """A checkpoint of an untrained D on the real segmentor."""
     from mmseg.registry import MODELS
+
     torch.manual_seed(0)
     model = MODELS.build(cfg.model)
     model.check_segmentor()

@@ -1,4 +1,6 @@
-"""mmengine's pure Python configs, whose types are classes: the segmentor's, and the open-set model's own."""
+"""mmengine's pure Python configs, whose types are classes: the segmentor's, and the open-set
+model's own.
+"""
 
 import numpy as np
 import pytest
@@ -66,8 +68,11 @@ def place(tmp_path_factory):
     config = write_config(root, write_images(root / 'data'))
     trained, segmentor = write_checkpoints(root, config)
     (root / 'segmentor.py').write_text(SEGMENTOR)
-    (root / 'open_set.py').write_text(OPEN_SET.format(
-        segmentor=str(root / 'segmentor.py'), weights=str(segmentor), data=str(root / 'data')))
+    (root / 'open_set.py').write_text(
+        OPEN_SET.format(
+            segmentor=str(root / 'segmentor.py'), weights=str(segmentor), data=str(root / 'data')
+        )
+    )
     return root, config, trained, segmentor
 
 
@@ -76,11 +81,15 @@ def scores_of(inferencer, place):
 
 
 def test_it_is_read_as_a_new_style_config(place):
-    assert not isinstance(Config.fromfile(place[0] / 'segmentor.py')._to_lazy_dict()['model']['type'], str)
+    assert not isinstance(
+        Config.fromfile(place[0] / 'segmentor.py')._to_lazy_dict()['model']['type'], str
+    )
 
 
 def test_a_score_of_a_plain_model(place):
-    found = scores_of(OpenSetInferencer(place[0] / 'segmentor.py', place[3], scorers=['msp'], device='cpu'), place)
+    found = scores_of(
+        OpenSetInferencer(place[0] / 'segmentor.py', place[3], scorers=['msp'], device='cpu'), place
+    )
     wanted = scores_of(OpenSetInferencer(place[1], place[2], device='cpu'), place)
     assert np.array_equal(found.labels, wanted.labels)
     assert np.array_equal(found.scores['msp'], wanted.scores['msp'])
@@ -110,9 +119,15 @@ def test_a_test_run(place):
     cfg.work_dir, cfg.load_from = str(place[0] / 'work'), str(place[2])
     metrics = Runner.from_cfg(cfg).test()
     old = Config.fromfile(place[1])
-    old.merge_from_dict({'work_dir': str(place[0] / 'old'), 'load_from': str(place[2]), 'model.resolution': 'image',
-                         'model.segmentor.checkpoint': str(place[3]),
-                         'visualizer.name': 'old_style'})
+    old.merge_from_dict(
+        {
+            'work_dir': str(place[0] / 'old'),
+            'load_from': str(place[2]),
+            'model.resolution': 'image',
+            'model.segmentor.checkpoint': str(place[3]),
+            'visualizer.name': 'old_style',
+        }
+    )
     wanted = Runner.from_cfg(old).test()
     assert metrics['opengan/AUROC'] == wanted['opengan/AUROC']
     assert metrics['mIoU'] == wanted['mIoU']

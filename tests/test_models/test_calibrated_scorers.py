@@ -14,7 +14,7 @@ from mmseg_opengan.functional import score_counts as roc
 from mmseg_opengan.functional import scores
 from mmseg_opengan.models.scorers.base import SCORERS
 
-MSPC = dict(odin=dict(type='MSPc', temperature=2., epsilon=.05))
+MSPC = dict(odin=dict(type='MSPc', temperature=2.0, epsilon=0.05))
 
 
 @pytest.fixture(scope='module')
@@ -42,12 +42,18 @@ def odin_written_out(plain, inputs, temperature, epsilon):
 def test_mspc_is_odin_on_the_plain_model(name):
     plain, wrapped = pair(name, scorers=MSPC, resolution='feature', discriminator=None)
     data = batch_of(raw_image())
-    inputs = plain.data_preprocessor(dict(inputs=list(data['inputs']), data_samples=data['data_samples']))['inputs']
+    inputs = plain.data_preprocessor(
+        dict(inputs=list(data['inputs']), data_samples=data['data_samples'])
+    )['inputs']
     with torch.no_grad():
-        found, = wrapped.test_step(batch_of(raw_image()))
-    torch.testing.assert_close(found.get(OPEN_SCORES).odin, odin_written_out(plain, inputs, 2., .05), rtol=1e-4,
-                               atol=1e-6)
-    assert not torch.equal(found.get(OPEN_SCORES).odin, odin_written_out(plain, inputs, 2., 0))
+        (found,) = wrapped.test_step(batch_of(raw_image()))
+    torch.testing.assert_close(
+        found.get(OPEN_SCORES).odin,
+        odin_written_out(plain, inputs, 2.0, 0.05),
+        rtol=1e-4,
+        atol=1e-6,
+    )
+    assert not torch.equal(found.get(OPEN_SCORES).odin, odin_written_out(plain, inputs, 2.0, 0))
 
 
 @pytest.mark.parametrize('name', ['FCNHead', 'OCRHead'])
@@ -56,8 +62,10 @@ def test_closed_prediction_is_bit_identical_beside_a_scorer_that_reads_the_image
     plain, wrapped = pair(name, scorers=MSPC, test_cfg=test_cfg)
     flags = [p.requires_grad for p in wrapped.parameters()]
     with torch.no_grad():
-        ours, theirs = (model.test_step(batch_of(raw_image(80, 100), raw_image(80, 100, seed=1)))
-                        for model in (wrapped, plain))
+        ours, theirs = (
+            model.test_step(batch_of(raw_image(80, 100), raw_image(80, 100, seed=1)))
+            for model in (wrapped, plain)
+        )
     for one, other in zip(ours, theirs):
         assert torch.equal(one.seg_logits.data, other.seg_logits.data)
         assert one.get(OPEN_SCORES).odin.shape == (1, 80, 100)
@@ -66,7 +74,7 @@ def test_closed_prediction_is_bit_identical_beside_a_scorer_that_reads_the_image
     assert all(p.grad is None for p in wrapped.parameters())
 
 
-@pytest.mark.parametrize('epsilon', [0., .05])
+@pytest.mark.parametrize('epsilon', [0.0, 0.05])
 def test_gradients_are_taken_to_the_image_only(epsilon):
     """No weight gets a gradient."""
     _, wrapped = pair(scorers=dict(odin=dict(type='MSPc', epsilon=epsilon)), resolution='feature')
@@ -79,15 +87,17 @@ def test_gradients_are_taken_to_the_image_only(epsilon):
 
 
 def test_without_a_step_mspc_is_msp_with_a_temperature(world):
-    scorer = SCORERS.build(dict(type='MSPc', temperature=5., epsilon=0.))
+    scorer = SCORERS.build(dict(type='MSPc', temperature=5.0, epsilon=0.0))
     found, wanted = world.score(scorer), scores.msp(world.logits / 5).flatten()
     assert (wanted[found.flatten().argsort()].diff() > -1e-6).all()
-    assert wanted.std() > .01
+    assert wanted.std() > 0.01
 
 
-@pytest.mark.parametrize('temperature', [1., 5., 100., 1000.])
+@pytest.mark.parametrize('temperature', [1.0, 5.0, 100.0, 1000.0])
 def test_msp_at_any_temperature_is_counted_as_finely(temperature):
-    """At T = 1000 probabilities crowd within 1 % of each other, where tables of counts tell 200 of them apart."""
+    """At T = 1000 probabilities crowd within 1 % of each other, where tables of counts tell 200 of
+    them apart.
+    """
     logits = 4 * torch.randn(1, 11, 200, 200, generator=torch.Generator().manual_seed(0))
     found = scores.msp_log_odds(logits, temperature).flatten()
     exact = scores.msp(logits.double() / temperature).flatten()
@@ -101,21 +111,34 @@ def test_msp_at_any_temperature_is_counted_as_finely(temperature):
 
 def test_more_samples_are_closer_to_each_other(world):
     """Two draws of masks differ less the more masks there are."""
+
     def gap(num_samples):
-        first, second = (SCORERS.build(dict(type='MCDropout', num_samples=num_samples)).fit(
-            world.data._replace(seed=seed)) for seed in (0, 1))
+        first, second = (
+            SCORERS.build(dict(type='MCDropout', num_samples=num_samples)).fit(
+                world.data._replace(seed=seed)
+            )
+            for seed in (0, 1)
+        )
         return (world.score(first) - world.score(second)).abs().mean()
+
     assert gap(500) < gap(5) / 3
 
 
 def test_channels_are_dropped_at_the_given_rate(world):
-    kept = SCORERS.build(dict(type='MCDropout', rate=.3, num_samples=5000)).fit(world.data).kept_
-    assert kept.float().mean().item() == pytest.approx(.7, abs=.01)
+    kept = SCORERS.build(dict(type='MCDropout', rate=0.3, num_samples=5000)).fit(world.data).kept_
+    assert kept.float().mean().item() == pytest.approx(0.7, abs=0.01)
 
 
-@pytest.mark.parametrize(('options', 'message'), [
-    (dict(rate=0.), 'rate: wanted a probability above 0 and below 1'),
-    (dict(uncertainty='variance'), r"uncertainty: wanted one of \['entropy', .*\], found 'variance'")])
+@pytest.mark.parametrize(
+    ('options', 'message'),
+    [
+        (dict(rate=0.0), 'rate: wanted a probability above 0 and below 1'),
+        (
+            dict(uncertainty='variance'),
+            r"uncertainty: wanted one of \['entropy', .*\], found 'variance'",
+        ),
+    ],
+)
 def test_wrong_options_of_mc_dropout(options, message):
     with pytest.raises(ValueError, match=message):
         SCORERS.build(dict(type='MCDropout', **options))
@@ -127,7 +150,9 @@ def test_wrong_options_of_mc_dropout(options, message):
 def test_tails_are_fitted_to_the_largest_distances_of_correct_pixels(world):
     logits, labels = world.data.logits.clone(), world.data.labels
     logits[0, 1] = 100  # a pixel of class 0 that is predicted wrongly takes no part
-    scorer = SCORERS.build(dict(type='OpenMax', tail_size=40)).fit(world.data._replace(logits=logits))
+    scorer = SCORERS.build(dict(type='OpenMax', tail_size=40)).fit(
+        world.data._replace(logits=logits)
+    )
     for k in range(3):
         own = logits[(labels == k) & (logits.argmax(1) == k)].double().numpy()
         distances = np.sort(np.linalg.norm(own - own.mean(0), axis=1))[-40:]

@@ -20,8 +20,12 @@ def world():
 
 def check(world, wanted, name, **options):
     scorer = SCORERS.build(dict(type=name, **options)).fit(world.data)
-    torch.testing.assert_close(world.score(scorer).flatten().double(), torch.from_numpy(np.float64(wanted)), rtol=2e-3,
-                               atol=1e-4)
+    torch.testing.assert_close(
+        world.score(scorer).flatten().double(),
+        torch.from_numpy(np.float64(wanted)),
+        rtol=2e-3,
+        atol=1e-4,
+    )
 
 
 def unit(features, normalize=True):
@@ -42,7 +46,7 @@ def test_gdm(world, normalize):
     train, test = (unit(f, normalize) for f in (world.data.features, pixels_first(world.features)))
     centres = NearestCentroid().fit(train, world.data.labels).centroids_
     model = EmpiricalCovariance(assume_centered=True).fit(train - centres[world.data.labels])
-    wanted = np.min([model.mahalanobis(test - centre) for centre in centres], axis=0) ** .5
+    wanted = np.min([model.mahalanobis(test - centre) for centre in centres], axis=0) ** 0.5
     check(world, wanted, 'GDM', normalize=normalize)
 
 
@@ -54,10 +58,16 @@ def test_nearest_neighbour(world, k):
 
 
 def test_references_are_a_sample_of_the_training_pixels(world):
-    first, second = (SCORERS.build(dict(type='NearestNeighbour', num_references=50)).fit(world.data._replace(seed=seed))
-                     for seed in (0, 1))
+    first, second = (
+        SCORERS.build(dict(type='NearestNeighbour', num_references=50)).fit(
+            world.data._replace(seed=seed)
+        )
+        for seed in (0, 1)
+    )
     for scorer in (first, second):
-        distance = torch.cdist(scorer.references_, torch.from_numpy(unit(world.data.features)).float()).amin(1)
+        distance = torch.cdist(
+            scorer.references_, torch.from_numpy(unit(world.data.features)).float()
+        ).amin(1)
         assert len(scorer.references_) == 50
         assert distance.max() < 1e-3
     assert not torch.equal(first.references_, second.references_)
@@ -70,8 +80,9 @@ def test_a_neighbour_that_cannot_be_is_refused(k):
 
 
 def test_too_few_pixels_for_k_are_refused(world):
-    few = world.data._replace(features=world.data.features[:3], logits=world.data.logits[:3],
-                              labels=world.data.labels[:3])
+    few = world.data._replace(
+        features=world.data.features[:3], logits=world.data.logits[:3], labels=world.data.labels[:3]
+    )
     with pytest.raises(ValueError, match='wanted at least k = 5 pixels, found 3'):
         SCORERS.build(dict(type='NearestNeighbour', k=5)).fit(few)
 
@@ -80,9 +91,12 @@ def test_too_few_pixels_for_k_are_refused(world):
 def test_gmm(world, covariance):
     train, test = unit(world.data.features), unit(pixels_first(world.features))
     pca = PCA(4).fit(train)
-    order = torch.randperm(len(train), generator=torch.Generator().manual_seed(world.data.seed)).numpy()
+    order = torch.randperm(
+        len(train), generator=torch.Generator().manual_seed(world.data.seed)
+    ).numpy()
     mixture = GaussianMixture(3, covariance_type=covariance, random_state=world.data.seed).fit(
-        pca.transform(train[order]))
+        pca.transform(train[order])
+    )
     wanted = -mixture.score_samples(pca.transform(test))
     check(world, wanted, 'GMM', num_components=3, channels=4, covariance=covariance)
 

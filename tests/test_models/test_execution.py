@@ -15,7 +15,9 @@ def compiled_breaks(model, size) -> int:
     torch._dynamo.reset()
     inputs = torch.randn(1, 3, *size)
     with torch.no_grad():
-        found = torch._dynamo.explain(lambda x: model(x, [raw_image(*size)[1]], mode='predict'))(inputs)
+        found = torch._dynamo.explain(lambda x: model(x, [raw_image(*size)[1]], mode='predict'))(
+            inputs
+        )
     return found.graph_break_count
 
 
@@ -34,7 +36,9 @@ def test_a_compiled_model_gives_the_same_bits(name):
     _, ours = pair(name, scorers=SCORERS)
     inputs = torch.randn(2, 3, 64, 64)
     compiled = torch.compile(ours, backend='eager')
-    for found, wanted in zip(compiled(inputs, mode='predict'), ours(inputs, mode='predict'), strict=True):
+    for found, wanted in zip(
+        compiled(inputs, mode='predict'), ours(inputs, mode='predict'), strict=True
+    ):
         assert torch.equal(found.seg_logits.data, wanted.seg_logits.data)
         for key, scores in wanted.get(OPEN_SCORES).items():
             assert torch.equal(found.get(OPEN_SCORES).get(key), scores)
@@ -56,15 +60,24 @@ def test_autocast_leaves_the_closed_output_mmsegs_and_scores_float32(name, dtype
             wanted = exact.get(OPEN_SCORES).get(key)
             assert scores.dtype == torch.float32
             assert not torch.equal(scores, wanted)  # half precision was at work
-            assert (scores - wanted).abs().max() < .25 * wanted.std() + .05 * wanted.abs().max()
+            assert (scores - wanted).abs().max() < 0.25 * wanted.std() + 0.05 * wanted.abs().max()
 
 
-@pytest.mark.parametrize('change', [lambda model: model.half(), lambda model: model.bfloat16(),
-                                    lambda model: model.to(torch.float16), lambda model: model.double()],
-                         ids=['half', 'bfloat16', 'to', 'double'])
+@pytest.mark.parametrize(
+    'change',
+    [
+        lambda model: model.half(),
+        lambda model: model.bfloat16(),
+        lambda model: model.to(torch.float16),
+        lambda model: model.double(),
+    ],
+    ids=['half', 'bfloat16', 'to', 'double'],
+)
 def test_weights_of_another_precision_are_refused_and_nothing_is_changed(change):
     model = build_open()
-    with pytest.raises(TypeError, match=r'wanted weights of torch.float32, found torch\.b?float(16|64).*autocast'):
+    with pytest.raises(
+        TypeError, match=r'wanted weights of torch.float32, found torch\.b?float(16|64).*autocast'
+    ):
         change(model)
     kept = [*model.parameters(), *model.segmentor.parameters()]
     assert {value.dtype for value in kept} == {torch.float32}

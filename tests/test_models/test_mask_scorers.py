@@ -33,14 +33,14 @@ def queries():
     for q in range(Q):
         classes[:, q, min(q, K)] += 6
     for row in range(ROWS):
-        masks[:, row % K, row, :COLS // 2] += 12
-    masks[:, K:, :, COLS // 2:] += 12
+        masks[:, row % K, row, : COLS // 2] += 12
+    masks[:, K:, :, COLS // 2 :] += 12
     return classes, masks
 
 
 def slow(name, classes, masks):
     """One pixel's score from its queries: Q lists of K + 1 class logits, and Q mask logits."""
-    held, sure = [0.] * K, 0.
+    held, sure = [0.0] * K, 0.0
     for logits, mask in zip(classes, masks, strict=True):
         powers = [math.exp(value) for value in logits]
         inside = 1 / (1 + math.exp(-mask))
@@ -52,8 +52,11 @@ def slow(name, classes, masks):
 
 
 def test_every_scorer_of_the_module_is_tested_here():
-    own = [name for name, cls in SCORERS.module_dict.items()
-           if cls.__module__.endswith('.mask_scorers')]
+    own = [
+        name
+        for name, cls in SCORERS.module_dict.items()
+        if cls.__module__.endswith('.mask_scorers')
+    ]
     assert sorted(own) == NAMES
 
 
@@ -73,7 +76,7 @@ def test_equals_the_slow_formula(name, queries):
 @pytest.mark.parametrize('name', NAMES)
 def test_a_pixel_of_no_class_is_more_open(name, queries):
     found = score(build(name), *queries)
-    assert found[..., COLS // 2:].min() > found[..., :COLS // 2].max()
+    assert found[..., COLS // 2 :].min() > found[..., : COLS // 2].max()
 
 
 @pytest.mark.parametrize('name', NAMES)
@@ -111,7 +114,7 @@ def test_a_pixel_scores_alike_alone_and_in_a_batch(name, queries):
 
 
 @pytest.mark.parametrize('name', NAMES)
-@pytest.mark.parametrize('value', [0., 1., 3e4, -3e4])
+@pytest.mark.parametrize('value', [0.0, 1.0, 3e4, -3e4])
 def test_constant_and_saturated_input_gives_finite_scores(name, value):
     classes = torch.full((N, Q, K + 1), value)
     masks = torch.full((N, Q, ROWS, COLS), value)
@@ -146,8 +149,11 @@ def test_eam_of_logits_is_refused():
 
 
 def test_which_scorers_are_refused():
-    own = {name: cls.class_scores for name, cls in SCORERS.module_dict.items()
-           if cls.__module__.startswith('mmseg_opengan')}
+    own = {
+        name: cls.class_scores
+        for name, cls in SCORERS.module_dict.items()
+        if cls.__module__.startswith('mmseg_opengan')
+    }
     assert set(own.values()) == {'as_logits', 'raw', 'refused'}
     assert {name for name, how in own.items() if how == 'refused'} == {'Energy', 'MaxLogit'}
 

@@ -6,22 +6,34 @@ import torch
 from torch import nn
 
 from mmseg_opengan.functional.pixels import pixels_first
-from mmseg_opengan.models.networks import FeatureDiscriminator, FeatureGenerator, discriminate, frozen
+from mmseg_opengan.models.networks import (
+    FeatureDiscriminator,
+    FeatureGenerator,
+    discriminate,
+    frozen,
+)
 
 
 def slow_forward(network: nn.Sequential, rows: np.ndarray, training: bool) -> np.ndarray:
     """Every layer in float64 as its definition has it."""
     for layer in network:
         if isinstance(layer, nn.Linear):
-            weight, bias = layer.weight.detach().double().numpy(), layer.bias.detach().double().numpy()
-            rows = np.stack([[float(np.dot(w, row)) + b for w, b in zip(weight, bias)] for row in rows])
+            weight, bias = (
+                layer.weight.detach().double().numpy(),
+                layer.bias.detach().double().numpy(),
+            )
+            rows = np.stack(
+                [[float(np.dot(w, row)) + b for w, b in zip(weight, bias)] for row in rows]
+            )
         elif isinstance(layer, nn.BatchNorm1d):
             mean = rows.mean(0) if training else layer.running_mean.double().numpy()
             var = ((rows - mean) ** 2).mean(0) if training else layer.running_var.double().numpy()
             rows = (rows - mean) / np.sqrt(var + layer.eps)
-            rows = rows * layer.weight.detach().double().numpy() + layer.bias.detach().double().numpy()
+            rows = (
+                rows * layer.weight.detach().double().numpy() + layer.bias.detach().double().numpy()
+            )
         elif isinstance(layer, nn.LeakyReLU):
-            rows = np.where(rows > 0, rows, .2 * rows)
+            rows = np.where(rows > 0, rows, 0.2 * rows)
         elif isinstance(layer, nn.ReLU):
             rows = np.where(rows > 0, rows, 0)
         elif isinstance(layer, nn.Tanh):
@@ -36,7 +48,9 @@ def shaken(network):
     for i, values in enumerate([*network.parameters(), *network.buffers()]):
         if values.is_floating_point():
             torch.manual_seed(i)
-            values.data.copy_(torch.rand_like(values) + .5 if values.dim() == 1 else torch.randn_like(values) / 3)
+            values.data.copy_(
+                torch.rand_like(values) + 0.5 if values.dim() == 1 else torch.randn_like(values) / 3
+            )
     return network
 
 
@@ -49,7 +63,9 @@ def assert_same_state(network, before):
 
 
 @pytest.mark.parametrize('training', [True, False])
-@pytest.mark.parametrize('options', [dict(), dict(first_bn=False), dict(act='relu'), dict(hidden=(8,))])
+@pytest.mark.parametrize(
+    'options', [dict(), dict(first_bn=False), dict(act='relu'), dict(hidden=(8,))]
+)
 def test_discriminator_equals_the_slow_forward_pass(options, training):
     network = shaken(FeatureDiscriminator(7, **{'hidden': (12, 8, 6), **options})).train(training)
     rows = torch.randn(9, 7)
@@ -60,9 +76,13 @@ def test_discriminator_equals_the_slow_forward_pass(options, training):
 
 
 @pytest.mark.parametrize('training', [True, False])
-@pytest.mark.parametrize('options', [dict(), dict(act='relu'), dict(out_act='tanh'), dict(out_act='relu')])
+@pytest.mark.parametrize(
+    'options', [dict(), dict(act='relu'), dict(out_act='tanh'), dict(out_act='relu')]
+)
 def test_generator_equals_the_slow_forward_pass(options, training):
-    network = shaken(FeatureGenerator(7, noise_channels=5, hidden=(12, 6, 8), **options)).train(training)
+    network = shaken(FeatureGenerator(7, noise_channels=5, hidden=(12, 6, 8), **options)).train(
+        training
+    )
     noise = torch.randn(9, 5)
     expected = slow_forward(network.layers, noise.double().numpy(), training)
     np.testing.assert_allclose(network(noise).detach().numpy(), expected, rtol=1e-4, atol=1e-5)
@@ -71,15 +91,25 @@ def test_generator_equals_the_slow_forward_pass(options, training):
 def test_sizes_of_the_paper():
     """512-256-128-64-1 and 512-256-128-256, about 2 MB each for 720-d features (section 6.1)."""
     networks = FeatureDiscriminator(720), FeatureGenerator(720)
-    linears = [[(m.in_features, m.out_features) for m in net.modules() if isinstance(m, nn.Linear)] for net in networks]
-    assert linears == [[(720, 512), (512, 256), (256, 128), (128, 64), (64, 1)],
-                       [(64, 512), (512, 256), (256, 128), (128, 256), (256, 720)]]
-    d, g = (sum(v.numel() * v.element_size() for v in net.state_dict().values()) / 1e6 for net in networks)
-    assert d == pytest.approx(2.2, abs=.1)
-    assert g == pytest.approx(1.7, abs=.1)
+    linears = [
+        [(m.in_features, m.out_features) for m in net.modules() if isinstance(m, nn.Linear)]
+        for net in networks
+    ]
+    assert linears == [
+        [(720, 512), (512, 256), (256, 128), (128, 64), (64, 1)],
+        [(64, 512), (512, 256), (256, 128), (128, 256), (256, 720)],
+    ]
+    d, g = (
+        sum(v.numel() * v.element_size() for v in net.state_dict().values()) / 1e6
+        for net in networks
+    )
+    assert d == pytest.approx(2.2, abs=0.1)
+    assert g == pytest.approx(1.7, abs=0.1)
 
 
-@pytest.mark.parametrize(('options', 'norms'), [(dict(), [512, 256, 128, 64]), (dict(first_bn=False), [256, 128, 64])])
+@pytest.mark.parametrize(
+    ('options', 'norms'), [(dict(), [512, 256, 128, 64]), (dict(first_bn=False), [256, 128, 64])]
+)
 def test_batch_norm_after_the_first_layer_is_an_option(options, norms):
     network = FeatureDiscriminator(10, **options)
     assert [m.num_features for m in network.modules() if isinstance(m, nn.BatchNorm1d)] == norms
@@ -89,11 +119,13 @@ def test_batch_norm_after_the_first_layer_is_an_option(options, norms):
 def test_normal_initialisation(network):
     weights = torch.cat([m.weight.flatten() for m in network.modules() if isinstance(m, nn.Linear)])
     assert weights.mean().item() == pytest.approx(0, abs=1e-3)
-    assert weights.std().item() == pytest.approx(.02, rel=.02)
+    assert weights.std().item() == pytest.approx(0.02, rel=0.02)
     scales = torch.cat([m.weight for m in network.modules() if isinstance(m, nn.BatchNorm1d)])
-    assert scales.mean().item() == pytest.approx(1, abs=.01)
-    assert scales.std().item() == pytest.approx(.02, rel=.2)
-    assert all((m.bias == 0).all() for m in network.modules() if isinstance(m, nn.Linear | nn.BatchNorm1d))
+    assert scales.mean().item() == pytest.approx(1, abs=0.01)
+    assert scales.std().item() == pytest.approx(0.02, rel=0.2)
+    assert all(
+        (m.bias == 0).all() for m in network.modules() if isinstance(m, nn.Linear | nn.BatchNorm1d)
+    )
 
 
 def test_default_initialisation_is_torchs():
@@ -128,12 +160,27 @@ def test_tanh_cannot_reach_features_beyond_one():
     assert shaken(FeatureGenerator(7, out_act='relu'))(noise).min() >= 0
 
 
-@pytest.mark.parametrize(('build', 'message'), [
-    (lambda: FeatureDiscriminator(7, act='gelu'), "act: wanted 'leaky_relu' or 'relu', found 'gelu'"),
-    (lambda: FeatureDiscriminator(7, normalize='l1'), "normalize: wanted 'none', 'l2' or 'batch', found 'l1'"),
-    (lambda: FeatureDiscriminator(7, init='zeros'), "init: wanted 'normal' or 'default', found 'zeros'"),
-    (lambda: FeatureGenerator(7, out_act='sigmoid'), r"out_act: wanted one of .*'tanh'.*found 'sigmoid'"),
-])
+@pytest.mark.parametrize(
+    ('build', 'message'),
+    [
+        (
+            lambda: FeatureDiscriminator(7, act='gelu'),
+            "act: wanted 'leaky_relu' or 'relu', found 'gelu'",
+        ),
+        (
+            lambda: FeatureDiscriminator(7, normalize='l1'),
+            "normalize: wanted 'none', 'l2' or 'batch', found 'l1'",
+        ),
+        (
+            lambda: FeatureDiscriminator(7, init='zeros'),
+            "init: wanted 'normal' or 'default', found 'zeros'",
+        ),
+        (
+            lambda: FeatureGenerator(7, out_act='sigmoid'),
+            r"out_act: wanted one of .*'tanh'.*found 'sigmoid'",
+        ),
+    ],
+)
 def test_wrong_options(build, message):
     with pytest.raises(ValueError, match=message):
         build()
@@ -141,7 +188,9 @@ def test_wrong_options(build, message):
 
 @pytest.mark.parametrize('shape', [(5, 8), (5, 7, 1), (7,)])
 def test_wrong_features(shape):
-    with pytest.raises(ValueError, match=r'wanted features of shape \(pixels, 7\), found .* set in_channels'):
+    with pytest.raises(
+        ValueError, match=r'wanted features of shape \(pixels, 7\), found .* set in_channels'
+    ):
         FeatureDiscriminator(7)(torch.zeros(shape))
 
 
@@ -193,9 +242,19 @@ def test_discriminate_is_the_network_at_every_pixel(chunk):
     assert not found.requires_grad
 
 
-@pytest.mark.parametrize('options', [
-    dict(), dict(first_bn=False), dict(act='relu'), dict(hidden=(8,)), dict(normalize='l2'), dict(normalize='batch'),
-    dict(normalize='l2', first_bn=False), dict(normalize='batch', first_bn=False, act='relu')])
+@pytest.mark.parametrize(
+    'options',
+    [
+        dict(),
+        dict(first_bn=False),
+        dict(act='relu'),
+        dict(hidden=(8,)),
+        dict(normalize='l2'),
+        dict(normalize='batch'),
+        dict(normalize='l2', first_bn=False),
+        dict(normalize='batch', first_bn=False, act='relu'),
+    ],
+)
 def test_folded_batch_norms_change_nothing(options):
     network = shaken(FeatureDiscriminator(20, **{'hidden': (32, 16, 12), **options})).eval()
     assert network.folded() is not None
@@ -217,7 +276,7 @@ def test_folded_weights_are_never_stale():
     network.train()(torch.randn(50, 5) + 3)  # the running statistics follow
     expected = network.eval()(pixels_first(features)).view(1, 3, 4)
     torch.testing.assert_close(discriminate(network, features), expected)
-    assert (expected - first).abs().max() > .01
+    assert (expected - first).abs().max() > 0.01
 
 
 def test_a_discriminator_that_does_not_fold_runs_as_it_is():
@@ -232,9 +291,13 @@ def test_a_discriminator_that_does_not_fold_runs_as_it_is():
     nn.utils.parametrizations.spectral_norm(spectral.layers[0])
     for network in (doubled, training, spectral.eval()):
         assert network.folded() is None
-        torch.testing.assert_close(discriminate(network, features).flatten(), network(pixels_first(features)))
+        torch.testing.assert_close(
+            discriminate(network, features).flatten(), network(pixels_first(features))
+        )
 
 
 def test_wrong_channels_are_named_in_maps_too():
-    with pytest.raises(ValueError, match=r'wanted features of shape \(pixels, 7\), found \(12, 8\)'):
+    with pytest.raises(
+        ValueError, match=r'wanted features of shape \(pixels, 7\), found \(12, 8\)'
+    ):
         discriminate(FeatureDiscriminator(7).eval(), torch.zeros(1, 8, 3, 4))

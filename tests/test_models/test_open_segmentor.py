@@ -1,4 +1,6 @@
-"""The frozen segmentor: its closed prediction is mmseg's bit for bit, and score maps travel beside it."""
+"""The frozen segmentor: its closed prediction is mmseg's bit for bit, and score maps travel beside
+it.
+"""
 
 from pathlib import Path
 
@@ -11,7 +13,16 @@ from mmseg.models.utils import resize
 from mmseg.registry import MODELS
 from mmseg.structures import SegDataSample
 from mmseg.utils.misc import stack_batch
-from small_models import NUM_CLASSES, SEGMENTORS, SLIDE, batch_of, build_open, pair, plain_config, raw_image
+from small_models import (
+    NUM_CLASSES,
+    SEGMENTORS,
+    SLIDE,
+    batch_of,
+    build_open,
+    pair,
+    plain_config,
+    raw_image,
+)
 
 import mmseg_opengan.models.scorers.kplus1  # noqa: F401
 from mmseg_opengan.contracts import OPEN_SCORES, OPENGAN
@@ -24,11 +35,22 @@ VIEWS = {
     'whole': (None, [dict()]),
     # what a pipeline or mmseg's padding in test may do to an image
     'resized': (None, [dict(ori_shape=(90, 70))]),
-    'two_images_of_different_original_size': (None, [dict(ori_shape=(90, 70)), dict(seed=1, ori_shape=(50, 64))]),
+    'two_images_of_different_original_size': (
+        None,
+        [dict(ori_shape=(90, 70)), dict(seed=1, ori_shape=(50, 64))],
+    ),
     'padded': (None, [dict(height=50, width=60)]),
-    'flipped': (None, [dict(flip=True, flip_direction='horizontal'),
-                       dict(flip=True, flip_direction='vertical', seed=1)]),
-    'padded_and_flipped': (None, [dict(height=50, width=60, flip=True, flip_direction='horizontal')]),
+    'flipped': (
+        None,
+        [
+            dict(flip=True, flip_direction='horizontal'),
+            dict(flip=True, flip_direction='vertical', seed=1),
+        ],
+    ),
+    'padded_and_flipped': (
+        None,
+        [dict(height=50, width=60, flip=True, flip_direction='horizontal')],
+    ),
     'slide': (SLIDE, [dict(height=80, width=100), dict(height=80, width=100, seed=1)]),
     'slide_resized': (SLIDE, [dict(height=80, width=100, ori_shape=(160, 200))]),
     'slide_over_a_smaller_image': (SLIDE, [dict(height=32, width=60)]),
@@ -51,7 +73,9 @@ def assert_same_closed_prediction(ours, theirs):
 @pytest.mark.parametrize('name', SEGMENTORS)
 def test_closed_prediction_is_bit_identical(name, view):
     test_cfg, images = VIEWS[view]
-    plain, wrapped = pair(name, test_cfg=test_cfg, scorers=SCORERS, size_divisor=32 if 'padded' in view else None)
+    plain, wrapped = pair(
+        name, test_cfg=test_cfg, scorers=SCORERS, size_divisor=32 if 'padded' in view else None
+    )
     ours, theirs = predict(wrapped, images), predict(plain, images)
     assert_same_closed_prediction(ours, theirs)
     assert len(theirs[0].seg_logits.data.unique()) > 100  # the comparison sees real logits
@@ -99,8 +123,19 @@ def test_a_trained_hrnet_on_a_photograph(shared):
     frame = cv2.imread(str(sorted((shared / 'data' / 'camvid' / 'val').glob('*'))[0]))
     image = torch.from_numpy(frame).permute(2, 0, 1)
     size = tuple(image.shape[1:])
-    theirs, ours = ([model.test_step(dict(inputs=[image], data_samples=[SegDataSample(
-        metainfo=dict(ori_shape=size, img_shape=size, pad_shape=size))]))[0]] for model in (plain, wrapped))
+    theirs, ours = (
+        [
+            model.test_step(
+                dict(
+                    inputs=[image],
+                    data_samples=[
+                        SegDataSample(metainfo=dict(ori_shape=size, img_shape=size, pad_shape=size))
+                    ],
+                )
+            )[0]
+        ]
+        for model in (plain, wrapped)
+    )
     assert_same_closed_prediction(ours, theirs)
     assert len(ours[0].pred_sem_seg.data.unique()) >= 5  # a street, not noise
     assert ours[0].get(OPEN_SCORES).shape == (size[0] // 4, size[1] // 4)
@@ -134,7 +169,9 @@ def test_image_resolution_resizes_features_scores_and_scores_resized_logits():
     sample = model.test_step(batch_of(image))[0]
     maps = sample.get(OPEN_SCORES)
     direct = -discriminate(model.discriminator, tap.features)[:, None]
-    assert torch.equal(maps.get(OPENGAN), resize(direct, size=(64, 96), mode='bilinear', align_corners=False)[0])
+    assert torch.equal(
+        maps.get(OPENGAN), resize(direct, size=(64, 96), mode='bilinear', align_corners=False)[0]
+    )
     assert torch.equal(maps.msp, scores.msp(sample.seg_logits.data[None]))
 
 
@@ -145,9 +182,13 @@ def test_a_flipped_image_gives_the_flipped_back_map(direction):
     image, sample = raw_image(64, 96)
     _, told = raw_image(64, 96, flip=True, flip_direction=direction)
     with torch.no_grad():
-        untold, flipped = (model.test_step(dict(inputs=[image], data_samples=[s]))[0] for s in (sample, told))
+        untold, flipped = (
+            model.test_step(dict(inputs=[image], data_samples=[s]))[0] for s in (sample, told)
+        )
     for name in (OPENGAN, *SCORERS):
-        torch.testing.assert_close(flipped.get(OPEN_SCORES).get(name), untold.get(OPEN_SCORES).get(name).flip(axis))
+        torch.testing.assert_close(
+            flipped.get(OPEN_SCORES).get(name), untold.get(OPEN_SCORES).get(name).flip(axis)
+        )
 
 
 @torch.no_grad()
@@ -155,7 +196,11 @@ def test_padding_is_cut_off_the_map():
     """The map of a padded image is the top left part of the map over the padded canvas."""
     model = build_open(size_divisor=32)
     image, sample = raw_image(50, 60)
-    cut = model.test_step(dict(inputs=[image], data_samples=[sample]))[0].get(OPEN_SCORES).get(OPENGAN)
+    cut = (
+        model.test_step(dict(inputs=[image], data_samples=[sample]))[0]
+        .get(OPEN_SCORES)
+        .get(OPENGAN)
+    )
     canvas = model.data_preprocessor(batch_of(raw_image(50, 60)))['inputs']
     assert canvas.shape[2:] == (64, 64)
     whole = model.predict(canvas)[0].get(OPEN_SCORES).get(OPENGAN)
@@ -173,27 +218,34 @@ def test_slide_score_map_equals_a_written_out_accumulation(size):
     last_top, last_left = max(height - rows, 0), max(width - cols, 0)
     for top in sorted({min(t, last_top) for t in range(0, height, down)}):
         for left in sorted({min(t, last_left) for t in range(0, width, right)}):
-            crop = inputs[:, :, top:top + rows, left:left + cols]
+            crop = inputs[:, :, top : top + rows, left : left + cols]
             window = -discriminate(model.discriminator, model.extract_taps(crop).features)[:, None]
             window = resize(window, size=crop.shape[2:], mode='bilinear', align_corners=False)[0, 0]
             for row in range(window.shape[0]):
-                total[top + row, left:left + window.shape[1]] += window[row]
-                count[top + row, left:left + window.shape[1]] += 1
+                total[top + row, left : left + window.shape[1]] += window[row]
+                count[top + row, left : left + window.shape[1]] += 1
     sample = model.test_step(batch_of(image))[0]
     torch.testing.assert_close(sample.get(OPEN_SCORES).get(OPENGAN)[0], total / count)
-    assert torch.equal(sample.get(OPEN_SCORES).entropy, scores.entropy(sample.seg_logits.data[None]))
+    assert torch.equal(
+        sample.get(OPEN_SCORES).entropy, scores.entropy(sample.seg_logits.data[None])
+    )
 
 
-@pytest.mark.parametrize(('test_cfg', 'image', 'size_divisor'), [
-    (None, dict(ori_shape=(128, 128)), None),
-    (None, dict(flip=True, flip_direction='horizontal'), None),
-    (None, dict(height=50, width=60), 32),
-    (None, dict(padding_size=[0, 8, 0, 0]), None),
-    (None, dict(img_padding_size=[0, 0, 0, 8]), None),
-])
+@pytest.mark.parametrize(
+    ('test_cfg', 'image', 'size_divisor'),
+    [
+        (None, dict(ori_shape=(128, 128)), None),
+        (None, dict(flip=True, flip_direction='horizontal'), None),
+        (None, dict(height=50, width=60), 32),
+        (None, dict(padding_size=[0, 8, 0, 0]), None),
+        (None, dict(img_padding_size=[0, 0, 0, 8]), None),
+    ],
+)
 def test_feature_resolution_refuses_other_geometry(test_cfg, image, size_divisor):
     model = build_open(resolution='feature', size_divisor=size_divisor)
-    with pytest.raises(ValueError, match=r"resolution='feature' needs.*0\.png.*Use resolution='image'"):
+    with pytest.raises(
+        ValueError, match=r"resolution='feature' needs.*0\.png.*Use resolution='image'"
+    ):
         predict(model, [image])
 
 
@@ -211,17 +263,22 @@ def test_smoothing_averages_every_map_over_the_same_part_of_the_image():
         model.load_state_dict(on_grid.state_dict())
         return predict(model, [dict()])[0]
 
-    sharp, soft = maps(resolution='feature'), maps(resolution='feature', smoothing=12.)
+    sharp, soft = maps(resolution='feature'), maps(resolution='feature', smoothing=12.0)
     assert_same_closed_prediction([soft], [sharp])
     size = sharp.metainfo['ori_shape']
     for name, found in soft.get(OPEN_SCORES).items():
         before = sharp.get(OPEN_SCORES).get(name)
-        assert torch.equal(found, scores.smoothed(before, tuple(12 * a / b for a, b in zip(before.shape[1:], size))))
-    at_size = maps(resolution='image', smoothing=12.).get(OPEN_SCORES)
-    wanted = resize(soft.get(OPEN_SCORES).get(OPENGAN)[None], size=size, mode='bilinear', align_corners=False)[0]
+        assert torch.equal(
+            found,
+            scores.smoothed(before, tuple(12 * a / b for a, b in zip(before.shape[1:], size))),
+        )
+    at_size = maps(resolution='image', smoothing=12.0).get(OPEN_SCORES)
+    wanted = resize(
+        soft.get(OPEN_SCORES).get(OPENGAN)[None], size=size, mode='bilinear', align_corners=False
+    )[0]
     torch.testing.assert_close(at_size.get(OPENGAN), wanted)
     sharp_msp = maps(resolution='image').get(OPEN_SCORES).get('msp')
-    assert torch.equal(at_size.get('msp'), scores.smoothed(sharp_msp, (12., 12.)))
+    assert torch.equal(at_size.get('msp'), scores.smoothed(sharp_msp, (12.0, 12.0)))
 
 
 def test_smoothing_is_not_negative():
@@ -236,7 +293,7 @@ def test_unknown_resolution():
 
 def test_a_segmentor_with_an_open_class_predicts_the_best_closed_one():
     _, wrapped = pair('FCNHead', scorers=dict(kplus1=dict(type='OpenClass')))
-    sample, = predict(wrapped, [dict()])
+    (sample,) = predict(wrapped, [dict()])
     logits, found = sample.seg_logits.data, sample.pred_sem_seg.data
     assert (logits.argmax(0) == NUM_CLASSES - 1).any()
     assert found.shape == (1, *logits.shape[1:])
@@ -253,11 +310,18 @@ def test_a_model_without_scorers_adds_no_field():
 
 
 def test_the_segmentor_is_in_eval_mode_from_the_start_and_stays_there():
-    """The feature bank is built before any loop sets a mode: BN must not normalise by the image at hand."""
-    model = MODELS.build(dict(
-        type='OpenGANSegmentor', segmentor=dict(config=dict(model=plain_config())), scorers=SCORERS,
-        discriminator=dict(type='FeatureDiscriminator', hidden=(16, 8)),
-        generator=dict(type='FeatureGenerator', hidden=(8,))))
+    """The feature bank is built before any loop sets a mode: BN must not normalise by the image at
+    hand.
+    """
+    model = MODELS.build(
+        dict(
+            type='OpenGANSegmentor',
+            segmentor=dict(config=dict(model=plain_config())),
+            scorers=SCORERS,
+            discriminator=dict(type='FeatureDiscriminator', hidden=(16, 8)),
+            generator=dict(type='FeatureGenerator', hidden=(8,)),
+        )
+    )
     for mode in (None, True, False, True):
         if mode is not None:
             model.train(mode)
@@ -266,8 +330,15 @@ def test_the_segmentor_is_in_eval_mode_from_the_start_and_stays_there():
         frozen = [*model.segmentor.modules(), *model.scorers.modules()]
         assert len(frozen) > 50
         assert not any(m.training for m in frozen)
-    assert {name.split('.')[0] for name, _ in model.named_parameters()} == {'discriminator', 'generator'}
-    assert {name.split('.')[0] for name in model.state_dict()} == {'discriminator', 'generator', 'segmentor_digest'}
+    assert {name.split('.')[0] for name, _ in model.named_parameters()} == {
+        'discriminator',
+        'generator',
+    }
+    assert {name.split('.')[0] for name in model.state_dict()} == {
+        'discriminator',
+        'generator',
+        'segmentor_digest',
+    }
 
 
 def test_moves_reach_the_segmentor():
@@ -281,7 +352,7 @@ def test_moves_reach_the_segmentor():
 def test_prediction_leaves_no_tap_and_no_gradient(context):
     model = build_open()
     with context():
-        sample, = model.test_step(batch_of(raw_image()))
+        (sample,) = model.test_step(batch_of(raw_image()))
         model.extract_image(*raw_image())
     assert model.head._ear is None
     assert not sample.get(OPEN_SCORES).get(OPENGAN).requires_grad
@@ -291,4 +362,7 @@ def test_prediction_leaves_no_tap_and_no_gradient(context):
 def test_init_weights_leaves_loaded_weights_alone():
     plain, wrapped = pair()
     wrapped.init_weights()
-    assert all(torch.equal(value, plain.state_dict()[key]) for key, value in wrapped.segmentor.state_dict().items())
+    assert all(
+        torch.equal(value, plain.state_dict()[key])
+        for key, value in wrapped.segmentor.state_dict().items()
+    )

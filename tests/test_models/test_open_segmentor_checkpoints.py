@@ -1,4 +1,6 @@
-"""Checkpoints: published ones load as they are, those of D name their segmentor, what does not fit is refused."""
+"""Checkpoints: published ones load as they are, those of D name their segmentor, what does not fit
+is refused.
+"""
 
 import hashlib
 
@@ -20,7 +22,10 @@ def published(tmp_path):
     """(plain model, path of its checkpoint) as mmseg's tools write it."""
     plain = build_plain()
     path = tmp_path / 'plain.pth'
-    torch.save(dict(meta=dict(CLASSES=('a', 'b'), PALETTE=[[1, 2, 3]]), state_dict=plain.state_dict()), path)
+    torch.save(
+        dict(meta=dict(CLASSES=('a', 'b'), PALETTE=[[1, 2, 3]]), state_dict=plain.state_dict()),
+        path,
+    )
     return plain, path
 
 
@@ -32,11 +37,16 @@ def save(path, state):
 @pytest.mark.parametrize('prefix', ['', 'module.'])
 def test_a_published_checkpoint_loads_without_renaming(published, tmp_path, prefix):
     plain, _ = published
-    path = save(tmp_path / 'prefixed.pth', {prefix + key: value for key, value in plain.state_dict().items()})
+    path = save(
+        tmp_path / 'prefixed.pth',
+        {prefix + key: value for key, value in plain.state_dict().items()},
+    )
     model = build_open(segmentor_checkpoint=path)
     state = plain.state_dict()
     assert model.segmentor.state_dict().keys() == state.keys()
-    assert all(torch.equal(value, state[key]) for key, value in model.segmentor.state_dict().items())
+    assert all(
+        torch.equal(value, state[key]) for key, value in model.segmentor.state_dict().items()
+    )
     assert model.segmentor_source == path
     model.check_segmentor()
 
@@ -62,14 +72,27 @@ def nested(state):
         state[key.replace('decode_head.', 'decode_head.inner.')] = state.pop(key)
 
 
-@pytest.mark.parametrize(('damage', 'message'), [
-    (drop, r'missing in the checkpoint: backbone\.conv1\.weight$'),
-    (drop_head, r'missing in the checkpoint: decode_head\.conv_seg\.bias$'),
-    (other_classes, r'(?s)size mismatch for decode_head\.conv_seg\.weight.*\[11, 60, 1, 1\].*\[5, 60, 1, 1\]'),
-    (add, r'unknown to the model: decode_head\.extra\.weight$'),
-    (nested, r'missing in the checkpoint: decode_head\.conv_seg\.weight.*unknown to the model: decode_head\.inner'),
-])
-def test_a_checkpoint_that_does_not_fit_the_segmentor_is_refused(published, tmp_path, damage, message):
+@pytest.mark.parametrize(
+    ('damage', 'message'),
+    [
+        (drop, r'missing in the checkpoint: backbone\.conv1\.weight$'),
+        (drop_head, r'missing in the checkpoint: decode_head\.conv_seg\.bias$'),
+        (
+            other_classes,
+            r'(?s)size mismatch for decode_head\.conv_seg\.weight.*\[11, 60, 1, 1\].*\[5, '
+            r'60, 1, 1\]',
+        ),
+        (add, r'unknown to the model: decode_head\.extra\.weight$'),
+        (
+            nested,
+            r'missing in the checkpoint: decode_head\.conv_seg\.weight.*unknown to the model: '
+            r'decode_head\.inner',
+        ),
+    ],
+)
+def test_a_checkpoint_that_does_not_fit_the_segmentor_is_refused(
+    published, tmp_path, damage, message
+):
     state = dict(published[0].state_dict())
     damage(state)
     with pytest.raises(RuntimeError, match=message):
@@ -78,7 +101,9 @@ def test_a_checkpoint_that_does_not_fit_the_segmentor_is_refused(published, tmp_
 
 def test_weights_of_another_architecture_are_refused(tmp_path):
     path = save(tmp_path / 'other.pth', build_plain('SegformerHead').state_dict())
-    with pytest.raises(RuntimeError, match=r"(?s)other.pth' does not fit the segmentor. .*size mismatch for"):
+    with pytest.raises(
+        RuntimeError, match=r"(?s)other.pth' does not fit the segmentor. .*size mismatch for"
+    ):
         build_open(segmentor_checkpoint=path)
 
 
@@ -88,7 +113,11 @@ def test_auxiliary_head_keys_are_dropped(published, tmp_path):
 
 
 def test_old_checkpoints_may_lack_num_batches_tracked(published, tmp_path):
-    state = {key: value for key, value in published[0].state_dict().items() if 'num_batches_tracked' not in key}
+    state = {
+        key: value
+        for key, value in published[0].state_dict().items()
+        if 'num_batches_tracked' not in key
+    }
     build_open(segmentor_checkpoint=save(tmp_path / 'old.pth', state)).check_segmentor()
 
 
@@ -98,7 +127,9 @@ def test_random_segmentor_is_refused():
 
 
 def test_a_missing_checkpoint_is_an_error_that_says_what_to_set():
-    with pytest.raises(FileNotFoundError, match=r"model\.segmentor\.checkpoint: 'gone\.pth'.*is not there"):
+    with pytest.raises(
+        FileNotFoundError, match=r"model\.segmentor\.checkpoint: 'gone\.pth'.*is not there"
+    ):
         build_open(segmentor_checkpoint='gone.pth')
 
 
@@ -113,21 +144,40 @@ def write_plain_config(path):
 def test_a_config_file_is_taken_as_it_is(published, tmp_path):
     plain, path = published
     held = dict(config=write_plain_config(tmp_path / 'mine.py'), checkpoint=str(path))
-    model = MODELS.build(dict(type='OpenGANSegmentor', segmentor=held, scorers=SCORERS, resolution='image')).eval()
+    model = MODELS.build(
+        dict(type='OpenGANSegmentor', segmentor=held, scorers=SCORERS, resolution='image')
+    ).eval()
     inputs = torch.randn(1, 3, 64, 64)
     with torch.no_grad():
-        assert torch.equal(model.predict(inputs)[0].seg_logits.data, plain.predict(inputs)[0].seg_logits.data)
+        assert torch.equal(
+            model.predict(inputs)[0].seg_logits.data, plain.predict(inputs)[0].seg_logits.data
+        )
     assert model.segmentor_config == dict(default_scope='mmseg', model=plain_config().to_dict())
 
 
-@pytest.mark.parametrize(('segmentor', 'error', 'message'), [
-    (dict(config='nowhere.py'), FileNotFoundError, "nothing at 'nowhere.py'"),
-    (dict(config='nopackage::a.py'), FileNotFoundError, "package 'nopackage' is not installed"),
-    (dict(config=dict(a=1)), ValueError, "wanted a config with 'model'"),
-    (dict(config=dict(model=dict(type='OpenGANSegmentor', segmentor={}))), ValueError, 'wanted a plain mmseg model'),
-    (dict(checkpoint='a.pth'), ValueError, r"wanted dict\(config=..., checkpoint=...\), found the keys"),
-    (dict(config='a.py', weights='a.pth'), ValueError, r"found the keys \['config', 'weights'\]"),
-])
+@pytest.mark.parametrize(
+    ('segmentor', 'error', 'message'),
+    [
+        (dict(config='nowhere.py'), FileNotFoundError, "nothing at 'nowhere.py'"),
+        (dict(config='nopackage::a.py'), FileNotFoundError, "package 'nopackage' is not installed"),
+        (dict(config=dict(a=1)), ValueError, "wanted a config with 'model'"),
+        (
+            dict(config=dict(model=dict(type='OpenGANSegmentor', segmentor={}))),
+            ValueError,
+            'wanted a plain mmseg model',
+        ),
+        (
+            dict(checkpoint='a.pth'),
+            ValueError,
+            r'wanted dict\(config=..., checkpoint=...\), found the keys',
+        ),
+        (
+            dict(config='a.py', weights='a.pth'),
+            ValueError,
+            r"found the keys \['config', 'weights'\]",
+        ),
+    ],
+)
 def test_wrong_segmentors(segmentor, error, message):
     with pytest.raises(error, match=message):
         MODELS.build(dict(type='OpenGANSegmentor', segmentor=segmentor))
@@ -135,33 +185,54 @@ def test_wrong_segmentors(segmentor, error, message):
 
 def test_configs_of_installed_packages_are_found():
     found = read_config('mmseg::hrnet/fcn_hr18s_4xb2-40k_cityscapes-512x1024.py')
-    assert config_path('mmseg::hrnet/fcn_hr18s_4xb2-40k_cityscapes-512x1024.py').endswith('512x1024.py')
+    assert config_path('mmseg::hrnet/fcn_hr18s_4xb2-40k_cityscapes-512x1024.py').endswith(
+        '512x1024.py'
+    )
     assert found['model']['decode_head']['type'] == 'FCNHead'
     assert found['model']['pretrained'] is None
 
 
 def test_nothing_is_downloaded():
-    cfg = dict(pretrained='open-mmlab://a', backbone=dict(
-        pretrained=True, init_cfg=dict(type='Pretrained', checkpoint='https://a'), inner=[dict(
-            init_cfg=[dict(type='Kaiming'), dict(type='Pretrained', checkpoint='b.pth')])]),
-        neck=dict(init_cfg=dict(type='Kaiming')))
+    cfg = dict(
+        pretrained='open-mmlab://a',
+        backbone=dict(
+            pretrained=True,
+            init_cfg=dict(type='Pretrained', checkpoint='https://a'),
+            inner=[
+                dict(init_cfg=[dict(type='Kaiming'), dict(type='Pretrained', checkpoint='b.pth')])
+            ],
+        ),
+        neck=dict(init_cfg=dict(type='Kaiming')),
+    )
     assert without_downloads(cfg) == dict(
-        pretrained=None, backbone=dict(pretrained=False, init_cfg=None, inner=[dict(init_cfg=None)]),
-        neck=dict(init_cfg=dict(type='Kaiming')))
+        pretrained=None,
+        backbone=dict(pretrained=False, init_cfg=None, inner=[dict(init_cfg=None)]),
+        neck=dict(init_cfg=dict(type='Kaiming')),
+    )
 
 
-@pytest.mark.parametrize(('options', 'message'), [
-    (dict(reduction='mean'), r"reduction: wanted one of \('batch', 'term'\), found 'mean'"),
-    (dict(generator_loss='wgan'), r"generator_loss: wanted one of .* found 'wgan'"),
-    (dict(lambda_fake=-3), 'lambda_fake: wanted a number >= 0, found -3'),
-    (dict(lambda_open=float('nan')), 'lambda_open: wanted a number >= 0, found nan'),
-    (dict(generator=dict(type='FeatureGenerator')), 'generator: wanted a discriminator too'),
-    (dict(scorers=dict(rba=dict(type='RbA'))), "'rba' .RbA. has no meaning for FCNHead"),
-])
+@pytest.mark.parametrize(
+    ('options', 'message'),
+    [
+        (dict(reduction='mean'), r"reduction: wanted one of \('batch', 'term'\), found 'mean'"),
+        (dict(generator_loss='wgan'), r"generator_loss: wanted one of .* found 'wgan'"),
+        (dict(lambda_fake=-3), 'lambda_fake: wanted a number >= 0, found -3'),
+        (dict(lambda_open=float('nan')), 'lambda_open: wanted a number >= 0, found nan'),
+        (dict(generator=dict(type='FeatureGenerator')), 'generator: wanted a discriminator too'),
+        (dict(scorers=dict(rba=dict(type='RbA'))), "'rba' .RbA. has no meaning for FCNHead"),
+    ],
+)
 def test_wrong_options_fail_at_build(options, message):
     import mmseg_opengan.register  # noqa: F401
+
     with pytest.raises(ValueError, match=message):
-        MODELS.build(dict(type='OpenGANSegmentor', segmentor=dict(config=dict(model=plain_config())), **options))
+        MODELS.build(
+            dict(
+                type='OpenGANSegmentor',
+                segmentor=dict(config=dict(model=plain_config())),
+                **options,
+            )
+        )
 
 
 # ------------------------------------------------------------------ checkpoints of D and G
@@ -179,9 +250,15 @@ def trained(published):
 
 def test_a_checkpoint_holds_d_and_g_and_says_whose_they_are(trained):
     model, checkpoint, path = trained
-    assert {key.split('.')[0] for key in checkpoint['state_dict']} == {'discriminator', 'segmentor_digest'}
+    assert {key.split('.')[0] for key in checkpoint['state_dict']} == {
+        'discriminator',
+        'segmentor_digest',
+    }
     assert checkpoint['meta']['opengan']['segmentor'] == dict(
-        config=dict(model=plain_config().to_dict()), checkpoint=str(path), sha256=model.segmentor_sha256())
+        config=dict(model=plain_config().to_dict()),
+        checkpoint=str(path),
+        sha256=model.segmentor_sha256(),
+    )
 
 
 def test_a_checkpoint_gives_the_same_model(trained, tmp_path):
@@ -189,19 +266,31 @@ def test_a_checkpoint_gives_the_same_model(trained, tmp_path):
     other = build_open(seed=7, segmentor_checkpoint=str(path))
     load_checkpoint(other, save(tmp_path / 'd.pth', checkpoint['state_dict']), strict=True)
     assert other.discriminator_loaded
-    assert all(torch.equal(value, other.state_dict()[key]) for key, value in model.state_dict().items())
+    assert all(
+        torch.equal(value, other.state_dict()[key]) for key, value in model.state_dict().items()
+    )
 
 
-@pytest.mark.parametrize('load', [load_checkpoint, lambda model, path: model.load_state_dict(
-    torch.load(path)['state_dict'], strict=False)], ids=['mmengine', 'torch'])
+@pytest.mark.parametrize(
+    'load',
+    [
+        load_checkpoint,
+        lambda model, path: model.load_state_dict(torch.load(path)['state_dict'], strict=False),
+    ],
+    ids=['mmengine', 'torch'],
+)
 def test_d_trained_on_other_weights_is_refused(trained, tmp_path, load):
     _, checkpoint, path = trained
     file = save(tmp_path / 'd.pth', checkpoint['state_dict'])
     save(path, build_plain(seed=9).state_dict())
     model = build_open(segmentor_checkpoint=str(path))
-    with pytest.raises(RuntimeError, match=r"other segmentor weights than those in '.*plain.pth' \(found sha256"):
+    with pytest.raises(
+        RuntimeError, match=r"other segmentor weights than those in '.*plain.pth' \(found sha256"
+    ):
         load(model, file)
-    with pytest.raises(RuntimeError, match=r'no segmentor is loaded: set model\.segmentor\.checkpoint'):
+    with pytest.raises(
+        RuntimeError, match=r'no segmentor is loaded: set model\.segmentor\.checkpoint'
+    ):
         load(build_open(), file)
     del checkpoint['state_dict']['segmentor_digest']
     with pytest.raises(RuntimeError, match='found no digest in the checkpoint'):
@@ -213,26 +302,49 @@ def test_init_model_takes_d_alone_and_refuses_the_segmentors_file(trained, tmp_p
     model, checkpoint, path = trained
     cfg = tmp_path / 'open.py'
     segmentor = dict(config=dict(model=plain_config().to_dict()), checkpoint=str(path))
-    values = dict(type='OpenGANSegmentor', segmentor=segmentor,
-                  discriminator=dict(type='FeatureDiscriminator', hidden=(16, 8)))
-    cfg.write_text(f"default_scope = 'mmseg'\nmodel = {values!r}\n"
-                   "test_dataloader = dict(dataset=dict(type='CityscapesDataset'))\n")
+    values = dict(
+        type='OpenGANSegmentor',
+        segmentor=segmentor,
+        discriminator=dict(type='FeatureDiscriminator', hidden=(16, 8)),
+    )
+    cfg.write_text(
+        f"default_scope = 'mmseg'\nmodel = {values!r}\n"
+        "test_dataloader = dict(dataset=dict(type='CityscapesDataset'))\n"
+    )
     file = tmp_path / 'd.pth'
-    torch.save(dict(state_dict=checkpoint['state_dict'], meta=dict(dataset_meta=dict(classes=('a',), palette=[[0] * 3])
-                                                                   )), file)
+    torch.save(
+        dict(
+            state_dict=checkpoint['state_dict'],
+            meta=dict(dataset_meta=dict(classes=('a',), palette=[[0] * 3])),
+        ),
+        file,
+    )
     found = init_model(str(cfg), str(file), device='cpu')
     assert torch.equal(found.discriminator.layers[0].weight, model.discriminator.layers[0].weight)
-    with pytest.raises(RuntimeError, match=r'holds no discriminator.*go to model\.segmentor\.checkpoint'):
+    with pytest.raises(
+        RuntimeError, match=r'holds no discriminator.*go to model\.segmentor\.checkpoint'
+    ):
         init_model(str(cfg), str(path), device='cpu')
 
 
-@pytest.mark.parametrize('discriminator', [
-    dict(hidden=(16, 4)), dict(hidden=(16, 8), first_bn=False), dict(hidden=(16, 8), normalize='batch')])
+@pytest.mark.parametrize(
+    'discriminator',
+    [
+        dict(hidden=(16, 4)),
+        dict(hidden=(16, 8), first_bn=False),
+        dict(hidden=(16, 8), normalize='batch'),
+    ],
+)
 def test_d_of_another_shape_is_refused(trained, discriminator):
     """mmengine would log a warning and test a D that is partly random."""
     _, checkpoint, path = trained
-    model = build_open(discriminator=dict(type='FeatureDiscriminator', **discriminator), segmentor_checkpoint=str(path))
-    with pytest.raises(RuntimeError, match='does not fit the discriminator, which would stay partly random'):
+    model = build_open(
+        discriminator=dict(type='FeatureDiscriminator', **discriminator),
+        segmentor_checkpoint=str(path),
+    )
+    with pytest.raises(
+        RuntimeError, match='does not fit the discriminator, which would stay partly random'
+    ):
         model.load_state_dict(checkpoint['state_dict'], strict=False)
 
 

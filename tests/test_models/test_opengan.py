@@ -1,4 +1,6 @@
-"""The two-optimizer step: what it trains, what it leaves alone, what it logs, and that it finds unseen open kinds."""
+"""The two-optimizer step: what it trains, what it leaves alone, what it logs, and that it finds
+unseen open kinds.
+"""
 
 import copy
 import math
@@ -31,16 +33,24 @@ def state_of(module):
 
 
 def changed(module, before):
-    return [key for key, value in module.state_dict().items() if not torch.equal(value, before[key])]
+    return [
+        key for key, value in module.state_dict().items() if not torch.equal(value, before[key])
+    ]
 
 
 def online_batch(step: int, num_images: int = 2) -> dict:
     """Whole raw images whose open map is closed on the left, open and void on the right."""
     open_map = torch.full((64, 64), VOID, dtype=torch.uint8)
     open_map[:, :32], open_map[:32, 32:] = CLOSED, 3
-    images, samples = zip(*(raw_image(seed=10 * step + i, open_map=open_map) for i in range(num_images)))
-    return dict(draw=SAMPLER.at(0, step), inputs=list(images), data_samples=list(samples),
-                open=torch.randn(20, CHANNELS))
+    images, samples = zip(
+        *(raw_image(seed=10 * step + i, open_map=open_map) for i in range(num_images))
+    )
+    return dict(
+        draw=SAMPLER.at(0, step),
+        inputs=list(images),
+        data_samples=list(samples),
+        open=torch.randn(20, CHANNELS),
+    )
 
 
 # ------------------------------------------------------------------ what is trained
@@ -52,19 +62,27 @@ def test_training_changes_d_and_g_and_no_bit_of_the_segmentor(name, source):
     plain = build_plain(name)
     model = build(name, weights=plain.state_dict())
     channels = model.head.channels
-    optimizers = adam(model, lr=.1)
+    optimizers = adam(model, lr=0.1)
     before = state_of(model)
     for step in range(4):
-        batch = store_batch(step, channels, sampler=SAMPLER) if source == 'store' else dict(
-            online_batch(step), open=torch.randn(20, channels))
+        batch = (
+            store_batch(step, channels, sampler=SAMPLER)
+            if source == 'store'
+            else dict(online_batch(step), open=torch.randn(20, channels))
+        )
         model.train_step(batch, optimizers)
     moved = changed(model, before)
     assert {key.split('.')[0] for key in moved} == {'discriminator', 'generator'}
     assert any('running_mean' in key for key in moved)
     published = plain.state_dict()
-    assert all(torch.equal(value, published[key]) for key, value in model.segmentor.state_dict().items())
-    assert all(p.grad is None for name, p in model.named_parameters() if name.split('.')[0] not in (
-        'discriminator', 'generator'))
+    assert all(
+        torch.equal(value, published[key]) for key, value in model.segmentor.state_dict().items()
+    )
+    assert all(
+        p.grad is None
+        for name, p in model.named_parameters()
+        if name.split('.')[0] not in ('discriminator', 'generator')
+    )
 
 
 def test_channels_of_d_and_g_are_filled_in_from_the_tapped_head():
@@ -75,11 +93,14 @@ def test_channels_of_d_and_g_are_filled_in_from_the_tapped_head():
 
 def test_one_step_of_d_is_the_written_out_one():
     """Plain SGD on D by hand: one forward of closed, open and fake together, Eq. 2, one update."""
-    model = build(lambda_fake=.3)
+    model = build(lambda_fake=0.3)
     optimizers = adam(model)
-    for wrapper, name in ((optimizers['discriminator'], 'discriminator'), (optimizers['generator'], 'generator')):
-        wrapper.optimizer = torch.optim.SGD(getattr(model, name).parameters(), lr=.1)
-    twin = build(lambda_fake=.3)
+    for wrapper, name in (
+        (optimizers['discriminator'], 'discriminator'),
+        (optimizers['generator'], 'generator'),
+    ):
+        wrapper.optimizer = torch.optim.SGD(getattr(model, name).parameters(), lr=0.1)
+    twin = build(lambda_fake=0.3)
     twin.load_state_dict(model.state_dict())
     batch = store_batch(0, CHANNELS, sampler=SAMPLER)
     log = model.train_step(batch, optimizers)
@@ -89,20 +110,23 @@ def test_one_step_of_d_is_the_written_out_one():
     fake = generator(noise_d).detach()
     logits = discriminator(torch.cat([batch['closed'], batch['open'], fake]))
     closed, open_, fake = logits[:40], logits[40:60], logits[60:]
-    loss = softplus(-closed).mean() + softplus(open_).mean() + .3 * softplus(fake).mean()
+    loss = softplus(-closed).mean() + softplus(open_).mean() + 0.3 * softplus(fake).mean()
     loss.backward()
     with torch.no_grad():
         for p in discriminator.parameters():
-            p -= .1 * p.grad
+            p -= 0.1 * p.grad
     stats = state_of(discriminator)
     loss_g = softplus(-discriminator(generator(noise_g))).mean()
     generator.zero_grad()
     loss_g.backward()
     with torch.no_grad():
         for p in generator.parameters():
-            p -= .1 * p.grad
+            p -= 0.1 * p.grad
 
-    for key, value in model.discriminator.state_dict().items():  # running statistics as before the step of G
+    for (
+        key,
+        value,
+    ) in model.discriminator.state_dict().items():  # running statistics as before the step of G
         torch.testing.assert_close(value, stats[key])
     for key, value in model.generator.state_dict().items():
         torch.testing.assert_close(value, generator.state_dict()[key])
@@ -118,19 +142,31 @@ def test_ds_running_statistics_follow_one_batch_a_step():
     optimizers = adam(model)
     for step in range(3):
         model.train_step(store_batch(step, CHANNELS, sampler=SAMPLER), optimizers)
-    counts = {key: int(value) for key, value in model.discriminator.state_dict().items() if 'num_batches' in key}
+    counts = {
+        key: int(value)
+        for key, value in model.discriminator.state_dict().items()
+        if 'num_batches' in key
+    }
     assert counts
     assert set(counts.values()) == {3}
 
 
 def test_gradients_of_several_steps_may_be_accumulated():
-    """mmengine's ``accumulative_counts``: twice the same batch, and one update as of the batch alone."""
+    """mmengine's ``accumulative_counts``: twice the same batch, and one update as of the batch
+    alone.
+    """
     models = build(), build()
     models[1].load_state_dict(models[0].state_dict())
     for model, steps in zip(models, (1, 2)):
-        wrappers = OptimWrapperDict(**{
-            name: OptimWrapper(torch.optim.SGD(getattr(model, name).parameters(), lr=.1), accumulative_counts=steps)
-            for name in ('discriminator', 'generator')})
+        wrappers = OptimWrapperDict(
+            **{
+                name: OptimWrapper(
+                    torch.optim.SGD(getattr(model, name).parameters(), lr=0.1),
+                    accumulative_counts=steps,
+                )
+                for name in ('discriminator', 'generator')
+            }
+        )
         before = state_of(model)
         for _ in range(steps):
             assert not [name for name in changed(model, before) if 'weight' in name]
@@ -154,11 +190,24 @@ def test_a_step_is_a_pure_function_of_seed_and_step():
 # ------------------------------------------------------------------ methods and log
 
 
-@pytest.mark.parametrize(('method', 'options', 'sampler', 'groups'), [
-    ('opengan', dict(), SAMPLER, ['closed', 'open', 'fake']),
-    ('opengan0', dict(), PixelSampler(num_closed=40, num_open=0, num_fake=20), ['closed', 'fake']),
-    ('cls', dict(generator=None), PixelSampler(num_closed=40, num_open=20, num_fake=0), ['closed', 'open']),
-])
+@pytest.mark.parametrize(
+    ('method', 'options', 'sampler', 'groups'),
+    [
+        ('opengan', dict(), SAMPLER, ['closed', 'open', 'fake']),
+        (
+            'opengan0',
+            dict(),
+            PixelSampler(num_closed=40, num_open=0, num_fake=20),
+            ['closed', 'fake'],
+        ),
+        (
+            'cls',
+            dict(generator=None),
+            PixelSampler(num_closed=40, num_open=20, num_fake=0),
+            ['closed', 'open'],
+        ),
+    ],
+)
 def test_three_methods_of_one_model(method, options, sampler, groups):
     model = build(**options)
     batch = store_batch(0, CHANNELS, sampler=sampler)
@@ -170,7 +219,8 @@ def test_three_methods_of_one_model(method, options, sampler, groups):
     assert set(log) == terms | extra | {'loss_discriminator', 'empty_groups'}
     assert all(math.isfinite(value) and not value.requires_grad for value in log.values())
     assert log['loss_discriminator'].item() == pytest.approx(
-        sum(log[f'loss_{group}'].item() for group in groups), rel=1e-5)
+        sum(log[f'loss_{group}'].item() for group in groups), rel=1e-5
+    )
     assert log['empty_groups'] == 0
 
 
@@ -192,8 +242,8 @@ def test_loss_options_reach_the_step(reduction, kind):
     model.loss_options['reduction'], model.generator_loss = reduction, kind
     log = model.train_step(store_batch(0, CHANNELS, sampler=SAMPLER), adam(model))
     assert (log['loss_generator'] < 0) == (kind == 'minimax')
-    share = {'term': 1, 'batch': .5}[reduction]  # an untrained D gives log 2 everywhere
-    assert log['loss_closed'].item() == pytest.approx(share * math.log(2), rel=.05)
+    share = {'term': 1, 'batch': 0.5}[reduction]  # an untrained D gives log 2 everywhere
+    assert log['loss_closed'].item() == pytest.approx(share * math.log(2), rel=0.05)
 
 
 # ------------------------------------------------------------------ online pixels
@@ -248,30 +298,37 @@ def trained():
 def test_the_world_has_an_answer():
     for seed in range(3):
         world = FeatureWorld(seed)
-        assert auroc(world.oracle, world.closed(2000), world.open(1000, range(4, 11))) > .88
+        assert auroc(world.oracle, world.closed(2000), world.open(1000, range(4, 11))) > 0.88
 
 
 def test_opengan_finds_unseen_open_kinds_better_than_cls(trained):
-    """Measured on eight seeds: OpenGAN .81 to .85, CLS .66 to .79, +.05 to +.15 on each; the oracle has .90."""
+    """Measured on eight seeds: OpenGAN .81 to .85, CLS .66 to .79, +.05 to +.15 on each; the oracle
+    has .90.
+    """
     gains = [opengan.chosen - cls.chosen for opengan, cls in trained]
     assert min(gains) > 0
-    assert statistics.mean(gains) > .04
-    assert all(opengan.chosen > .75 for opengan, _ in trained)
+    assert statistics.mean(gains) > 0.04
+    assert all(opengan.chosen > 0.75 for opengan, _ in trained)
 
 
 def test_both_find_the_kind_they_were_trained_on(trained):
     for runs in trained:
         for run in runs:
-            assert auroc(open_score(run.model), run.world.closed(500), run.world.open(500, [NEW])) > .99
+            assert (
+                auroc(open_score(run.model), run.world.closed(500), run.world.open(500, [NEW]))
+                > 0.99
+            )
 
 
 def test_the_last_checkpoint_is_not_the_best(trained):
     """Why D is chosen on open validation."""
-    assert statistics.mean(run.chosen - run.last for runs in trained for run in runs) > .02
+    assert statistics.mean(run.chosen - run.last for runs in trained for run in runs) > 0.02
 
 
 def test_running_statistics_are_those_of_the_training_batches(trained):
-    """Eval mode gives what statistics estimated anew give; with G's fakes-only batches in them it lost .10 to .13."""
+    """Eval mode gives what statistics estimated anew give; with G's fakes-only batches in them it
+    lost .10 to .13.
+    """
     random = torch.Generator().manual_seed(0)
     for opengan, _ in trained:
         world, model = opengan.world, opengan.model
@@ -282,11 +339,16 @@ def test_running_statistics_are_those_of_the_training_batches(trained):
                 norm.momentum = None  # the plain mean over batches
         with torch.no_grad():
             for _ in range(20):
-                fake = model.generator(torch.randn(100, model.generator.noise_channels, generator=random))
+                fake = model.generator(
+                    torch.randn(100, model.generator.noise_channels, generator=random)
+                )
                 anew(torch.cat([world.closed(200), world.open(100, [NEW]), fake]))
         pixels = world.closed(1000), world.open(500, range(4, 11))
-        found = [auroc(open_score(holder), *pixels) for holder in (model, SimpleNamespace(discriminator=anew))]
-        assert abs(found[0] - found[1]) < .05
+        found = [
+            auroc(open_score(holder), *pixels)
+            for holder in (model, SimpleNamespace(discriminator=anew))
+        ]
+        assert abs(found[0] - found[1]) < 0.05
 
 
 # ------------------------------------------------------------------ mixed precision
@@ -298,8 +360,11 @@ def test_mixed_precision_finds_as_much(monkeypatch, trained):
 
     def half(model):
         exact = adam(model)
-        wrappers.append(OptimWrapperDict(**{name: BFloat16OptimWrapper(wrapper.optimizer)
-                                            for name, wrapper in exact.items()}))
+        wrappers.append(
+            OptimWrapperDict(
+                **{name: BFloat16OptimWrapper(wrapper.optimizer) for name, wrapper in exact.items()}
+            )
+        )
         return wrappers[0]
 
     monkeypatch.setattr(feature_world, 'adam', half)
@@ -308,4 +373,4 @@ def test_mixed_precision_finds_as_much(monkeypatch, trained):
     weights = [run.model.discriminator.state_dict() for run in (full, mixed)]
     assert any(not torch.equal(weights[0][key], weights[1][key]) for key in weights[0])
     assert all(value.dtype == weights[0][key].dtype for key, value in weights[1].items())
-    assert mixed.chosen == pytest.approx(full.chosen, abs=.02)
+    assert mixed.chosen == pytest.approx(full.chosen, abs=0.02)

@@ -1,4 +1,6 @@
-"""OpenGANHead: it hears the tensor that enters conv_seg, whatever head computes it, and changes nothing."""
+"""OpenGANHead: it hears the tensor that enters conv_seg, whatever head computes it, and changes
+nothing.
+"""
 
 import copy
 from pathlib import Path
@@ -84,7 +86,9 @@ def test_the_tap_is_what_enters_conv_seg(name):
     torch.testing.assert_close(made, tap.logits, rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.parametrize(('config', 'channels'), [('opengan_fcn_hr48.py', 720), ('opengan_fcn_hr18s.py', 270)])
+@pytest.mark.parametrize(
+    ('config', 'channels'), [('opengan_fcn_hr48.py', 720), ('opengan_fcn_hr18s.py', 270)]
+)
 def test_hrnet_taps_of_the_paper(config, channels):
     model = MODELS.build(Config.fromfile(CONFIGS / config).model)
     assert model.head.channels == channels
@@ -107,14 +111,20 @@ def test_taps_of_every_pass_and_none_afterwards():
 
 @torch.no_grad()
 def test_the_segmentor_alone_is_mmsegs_own():
-    """Nobody listens: it computes and keeps what it always does, and a copy of the model listens to its own."""
+    """Nobody listens: it computes and keeps what it always does, and a copy of the model listens to
+    its own.
+    """
     plain, model = pair()
     inputs = torch.randn(2, 3, 64, 64)
-    assert torch.equal(model.segmentor.predict(inputs)[0].seg_logits.data, plain.predict(inputs)[0].seg_logits.data)
+    assert torch.equal(
+        model.segmentor.predict(inputs)[0].seg_logits.data, plain.predict(inputs)[0].seg_logits.data
+    )
     copied = copy.deepcopy(model)
     copied.segmentor.decode_head.conv_seg.weight.zero_()
     assert not torch.equal(copied.extract_taps(inputs).logits, model.extract_taps(inputs).logits)
-    assert torch.equal(model.segmentor.predict(inputs)[0].seg_logits.data, plain.predict(inputs)[0].seg_logits.data)
+    assert torch.equal(
+        model.segmentor.predict(inputs)[0].seg_logits.data, plain.predict(inputs)[0].seg_logits.data
+    )
 
 
 @torch.no_grad()
@@ -144,7 +154,7 @@ def test_listening_ends_with_an_error():
 @torch.no_grad()
 def test_dropout_is_off_at_the_tap():
     """In eval mode dropout passes the very same values on."""
-    model = build_open((HRNET, dict(FCN, dropout_ratio=.9), 60))
+    model = build_open((HRNET, dict(FCN, dropout_ratio=0.9), 60))
     inputs = torch.randn(1, 3, 64, 64)
     wanted = model.head.head._forward_feature(model.segmentor.extract_feat(inputs))
     assert torch.equal(model.extract_taps(inputs).features, wanted)
@@ -153,7 +163,9 @@ def test_dropout_is_off_at_the_tap():
 @pytest.mark.parametrize(('head', 'times'), [(TwiceHead, 2), (NeverHead, 0), (NotLastHead, 1)])
 def test_a_head_that_does_not_end_in_one_cls_seg_is_refused(head, times):
     model = build_open(with_head(head))
-    with pytest.raises(RuntimeError, match=rf'conv_seg of {head.__name__} fired {times} times.*one call of cls_seg'):
+    with pytest.raises(
+        RuntimeError, match=rf'conv_seg of {head.__name__} fired {times} times.*one call of cls_seg'
+    ):
         model.extract_taps(torch.randn(1, 3, 64, 64))
 
 
@@ -163,13 +175,20 @@ def test_heads_of_unusual_make_keep_every_weight(head):
     """A submodule called ``head`` once left its weights random."""
     plain, ours = pair(with_head(head))
     inputs = torch.randn(1, 3, 64, 64)
-    assert torch.equal(ours.predict(inputs)[0].seg_logits.data, plain.predict(inputs)[0].seg_logits.data)
-    assert all(torch.equal(value, plain.state_dict()[key]) for key, value in ours.segmentor.state_dict().items())
+    assert torch.equal(
+        ours.predict(inputs)[0].seg_logits.data, plain.predict(inputs)[0].seg_logits.data
+    )
+    assert all(
+        torch.equal(value, plain.state_dict()[key])
+        for key, value in ours.segmentor.state_dict().items()
+    )
 
 
 def test_a_head_with_one_logit_for_two_classes_is_refused():
-    head = dict(FCN, out_channels=1, threshold=.3)
-    with pytest.raises(TypeError, match='a logit for each class, found FCNHead with out_channels=1'):
+    head = dict(FCN, out_channels=1, threshold=0.3)
+    with pytest.raises(
+        TypeError, match='a logit for each class, found FCNHead with out_channels=1'
+    ):
         build_open((HRNET, head, 60), num_classes=2)
 
 
@@ -179,26 +198,68 @@ def test_a_head_that_no_adapter_knows_is_refused():
         MODELS.build(dict(type='OpenGANHead', head=plain.backbone, encoder=plain.backbone))
 
 
-# ------------------------------------------------------------------ heads without a classifier of the feature
+# ------------------------------------------------------------------ heads without a classifier of
+# the feature
 
-VIT = dict(type='VisionTransformer', img_size=(64, 64), patch_size=16, embed_dims=16, num_layers=1, num_heads=2,
-           mlp_ratio=2, out_indices=(0,), final_norm=True, with_cls_token=True, interpolate_mode='bicubic')
-SEGMENTER = dict(type='SegmenterMaskTransformerHead', in_channels=16, channels=16, num_layers=1, num_heads=2,
-                 embed_dims=16, num_classes=5)
+VIT = dict(
+    type='VisionTransformer',
+    img_size=(64, 64),
+    patch_size=16,
+    embed_dims=16,
+    num_layers=1,
+    num_heads=2,
+    mlp_ratio=2,
+    out_indices=(0,),
+    final_norm=True,
+    with_cls_token=True,
+    interpolate_mode='bicubic',
+)
+SEGMENTER = dict(
+    type='SegmenterMaskTransformerHead',
+    in_channels=16,
+    channels=16,
+    num_layers=1,
+    num_heads=2,
+    embed_dims=16,
+    num_classes=5,
+)
 KERNEL = dict(
-    type='IterativeDecodeHead', num_stages=1, kernel_generate_head=dict(
-        FCN, num_classes=5, norm_cfg=BN, align_corners=False),
-    kernel_update_head=[dict(
-        type='KernelUpdateHead', num_classes=5, num_ffn_fcs=2, num_heads=2, num_mask_fcs=1, feedforward_channels=16,
-        in_channels=60, out_channels=60, dropout=0., conv_kernel_size=1, ffn_act_cfg=dict(type='ReLU', inplace=True),
-        with_ffn=True, feat_transform_cfg=dict(conv_cfg=dict(type='Conv2d'), act_cfg=None),
-        kernel_updator_cfg=dict(
-            type='KernelUpdator', in_channels=60, feat_channels=60, out_channels=60,
-            act_cfg=dict(type='ReLU', inplace=True), norm_cfg=dict(type='LN')))])
+    type='IterativeDecodeHead',
+    num_stages=1,
+    kernel_generate_head=dict(FCN, num_classes=5, norm_cfg=BN, align_corners=False),
+    kernel_update_head=[
+        dict(
+            type='KernelUpdateHead',
+            num_classes=5,
+            num_ffn_fcs=2,
+            num_heads=2,
+            num_mask_fcs=1,
+            feedforward_channels=16,
+            in_channels=60,
+            out_channels=60,
+            dropout=0.0,
+            conv_kernel_size=1,
+            ffn_act_cfg=dict(type='ReLU', inplace=True),
+            with_ffn=True,
+            feat_transform_cfg=dict(conv_cfg=dict(type='Conv2d'), act_cfg=None),
+            kernel_updator_cfg=dict(
+                type='KernelUpdator',
+                in_channels=60,
+                feat_channels=60,
+                out_channels=60,
+                act_cfg=dict(type='ReLU', inplace=True),
+                norm_cfg=dict(type='LN'),
+            ),
+        )
+    ],
+)
 
 
-@pytest.mark.parametrize(('backbone', 'head', 'channels'), [(VIT, SEGMENTER, 16), (HRNET, KERNEL, 60)],
-                         ids=['Segmenter', 'K-Net'])
+@pytest.mark.parametrize(
+    ('backbone', 'head', 'channels'),
+    [(VIT, SEGMENTER, 16), (HRNET, KERNEL, 60)],
+    ids=['Segmenter', 'K-Net'],
+)
 @torch.no_grad()
 def test_heads_with_masks_of_the_feature(backbone, head, channels):
     plain, ours = built(backbone, head)
@@ -216,10 +277,17 @@ def built(backbone, head):
     """(plain, ours) of a head with its norms as they are."""
     init_default_scope('mmseg')
     torch.manual_seed(0)
-    config = dict(type='EncoderDecoder', backbone=backbone, decode_head=head, test_cfg=dict(mode='whole'))
-    ours = MODELS.build(dict(
-        type='OpenGANSegmentor', segmentor=dict(config=dict(model=config)), resolution='image',
-        discriminator=dict(type='FeatureDiscriminator', hidden=(8,)))).eval()
+    config = dict(
+        type='EncoderDecoder', backbone=backbone, decode_head=head, test_cfg=dict(mode='whole')
+    )
+    ours = MODELS.build(
+        dict(
+            type='OpenGANSegmentor',
+            segmentor=dict(config=dict(model=config)),
+            resolution='image',
+            discriminator=dict(type='FeatureDiscriminator', hidden=(8,)),
+        )
+    ).eval()
     plain = MODELS.build(ConfigDict(config)).eval()
     plain.load_state_dict(ours.segmentor.state_dict())
     return plain, ours

@@ -9,11 +9,19 @@ from mmseg_opengan.contracts import OPEN_SCORES, OPENGAN
 from mmseg_opengan.functional import scores
 from mmseg_opengan.models.scorers.base import SCORERS, FittedScorer, NotFittedError, Scorer
 
-LOGIT_SCORERS = {'MSP': scores.msp, 'Entropy': scores.entropy, 'GEN': scores.gen,
-                 'MaxLogit': scores.max_logit, 'Energy': scores.energy}
+LOGIT_SCORERS = {
+    'MSP': scores.msp,
+    'Entropy': scores.entropy,
+    'GEN': scores.gen,
+    'MaxLogit': scores.max_logit,
+    'Energy': scores.energy,
+}
 SMALL = dict(type='FeatureDiscriminator', hidden=(16, 8))
-OWN = sorted(name for name, cls in SCORERS.module_dict.items() if cls.__module__.startswith('mmseg_opengan')
-             and not cls.__module__.endswith('mask_scorers'))  # those read no logits
+OWN = sorted(
+    name
+    for name, cls in SCORERS.module_dict.items()
+    if cls.__module__.startswith('mmseg_opengan') and not cls.__module__.endswith('mask_scorers')
+)  # those read no logits
 FITTED = [name for name in OWN if issubclass(SCORERS.get(name), FittedScorer)]
 FROM_FILES = [name for name in OWN if name in FITTED or SCORERS.get(name).candidates]
 #: Random here, or nearly: their direction is tested where they are trained.
@@ -47,7 +55,7 @@ def test_scores_are_finite_float32_maps(name, world):
 def test_larger_is_more_open(name, world):
     found = world.score(world.fitted(name))
     closed, opened = found[~world.open_map], found[world.open_map]
-    assert (opened[:, None] > closed[None]).float().mean() > .95
+    assert (opened[:, None] > closed[None]).float().mean() > 0.95
 
 
 @pytest.mark.parametrize('name', OWN)
@@ -77,10 +85,11 @@ def test_a_pixel_scores_alike_alone_and_in_a_batch(name, world):
 
 
 @pytest.mark.parametrize('name', OWN)
-@pytest.mark.parametrize('value', [0., 1., 3e4])
+@pytest.mark.parametrize('value', [0.0, 1.0, 3e4])
 def test_constant_and_saturated_input_gives_finite_scores(name, value, world):
-    found = World(maps=[torch.full_like(one, value) for one in (world.inputs, world.features, world.logits)]).score(
-        world.fitted(name))
+    found = World(
+        maps=[torch.full_like(one, value) for one in (world.inputs, world.features, world.logits)]
+    ).score(world.fitted(name))
     assert found.isfinite().all()
     if name not in CONVOLUTIONAL:
         assert (found - found.flatten()[0]).abs().max() <= 1e-4 * (1 + found.abs().max())
@@ -117,8 +126,13 @@ def test_the_same_data_and_seed_learn_the_same(name, world):
 
 @pytest.mark.parametrize('name', FITTED)
 def test_fit_forgets_what_was_learned_before(name, world):
-    other = build(name).fit(world.data._replace(features=world.data.features[:200] * 2,
-                                                logits=world.data.logits[:200] * 2, labels=world.data.labels[:200]))
+    other = build(name).fit(
+        world.data._replace(
+            features=world.data.features[:200] * 2,
+            logits=world.data.logits[:200] * 2,
+            labels=world.data.labels[:200],
+        )
+    )
     assert torch.equal(world.score(other.fit(world.data)), world.score(world.fitted(name)))
 
 
@@ -149,13 +163,21 @@ def test_a_file_of_another_scorer_is_refused(name, tmp_path):
 @pytest.mark.parametrize('name', FITTED)
 def test_a_file_without_the_state_is_refused(name, tmp_path):
     torch.save(dict(state_dict={}, meta=dict(scorer=name, options={})), tmp_path / 'empty.pth')
-    with pytest.raises(RuntimeError, match=rf"empty.pth' does not hold the state of a fitted {name}"):
+    with pytest.raises(
+        RuntimeError, match=rf"empty.pth' does not hold the state of a fitted {name}"
+    ):
         SCORERS.build(dict(type=name, checkpoint=str(tmp_path / 'empty.pth')))
 
 
 @pytest.mark.parametrize('name', FITTED)
-@pytest.mark.parametrize(('field', 'value'), [
-    ('features', torch.zeros(0, 6)), ('labels', torch.zeros(3, dtype=torch.int64)), ('weight', torch.zeros(3, 5))])
+@pytest.mark.parametrize(
+    ('field', 'value'),
+    [
+        ('features', torch.zeros(0, 6)),
+        ('labels', torch.zeros(3, dtype=torch.int64)),
+        ('weight', torch.zeros(3, 5)),
+    ],
+)
 def test_data_that_does_not_agree_is_refused(name, field, value, world):
     with pytest.raises(ValueError, match='fit: wanted features'):
         build(name).fit(world.data._replace(**{field: value}))
@@ -175,6 +197,7 @@ def test_candidates_are_options(name):
 def test_a_scorer_without_score_cannot_be_built():
     class Nothing(Scorer):
         pass
+
     with pytest.raises(TypeError, match='abstract'):
         Nothing()
 
@@ -206,20 +229,24 @@ def test_logit_scorers_are_the_functions_of_the_core(name):
     assert not list(scorer.state_dict())
 
 
-@pytest.mark.parametrize('options', [{}, dict(gamma=.5), dict(top=2), dict(gamma=.3, top=9)])
+@pytest.mark.parametrize('options', [{}, dict(gamma=0.5), dict(top=2), dict(gamma=0.3, top=9)])
 def test_gen_passes_its_options_on(options):
     scorer = SCORERS.build(dict(type='GEN', **options))
     logits = 3 * torch.randn(2, 5, 3, 4)
-    assert scorer.options() == dict(dict(gamma=.1, top=None), **options)
+    assert scorer.options() == dict(dict(gamma=0.1, top=None), **options)
     assert torch.equal(scorer(None, logits), scores.gen(logits, **options))
 
 
-@pytest.mark.parametrize(('options', 'message'), [
-    (dict(gamma=0), 'gamma: wanted a finite number above 0, found 0'),
-    (dict(gamma=-.1), 'gamma: wanted a finite number above 0, found -0.1'),
-    (dict(gamma=float('nan')), 'gamma: wanted a finite number above 0, found nan'),
-    (dict(top=0), 'top: wanted None or a whole number of at least 1, found 0'),
-    (dict(top=1.5), 'top: wanted None or a whole number of at least 1, found 1.5')])
+@pytest.mark.parametrize(
+    ('options', 'message'),
+    [
+        (dict(gamma=0), 'gamma: wanted a finite number above 0, found 0'),
+        (dict(gamma=-0.1), 'gamma: wanted a finite number above 0, found -0.1'),
+        (dict(gamma=float('nan')), 'gamma: wanted a finite number above 0, found nan'),
+        (dict(top=0), 'top: wanted None or a whole number of at least 1, found 0'),
+        (dict(top=1.5), 'top: wanted None or a whole number of at least 1, found 1.5'),
+    ],
+)
 def test_gen_refuses_options_without_meaning(options, message):
     with pytest.raises(ValueError, match=message):
         SCORERS.build(dict(type='GEN', **options))
@@ -233,7 +260,14 @@ def trained(tmp_path):
     """(model with a D, path of the checkpoint of D alone)."""
     model = build_open()
     path = tmp_path / 'd.pth'
-    torch.save(dict(state_dict={k: v for k, v in model.state_dict().items() if k.startswith('discriminator.')}), path)
+    torch.save(
+        dict(
+            state_dict={
+                k: v for k, v in model.state_dict().items() if k.startswith('discriminator.')
+            }
+        ),
+        path,
+    )
     return model, str(path)
 
 
@@ -241,10 +275,22 @@ def trained(tmp_path):
 @torch.no_grad()
 def test_a_checkpoints_discriminator_scores_as_in_its_own_model(trained, resolution):
     first, path = trained
-    second = build_open(weights=first.segmentor.state_dict(), discriminator=None, resolution=resolution, scorers=dict(
-        cls=dict(type='DiscriminatorScorer', discriminator=dict(SMALL, in_channels=60), checkpoint=path)))
+    second = build_open(
+        weights=first.segmentor.state_dict(),
+        discriminator=None,
+        resolution=resolution,
+        scorers=dict(
+            cls=dict(
+                type='DiscriminatorScorer',
+                discriminator=dict(SMALL, in_channels=60),
+                checkpoint=path,
+            )
+        ),
+    )
     first.resolution = resolution
-    ours, theirs = (model.test_step(batch_of(raw_image()))[0].get(OPEN_SCORES) for model in (first, second))
+    ours, theirs = (
+        model.test_step(batch_of(raw_image()))[0].get(OPEN_SCORES) for model in (first, second)
+    )
     assert torch.equal(ours.get(OPENGAN), theirs.cls)
     assert not any(p.requires_grad for p in second.parameters())
 
@@ -252,29 +298,52 @@ def test_a_checkpoints_discriminator_scores_as_in_its_own_model(trained, resolut
 def test_a_discriminator_of_another_segmentor_is_refused(trained, tmp_path):
     model, path = trained
     state = torch.load(path)
-    torch.save(dict(state, meta=dict(opengan=dict(segmentor=dict(sha256='0' * 64)))), tmp_path / 'other.pth')
-    scorer = dict(type='DiscriminatorScorer', discriminator=SMALL, checkpoint=str(tmp_path / 'other.pth'))
-    other = build_open(weights=model.segmentor.state_dict(), discriminator=None, scorers=dict(cls=scorer))
+    torch.save(
+        dict(state, meta=dict(opengan=dict(segmentor=dict(sha256='0' * 64)))),
+        tmp_path / 'other.pth',
+    )
+    scorer = dict(
+        type='DiscriminatorScorer', discriminator=SMALL, checkpoint=str(tmp_path / 'other.pth')
+    )
+    other = build_open(
+        weights=model.segmentor.state_dict(), discriminator=None, scorers=dict(cls=scorer)
+    )
     with pytest.raises(RuntimeError, match="The scorer 'cls' was fitted on another segmentor"):
         other.check_segmentor()
 
 
 @pytest.mark.parametrize('hidden', [(16, 4), (16,), (16, 8, 4)])
 def test_a_checkpoint_of_another_discriminator_is_refused(trained, hidden):
-    with pytest.raises(RuntimeError, match=r"'.*d\.pth' does not hold this discriminator's weights"):
-        SCORERS.build(dict(type='DiscriminatorScorer', checkpoint=trained[1],
-                           discriminator=dict(type='FeatureDiscriminator', hidden=hidden, in_channels=60)))
+    with pytest.raises(
+        RuntimeError, match=r"'.*d\.pth' does not hold this discriminator's weights"
+    ):
+        SCORERS.build(
+            dict(
+                type='DiscriminatorScorer',
+                checkpoint=trained[1],
+                discriminator=dict(type='FeatureDiscriminator', hidden=hidden, in_channels=60),
+            )
+        )
 
 
 def test_a_checkpoint_without_discriminator_is_refused(tmp_path):
     torch.save(dict(state_dict={'backbone.weight': torch.zeros(1)}), tmp_path / 'plain.pth')
-    with pytest.raises(RuntimeError, match=r"plain\.pth' does not hold this discriminator's weights"):
-        SCORERS.build(dict(type='DiscriminatorScorer', checkpoint=str(tmp_path / 'plain.pth'),
-                           discriminator=dict(SMALL, in_channels=60)))
+    with pytest.raises(
+        RuntimeError, match=r"plain\.pth' does not hold this discriminator's weights"
+    ):
+        SCORERS.build(
+            dict(
+                type='DiscriminatorScorer',
+                checkpoint=str(tmp_path / 'plain.pth'),
+                discriminator=dict(SMALL, in_channels=60),
+            )
+        )
 
 
 def test_a_discriminators_score_is_its_logit_turned_round():
-    scorer = SCORERS.build(dict(type='DiscriminatorScorer', discriminator=dict(SMALL, in_channels=6))).eval()
+    scorer = SCORERS.build(
+        dict(type='DiscriminatorScorer', discriminator=dict(SMALL, in_channels=6))
+    ).eval()
     features = torch.randn(1, 6, 4, 4)
     found = scorer(features, None)
     closed_logit = scorer.discriminator(features.permute(0, 2, 3, 1).reshape(-1, 6)).view(1, 4, 4)

@@ -24,17 +24,28 @@ def bins(closed, opened):
     numbers = summarize(counts, ['thing'])
     recognition = RecognitionCounts(2)
     is_open = torch.arange(len(scores)) >= len(closed)
-    recognition.update(scores, (scores > 0).long(), torch.zeros(len(scores), dtype=torch.long), is_open)
-    return dict({key: numbers[key] for key in ('AUROC', 'AP', 'FPR95', 'per_class')},
-                **curve_data(found, calibration=Calibration(1.5, -2., 'platt', .1), open_logit=True,
-                             recognition=recognition))
+    recognition.update(
+        scores, (scores > 0).long(), torch.zeros(len(scores), dtype=torch.long), is_open
+    )
+    return dict(
+        {key: numbers[key] for key in ('AUROC', 'AP', 'FPR95', 'per_class')},
+        **curve_data(
+            found,
+            calibration=Calibration(1.5, -2.0, 'platt', 0.1),
+            open_logit=True,
+            recognition=recognition,
+        ),
+    )
 
 
 @pytest.fixture
 def curves():
     rng = np.random.default_rng(0)
     closed, opened = rng.integers(-9, 5, 300), rng.integers(-4, 9, 100)
-    return {'weak': bins(rng.integers(0, 9, 300), rng.integers(0, 9, 100)), 'strong': bins(closed, opened)}
+    return {
+        'weak': bins(rng.integers(0, 9, 300), rng.integers(0, 9, 100)),
+        'strong': bins(closed, opened),
+    }
 
 
 def png(figure):
@@ -56,7 +67,9 @@ def test_roc_lines_are_the_roc_curve():
     fpr, tpr, _ = roc_curve([0] * 300 + [1] * 100, [*closed, *opened], drop_intermediate=False)
     x, y = line.get_data()
     assert np.allclose(np.interp(fpr, x, y), np.interp(fpr, fpr, tpr), atol=1e-6)
-    assert {(round(a, 6), round(b, 6)) for a, b in zip(x, y)} == {(round(a, 6), round(b, 6)) for a, b in zip(fpr, tpr)}
+    assert {(round(a, 6), round(b, 6)) for a, b in zip(x, y)} == {
+        (round(a, 6), round(b, 6)) for a, b in zip(fpr, tpr)
+    }
 
 
 def test_roc_legend_names_the_best_first(curves):
@@ -71,7 +84,7 @@ def test_roc_legend_names_the_best_first(curves):
 def test_the_legend_of_many_methods_covers_no_curve(curves, number, beside):
     figure = roc_figure({f'method {i}': curves['strong'] for i in range(number)})
     FigureCanvasAgg(figure).draw()
-    axes, = figure.axes
+    (axes,) = figure.axes
     legend = axes.get_legend().get_window_extent()
     assert (legend.x0 > axes.get_window_extent().x1) == beside
     assert legend.y0 >= 0
@@ -96,14 +109,24 @@ def test_density_is_where_the_scores_are():
 
 
 def test_a_far_score_does_not_squeeze_the_picture():
-    axes = density_figure({'distance': bins([*np.linspace(0, 1, 2000), 1e30], np.linspace(0.5, 1, 2000))}).axes[0]
+    axes = density_figure(
+        {'distance': bins([*np.linspace(0, 1, 2000), 1e30], np.linspace(0.5, 1, 2000))}
+    ).axes[0]
     assert axes.patches[0].get_data().edges[-1] < 1.1
 
 
 @pytest.mark.parametrize('draw', FIGURES.values(), ids=list(FIGURES))
-@pytest.mark.parametrize('case', [
-    {}, {'only closed': ([1.0, 2.0], [])}, {'only open': ([], [3.0])}, {'nothing': ([], [])},
-    {'constant': ([2.0] * 5, [2.0] * 3)}, {'infinitely apart': ([-3e38], [3e38])}])
+@pytest.mark.parametrize(
+    'case',
+    [
+        {},
+        {'only closed': ([1.0, 2.0], [])},
+        {'only open': ([], [3.0])},
+        {'nothing': ([], [])},
+        {'constant': ([2.0] * 5, [2.0] * 3)},
+        {'infinitely apart': ([-3e38], [3e38])},
+    ],
+)
 def test_little_to_show(draw, case):
     figure = draw({name: bins(*scores) for name, scores in case.items()}, 'title')
     assert png(figure).startswith(b'\x89PNG')

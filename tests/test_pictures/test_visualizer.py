@@ -23,7 +23,10 @@ PALETTE = [(128, 64, 128), (70, 130, 180), (0, 0, 142)]
 META = {'classes': CLASSES, 'palette': PALETTE}
 H, W = 96, 192
 MARGIN, TITLE, BAR, LEGEND, GAP = 12, 26, 24, 26, 12
-THIRD, QUARTER = (192, 384), (142, 285)  # (height, width) of a cell for a 1:2 image, three and four in a row
+THIRD, QUARTER = (
+    (192, 384),
+    (142, 285),
+)  # (height, width) of a cell for a 1:2 image, three and four in a row
 
 
 @pytest.fixture
@@ -35,23 +38,23 @@ def image():
 def labels():
     """gt, open map and prediction: left third open, bottom void, the rest sky over road."""
     gt = np.zeros((H, W), np.uint8)
-    gt[:H // 2] = 1
+    gt[: H // 2] = 1
     open_map = np.zeros((H, W), np.uint8)
-    open_map[:, :W // 3] = 4
+    open_map[:, : W // 3] = 4
     open_map[-10:] = VOID
     pred = gt.copy()
     gt[open_map != 0] = IGNORE
     return {'gt': gt, 'open_map': open_map, 'pred': pred}
 
 
-def _grid(value=0.):
+def _grid(value=0.0):
     return np.full((H // 4, W // 4), value, np.float32)
 
 
 def _cell(sheet, row_top, column, size):
     """The picture of one cell: below its title."""
     left, top = MARGIN + column * (size[1] + GAP), row_top + TITLE
-    return sheet[top:top + size[0], left:left + size[1]]
+    return sheet[top : top + size[0], left : left + size[1]]
 
 
 def test_golden_sizes(image, labels):
@@ -59,7 +62,10 @@ def test_golden_sizes(image, labels):
     score, quarter = TITLE + THIRD[0] + BAR, TITLE + QUARTER[0]
     heights = {
         (): first,
-        ('opengan',): quarter + BAR + GAP + quarter,  # the three views and one map fill a row of four
+        ('opengan',): quarter
+        + BAR
+        + GAP
+        + quarter,  # the three views and one map fill a row of four
         ('msp',): quarter + BAR,
         ('msp', 'a'): first + GAP + score,
         ('opengan', 'msp', 'a'): first + GAP + score + GAP + quarter,
@@ -77,20 +83,35 @@ def test_golden_sizes(image, labels):
 
 def test_first_row_shows_image_truth_and_segmentation(image, labels):
     sheet = draw_panel(image, **labels, **META)
-    at = {'open': (20, 40), 'void': (188, 200), 'sky': (20, 300), 'road': (150, 300)}  # in a cell of twice the size
+    at = {
+        'open': (20, 40),
+        'void': (188, 200),
+        'sky': (20, 300),
+        'road': (150, 300),
+    }  # in a cell of twice the size
     truth, pred = (_cell(sheet, MARGIN, i, THIRD) for i in (1, 2))
     assert {name: tuple(truth[spot]) for name, spot in at.items()} == {
-        'open': (255, 255, 255), 'void': (0, 0, 0), 'sky': PALETTE[1], 'road': PALETTE[0]}
+        'open': (255, 255, 255),
+        'void': (0, 0, 0),
+        'sky': PALETTE[1],
+        'road': PALETTE[0],
+    }
     assert {name: tuple(pred[spot]) for name, spot in at.items()} == {
-        'open': PALETTE[1], 'void': PALETTE[0], 'sky': PALETTE[1], 'road': PALETTE[0]}
+        'open': PALETTE[1],
+        'void': PALETTE[0],
+        'sky': PALETTE[1],
+        'road': PALETTE[0],
+    }
     assert (_cell(sheet, MARGIN, 0, THIRD)[::2, ::2] == image).all()
 
 
 def test_thresholds_at_exact_pixels(image):
-    """Four columns of the feature grid lie between the thresholds; each map whitens those above its own."""
-    logit = _grid(-3.)  # beside the image, in the first row
-    for i, p in enumerate((.65, .75, .85, .95)):
-        logit[:, 12 * i:12 * i + 4] = np.log(p / (1 - p))
+    """Four columns of the feature grid lie between the thresholds; each map whitens those above its
+    own.
+    """
+    logit = _grid(-3.0)  # beside the image, in the first row
+    for i, p in enumerate((0.65, 0.75, 0.85, 0.95)):
+        logit[:, 12 * i : 12 * i + 4] = np.log(p / (1 - p))
     sheet = draw_panel(image // 2, scores={'opengan': logit})
     top = MARGIN + TITLE + THIRD[0] + BAR + GAP
     for column, above in enumerate(((1, 1, 1, 1), (0, 1, 1, 1), (0, 0, 1, 1), (0, 0, 0, 1))):
@@ -98,14 +119,18 @@ def test_thresholds_at_exact_pixels(image):
         for i, white in enumerate(above):
             stripe = picture[5:-5, round((12 * i + 2) * QUARTER[1] / 48)]
             assert (stripe == 255).all() == bool(white)
-        assert picture[:, round(8 * QUARTER[1] / 48)].max() < 100  # below all thresholds: the dimmed image
+        assert (
+            picture[:, round(8 * QUARTER[1] / 48)].max() < 100
+        )  # below all thresholds: the dimmed image
 
 
 def test_thresholds_are_left_out_without_their_score(image):
     with_maps = draw_panel(image, scores={'msp': _grid()}, threshold_of='msp')
     without = draw_panel(image, scores={'msp': _grid()}, threshold_of='opengan')
     assert with_maps.shape[0] - without.shape[0] == GAP + TITLE + QUARTER[0] + GAP + LEGEND
-    assert (draw_panel(image, scores={'opengan': _grid()}, thresholds=()).shape[0] == without.shape[0])
+    assert (
+        draw_panel(image, scores={'opengan': _grid()}, thresholds=()).shape[0] == without.shape[0]
+    )
 
 
 def test_each_score_map_has_its_own_range(image):
@@ -134,28 +159,48 @@ def test_score_maps_begin_a_row_where_four_do_not_hold_all(image, labels):
     assert (_cell(two, MARGIN + TITLE + THIRD[0] + GAP, 0, THIRD)[50, 2] == SCORE_COLOURS[0]).all()
 
 
-@pytest.mark.parametrize(('ends', 'text'), [
-    ((2.6e-5, 1.361), ('0.00', '1.36')), ((-3.2249, 1.124), ('-3.22', '1.12')), ((-1e-4, .5), ('0.000', '0.500')),
-    ((12345.6, 23456.7), ('12346', '23457')), ((1., 1.), ('1.000', '1.000')), ((1e-9, 3e-9), ('1e-09', '3e-09'))])
+@pytest.mark.parametrize(
+    ('ends', 'text'),
+    [
+        ((2.6e-5, 1.361), ('0.00', '1.36')),
+        ((-3.2249, 1.124), ('-3.22', '1.12')),
+        ((-1e-4, 0.5), ('0.000', '0.500')),
+        ((12345.6, 23456.7), ('12346', '23457')),
+        ((1.0, 1.0), ('1.000', '1.000')),
+        ((1e-9, 3e-9), ('1e-09', '3e-09')),
+    ],
+)
 def test_the_ends_of_a_colour_bar_are_told_apart_in_few_digits(ends, text):
     assert _bar_ends(*ends) == text
 
 
 def test_scores_of_a_sample_come_in_one_order_at_every_run(labels):
     sample = _sample(labels)
-    assert list(panel_fields(sample)['scores']) == ['msp', 'opengan']  # mmengine holds the names in a set
+    assert list(panel_fields(sample)['scores']) == [
+        'msp',
+        'opengan',
+    ]  # mmengine holds the names in a set
 
 
 def test_nan_and_constant_scores_are_drawn(image):
     broken = _grid()
     broken[0] = np.nan
     broken[1] = np.inf
-    assert draw_panel(image, scores={'opengan': broken, 'flat': _grid(7), 'none': _grid(np.nan)}).shape[1] == WIDTH
+    assert (
+        draw_panel(
+            image, scores={'opengan': broken, 'flat': _grid(7), 'none': _grid(np.nan)}
+        ).shape[1]
+        == WIDTH
+    )
 
 
 def test_legend_names_what_is_there(labels):
-    assert legend_entries(**labels, **META) == [('road', PALETTE[0]), ('sky', PALETTE[1]), ('open', (255, 255, 255)),
-                                                ('void', (0, 0, 0))]
+    assert legend_entries(**labels, **META) == [
+        ('road', PALETTE[0]),
+        ('sky', PALETTE[1]),
+        ('open', (255, 255, 255)),
+        ('void', (0, 0, 0)),
+    ]
     assert legend_entries(gt=labels['gt'], **META)[-1][0] == 'void'
     assert legend_entries(pred=np.array([[2]]), **META) == [('car', PALETTE[2])]
     assert legend_entries(open_map=np.zeros((2, 2)), **META) == []
@@ -167,7 +212,7 @@ def test_legend_swatches_are_drawn_and_wrap(image):
     palette = [(20 * i, 255 - 20 * i, 7) for i in range(12)]
     pred = np.arange(12).repeat(8 * W).reshape(H, W)
     sheet = draw_panel(image, pred=pred, classes=classes, palette=palette)
-    strip = sheet[MARGIN + TITLE + THIRD[0] + GAP:]
+    strip = sheet[MARGIN + TITLE + THIRD[0] + GAP :]
     assert strip.shape[0] > 2 * LEGEND
     found = {tuple(colour) for colour in np.unique(strip.reshape(-1, 3), axis=0).tolist()}
     assert set(palette) <= found
@@ -202,13 +247,22 @@ def test_wrong_input_is_named(image):
 
 def _sample(labels, without=()):
     sample = SegDataSample()
-    fields = {'gt_sem_seg': labels['gt'], GT_OPEN_MAP: labels['open_map'], 'pred_sem_seg': labels['pred']}
+    fields = {
+        'gt_sem_seg': labels['gt'],
+        GT_OPEN_MAP: labels['open_map'],
+        'pred_sem_seg': labels['pred'],
+    }
     for name, value in fields.items():
         if name not in without:
             sample.set_data({name: PixelData(data=torch.from_numpy(value.astype(np.int64))[None])})
     if OPEN_SCORES not in without:
-        sample.set_data({OPEN_SCORES: PixelData(opengan=torch.zeros(1, H // 4, W // 4),
-                                                msp=torch.rand(1, H // 4, W // 4).half())})
+        sample.set_data(
+            {
+                OPEN_SCORES: PixelData(
+                    opengan=torch.zeros(1, H // 4, W // 4), msp=torch.rand(1, H // 4, W // 4).half()
+                )
+            }
+        )
     return sample
 
 
@@ -218,15 +272,33 @@ def _visualizer(name, **kwargs):
     return visualizer
 
 
-@pytest.mark.parametrize('without', [(), (GT_OPEN_MAP,), ('gt_sem_seg',), ('pred_sem_seg',), (OPEN_SCORES,),
-                                     ('gt_sem_seg', GT_OPEN_MAP),
-                                     ('gt_sem_seg', GT_OPEN_MAP, 'pred_sem_seg', OPEN_SCORES)])
+@pytest.mark.parametrize(
+    'without',
+    [
+        (),
+        (GT_OPEN_MAP,),
+        ('gt_sem_seg',),
+        ('pred_sem_seg',),
+        (OPEN_SCORES,),
+        ('gt_sem_seg', GT_OPEN_MAP),
+        ('gt_sem_seg', GT_OPEN_MAP, 'pred_sem_seg', OPEN_SCORES),
+    ],
+)
 def test_any_field_may_be_missing(image, labels, without, tmp_path):
     visualizer = _visualizer(f'missing {without}')
     assert isinstance(visualizer, OpenSetVisualizer)
-    visualizer.add_datasample('x', image, _sample(labels, without), out_file=str(tmp_path / 'x.png'))
-    given = {argument: labels[argument] for argument, field in
-             (('gt', 'gt_sem_seg'), ('open_map', GT_OPEN_MAP), ('pred', 'pred_sem_seg')) if field not in without}
+    visualizer.add_datasample(
+        'x', image, _sample(labels, without), out_file=str(tmp_path / 'x.png')
+    )
+    given = {
+        argument: labels[argument]
+        for argument, field in (
+            ('gt', 'gt_sem_seg'),
+            ('open_map', GT_OPEN_MAP),
+            ('pred', 'pred_sem_seg'),
+        )
+        if field not in without
+    }
     scores = None if OPEN_SCORES in without else {'opengan': _grid(), 'msp': _grid()}
     height = draw_panel(image, **given, scores=scores, **META).shape[0]
     assert cv2.imread(str(tmp_path / 'x.png')).shape == (height, WIDTH, 3)
@@ -235,28 +307,40 @@ def test_any_field_may_be_missing(image, labels, without, tmp_path):
 def test_the_file_holds_the_panel_in_the_right_colours(image, labels, tmp_path):
     sample = _sample(labels, without=(OPEN_SCORES,))
     _visualizer('file').add_datasample('x', image, sample, out_file=str(tmp_path / 'x.png'))
-    assert (cv2.imread(str(tmp_path / 'x.png'))[..., ::-1] == draw_panel(image, **labels, **META)).all()
+    assert (
+        cv2.imread(str(tmp_path / 'x.png'))[..., ::-1] == draw_panel(image, **labels, **META)
+    ).all()
 
 
 def test_no_sample_and_no_ground_truth(image, labels, tmp_path):
     visualizer, file = _visualizer('flags'), str(tmp_path / 'x.png')
     visualizer.add_datasample('x', image, None, out_file=file)
     assert (cv2.imread(file)[..., ::-1] == draw_panel(image)).all()
-    visualizer.add_datasample('x', image, _sample(labels), draw_gt=False, draw_pred=False, out_file=file)
+    visualizer.add_datasample(
+        'x', image, _sample(labels), draw_gt=False, draw_pred=False, out_file=file
+    )
     assert (cv2.imread(file)[..., ::-1] == draw_panel(image)).all()
 
 
 def test_backends_get_the_picture_under_its_name_and_step(image, labels, tmp_path):
-    visualizer = _visualizer('backend', vis_backends=[{'type': 'LocalVisBackend'}], save_dir=str(tmp_path),
-                             thresholds=(.5,))
+    visualizer = _visualizer(
+        'backend',
+        vis_backends=[{'type': 'LocalVisBackend'}],
+        save_dir=str(tmp_path),
+        thresholds=(0.5,),
+    )
     visualizer.add_datasample('val_a.png', image, _sample(labels), step=7)
     (file,) = tmp_path.rglob('val_a.png_7.png')
     assert cv2.imread(str(file)).shape[1] == WIDTH
 
 
 def test_tensorboard_backend_gets_the_panel(image, labels, tmp_path):
-    event_accumulator = pytest.importorskip('tensorboard.backend.event_processing.event_accumulator')
-    visualizer = _visualizer('tensorboard', vis_backends=[{'type': 'TensorboardVisBackend'}], save_dir=str(tmp_path))
+    event_accumulator = pytest.importorskip(
+        'tensorboard.backend.event_processing.event_accumulator'
+    )
+    visualizer = _visualizer(
+        'tensorboard', vis_backends=[{'type': 'TensorboardVisBackend'}], save_dir=str(tmp_path)
+    )
     sample = _sample(labels)
     visualizer.add_datasample('val_a.png', image, sample, step=7)
     visualizer.close()
@@ -264,5 +348,9 @@ def test_tensorboard_backend_gets_the_panel(image, labels, tmp_path):
     events = event_accumulator.EventAccumulator(str(folder)).Reload()
     (event,) = events.Images('val_a.png')
     assert event.step == 7
-    picture = cv2.imdecode(np.frombuffer(event.encoded_image_string, np.uint8), cv2.IMREAD_COLOR)[..., ::-1]
-    assert (picture == draw_panel(image, **labels, scores=panel_fields(sample)['scores'], **META)).all()
+    picture = cv2.imdecode(np.frombuffer(event.encoded_image_string, np.uint8), cv2.IMREAD_COLOR)[
+        ..., ::-1
+    ]
+    assert (
+        picture == draw_panel(image, **labels, scores=panel_fields(sample)['scores'], **META)
+    ).all()

@@ -13,8 +13,11 @@ from tool_calls import REPO, call
 from mmseg_opengan.engine.launch import start_processes
 
 RANKS = range(2)
-HOOKS = [dict(type='OpenGANHook'), dict(type='FakeVersusRealHook', num_fake=8),
-         dict(type='OpenSetEvaluationHook', plot_val=False)]
+HOOKS = [
+    dict(type='OpenGANHook'),
+    dict(type='FakeVersusRealHook', num_fake=8),
+    dict(type='OpenSetEvaluationHook', plot_val=False),
+]
 
 
 @pytest.fixture(scope='module')
@@ -28,13 +31,19 @@ def root(tmp_path_factory):
 @pytest.fixture(scope='module')
 def trained(root):
     """Work directory of a training with two processes, and what each process saw."""
-    made = config(root, root / 'run', custom_hooks=[*HOOKS, dict(type='RankSpy')], **{
-        'val_dataloader.dataset.num_open_val': 3})
+    made = config(
+        root,
+        root / 'run',
+        custom_hooks=[*HOOKS, dict(type='RankSpy')],
+        **{'val_dataloader.dataset.num_open_val': 3},
+    )
     made.custom_imports = dict(imports=['tiny_cityscapes', 'rank_spy'])
     made.model_wrapper_cfg = dict(type='MMSeparateDistributedDataParallel', broadcast_buffers=True)
     made.dump(root / 'tiny.py')
     call('dist_train.sh', root / 'tiny.py', 2, '--work-dir', root / 'run')
-    return root / 'run', [torch.load(root / f'run/rank{rank}.pth', weights_only=True) for rank in RANKS]
+    return root / 'run', [
+        torch.load(root / f'run/rank{rank}.pth', weights_only=True) for rank in RANKS
+    ]
 
 
 def test_networks_are_equal_on_all_ranks(trained):
@@ -67,12 +76,18 @@ def test_one_bank_is_shared(root, trained):
 def test_metrics_are_those_of_one_process(root, trained):
     folder, (one, other) = trained
     assert one['metrics'] == other['metrics']
-    single = runner(root, root / 'single', load_from=str(folder / 'iter_6.pth'), custom_hooks=HOOKS,
-                    **{'val_dataloader.dataset.num_open_val': 3})
+    single = runner(
+        root,
+        root / 'single',
+        load_from=str(folder / 'iter_6.pth'),
+        custom_hooks=HOOKS,
+        **{'val_dataloader.dataset.num_open_val': 3},
+    )
     assert single.val() == one['metrics'][-1]
 
 
-# ---------------------------------------------------------------------------------------------- starting
+# ----------------------------------------------------------------------------------------------
+# starting
 
 
 def test_one_process_starts_nothing():
@@ -84,7 +99,9 @@ def test_launchers_that_need_a_gpu_say_so(monkeypatch):
     monkeypatch.setattr('mmseg_opengan.engine.launch.get_device', lambda: 'cpu')
     monkeypatch.delenv('RANK', raising=False)
     for launcher in ('slurm', 'pytorch'):
-        with pytest.raises(RuntimeError, match=rf'--launcher {launcher} without an accelerator: wanted .*torchrun'):
+        with pytest.raises(
+            RuntimeError, match=rf'--launcher {launcher} without an accelerator: wanted .*torchrun'
+        ):
             start_processes(Config(dict(launcher=launcher)))
 
 
@@ -94,9 +111,13 @@ def test_a_gpu_is_left_to_mmengine(monkeypatch):
     assert not torch.distributed.is_initialized()
 
 
-@pytest.mark.parametrize('script', ['dist_train.sh', 'dist_test.sh', 'slurm_train.sh', 'slurm_test.sh'])
+@pytest.mark.parametrize(
+    'script', ['dist_train.sh', 'dist_test.sh', 'slurm_train.sh', 'slurm_test.sh']
+)
 def test_scripts_say_how_to_use_them(script):
-    done = subprocess.run([REPO / 'tools' / script, 'one'], capture_output=True, text=True, check=False, timeout=60)
+    done = subprocess.run(
+        [REPO / 'tools' / script, 'one'], capture_output=True, text=True, check=False, timeout=60
+    )
     assert done.returncode == 2
     assert done.stderr.startswith(f'usage: {REPO}/tools/{script} ')
 
@@ -105,15 +126,36 @@ def test_slurm_scripts_call_srun(tmp_path):
     """A stand-in for srun prints its arguments."""
     (tmp_path / 'srun').write_text('#!/bin/sh\nprintf "%s\\n" "$@"\n')
     (tmp_path / 'srun').chmod(0o755)
-    environment = dict(os.environ, PATH=f"{tmp_path}:{os.environ['PATH']}", GPUS='8', GPUS_PER_NODE='2',
-                       PYTHON='python3', SRUN_ARGS='--exclusive --mem=0')
-    for name, given in (('train', ['part', 'job', 'a config.py', '--amp']),
-                        ('test', ['part', 'job', 'a config.py', 'best.pth', '--out', 'x'])):
-        printed = subprocess.run([REPO / f'tools/slurm_{name}.sh', *given], env=environment, capture_output=True,
-                                 text=True, check=True, timeout=60).stdout.splitlines()
-        assert {'--partition=part', '--job-name=job', '--ntasks=8', '--ntasks-per-node=2', '--gres=gpu:2',
-                '--exclusive', '--mem=0'} <= set(printed)
+    environment = dict(
+        os.environ,
+        PATH=f'{tmp_path}:{os.environ["PATH"]}',
+        GPUS='8',
+        GPUS_PER_NODE='2',
+        PYTHON='python3',
+        SRUN_ARGS='--exclusive --mem=0',
+    )
+    for name, given in (
+        ('train', ['part', 'job', 'a config.py', '--amp']),
+        ('test', ['part', 'job', 'a config.py', 'best.pth', '--out', 'x']),
+    ):
+        printed = subprocess.run(
+            [REPO / f'tools/slurm_{name}.sh', *given],
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=60,
+        ).stdout.splitlines()
+        assert {
+            '--partition=part',
+            '--job-name=job',
+            '--ntasks=8',
+            '--ntasks-per-node=2',
+            '--gres=gpu:2',
+            '--exclusive',
+            '--mem=0',
+        } <= set(printed)
         place = printed.index(f'{REPO}/tools/{name}.py')
         rest = given[3:] if name == 'train' else given[4:]
         between = given[2:3] if name == 'train' else given[2:4]
-        assert printed[place + 1:] == [*between, '--launcher', 'slurm', *rest]
+        assert printed[place + 1 :] == [*between, '--launcher', 'slurm', *rest]

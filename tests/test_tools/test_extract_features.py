@@ -20,9 +20,11 @@ TOOL = Path(__file__).parents[2] / 'tools' / 'extract_features.py'
 @pytest.fixture
 def run(monkeypatch):
     """The tool, in this process, with these arguments."""
+
     def run(*arguments):
         monkeypatch.setattr(sys, 'argv', [str(TOOL), *map(str, arguments)])
         runpy.run_path(str(TOOL), run_name='__main__')
+
     return run
 
 
@@ -31,13 +33,18 @@ def test_parts_are_joined_to_the_bank_of_one_process(tmp_path, monkeypatch, run)
     monkeypatch.setattr(bank_parts, 'IMAGES_PER_SHARD', 2)
     write_images(tmp_path / 'world')
     write_segmentor(tmp_path / 'segmentor.pth')
-    for folder, calls in (('one', [()]), ('parts', [('--part', '1/2'), ('--part', '2/2'), ('--join', '2')])):
+    for folder, calls in (
+        ('one', [()]),
+        ('parts', [('--part', '1/2'), ('--part', '2/2'), ('--join', '2')]),
+    ):
         for i, call in enumerate(calls):
             config = tiny_training.config(tmp_path, tmp_path / folder / f'work{i}')
             config.dump(tmp_path / 'config.py')
             run(tmp_path / 'config.py', *call, '--work-dir', tmp_path / folder / f'work{i}')
-    one, joined = ({path.name: path.read_bytes() for path in (tmp_path / folder / 'bank').iterdir()}
-                   for folder in ('one', 'parts'))
+    one, joined = (
+        {path.name: path.read_bytes() for path in (tmp_path / folder / 'bank').iterdir()}
+        for folder in ('one', 'parts')
+    )
     assert joined == one
     assert 'shard-00002.json' in one
 

@@ -1,8 +1,8 @@
 """tools/train.py and tools/test.py, and mmseg's own, on a tiny Cityscapes and a tiny HRNet.
 
-The first training is a process as a user starts it; the other calls spare themselves the imports and run in this one,
-unless there is a GPU, which a process of its own does not see. Every training below runs the same config file, so all
-of them must end with the same D and G, bit for bit.
+The first training is a process as a user starts it; the other calls spare themselves the imports
+and run in this one, unless there is a GPU, which a process of its own does not see. Every training
+below runs the same config file, so all of them must end with the same D and G, bit for bit.
 """
 
 import importlib.util
@@ -61,9 +61,18 @@ default_hooks = dict(logger=dict(interval=1), checkpoint=dict(interval={interval
 
 def start(tool, config, *arguments):
     """Run a tool as a user would, from the config's folder, and return what it prints."""
-    environment = dict(os.environ, PYTHONPATH=str(REPO), OMP_NUM_THREADS='1', CUDA_VISIBLE_DEVICES='')
-    done = subprocess.run([sys.executable, tool, config, *map(str, arguments)], cwd=config.parent, env=environment,
-                          capture_output=True, text=True, check=False, timeout=400)
+    environment = dict(
+        os.environ, PYTHONPATH=str(REPO), OMP_NUM_THREADS='1', CUDA_VISIBLE_DEVICES=''
+    )
+    done = subprocess.run(
+        [sys.executable, tool, config, *map(str, arguments)],
+        cwd=config.parent,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=400,
+    )
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     return done.stdout + done.stderr
 
@@ -72,13 +81,17 @@ def call(tool, config, *arguments, options=()):
     """The same in this process; ``options`` are those of ``--cfg-options``."""
     global calls
     calls += 1
-    name = f'visualizer.name=train_test_{calls}'  # mmengine would give every run in a process the first one's
+    # mmengine would give every run in a process the first one's
+    name = f'visualizer.name=train_test_{calls}'
     arguments = [str(one) for one in (*arguments, '--cfg-options', name, *options)]
     if torch.cuda.is_available():
         return start(tool, config, *arguments)
     printed = io.StringIO()  # stays open: mmengine's loggers keep it
-    with (mock.patch.object(sys, 'argv', [str(tool), str(config), *arguments]), redirect_stdout(printed),
-          redirect_stderr(printed)):
+    with (
+        mock.patch.object(sys, 'argv', [str(tool), str(config), *arguments]),
+        redirect_stdout(printed),
+        redirect_stderr(printed),
+    ):
         runpy.run_path(str(tool), run_name='__main__')
     return printed.getvalue()
 
@@ -99,18 +112,28 @@ def root(tmp_path_factory):
     write_images(folder / 'world', 5, SIZE)
     write_images(folder / 'world', 3, SIZE, folder='val')
     base = REPO / 'configs' / '_base_'
-    (folder / 'tiny.py').write_text(CONFIG.format(
-        models=str(base / 'models/opengan_fcn_hr18s.py'), datasets=str(base / 'datasets/cityscapes_open.py'),
-        schedules=str(base / 'schedules/opengan_2k.py'), runtime=str(base / 'default_runtime.py'),
-        segmentor=str(folder / 'segmentor.pth'), bank=str(folder / 'bank'), world=str(folder / 'world'), steps=STEPS,
-        interval=INTERVAL))
+    (folder / 'tiny.py').write_text(
+        CONFIG.format(
+            models=str(base / 'models/opengan_fcn_hr18s.py'),
+            datasets=str(base / 'datasets/cityscapes_open.py'),
+            schedules=str(base / 'schedules/opengan_2k.py'),
+            runtime=str(base / 'default_runtime.py'),
+            segmentor=str(folder / 'segmentor.pth'),
+            bank=str(folder / 'bank'),
+            world=str(folder / 'world'),
+            steps=STEPS,
+            interval=INTERVAL,
+        )
+    )
     init_default_scope('mmseg')
     torch.manual_seed(0)
     model = Config.fromfile(folder / 'tiny.py').model
     plain = MODELS.build(model.segmentor.config.model)
     assert 'decode_head.conv_seg.weight' in plain.state_dict()
-    torch.save(dict(state_dict=plain.state_dict(), meta=dict(CLASSES=('road',), PALETTE=[[0, 0, 0]])),
-               folder / 'segmentor.pth')
+    torch.save(
+        dict(state_dict=plain.state_dict(), meta=dict(CLASSES=('road',), PALETTE=[[0, 0, 0]])),
+        folder / 'segmentor.pth',
+    )
     return folder
 
 
@@ -124,8 +147,13 @@ def trained(root):
 @pytest.fixture(scope='module')
 def half_trained(root, trained):
     """The same by mmseg's tool, which stops half way."""
-    call(MMSEG / 'train.py', root / 'tiny.py', '--work-dir', root / 'mmseg',
-         options=[f'train_cfg.max_iters={INTERVAL}'])
+    call(
+        MMSEG / 'train.py',
+        root / 'tiny.py',
+        '--work-dir',
+        root / 'mmseg',
+        options=[f'train_cfg.max_iters={INTERVAL}'],
+    )
     return root / 'mmseg'
 
 
@@ -136,7 +164,11 @@ def test_training_writes_what_a_user_looks_for(trained):
     reports = {path.name for path in (trained / 'open_set_eval/val').iterdir()}
     assert reports == {'metrics.json', 'curves.json', 'roc.png', 'density.png'}
     report = json.loads((trained / 'open_set_eval/val/metrics.json').read_text())
-    assert (report['iteration'], report['num_images'], report['resolution']) == (STEPS, 2, 'feature')
+    assert (report['iteration'], report['num_images'], report['resolution']) == (
+        STEPS,
+        2,
+        'feature',
+    )
     assert (trained / 'iter_4.pth').stat().st_size < 30e6
 
 
@@ -148,75 +180,155 @@ def test_mmsegs_train_tool_trains_the_same_networks(trained, half_trained):
 def test_resuming_ends_with_the_networks_of_an_uninterrupted_training(root, trained, half_trained):
     call(OURS / 'train.py', root / 'tiny.py', '--work-dir', half_trained, '--resume')
     assert_same(weights(half_trained / 'iter_4.pth'), weights(trained / 'iter_4.pth'))
-    moments = [torch.load(path / 'iter_4.pth', weights_only=True)['optimizer']['discriminator']['state'][0]['exp_avg']
-               for path in (half_trained, trained)]
+    moments = [
+        torch.load(path / 'iter_4.pth', weights_only=True)['optimizer']['discriminator']['state'][
+            0
+        ]['exp_avg']
+        for path in (half_trained, trained)
+    ]
     assert torch.equal(*moments)
 
 
 def test_mmsegs_train_tool_with_amp(root, trained):
-    printed = call(MMSEG / 'train.py', root / 'tiny.py', '--work-dir', root / 'amp', '--amp',
-                   options=[f'train_cfg.max_iters={INTERVAL}'])
+    printed = call(
+        MMSEG / 'train.py',
+        root / 'tiny.py',
+        '--work-dir',
+        root / 'amp',
+        '--amp',
+        options=[f'train_cfg.max_iters={INTERVAL}'],
+    )
     assert '--amp on a CPU: bfloat16 autocast' in printed
     full, half = weights(trained / 'iter_2.pth'), weights(root / 'amp' / 'iter_2.pth')
-    assert all(value.dtype == full[key].dtype and value.isfinite().all() for key, value in half.items())
-    assert not torch.equal(half['discriminator.layers.0.weight'], full['discriminator.layers.0.weight'])
-    assert torch.allclose(half['discriminator.layers.0.weight'], full['discriminator.layers.0.weight'], atol=1e-3)
+    assert all(
+        value.dtype == full[key].dtype and value.isfinite().all() for key, value in half.items()
+    )
+    assert not torch.equal(
+        half['discriminator.layers.0.weight'], full['discriminator.layers.0.weight']
+    )
+    assert torch.allclose(
+        half['discriminator.layers.0.weight'], full['discriminator.layers.0.weight'], atol=1e-3
+    )
 
 
 def test_both_test_tools_find_the_same(root, trained):
     found = {}
     for name, tools in (('ours', OURS), ('mmseg', MMSEG)):
         work_dir, out = root / f'{name}_tested', root / f'{name}_out'
-        printed = call(tools / 'test.py', root / 'tiny.py', trained / 'iter_4.pth', '--work-dir', work_dir,
-                       '--out', out, '--show-dir', root / f'{name}_pictures',
-                       options=['default_hooks.visualization.interval=1'] if name == 'mmseg' else [])
+        printed = call(
+            tools / 'test.py',
+            root / 'tiny.py',
+            trained / 'iter_4.pth',
+            '--work-dir',
+            work_dir,
+            '--out',
+            out,
+            '--show-dir',
+            root / f'{name}_pictures',
+            options=['default_hooks.visualization.interval=1'] if name == 'mmseg' else [],
+        )
         assert 'opengan' in printed
         report = json.loads((work_dir / 'open_set_eval/test/metrics.json').read_text())
         assert report['checkpoint'] == str(trained / 'iter_4.pth')
         assert report['num_images'] == 3
-        pictures = {path.name: path.read_bytes() for path in (root / f'{name}_pictures').rglob('test_*.png')}
+        pictures = {
+            path.name: path.read_bytes() for path in (root / f'{name}_pictures').rglob('test_*.png')
+        }
         assert {'test_roc_0.png', 'test_000_leftImg8bit.png_0.png'} <= pictures.keys()
         found[name] = report, pictures, {path.name: path.read_bytes() for path in out.iterdir()}
     assert found['ours'] == found['mmseg']
-    names = {f'{i:03d}_leftImg8bit.{end}' for i in range(3) for end in ('png', 'opengan.npy', 'msp.npy')}
+    names = {
+        f'{i:03d}_leftImg8bit.{end}' for i in range(3) for end in ('png', 'opengan.npy', 'msp.npy')
+    }
     assert set(found['ours'][2]) == names
-    assert np.load(root / 'ours_out' / '000_leftImg8bit.opengan.npy').shape == (SIZE[0] // 4, SIZE[1] // 4)
+    assert np.load(root / 'ours_out' / '000_leftImg8bit.opengan.npy').shape == (
+        SIZE[0] // 4,
+        SIZE[1] // 4,
+    )
 
 
 def test_both_test_tools_average_over_versions_of_an_image(root, trained):
     found = []
     for name, tools in (('ours', OURS), ('mmseg', MMSEG)):
         work_dir = root / f'{name}_tta'
-        call(tools / 'test.py', root / 'tiny.py', trained / 'iter_4.pth', '--work-dir', work_dir, '--tta',
-             options=['model.resolution=image'])
+        call(
+            tools / 'test.py',
+            root / 'tiny.py',
+            trained / 'iter_4.pth',
+            '--work-dir',
+            work_dir,
+            '--tta',
+            options=['model.resolution=image'],
+        )
         found.append(json.loads((work_dir / 'open_set_eval/test/metrics.json').read_text()))
     assert found[0]['mode'] == 'whole, test-time augmentation'
     assert found[0]['scorers'] == found[1]['scorers']
-    call(OURS / 'test.py', root / 'tiny.py', trained / 'iter_4.pth', '--work-dir', root / 'no_tta',
-         options=['model.resolution=image'])
+    call(
+        OURS / 'test.py',
+        root / 'tiny.py',
+        trained / 'iter_4.pth',
+        '--work-dir',
+        root / 'no_tta',
+        options=['model.resolution=image'],
+    )
     without = json.loads((root / 'no_tta/open_set_eval/test/metrics.json').read_text())
     assert without['scorers']['opengan']['AUROC'] != found[0]['scorers']['opengan']['AUROC']
-    assert without['scorers']['opengan']['num_closed'] == found[0]['scorers']['opengan']['num_closed']
+    assert (
+        without['scorers']['opengan']['num_closed'] == found[0]['scorers']['opengan']['num_closed']
+    )
 
 
-@pytest.mark.parametrize(('arguments', 'options', 'error', 'message'), [
-    ((), [], ValueError, "Use resolution='image'"),
-    ((), ['model.resolution=image', 'tta_model.type=SegTTAModel'], TypeError, "wanted type='OpenSetTTAModel'.*found"),
-    (('--threshold', 'f1'), ['model.resolution=image'], ValueError, "wanted a number with test-time augm.*'f1'"),
-])
+@pytest.mark.parametrize(
+    ('arguments', 'options', 'error', 'message'),
+    [
+        ((), [], ValueError, "Use resolution='image'"),
+        (
+            (),
+            ['model.resolution=image', 'tta_model.type=SegTTAModel'],
+            TypeError,
+            "wanted type='OpenSetTTAModel'.*found",
+        ),
+        (
+            ('--threshold', 'f1'),
+            ['model.resolution=image'],
+            ValueError,
+            "wanted a number with test-time augm.*'f1'",
+        ),
+    ],
+)
 def test_what_augmentation_cannot_do(root, trained, arguments, options, error, message):
     with pytest.raises(error, match=message):
-        call(OURS / 'test.py', root / 'tiny.py', trained / 'iter_4.pth', '--work-dir', root / 'refused_tta', '--tta',
-             *arguments, options=options)
+        call(
+            OURS / 'test.py',
+            root / 'tiny.py',
+            trained / 'iter_4.pth',
+            '--work-dir',
+            root / 'refused_tta',
+            '--tta',
+            *arguments,
+            options=options,
+        )
 
 
 @pytest.mark.parametrize('method', ['spawn', 'forkserver'])
 def test_workers_start_as_the_config_says(root, trained, method):
-    """Windows and macOS spawn. A worker begins with our modules, and must be able to import mmseg."""
-    options = [f'env_cfg.mp_cfg.mp_start_method={method}', 'test_dataloader.num_workers=1',
-               'test_dataloader.multiprocessing_context=' + method]
-    start(OURS / 'test.py', root / 'tiny.py', trained / 'iter_4.pth', '--work-dir', root / method, '--cfg-options',
-          *options)
+    """Windows and macOS spawn. A worker begins with our modules, and must be able to import
+    mmseg.
+    """
+    options = [
+        f'env_cfg.mp_cfg.mp_start_method={method}',
+        'test_dataloader.num_workers=1',
+        'test_dataloader.multiprocessing_context=' + method,
+    ]
+    start(
+        OURS / 'test.py',
+        root / 'tiny.py',
+        trained / 'iter_4.pth',
+        '--work-dir',
+        root / method,
+        '--cfg-options',
+        *options,
+    )
     report = json.loads((root / method / 'open_set_eval/test/metrics.json').read_text())
     plain = json.loads((root / 'ours_tested/open_set_eval/test/metrics.json').read_text())
     assert report['scorers'] == plain['scorers']
@@ -225,14 +337,17 @@ def test_workers_start_as_the_config_says(root, trained, method):
 def test_resuming_after_a_kill_ends_with_the_same_networks(root, trained):
     """kill -9 as soon as the first checkpoint lies there, then --resume."""
     work_dir = root / 'killed'
-    environment = dict(os.environ, PYTHONPATH=str(REPO), OMP_NUM_THREADS='1', CUDA_VISIBLE_DEVICES='')
+    environment = dict(
+        os.environ, PYTHONPATH=str(REPO), OMP_NUM_THREADS='1', CUDA_VISIBLE_DEVICES=''
+    )
     command = [sys.executable, OURS / 'train.py', root / 'tiny.py', '--work-dir', work_dir]
-    with subprocess.Popen(command, cwd=root, env=environment, stdout=subprocess.DEVNULL,
-                          stderr=subprocess.DEVNULL) as process:
+    with subprocess.Popen(
+        command, cwd=root, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    ) as process:
         deadline = time.monotonic() + 300
         while not (work_dir / 'last_checkpoint').exists() and time.monotonic() < deadline:
             assert process.poll() is None
-            time.sleep(.001)
+            time.sleep(0.001)
         process.kill()
     assert process.returncode == -signal.SIGKILL
     assert not (work_dir / 'iter_4.pth').exists()
@@ -244,9 +359,15 @@ def test_resuming_after_a_kill_ends_with_the_same_networks(root, trained):
 
 def test_mmsegs_own_inference(root, trained):
     image = sorted((root / 'world/leftImg8bit/val').rglob('*.png'))[0]
-    wanted = OpenSetInferencer(root / 'tiny.py', trained / 'iter_4.pth', device='cpu')(str(image), show_progress=False)
-    model = init_model(str(root / 'tiny.py'), str(trained / 'iter_4.pth'), device='cpu',
-                       cfg_options={'model.resolution': 'image'})
+    wanted = OpenSetInferencer(root / 'tiny.py', trained / 'iter_4.pth', device='cpu')(
+        str(image), show_progress=False
+    )
+    model = init_model(
+        str(root / 'tiny.py'),
+        str(trained / 'iter_4.pth'),
+        device='cpu',
+        cfg_options={'model.resolution': 'image'},
+    )
     found = inference_model(model, str(image))
     assert np.array_equal(found.pred_sem_seg.data[0], wanted[0].labels)
     for name, scores in wanted[0].scores.items():
@@ -257,16 +378,38 @@ def test_mmsegs_own_inference(root, trained):
     assert np.array_equal(labels, wanted[0].labels)
 
 
-@pytest.mark.skipif(importlib.util.find_spec('mim') is None, reason='openmim is not installed: pip install openmim')
+@pytest.mark.skipif(
+    importlib.util.find_spec('mim') is None, reason='openmim is not installed: pip install openmim'
+)
 def test_mim_trains_and_tests_the_same(root, trained):
     """``mim train mmseg CONFIG`` runs mmseg's own tool."""
-    path = os.pathsep.join([str(REPO), str(Path(importlib.util.find_spec('mim').origin).parents[1])])
+    path = os.pathsep.join(
+        [str(REPO), str(Path(importlib.util.find_spec('mim').origin).parents[1])]
+    )
     environment = dict(os.environ, PYTHONPATH=path, OMP_NUM_THREADS='1', CUDA_VISIBLE_DEVICES='')
-    for words in (['train', 'mmseg', root / 'tiny.py', '--gpus', '0', '--work-dir', root / 'mim'],
-                  ['test', 'mmseg', root / 'tiny.py', '--gpus', '0', '--checkpoint', root / 'mim' / 'iter_4.pth',
-                   '--work-dir', root / 'mim_tested']):
-        done = subprocess.run([sys.executable, '-m', 'mim', *map(str, words)], cwd=root, env=environment,
-                              capture_output=True, text=True, check=False, timeout=400)
+    for words in (
+        ['train', 'mmseg', root / 'tiny.py', '--gpus', '0', '--work-dir', root / 'mim'],
+        [
+            'test',
+            'mmseg',
+            root / 'tiny.py',
+            '--gpus',
+            '0',
+            '--checkpoint',
+            root / 'mim' / 'iter_4.pth',
+            '--work-dir',
+            root / 'mim_tested',
+        ],
+    ):
+        done = subprocess.run(
+            [sys.executable, '-m', 'mim', *map(str, words)],
+            cwd=root,
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=400,
+        )
         assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     assert_same(weights(root / 'mim' / 'iter_4.pth'), weights(trained / 'iter_4.pth'))
     assert (root / 'mim_tested/open_set_eval/test/metrics.json').is_file()

@@ -1,6 +1,8 @@
-# D and G on images (paper section 6.2, our reading: contrib/pixel_networks.py); HRNetV2-W48 gives the closed map.
+# D and G on images (paper section 6.2, our reading: contrib/pixel_networks.py); HRNetV2-W48 gives
+# the closed map.
 _base_ = './opengan_fcn_hr48.py'
 model = dict(
     type='PixelOpenGANSegmentor',
     discriminator=dict(_delete_=True, type='PatchDiscriminator'),
-    generator=dict(_delete_=True, type='PatchGenerator'))
+    generator=dict(_delete_=True, type='PatchGenerator'),
+)

@@ -1,6 +1,7 @@
 """The contract of every open-set scorer, and the registry it is built from.
 
-Shape letters: N images, C channels, K closed classes, h and w the feature grid, n and m sampled pixels.
+Shape letters: N images, C channels, K closed classes, h and w the feature grid, n and m sampled
+pixels.
 """
 
 import inspect
@@ -30,25 +31,30 @@ class FitData(NamedTuple):
     labels: Tensor  # (n,) int64, their true closed classes
     weight: Tensor  # (K, C) of conv_seg: logits = features @ weight.T + bias
     bias: Tensor  # (K,)
-    open_features: Tensor | None = None  # (m, C) float32, for methods that train on open pixels; most never look
+    open_features: Tensor | None = (
+        None  # (m, C) float32, for methods that train on open pixels; most never look
+    )
     seed: int = 0
 
 
 class Scorer(nn.Module, metaclass=ABCMeta):
     """Maps a segmentor's features and logits to an open-set score; larger = more open.
 
-    A scorer takes tensors and never reaches back for the model. Options are keyword arguments of ``__init__``, kept
-    under their own names. A class that takes ``checkpoint`` ends ``__init__`` with ``self.load_file(checkpoint)``.
+    A scorer takes tensors and never reaches back for the model. Options are keyword arguments of
+    ``__init__``, kept under their own names. A class that takes ``checkpoint`` ends ``__init__``
+    with ``self.load_file(checkpoint)``.
     """
 
-    #: True for scorers of the closed logits alone. At image resolution they see the logits that mmseg has resized, the
-    #: convention of the anomaly benchmarks; scores from features are computed on the grid, then resized.
+    #: True for scorers of the closed logits alone. At image resolution they see the logits that
+    #: mmseg has resized, the convention of the anomaly benchmarks; scores from features are
+    #: computed on the grid, then resized.
     from_logits = False
     #: True for scorers whose score is an open logit: its sigmoid is a probability of open.
     is_logit = False
     #: True for scorers of the image itself: ``score_image`` is called in place of ``score``.
     reads_image = False
-    #: True where the segmentor has open as its last class: the closed prediction is the best of the others.
+    #: True where the segmentor has open as its last class: the closed prediction is the best of the
+    #: others.
     last_class_is_open = False
     #: What the scorer does with a mask head's class scores L >= 0 (see ``functional.mask_scores``):
     #: ``'as_logits'`` reads log(L / sum L), ``'raw'`` reads L itself and accepts no true logits,
@@ -56,9 +62,11 @@ class Scorer(nn.Module, metaclass=ABCMeta):
     class_scores: str = 'as_logits'
     #: True for scorers of a mask head's queries: ``score_queries`` is called in place of ``score``.
     reads_queries = False
-    #: Values of options that fitting tries where the config says nothing; open validation chooses among all products.
+    #: Values of options that fitting tries where the config says nothing; open validation chooses
+    #: among all products.
     candidates: dict[str, list] = {}
-    #: Digest of the segmentor that a loaded file belongs to; None where the scorer does not depend on one.
+    #: Digest of the segmentor that a loaded file belongs to; None where the scorer does not depend
+    #: on one.
     segmentor_sha256: str | None = None
 
     @abstractmethod
@@ -66,7 +74,8 @@ class Scorer(nn.Module, metaclass=ABCMeta):
         """Scores of feature maps.
 
         Args:
-            features: (N, C, h, w), what enters ``conv_seg``; None for ``from_logits`` at image resolution.
+            features: (N, C, h, w), what enters ``conv_seg``; None for ``from_logits`` at image
+                resolution.
             logits: (N, K, h, w), what leaves it.
 
         Returns:
@@ -78,11 +87,13 @@ class Scorer(nn.Module, metaclass=ABCMeta):
 
         Args:
             inputs: (N, 3, H, W), what enters the segmentor: normalised and padded.
-            forward: runs the segmentor: images like ``inputs`` -> a tap with ``features`` and ``logits``. It follows
-                gradients to its input where they are enabled. It costs as much as the segmentor.
+            forward: runs the segmentor: images like ``inputs`` -> a tap with ``features`` and
+                ``logits``. It follows gradients to its input where they are enabled. It costs as
+                much as the segmentor.
 
         Returns:
-            (N, h', w') float32 scores on any grid that spans the image; they are resized to the other maps' grid.
+            (N, h', w') float32 scores on any grid that spans the image; they are resized to the
+            other maps' grid.
         """
         raise NotImplementedError(f'{type(self).__name__} has reads_image and no score_image')
 
@@ -94,30 +105,41 @@ class Scorer(nn.Module, metaclass=ABCMeta):
     def options(self) -> dict:
         """The options by name, as plain values."""
         parameters = inspect.signature(type(self).__init__).parameters.values()
-        named = [one.name for one in parameters if one.kind not in (one.VAR_POSITIONAL, one.VAR_KEYWORD)]
+        named = [
+            one.name for one in parameters if one.kind not in (one.VAR_POSITIONAL, one.VAR_KEYWORD)
+        ]
         return {name: getattr(self, name) for name in named if name not in ('self', 'checkpoint')}
 
     def save_file(self, path, **meta) -> None:
-        """Write what was learned, the options, and ``meta`` (plain values; ``segmentor_sha256`` above all)."""
+        """Write what was learned, the options, and ``meta`` (plain values; ``segmentor_sha256``
+        above all).
+        """
         meta.update(scorer=type(self).__name__, options=self.options())
         with replacing(path) as file:
             torch.save(dict(state_dict=self.state_dict(), meta=meta), file)
 
     def load_file(self, path: str | None) -> None:
-        """Take state and options from a file that ``save_file`` wrote; None leaves everything as it is.
+        """Take state and options from a file that ``save_file`` wrote; None leaves everything as it
+        is.
 
         The file's options replace those given: they are what the state was learned with.
 
         Raises:
-            RuntimeError: the file belongs to another kind of scorer, or does not hold exactly this scorer's state.
+            RuntimeError: the file belongs to another kind of scorer, or does not hold exactly this
+                scorer's state.
         """
         if path is None:
             return
-        checkpoint = CheckpointLoader.load_checkpoint(str(path), map_location='cpu', logger='silent')
+        checkpoint = CheckpointLoader.load_checkpoint(
+            str(path), map_location='cpu', logger='silent'
+        )
         meta = checkpoint.get('meta', {})
         if meta.get('scorer') != type(self).__name__:
-            raise RuntimeError(f"'{path}': wanted a file of the scorer {type(self).__name__}, found "
-                               f"{meta.get('scorer') or 'one that names no scorer'}. tools/fit_scorers.py writes them.")
+            raise RuntimeError(
+                f"'{path}': wanted a file of the scorer {type(self).__name__}, found "
+                f'{meta.get("scorer") or "one that names no scorer"}. tools/fit_scorers.py '
+                f'writes them.'
+            )
         for name in self.options():
             if name in meta['options']:
                 setattr(self, name, meta['options'][name])
@@ -125,7 +147,9 @@ class Scorer(nn.Module, metaclass=ABCMeta):
         try:
             self.load_state_dict(checkpoint['state_dict'])
         except RuntimeError as error:
-            raise RuntimeError(f"'{path}' does not hold the state of a {type(self).__name__}: {error}") from error
+            raise RuntimeError(
+                f"'{path}' does not hold the state of a {type(self).__name__}: {error}"
+            ) from error
 
 
 class FittedScorer(Scorer):
@@ -146,14 +170,15 @@ class FittedScorer(Scorer):
             def _score(self, features, logits):
                 return (features - self.mean_[:, None, None]).norm(dim=1)
 
-    What is learned lives in buffers (tensors) and in submodules (``learned_modules``), None before ``fit``, so that it
-    moves between devices and saves with ``state_dict``; an unfitted scorer loads the state of a fitted one.
+    What is learned lives in buffers (tensors) and in submodules (``learned_modules``), None before
+    ``fit``, so that it moves between devices and saves with ``state_dict``; an unfitted scorer
+    loads the state of a fitted one.
     """
 
     #: Names of the buffers that ``_fit`` returns.
     learned: tuple[str, ...] = ()
-    #: Names of the submodules that ``_fit`` sets; ``_make_modules`` makes them before a state is loaded. They are of no
-    #: use to an optimizer: ``fit`` and loading freeze their parameters.
+    #: Names of the submodules that ``_fit`` sets; ``_make_modules`` makes them before a state is
+    #: loaded. They are of no use to an optimizer: ``fit`` and loading freeze their parameters.
     learned_modules: tuple[str, ...] = ()
 
     def __init__(self):
@@ -165,10 +190,13 @@ class FittedScorer(Scorer):
 
     @property
     def fitted(self) -> bool:
-        return all(getattr(self, name) is not None for name in (*self.learned, *self.learned_modules))
+        return all(
+            getattr(self, name) is not None for name in (*self.learned, *self.learned_modules)
+        )
 
     def fit(self, data: FitData) -> 'FittedScorer':
-        """Learn from sampled pixels; what was learned before is forgotten. The same data and seed learn the same.
+        """Learn from sampled pixels; what was learned before is forgotten. The same data and seed
+        learn the same.
 
         Raises:
             ValueError: the shapes of ``data`` do not agree, or it has no pixels.
@@ -176,15 +204,20 @@ class FittedScorer(Scorer):
         _check(data)
         learned = self._fit(data) or {}
         if set(learned) != set(self.learned):
-            raise TypeError(f'{type(self).__name__}._fit: wanted {sorted(self.learned)}, returned {sorted(learned)}')
+            raise TypeError(
+                f'{type(self).__name__}._fit: wanted {sorted(self.learned)}, returned '
+                f'{sorted(learned)}'
+            )
         for name, value in learned.items():
             self._buffers[name] = value.detach().contiguous()
         return self.eval().requires_grad_(False)
 
     def score(self, features: Tensor | None, logits: Tensor) -> Tensor:
         if not self.fitted:
-            raise NotFittedError(f'{type(self).__name__} has learned nothing yet: call fit, or give the checkpoint '
-                                 'that tools/fit_scorers.py wrote')
+            raise NotFittedError(
+                f'{type(self).__name__} has learned nothing yet: call fit, or give the checkpoint '
+                'that tools/fit_scorers.py wrote'
+            )
         with torch.no_grad():
             return self._score(None if features is None else features.float(), logits.float())
 
@@ -197,15 +230,21 @@ class FittedScorer(Scorer):
         """As ``score``; the inputs are float32, and no gradient is kept."""
 
     def _make_modules(self, state: dict[str, Tensor]) -> None:
-        """Set ``learned_modules`` to networks of the shapes in ``state`` (names relative to this scorer)."""
+        """Set ``learned_modules`` to networks of the shapes in ``state`` (names relative to this
+        scorer).
+        """
 
     def load_file(self, path: str | None) -> None:
         super().load_file(path)
         if path is not None and not self.fitted:
-            raise RuntimeError(f"'{path}' does not hold the state of a fitted {type(self).__name__}")
+            raise RuntimeError(
+                f"'{path}' does not hold the state of a fitted {type(self).__name__}"
+            )
 
     def _load_from_state_dict(self, state_dict, prefix, *args):
-        state = {key[len(prefix):]: value for key, value in state_dict.items() if key.startswith(prefix)}
+        state = {
+            key[len(prefix) :]: value for key, value in state_dict.items() if key.startswith(prefix)
+        }
         for name in self.learned:  # their shapes are known only now
             if name in state:
                 self._buffers[name] = torch.empty_like(state[name])
@@ -218,11 +257,19 @@ class FittedScorer(Scorer):
 def _check(data: FitData) -> None:
     n, channels = data.features.shape if data.features.ndim == 2 else (0, 0)
     num_classes = len(data.weight)
-    wanted = dict(logits=(n, num_classes), labels=(n,), weight=(num_classes, channels), bias=(num_classes,))
-    wrong = {name: tuple(getattr(data, name).shape) for name, shape in wanted.items()
-             if tuple(getattr(data, name).shape) != shape}
+    wanted = dict(
+        logits=(n, num_classes), labels=(n,), weight=(num_classes, channels), bias=(num_classes,)
+    )
+    wrong = {
+        name: tuple(getattr(data, name).shape)
+        for name, shape in wanted.items()
+        if tuple(getattr(data, name).shape) != shape
+    }
     if data.open_features is not None and data.open_features.shape[1:] != data.features.shape[1:]:
         wrong['open_features'] = tuple(data.open_features.shape)
     if wrong or n == 0:
-        raise ValueError(f'fit: wanted features (n, C) of at least one pixel and, to match them, {wanted}, found '
-                         f'features {tuple(data.features.shape)} and {wrong}')
+        raise ValueError(
+            f'fit: wanted features (n, C) of at least one pixel and, to match them, '
+            f'{wanted}, found '
+            f'features {tuple(data.features.shape)} and {wrong}'
+        )

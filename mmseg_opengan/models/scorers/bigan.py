@@ -21,11 +21,13 @@ class BiGAN(FittedScorer):
 
     .. math:: \min_{G, E} \max_D \; E_x \log D(x, E(x)) + E_{z \sim N(0, 1)} \log(1 - D(G(z), z)),
 
-    E and G with the non-saturating loss. Scores as in Zenati et al. (2018), who add the two up: ``'discriminator'``
-    (BiGAN_d) is minus D's logit of (x, E(x)), ``'reconstruction'`` (BiGAN_r) the mean absolute error of G(E(x)).
+    E and G with the non-saturating loss. Scores as in Zenati et al. (2018), who add the two up:
+    ``'discriminator'`` (BiGAN_d) is minus D's logit of (x, E(x)), ``'reconstruction'`` (BiGAN_r)
+    the mean absolute error of G(E(x)).
 
-    Features are standardised channel by channel. A GAN's last state is usually not its best (section 8): ``steps`` are
-    candidates, from which open validation chooses; fewer steps are the beginning of more.
+    Features are standardised channel by channel. A GAN's last state is usually not its best
+    (section 8): ``steps`` are candidates, from which open validation chooses; fewer steps are the
+    beginning of more.
 
     Args:
         kind: which score.
@@ -40,8 +42,17 @@ class BiGAN(FittedScorer):
     learned_modules = ('encoder_', 'generator_', 'discriminator_')
     candidates = dict(steps=[250, 500, 1000, 2000])
 
-    def __init__(self, *, kind: str = 'discriminator', latent: int = 32, hidden: tuple[int, ...] = (256, 128),
-                 steps: int = 1000, batch_size: int = 256, lr: float = 2e-4, checkpoint: str | None = None):
+    def __init__(
+        self,
+        *,
+        kind: str = 'discriminator',
+        latent: int = 32,
+        hidden: tuple[int, ...] = (256, 128),
+        steps: int = 1000,
+        batch_size: int = 256,
+        lr: float = 2e-4,
+        checkpoint: str | None = None,
+    ):
         super().__init__()
         if kind not in _KINDS:
             raise ValueError(f'kind: wanted one of {_KINDS}, found {kind!r}')
@@ -55,23 +66,37 @@ class BiGAN(FittedScorer):
 
     def _networks(self, channels):
         """E, G and D."""
-        return (mlp(channels, *self.hidden, self.latent), mlp(self.latent, *reversed(self.hidden), channels),
-                mlp(channels + self.latent, *self.hidden, 1))
+        return (
+            mlp(channels, *self.hidden, self.latent),
+            mlp(self.latent, *reversed(self.hidden), channels),
+            mlp(channels + self.latent, *self.hidden, 1),
+        )
 
     def _fit(self, data: FitData):
         mean, std = mean_and_deviation(data.features)
         features = (data.features - mean) / std
         with seeded(data.seed):
-            networks = [network.to(features.device) for network in self._networks(features.shape[1])]
+            networks = [
+                network.to(features.device) for network in self._networks(features.shape[1])
+            ]
         encoder, generator, discriminator = networks
-        optimizers = [torch.optim.Adam(parameters, lr=self.lr, betas=(0.5, 0.999)) for parameters in (
-            discriminator.parameters(), [*encoder.parameters(), *generator.parameters()])]
+        optimizers = [
+            torch.optim.Adam(parameters, lr=self.lr, betas=(0.5, 0.999))
+            for parameters in (
+                discriminator.parameters(),
+                [*encoder.parameters(), *generator.parameters()],
+            )
+        ]
         noise = torch.Generator().manual_seed(data.seed)
-        for rows in draws(len(features), self.batch_size, steps=self.steps, seed=data.seed, name='BiGAN'):
+        for rows in draws(
+            len(features), self.batch_size, steps=self.steps, seed=data.seed, name='BiGAN'
+        ):
             x = features[rows]
             for player, optimizer in enumerate(optimizers):
                 z = torch.randn(len(rows), self.latent, generator=noise).to(x)
-                with torch.set_grad_enabled(player == 1):  # the first player is D, and needs no gradient of E and G
+                with torch.set_grad_enabled(
+                    player == 1
+                ):  # the first player is D, and needs no gradient of E and G
                     pairs = (x, encoder(x)), (generator(z), z)
                 with torch.enable_grad(), frozen(discriminator) if player else nullcontext():
                     loss = bigan_losses(discriminator, *pairs)[player]
@@ -95,7 +120,9 @@ class BiGAN(FittedScorer):
         self.encoder_, self.generator_, self.discriminator_ = self._networks(len(state['mean_']))
 
 
-def bigan_losses(discriminator, real: tuple[Tensor, Tensor], made: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+def bigan_losses(
+    discriminator, real: tuple[Tensor, Tensor], made: tuple[Tensor, Tensor]
+) -> tuple[Tensor, Tensor]:
     """What D minimises, and what E and G minimise together.
 
     Args:
@@ -103,4 +130,6 @@ def bigan_losses(discriminator, real: tuple[Tensor, Tensor], made: tuple[Tensor,
         made: generated features G(z) (n, C) and their noise z (n, latent).
     """
     of_real, of_made = (discriminator(torch.cat(pair, 1)) for pair in (real, made))
-    return softplus(-of_real).mean() + softplus(of_made).mean(), softplus(of_real).mean() + softplus(-of_made).mean()
+    return softplus(-of_real).mean() + softplus(of_made).mean(), softplus(
+        of_real
+    ).mean() + softplus(-of_made).mean()

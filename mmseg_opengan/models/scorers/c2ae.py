@@ -12,7 +12,8 @@ _CONDITIONS = ('predicted', 'minimum')
 
 
 class ConditionalDecoder(nn.Module):
-    """Rebuilds features from a code that a class modulates: gamma(l) * z + beta(l), then a decoder (C2AE's FiLM layer).
+    """Rebuilds features from a code that a class modulates: gamma(l) * z + beta(l), then a decoder
+    (C2AE's FiLM layer).
 
     l has 1 at the class and -1 elsewhere; gamma and beta are linear in it.
     """
@@ -32,17 +33,23 @@ class ConditionalDecoder(nn.Module):
 
 @SCORERS.register_module()
 class C2AE(FittedScorer):
-    r"""Reconstruction error of a class-conditioned autoencoder (Oza and Patel, CVPR 2019), here on pixel features.
+    r"""Reconstruction error of a class-conditioned autoencoder (Oza and Patel, CVPR 2019), here on
+    pixel features.
 
-    Stage 1 trains an encoder F with a linear classifier on its code. Stage 2 keeps F and trains a decoder G that is
-    told a class: with the true class k it must rebuild the feature, with another k' it must give some feature of k',
+    Stage 1 trains an encoder F with a linear classifier on its code. Stage 2 keeps F and trains a
+    decoder G that is
+    told a class: with the true class k it must rebuild the feature, with another k' it must give
+    some feature of k',
 
-    .. math:: \alpha \|x - G(F(x), k)\|_1 + (1 - \alpha) \|x' - G(F(x), k')\|_1, \quad x' \text{ random of class } k'.
+    .. math:: \alpha \|x - G(F(x), k)\|_1 + (1 - \alpha) \|x' - G(F(x), k')\|_1, \quad x' \text{
+    random of class } k'.
 
-    The score is the mean absolute error of G(F(x), k) over channels, in standard deviations of each. ``condition`` says
-    for which k: ``'predicted'``, the class that the segmentor predicts, costs one pass and judges the very prediction
-    that is reported; ``'minimum'``, the best of all K, is C2AE's own test ("k-inference") and costs K passes. Open
-    validation chooses. Classes without a pixel in the fit are never drawn as k'.
+    The score is the mean absolute error of G(F(x), k) over channels, in standard deviations of
+    each. ``condition`` says
+    for which k: ``'predicted'``, the class that the segmentor predicts, costs one pass and judges
+    the very prediction that is reported; ``'minimum'``, the best of all K, is C2AE's own test
+    ("k-inference") and costs K passes. Open validation chooses. Classes without a pixel in the fit
+    are never drawn as k'.
 
     Args:
         condition: see above.
@@ -56,8 +63,18 @@ class C2AE(FittedScorer):
     learned_modules = ('encoder_', 'decoder_')
     candidates = dict(condition=list(_CONDITIONS))
 
-    def __init__(self, *, condition: str = 'predicted', latent: int = 32, hidden: int = 256, alpha: float = 0.9,
-                 steps: int = 1000, batch_size: int = 512, lr: float = 1e-3, checkpoint: str | None = None):
+    def __init__(
+        self,
+        *,
+        condition: str = 'predicted',
+        latent: int = 32,
+        hidden: int = 256,
+        alpha: float = 0.9,
+        steps: int = 1000,
+        batch_size: int = 512,
+        lr: float = 1e-3,
+        checkpoint: str | None = None,
+    ):
         super().__init__()
         if condition not in _CONDITIONS:
             raise ValueError(f'condition: wanted one of {_CONDITIONS}, found {condition!r}')
@@ -68,14 +85,17 @@ class C2AE(FittedScorer):
         self.load_file(checkpoint)
 
     def _networks(self, num_classes, channels):
-        return mlp(channels, self.hidden, self.latent), ConditionalDecoder(num_classes, self.latent, self.hidden,
-                                                                           channels)
+        return mlp(channels, self.hidden, self.latent), ConditionalDecoder(
+            num_classes, self.latent, self.hidden, channels
+        )
 
     def _fit(self, data: FitData):
         mean, std = mean_and_deviation(data.features)
         features, num_classes = (data.features - mean) / std, len(data.weight)
         with seeded(data.seed):
-            encoder, decoder = (net.to(features.device) for net in self._networks(num_classes, features.shape[1]))
+            encoder, decoder = (
+                net.to(features.device) for net in self._networks(num_classes, features.shape[1])
+            )
             classifier = nn.Linear(self.latent, num_classes).to(features.device)
         with torch.enable_grad():
             self._train_encoder(encoder, classifier, features, data)
@@ -85,7 +105,9 @@ class C2AE(FittedScorer):
 
     def _train_encoder(self, encoder, classifier, features, data):
         optimizer = torch.optim.Adam([*encoder.parameters(), *classifier.parameters()], lr=self.lr)
-        for rows in draws(len(features), self.batch_size, steps=self.steps, seed=data.seed, name='C2AE, encoder'):
+        for rows in draws(
+            len(features), self.batch_size, steps=self.steps, seed=data.seed, name='C2AE, encoder'
+        ):
             loss = cross_entropy(classifier(encoder(features[rows])), data.labels[rows])
             optimizer.zero_grad()
             loss.backward()
@@ -95,12 +117,25 @@ class C2AE(FittedScorer):
         optimizer = torch.optim.Adam(decoder.parameters(), lr=self.lr)
         others = OtherClass(data.labels)
         rng = step_rng(data.seed, 0, 2)
-        for rows in draws(len(features), self.batch_size, steps=self.steps, seed=data.seed, stream=1,
-                          name='C2AE, decoder'):
+        for rows in draws(
+            len(features),
+            self.batch_size,
+            steps=self.steps,
+            seed=data.seed,
+            stream=1,
+            name='C2AE, decoder',
+        ):
             labels = data.labels[rows]
             targets = others.rows(labels, rng)
-            loss = c2ae_loss(decoder, encoder(features[rows]), features[rows], labels, features[targets],
-                             data.labels[targets], self.alpha)
+            loss = c2ae_loss(
+                decoder,
+                encoder(features[rows]),
+                features[rows],
+                labels,
+                features[targets],
+                data.labels[targets],
+                self.alpha,
+            )
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
@@ -113,17 +148,30 @@ class C2AE(FittedScorer):
         code = self.encoder_(features)
         if self.condition == 'predicted':
             return _error(self.decoder_, code, features, logits.argmax(1))
-        errors = [_error(self.decoder_, code, features, torch.full_like(code[:, 0], k, dtype=torch.long))
-                  for k in range(self.decoder_.num_classes)]
+        errors = [
+            _error(self.decoder_, code, features, torch.full_like(code[:, 0], k, dtype=torch.long))
+            for k in range(self.decoder_.num_classes)
+        ]
         return torch.stack(errors).amin(0)
 
     def _make_modules(self, state):
-        self.encoder_, self.decoder_ = self._networks(state['decoder_.gamma.weight'].shape[1], len(state['mean_']))
+        self.encoder_, self.decoder_ = self._networks(
+            state['decoder_.gamma.weight'].shape[1], len(state['mean_'])
+        )
 
 
-def c2ae_loss(decoder, code: Tensor, features: Tensor, labels: Tensor, other_features: Tensor, other_labels: Tensor,
-              alpha: float) -> Tensor:
-    """C2AE's loss of stage 2 for (n, C) features: rebuild them with their class, and others with the others' class."""
+def c2ae_loss(
+    decoder,
+    code: Tensor,
+    features: Tensor,
+    labels: Tensor,
+    other_features: Tensor,
+    other_labels: Tensor,
+    alpha: float,
+) -> Tensor:
+    """C2AE's loss of stage 2 for (n, C) features: rebuild them with their class, and others with
+    the others' class.
+    """
     match = (features - decoder(code, labels)).abs().mean()
     return alpha * match + (1 - alpha) * (other_features - decoder(code, other_labels)).abs().mean()
 
@@ -134,7 +182,8 @@ def _error(decoder, code, features, classes) -> Tensor:
 
 
 class OtherClass:
-    """Random pixels of other classes: for each pixel a random other class, and of that a random pixel.
+    """Random pixels of other classes: for each pixel a random other class, and of that a random
+    pixel.
 
     Where there is one class only, it stands for the other, too.
     """
@@ -148,6 +197,8 @@ class OtherClass:
         """(n,) rows of the labels given to ``__init__``, for (n,) labels."""
         own = torch.searchsorted(self.classes, labels.cpu().contiguous())
         number = len(self.classes)
-        other = (own + torch.from_numpy(rng.integers(min(1, number - 1), number, len(own)))) % number
+        other = (
+            own + torch.from_numpy(rng.integers(min(1, number - 1), number, len(own)))
+        ) % number
         within = (torch.from_numpy(rng.random(len(own))) * self.counts[other]).long()
         return self.order[self.starts[other] + within].to(labels.device)

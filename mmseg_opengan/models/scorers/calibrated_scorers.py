@@ -11,10 +11,12 @@ from .base import SCORERS, FitData, FittedScorer, Scorer
 
 @SCORERS.register_module()
 class StandardizedMaxLogit(FittedScorer):
-    """Minus the largest logit, standardised for the predicted class c: -(max_k v_k - mean_c) / std_c.
+    """Minus the largest logit, standardised for the predicted class c: -(max_k v_k - mean_c) /
+    std_c.
 
-    mean_c and std_c are those of the largest logit of the training pixels *predicted* as c. Jung et al., ICCV 2021,
-    "Standardized Max Logits"; without their smoothing of class boundaries afterwards, which needs no learning.
+    mean_c and std_c are those of the largest logit of the training pixels *predicted* as c. Jung et
+    al., ICCV 2021, "Standardized Max Logits"; without their smoothing of class boundaries
+    afterwards, which needs no learning.
 
     Args:
         checkpoint: file that ``tools/fit_scorers.py`` wrote.
@@ -37,25 +39,29 @@ class StandardizedMaxLogit(FittedScorer):
 
 @SCORERS.register_module()
 class MSPc(Scorer):
-    """Calibrated maximum softmax probability, 1 - max_k softmax(f(x~) / T)_k, the paper's MSP_c [36], known as ODIN.
+    """Calibrated maximum softmax probability, 1 - max_k softmax(f(x~) / T)_k, the paper's MSP_c
+    [36], known as ODIN.
 
     The score orders pixels as that number does, see :func:`functional.scores.msp_log_odds`.
-    x~ = x - epsilon sign(-grad_x sum_p log max_k softmax(f(x)_p / T)_k): Liang et al., ICLR 2018. Nothing is learned; T
-    and epsilon are chosen on open validation. It costs one more pass and one backward pass through the segmentor, and
-    a second pass on x~; with epsilon = 0, one more pass. The map is made on the feature grid and resized, also at
-    image resolution. ``score`` alone cannot perturb: it gives the map for epsilon = 0.
+    x~ = x - epsilon sign(-grad_x sum_p log max_k softmax(f(x)_p / T)_k): Liang et al., ICLR 2018.
+    Nothing is learned; T and epsilon are chosen on open validation. It costs one more pass and one
+    backward pass through the segmentor, and a second pass on x~; with epsilon = 0, one more pass.
+    The map is made on the feature grid and resized, also at image resolution. ``score`` alone
+    cannot perturb: it gives the map for epsilon = 0.
 
     Args:
         temperature: T > 0.
-        epsilon: length of the step, in units of the network's input (normalised; for inputs divided by a standard
-            deviation of about 57, .01 is half a grey level of 255).
+        epsilon: length of the step, in units of the network's input (normalised; for inputs divided
+            by a standard deviation of about 57, .01 is half a grey level of 255).
         checkpoint: file that ``tools/fit_scorers.py`` wrote: T and epsilon.
     """
 
     reads_image = True
-    candidates = dict(temperature=[1., 5., 100., 1000.], epsilon=[0., .002, .02])
+    candidates = dict(temperature=[1.0, 5.0, 100.0, 1000.0], epsilon=[0.0, 0.002, 0.02])
 
-    def __init__(self, *, temperature: float = 1000., epsilon: float = .001, checkpoint: str | None = None):
+    def __init__(
+        self, *, temperature: float = 1000.0, epsilon: float = 0.001, checkpoint: str | None = None
+    ):
         super().__init__()
         self.temperature, self.epsilon = temperature, epsilon
         self.load_file(checkpoint)
@@ -66,20 +72,24 @@ class MSPc(Scorer):
     def score_image(self, inputs, forward) -> Tensor:
         inputs = inputs.float()
         if self.epsilon:
-            inputs = perturbed(inputs, lambda images: forward(images).logits, self.temperature, self.epsilon)
+            inputs = perturbed(
+                inputs, lambda images: forward(images).logits, self.temperature, self.epsilon
+            )
         with torch.no_grad():
             return self.score(None, forward(inputs).logits)
 
 
 @SCORERS.register_module()
 class MCDropout(FittedScorer):
-    """Uncertainty of the class under dropout before the classifier, by S samples (Gal and Ghahramani, ICML 2016).
+    """Uncertainty of the class under dropout before the classifier, by S samples (Gal and
+    Ghahramani, ICML 2016).
 
-    ``'entropy'``: predictive entropy H(mean_s p_s); ``'mutual_information'``: H(mean_s p_s) - mean_s H(p_s).
-    A sample drops whole channels, for all pixels alike, as the Dropout2d before ``conv_seg`` in mmseg's heads does: it
-    is one draw of the classifier's weights. The masks are drawn once, in ``fit``, so that scores repeat and windows
-    agree. Only the classifier runs again: S K C multiply-adds a pixel, 224 GMAC for the 32,768 pixels of a 512x1024
-    image with S = 500 (the paper's), K = 19, C = 720.
+    ``'entropy'``: predictive entropy H(mean_s p_s); ``'mutual_information'``: H(mean_s p_s) -
+    mean_s H(p_s). A sample drops whole channels, for all pixels alike, as the Dropout2d before
+    ``conv_seg`` in mmseg's heads does: it is one draw of the classifier's weights. The masks are
+    drawn once, in ``fit``, so that scores repeat and windows agree. Only the classifier runs again:
+    S K C multiply-adds a pixel, 224 GMAC for the 32,768 pixels of a 512x1024 image with S = 500
+    (the paper's), K = 19, C = 720.
 
     Args:
         rate: probability that a channel is dropped.
@@ -89,13 +99,22 @@ class MCDropout(FittedScorer):
     """
 
     learned = ('weight_', 'bias_', 'kept_')
-    candidates = dict(rate=[.1, .3, .5], uncertainty=['entropy', 'mutual_information'])
+    candidates = dict(rate=[0.1, 0.3, 0.5], uncertainty=['entropy', 'mutual_information'])
 
-    def __init__(self, *, rate: float = .5, uncertainty: str = 'entropy', num_samples: int = 500,
-                 checkpoint: str | None = None):
+    def __init__(
+        self,
+        *,
+        rate: float = 0.5,
+        uncertainty: str = 'entropy',
+        num_samples: int = 500,
+        checkpoint: str | None = None,
+    ):
         super().__init__()
         if uncertainty not in self.candidates['uncertainty']:
-            raise ValueError(f"uncertainty: wanted one of {self.candidates['uncertainty']}, found {uncertainty!r}")
+            raise ValueError(
+                f'uncertainty: wanted one of {self.candidates["uncertainty"]}, found '
+                f'{uncertainty!r}'
+            )
         if not 0 < rate < 1:
             raise ValueError(f'rate: wanted a probability above 0 and below 1, found {rate}')
         self.rate, self.uncertainty, self.num_samples = rate, uncertainty, num_samples
@@ -104,11 +123,18 @@ class MCDropout(FittedScorer):
     def _fit(self, data: FitData):
         generator = torch.Generator().manual_seed(data.seed)
         kept = torch.rand(self.num_samples, data.weight.shape[1], generator=generator) >= self.rate
-        return dict(weight_=data.weight.float().clone(), bias_=data.bias.float().clone(),
-                    kept_=kept.to(data.weight.device))
+        return dict(
+            weight_=data.weight.float().clone(),
+            bias_=data.bias.float().clone(),
+            kept_=kept.to(data.weight.device),
+        )
 
     def _score(self, features, logits):
         weights = self.weight_ * self.kept_[:, None] / (1 - self.rate)  # (S, K, C)
-        found = dropout_uncertainty(features.flatten(2), weights, self.bias_,
-                                    mutual_information=self.uncertainty == 'mutual_information')
+        found = dropout_uncertainty(
+            features.flatten(2),
+            weights,
+            self.bias_,
+            mutual_information=self.uncertainty == 'mutual_information',
+        )
         return found.view(len(features), *features.shape[2:])

@@ -15,13 +15,17 @@ _FIRST = 'layers.0.weight'
 
 @SCORERS.register_module()
 class DiscriminatorScorer(Scorer):
-    """Open score -logit of a discriminator (OpenGAN, OpenGAN-0 or CLS) from a checkpoint of its own training.
+    """Open score -logit of a discriminator (OpenGAN, OpenGAN-0 or CLS) from a checkpoint of its own
+    training.
 
     Args:
-        discriminator: config of the network; ``in_channels`` is read from the checkpoint where it is not given.
-        checkpoint: file that holds its weights under ``discriminator.``; None leaves it as initialised.
+        discriminator: config of the network; ``in_channels`` is read from the checkpoint where it
+            is not given.
+        checkpoint: file that holds its weights under ``discriminator.``; None leaves it as
+            initialised.
 
-    Where the checkpoint says on which segmentor it was trained, another one is refused, as for fitted scorers.
+    Where the checkpoint says on which segmentor it was trained, another one is refused, as for
+    fitted scorers.
 
     Raises:
         RuntimeError: the checkpoint does not hold exactly this network's weights.
@@ -36,7 +40,11 @@ class DiscriminatorScorer(Scorer):
             stored = CheckpointLoader.load_checkpoint(checkpoint, map_location='cpu')
             state = stored['state_dict']
             self.segmentor_sha256 = noted_segmentor(stored.get('meta', {})).get('sha256')
-            weights = {key[len(_PREFIX):]: value for key, value in state.items() if key.startswith(_PREFIX)}
+            weights = {
+                key[len(_PREFIX) :]: value
+                for key, value in state.items()
+                if key.startswith(_PREFIX)
+            }
             if _FIRST in weights:
                 discriminator = dict(dict(in_channels=weights[_FIRST].shape[1]), **discriminator)
         self.discriminator = MODELS.build(discriminator)
@@ -44,7 +52,9 @@ class DiscriminatorScorer(Scorer):
             try:
                 self.discriminator.load_state_dict(weights)
             except RuntimeError as error:
-                raise RuntimeError(f"'{checkpoint}' does not hold this discriminator's weights: {error}") from error
+                raise RuntimeError(
+                    f"'{checkpoint}' does not hold this discriminator's weights: {error}"
+                ) from error
         self.discriminator.requires_grad_(False)
 
     @torch.no_grad()

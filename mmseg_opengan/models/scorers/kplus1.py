@@ -10,17 +10,20 @@ from .training import draws
 
 @SCORERS.register_module()
 class KPlusOne(FittedScorer):
-    r"""Log-odds of class K+1 of a linear classifier on the frozen features, trained on closed and open pixels.
+    r"""Log-odds of class K+1 of a linear classifier on the frozen features, trained on closed and
+    open pixels.
 
     .. math:: s(x) = z_{K+1} - \log \sum_{k \le K} e^{z_k}, \quad z = W x + b,
 
-    the logit of p(open). The paper's HRNet-(K+1) (section 4.4) is a whole network trained so ("ground-up"); here only
-    the 1x1 classifier is, starting from the segmentor's own with a zero row for open. The whole network:
-    ``configs/baselines/kplus1_*.py`` and :class:`OpenClass`. A table must say which one its row is.
+    the logit of p(open). The paper's HRNet-(K+1) (section 4.4) is a whole network trained so
+    ("ground-up"); here only the 1x1 classifier is, starting from the segmentor's own with a zero
+    row for open. The whole network: ``configs/baselines/kplus1_*.py`` and :class:`OpenClass`. A
+    table must say which one its row is.
 
     Args:
-        open_fraction: share of open pixels in a batch; None draws all pixels alike. That is the balance of what is
-            fitted on, all open pixels and ``num_pixels`` closed ones, not of images, where open pixels are rarer.
+        open_fraction: share of open pixels in a batch; None draws all pixels alike. That is the
+            balance of what is fitted on, all open pixels and ``num_pixels`` closed ones, not of
+            images, where open pixels are rarer.
         steps, batch_size, lr: of Adam.
         checkpoint: file that ``save_file`` wrote.
     """
@@ -29,23 +32,39 @@ class KPlusOne(FittedScorer):
     learned = ('weight_', 'bias_')
     candidates = dict(open_fraction=[None, 0.25])
 
-    def __init__(self, *, open_fraction: float | None = None, steps: int = 1000, batch_size: int = 1024,
-                 lr: float = 1e-3, checkpoint: str | None = None):
+    def __init__(
+        self,
+        *,
+        open_fraction: float | None = None,
+        steps: int = 1000,
+        batch_size: int = 1024,
+        lr: float = 1e-3,
+        checkpoint: str | None = None,
+    ):
         super().__init__()
         if open_fraction is not None and not 0 < open_fraction < 1:
-            raise ValueError(f'open_fraction: wanted None or a share between 0 and 1, found {open_fraction!r}')
+            raise ValueError(
+                f'open_fraction: wanted None or a share between 0 and 1, found {open_fraction!r}'
+            )
         self.open_fraction = open_fraction
         self.steps, self.batch_size, self.lr = steps, batch_size, lr
         self.load_file(checkpoint)
 
     def _fit(self, data: FitData):
         if data.open_features is None or len(data.open_features) == 0:
-            raise ValueError('KPlusOne trains on open pixels: wanted open_features (m, C) of at least one, found none')
+            raise ValueError(
+                'KPlusOne trains on open pixels: wanted open_features (m, C) of at least one, '
+                'found none'
+            )
         num_classes, device = len(data.weight), data.features.device
-        weight = torch.cat([data.weight, torch.zeros_like(data.weight[:1])]).clone().requires_grad_()
+        weight = (
+            torch.cat([data.weight, torch.zeros_like(data.weight[:1])]).clone().requires_grad_()
+        )
         bias = torch.cat([data.bias, torch.zeros_like(data.bias[:1])]).clone().requires_grad_()
         pixels = torch.cat([data.features, data.open_features])
-        labels = torch.cat([data.labels, torch.full((len(data.open_features),), num_classes, device=device)])
+        labels = torch.cat(
+            [data.labels, torch.full((len(data.open_features),), num_classes, device=device)]
+        )
         optimizer = torch.optim.Adam([weight, bias], lr=self.lr)
         with torch.enable_grad():
             for rows in self._batches(len(data.features), len(data.open_features), data.seed):
@@ -66,19 +85,25 @@ class KPlusOne(FittedScorer):
             yield torch.cat([rows, closed + open_rows])
 
     def _score(self, features, logits):
-        return open_log_odds(torch.einsum('kc,nchw->nkhw', self.weight_, features) + self.bias_[:, None, None])
+        return open_log_odds(
+            torch.einsum('kc,nchw->nkhw', self.weight_, features) + self.bias_[:, None, None]
+        )
 
 
 def open_log_odds(logits: Tensor) -> Tensor:
-    """(N, K + 1, h, w) logits, open last -> (N, h, w) log-odds of open: log p(open) - log(1 - p(open))."""
+    """(N, K + 1, h, w) logits, open last -> (N, h, w) log-odds of open: log p(open) - log(1 -
+    p(open)).
+    """
     return logits[:, -1] - torch.logsumexp(logits[:, :-1], dim=1)
 
 
 @SCORERS.register_module()
 class OpenClass(Scorer):
-    """Log-odds of the last class of a segmentor that was trained with open as class K + 1 (the paper's HRNet-(K+1)).
+    """Log-odds of the last class of a segmentor that was trained with open as class K + 1 (the
+    paper's HRNet-(K+1)).
 
-    As for every other method, the score alone says what is open: the closed prediction is the best of the K classes.
+    As for every other method, the score alone says what is open: the closed prediction is the best
+    of the K classes.
     """
 
     is_logit = True

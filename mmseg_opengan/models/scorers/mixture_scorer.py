@@ -12,11 +12,13 @@ COVARIANCES = ('full', 'tied', 'diag', 'spherical')
 
 @SCORERS.register_module()
 class GMM(FittedScorer):
-    """Minus the log-likelihood under a Gaussian mixture: -log sum_j w_j N(P(x / |x|); mu_j, S_j), P a PCA.
+    """Minus the log-likelihood under a Gaussian mixture: -log sum_j w_j N(P(x / |x|); mu_j, S_j), P
+    a PCA.
 
-    The paper's section 10 and [33]: features divided by their L2 norm, reduced by PCA to 50 channels, a mixture whose
-    number of components and kind of covariance open validation chooses. One mixture of all closed pixels: it is not
-    class-conditional. What PCA leaves out does not count. Fitted by scikit-learn's PCA and GaussianMixture.
+    The paper's section 10 and [33]: features divided by their L2 norm, reduced by PCA to 50
+    channels, a mixture whose number of components and kind of covariance open validation chooses.
+    One mixture of all closed pixels: it is not class-conditional. What PCA leaves out does not
+    count. Fitted by scikit-learn's PCA and GaussianMixture.
 
     Args:
         num_components: J.
@@ -29,8 +31,15 @@ class GMM(FittedScorer):
     learned = ('projection_', 'offset_', 'whitening_', 'centres_', 'constants_')
     candidates = dict(num_components=[5, 10, 20], covariance=['full', 'diag', 'spherical'])
 
-    def __init__(self, *, num_components: int = 20, covariance: str = 'full', channels: int = 50,
-                 num_pixels: int = 50000, checkpoint: str | None = None):
+    def __init__(
+        self,
+        *,
+        num_components: int = 20,
+        covariance: str = 'full',
+        channels: int = 50,
+        num_pixels: int = 50000,
+        checkpoint: str | None = None,
+    ):
         super().__init__()
         if covariance not in COVARIANCES:
             raise ValueError(f'covariance: wanted one of {COVARIANCES}, found {covariance!r}')
@@ -39,25 +48,40 @@ class GMM(FittedScorer):
         self.load_file(checkpoint)
 
     def _fit(self, data: FitData) -> dict[str, Tensor]:
-        from sklearn.decomposition import PCA  # here: importing it takes a second, and scoring does not need it
+        from sklearn.decomposition import (
+            PCA,
+        )  # here: importing it takes a second, and scoring does not need it
         from sklearn.mixture import GaussianMixture
+
         features = unit_length(data.features).cpu().numpy()
         channels = min(self.channels, features.shape[1], len(features))
         pca = PCA(channels, svd_solver='covariance_eigh').fit(features)
-        chosen = torch.randperm(len(features), generator=torch.Generator().manual_seed(data.seed))[:self.num_pixels]
-        mixture = GaussianMixture(min(self.num_components, len(chosen)), covariance_type=self.covariance,
-                                  random_state=data.seed).fit(pca.transform(features[chosen.numpy()]))
-        weights, means, cholesky = (torch.from_numpy(value).double() for value in (
-            mixture.weights_, mixture.means_, mixture.precisions_cholesky_))
+        chosen = torch.randperm(len(features), generator=torch.Generator().manual_seed(data.seed))[
+            : self.num_pixels
+        ]
+        mixture = GaussianMixture(
+            min(self.num_components, len(chosen)),
+            covariance_type=self.covariance,
+            random_state=data.seed,
+        ).fit(pca.transform(features[chosen.numpy()]))
+        weights, means, cholesky = (
+            torch.from_numpy(value).double()
+            for value in (mixture.weights_, mixture.means_, mixture.precisions_cholesky_)
+        )
         whitening = whitening_of_components(self.covariance, cholesky, len(weights), channels)
         projection = torch.from_numpy(pca.components_).double()
         learned = dict(
-            projection_=projection, offset_=projection @ torch.from_numpy(pca.mean_).double(), whitening_=whitening,
-            centres_=(whitening @ means[:, :, None])[..., 0], constants_=log_constants(weights.log(), whitening))
+            projection_=projection,
+            offset_=projection @ torch.from_numpy(pca.mean_).double(),
+            whitening_=whitening,
+            centres_=(whitening @ means[:, :, None])[..., 0],
+            constants_=log_constants(weights.log(), whitening),
+        )
         return {name: value.float().to(data.features.device) for name, value in learned.items()}
 
     def _score(self, features: Tensor, logits: Tensor) -> Tensor:
         def minus_log_likelihood(points):
             points = project(points, self.projection_, self.offset_, unit=True)
             return -log_likelihood(points, self.whitening_, self.centres_, self.constants_)
+
         return by_columns(minus_log_likelihood, features)

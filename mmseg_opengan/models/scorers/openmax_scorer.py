@@ -9,17 +9,19 @@ from torch import Tensor
 from ...functional.openmax import openmax
 from .base import SCORERS, FitData, FittedScorer
 
-_NEVER = (1., 1., math.inf)  # shape, scale, shift of a class whose logits are never revised
+_NEVER = (1.0, 1.0, math.inf)  # shape, scale, shift of a class whose logits are never revised
 
 
 @SCORERS.register_module()
 class OpenMax(FittedScorer):
-    """Log-odds of the unknown class that OpenMax adds to the softmax: see :func:`functional.openmax.openmax`.
+    """Log-odds of the unknown class that OpenMax adds to the softmax: see
+    :func:`functional.openmax.openmax`.
 
-    Bendale and Boult, CVPR 2016. For each class, the mean logits of its correctly classified training pixels, and a
-    Weibull distribution fitted to the ``tail_size`` largest of their Euclidean distances to it (maximum likelihood by
-    SciPy). As in the authors' libMR, distances count from one below the smallest of the tail. A class with fewer than
-    3 different distances is never revised.
+    Bendale and Boult, CVPR 2016. For each class, the mean logits of its correctly classified
+    training pixels, and a Weibull distribution fitted to the ``tail_size`` largest of their
+    Euclidean distances to it (maximum likelihood by SciPy). As in the authors' libMR, distances
+    count from one below the smallest of the tail. A class with fewer than 3 different distances is
+    never revised.
 
     Args:
         alpha: classes of highest logit that are revised (at most K).
@@ -35,22 +37,31 @@ class OpenMax(FittedScorer):
     def __init__(self, *, alpha: int = 3, tail_size: int = 100, checkpoint: str | None = None):
         super().__init__()
         if alpha < 1 or tail_size < 3:
-            raise ValueError(f'wanted alpha >= 1 and tail_size >= 3, found alpha {alpha}, tail_size {tail_size}')
+            raise ValueError(
+                f'wanted alpha >= 1 and tail_size >= 3, found alpha {alpha}, tail_size {tail_size}'
+            )
         self.alpha, self.tail_size = alpha, tail_size
         self.load_file(checkpoint)
 
     def _fit(self, data: FitData) -> dict[str, Tensor]:
         logits, labels = data.logits.double().cpu(), data.labels.cpu()
         num_classes = logits.shape[1]
-        means, weibull = torch.zeros(num_classes, num_classes, dtype=torch.float64), [_NEVER] * num_classes
+        means, weibull = (
+            torch.zeros(num_classes, num_classes, dtype=torch.float64),
+            [_NEVER] * num_classes,
+        )
         correct = logits.argmax(1) == labels
         for k in range(num_classes):
             own = logits[correct & (labels == k)]
             if len(own):
                 means[k] = own.mean(0)
-                weibull[k] = _fit_tail((own - means[k]).norm(dim=1).sort().values[-self.tail_size:].numpy())
+                weibull[k] = _fit_tail(
+                    (own - means[k]).norm(dim=1).sort().values[-self.tail_size :].numpy()
+                )
         device = data.logits.device
-        return dict(means_=means.float().to(device), weibull_=torch.tensor(weibull).T.float().to(device))
+        return dict(
+            means_=means.float().to(device), weibull_=torch.tensor(weibull).T.float().to(device)
+        )
 
     def _score(self, features: Tensor | None, logits: Tensor) -> Tensor:
         return openmax(logits, self.means_, self.weibull_, min(self.alpha, logits.shape[1]))
@@ -58,7 +69,10 @@ class OpenMax(FittedScorer):
 
 def _fit_tail(distances: np.ndarray) -> tuple[float, float, float]:
     """Shape, scale and shift of the Weibull distribution of ascending distances."""
-    from scipy.stats import weibull_min  # here: importing it takes a second, and scoring does not need it
+    from scipy.stats import (
+        weibull_min,
+    )  # here: importing it takes a second, and scoring does not need it
+
     if len(np.unique(distances)) < 3:
         return _NEVER
     shift = distances[0] - 1
