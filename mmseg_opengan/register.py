@@ -61,6 +61,7 @@ from .models.scorers import (  # noqa: E402, F401
     calibrated_scorers,
     discriminator_scorer,
     distance_scorers,
+    fused_scorers,
     kplus1,
     logit_scorers,
     mask_scorers,

@@ -70,9 +70,10 @@ class OpenSetMetric(BaseMetric):
 
     Every map found in ``open_scores`` is evaluated under its own name: ``opengan/AUROC``,
     ``opengan/AP``, ``opengan/FPR95``, ``msp/AUROC``, ... (fractions in [0, 1], open is the positive
-    class), and ``mIoU``, ``mAcc``, ``aAcc`` of the closed prediction (percent, mseg's ``IoUMetric``
-    on the closed classes alone). ``report`` holds all numbers of docs/evaluation.md, ``curves``
-    what figures draw.
+    class). ``opengan/AUROC_kinds`` is the mean over open classes with 10 pixels or more, where the
+    data has several classes. ``mIoU``, ``mAcc`` and ``aAcc`` are of the closed prediction (percent,
+    mmseg's ``IoUMetric`` on the closed classes alone). ``report`` holds all numbers of
+    docs/evaluation.md, ``curves`` what figures draw.
 
     Scores are counted in fixed-size tables that add over images and ranks, so memory does not grow
     with the data set.
@@ -342,7 +343,8 @@ class OpenSetMetric(BaseMetric):
         metrics = {
             f'{name}/{key}': summary[key]
             for name, summary in summaries.items()
-            for key in ('AUROC', 'AP', 'FPR95')
+            for key in ('AUROC', 'AP', 'FPR95', 'AUROC_kinds')
+            if len(self.dataset_meta['open_classes']) > 1 or key != 'AUROC_kinds'
         }
         if self.areas is not None:
             closed = IoUMetric.total_area_to_metrics(*self.areas.float(), ['mIoU'])

@@ -24,16 +24,17 @@ from torch import nn
 from tqdm import tqdm
 
 from .. import register  # noqa: F401
-from ..contracts import CLOSED, GT_OPEN_MAP, IGNORE, VOID
+from ..contracts import GT_OPEN_MAP, IGNORE
 from ..features.bank import GROUPS
 from ..features.stored_taps import images_of
-from ..files import write_json
-from ..functional.detection import auroc
+from ..files import sha256_of, write_json
 from ..functional.pixels import labels_on_grid
-from ..functional.score_counts import ScoreCounts
+from ..functional.score_counts import ScoreCounts, summarize
 from ..models.scorers.base import SCORERS, FitData, FittedScorer, Scorer
 
 SUMMARY = 'fitting.json'
+#: What open validation may choose by.
+CHOICES = ('AUROC', 'AUROC_kinds')
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,6 +45,7 @@ class FitSettings:
         num_pixels: closed training pixels to fit on, drawn from all images' without replacement.
         num_open: the same for open pixels, where the training config has any.
         seed: of the draw, and of what is random in a scorer.
+        choose_by: ``'AUROC'``, pooled, or ``'AUROC_kinds'``, the mean over open kinds.
         grids: candidates by scorer name, ``{option: values}``, in place of the class's own. An
             option that the scorer's config states is not searched.
     """
@@ -51,7 +53,12 @@ class FitSettings:
     num_pixels: int = 200000
     num_open: int = 200000
     seed: int = 0
+    choose_by: str = 'AUROC'
     grids: dict = field(default_factory=dict)
+
+    def __post_init__(self):
+        if self.choose_by not in CHOICES:
+            raise ValueError(f'choose_by: wanted one of {CHOICES}, found {self.choose_by!r}')
 
 
 def learns(scorer: dict) -> bool:
@@ -121,6 +128,7 @@ def fit_scorers(
         num_pixels=settings.num_pixels,
         num_open=settings.num_open,
         seed=settings.seed,
+        choose_by=settings.choose_by,
         open_validation=_plain(config.val_dataloader.dataset),
         training={group: _plain(config.train_dataloader.dataset.get(group)) for group in GROUPS},
     )
@@ -131,7 +139,8 @@ def fit_scorers(
     todo = [task for task in tasks if not task.done()]
     if todo:
         _fit_all(todo, fit_data(source, model, settings))
-        _choose_all(todo, model, DATASETS.build(images_of(config.val_dataloader.dataset)))
+        dataset = DATASETS.build(images_of(config.val_dataloader.dataset))
+        _choose_all(todo, model, dataset, settings.choose_by)
     summary = {task.name: task.summary() for task in tasks}
     before = json.loads((out / SUMMARY).read_text()) if (out / SUMMARY).exists() else {}
     write_json(out / SUMMARY, {**before, **summary})
@@ -199,7 +208,9 @@ class _Task:
         self.name = name
         self.candidates = [_plain(candidate) for candidate in candidates]
         self.path = out / f'{name}.pth'
-        self.settings = _plain(dict(common, scorer=cfg['type'], candidates=self.candidates))
+        self.settings = _plain(
+            dict(common, scorer=cfg['type'], candidates=self.candidates, files=_digests(cfg))
+        )
         key = hashlib.sha256(json.dumps(self.settings, sort_keys=True).encode()).hexdigest()[:16]
         self.folder = out / 'candidates' / f'{name}-{key}'
         self.segmentor = common['bank']['segmentor_sha256']
@@ -238,21 +249,18 @@ class _Task:
             dict(self.candidates[index], checkpoint=str(self.folder / f'{index}.pth'))
         )
 
-    def keep(self, found: list[float]) -> None:
+    def keep(self, found: list[dict], choose_by: str) -> None:
         """Write the best candidate, the earliest of equals, and forget the others."""
-        best = max(range(len(found)), key=lambda index: found[index])
-        tried = [
-            dict(
-                options={key: value for key, value in candidate.items() if key != 'type'},
-                AUROC=value,
-            )
-            for candidate, value in zip(self.candidates, found)
-        ]
+        best = max(range(len(found)), key=lambda index: found[index][choose_by])
+        tried = []
+        for candidate, numbers in zip(self.candidates, found):
+            options = {key: value for key, value in candidate.items() if key != 'type'}
+            tried.append(dict(options=options, **{key: numbers[key] for key in CHOICES}))
         self.load(best).save_file(
             self.path,
             segmentor_sha256=self.segmentor,
             settings=self.settings,
-            fitting=dict(AUROC=found[best], candidates=tried),
+            fitting=dict({key: found[best][key] for key in CHOICES}, candidates=tried),
         )
         shutil.rmtree(self.folder)
 
@@ -266,7 +274,7 @@ def _fit_all(tasks: list[_Task], data: FitData) -> None:
 
 
 @torch.no_grad()
-def _choose_all(tasks: list[_Task], model, dataset) -> None:
+def _choose_all(tasks: list[_Task], model, dataset, choose_by: str) -> None:
     """Score the open-validation images with all candidates; each image goes through the segmentor
     once.
     """
@@ -278,7 +286,8 @@ def _choose_all(tasks: list[_Task], model, dataset) -> None:
     model.scorers = nn.ModuleDict(
         {name: task.load(index) for name, (task, index) in names.items()}
     ).to(get_device())
-    counts = {name: ScoreCounts(num_open_classes=1) for name in names}
+    kinds = dataset.metainfo['open_classes']
+    counts = {name: ScoreCounts(num_open_classes=len(kinds)) for name in names}
     for number in tqdm(range(len(dataset)), desc='Open validation', unit='image'):
         item = dataset[number]
         batch = model.data_preprocessor(
@@ -287,7 +296,6 @@ def _choose_all(tasks: list[_Task], model, dataset) -> None:
         tap = model.extract_taps(batch['inputs'])
         grid = tap.logits.shape[2:]
         labels = labels_on_grid(item['data_samples'].get(GT_OPEN_MAP).data[0], grid)
-        labels = torch.where(labels == VOID, VOID, (labels != CLOSED).to(labels))
         for name, scores in {
             **model.score_features(tap),
             **model.score_inputs(batch['inputs'], grid),
@@ -300,9 +308,20 @@ def _choose_all(tasks: list[_Task], model, dataset) -> None:
             f'{first.num_closed} closed and {first.num_open} open pixels'
         )
     for task in tasks:
-        task.keep(
-            [auroc(counts[f'{task.name}-{index}'].bins()) for index in range(len(task.candidates))]
-        )
+        found = [summarize(counts[f'{task.name}-{i}'], kinds) for i in range(len(task.candidates))]
+        task.keep(found, choose_by)
+
+
+def _digests(cfg) -> dict[str, str]:
+    """Digests of the checkpoints that a scorer is made of, by their paths; not of its own."""
+    found = {}
+    for value in cfg.values():
+        if isinstance(value, dict):
+            path = value.get('checkpoint')
+            if path is not None:
+                found[str(path)] = sha256_of(path)
+            found.update(_digests(value))
+    return found
 
 
 def _plain(value):

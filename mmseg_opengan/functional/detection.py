@@ -21,6 +21,9 @@ import torch
 
 from ..contracts import CLOSED, VOID
 
+#: A kind with fewer open pixels has no number of its own.
+LEAST_PIXELS = 10
+
 
 class ScoreBins(NamedTuple):
     """Counts of the non-empty score bins, in ascending order of score; four CPU tensors of equal
@@ -326,3 +329,12 @@ def _undefined(name, bins, *, needs_closed=True, needs_open=True):
             stacklevel=3,
         )
     return bool(missing)
+
+
+def mean_over_kinds(per_class: dict[str, dict]) -> float:
+    """Mean AUROC over the open classes with at least ``LEAST_PIXELS`` pixels; nan without any.
+
+    The pooled AUROC is that of the largest kinds. This one counts each kind alike.
+    """
+    found = [one['AUROC'] for one in per_class.values() if one['num_open'] >= LEAST_PIXELS]
+    return sum(found) / len(found) if found else math.nan

@@ -44,7 +44,7 @@ from typing import NamedTuple
 import torch
 
 from ..contracts import CLOSED, FIRST_OPEN, MAX_OPEN_CLASSES, VOID
-from .detection import ScoreBins, numbers
+from .detection import ScoreBins, mean_over_kinds, numbers
 
 _LARGEST = 0x7F7FFFFF  # bits of the largest finite float32
 _MAX_CELLS = (
@@ -408,7 +408,8 @@ def summarize(counts: ScoreCounts, open_classes: Sequence[str] | None = None) ->
         open_classes: names, keys of ``per_class``; by default their indices as strings.
 
     Returns:
-        dict: AUROC, AP, FPR95 (each in [0, 1]), auroc_error_bound, num_closed, num_open; per_class:
+        dict: AUROC, AP, FPR95 (each in [0, 1]), auroc_error_bound, num_closed, num_open;
+            AUROC_kinds, see ``detection.mean_over_kinds``; per_class:
             {name: the same}. A class without a pixel has nan and num_open 0. If nothing is open or
             closed, all are nan and a warning says so.
     """
@@ -429,4 +430,5 @@ def summarize(counts: ScoreCounts, open_classes: Sequence[str] | None = None) ->
             f'{pooled["num_open"]} open pixels were counted',
             stacklevel=2,
         )
-    return dict(pooled, per_class={name: numbers(counts.bins(i)) for i, name in enumerate(names)})
+    per_class = {name: numbers(counts.bins(i)) for i, name in enumerate(names)}
+    return dict(pooled, AUROC_kinds=mean_over_kinds(per_class), per_class=per_class)

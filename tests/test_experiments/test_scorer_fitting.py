@@ -3,6 +3,7 @@ segmentor.
 """
 
 import json
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -125,6 +126,38 @@ def test_the_auroc_is_that_of_the_model_on_the_open_validation_images(folder, fi
         assert found[name]['AUROC'] == pytest.approx(wanted, abs=5e-4), (
             name
         )  # score bins hold several scores
+
+
+def test_the_choice_is_by_what_the_settings_say(folder, tmp_path):
+    """Both numbers of every candidate are there; the best of the one that was asked for is kept."""
+    settings = replace(SETTINGS, choose_by='AUROC_kinds')
+    found = fit_scorers(make_config(folder), out=tmp_path, settings=settings)
+    for entry in found.values():
+        best = max(entry['candidates'], key=lambda candidate: candidate['AUROC_kinds'])
+        assert entry['AUROC_kinds'] == best['AUROC_kinds']
+        assert entry['AUROC'] != entry['AUROC_kinds']
+    with pytest.raises(ValueError, match=r"choose_by: wanted one of \('AUROC', 'AUROC_kinds'\)"):
+        replace(SETTINGS, choose_by='AP')
+
+
+def test_a_hybrid_is_fitted_anew_where_its_discriminator_is_another(folder, tmp_path):
+    trained = dict(
+        type='DiscriminatorScorer',
+        discriminator=dict(type='FeatureDiscriminator', hidden=(8,)),
+        checkpoint=str(tmp_path / 'd.pth'),
+    )
+    scorers = dict(hybrid=dict(type='Hybrid', trained=trained, free=dict(type='GEN')))
+    plain = dict(make_config(folder).model, discriminator=None, generator=None, scorers=None)
+    channels = MODELS.build(plain).head.channels
+    fits = []
+    for seed in (0, 0, 1):
+        torch.manual_seed(seed)
+        network = MODELS.build(dict(trained['discriminator'], in_channels=channels))
+        state = {f'discriminator.{key}': value for key, value in network.state_dict().items()}
+        torch.save(dict(state_dict=state), tmp_path / 'd.pth')
+        fit_scorers(make_config(folder, scorers), out=tmp_path / 'fits', settings=SETTINGS)
+        fits.append((tmp_path / 'fits' / 'hybrid.pth').stat().st_mtime_ns)
+    assert fits[0] == fits[1] != fits[2]
 
 
 def test_what_is_done_is_not_done_again(folder, fitted, monkeypatch):

@@ -188,7 +188,7 @@ def test_candidates_are_options(name):
     cls = SCORERS.get(name)
     assert set(cls.candidates) <= set(build(name).options())
     for values in cls.candidates.values():
-        assert len(values) == len(set(values)) > 1
+        assert len(values) == len({str(value) for value in values}) > 1
 
 
 # ------------------------------------------------------------------ the base classes

@@ -140,9 +140,7 @@ class Scorer(nn.Module, metaclass=ABCMeta):
                 f'{meta.get("scorer") or "one that names no scorer"}. tools/fit_scorers.py '
                 f'writes them.'
             )
-        for name in self.options():
-            if name in meta['options']:
-                setattr(self, name, meta['options'][name])
+        self._take_options(meta['options'])
         self.segmentor_sha256 = meta.get('segmentor_sha256')
         try:
             self.load_state_dict(checkpoint['state_dict'])
@@ -150,6 +148,12 @@ class Scorer(nn.Module, metaclass=ABCMeta):
             raise RuntimeError(
                 f"'{path}' does not hold the state of a {type(self).__name__}: {error}"
             ) from error
+
+    def _take_options(self, options: dict) -> None:
+        """Use the options of a file."""
+        for name in self.options():
+            if name in options:
+                setattr(self, name, options[name])
 
 
 class FittedScorer(Scorer):

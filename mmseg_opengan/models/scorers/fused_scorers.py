@@ -1,0 +1,189 @@
+"""Scores of the segmentor's own uncertainty made better: clipped features, and a trained score
+beside a free one.
+"""
+
+import math
+
+import torch
+from torch import Tensor
+
+from ...functional import scores
+from .base import SCORERS, FitData, FittedScorer, Scorer
+
+#: What ReAct reads the clipped logits with.
+CLIPPED_SCORES = dict(gen=scores.gen, energy=scores.energy)
+
+
+@SCORERS.register_module()
+class ReAct(FittedScorer):
+    """A score of the logits of clipped features: min(f, c) @ W + b, then GEN or energy.
+
+    Sun et al., NeurIPS 2021, "ReAct: Out-of-distribution Detection With Rectified Activations",
+    with energy. c is a quantile of the features of closed training pixels.
+
+    Args:
+        quantile: in (0, 1]; 1 clips nothing that closed training pixels have.
+        per: ``'all'``, one c for all channels (the paper), or ``'channel'``, one for each. Features
+            of both signs need the second.
+        score: ``'gen'`` or ``'energy'``, of the clipped logits.
+        checkpoint: file that ``tools/fit_scorers.py`` wrote.
+    """
+
+    learned = ('clip_', 'weight_', 'bias_')
+    candidates = dict(
+        quantile=[0.8, 0.9, 0.95, 1.0], per=['all', 'channel'], score=['gen', 'energy']
+    )
+
+    def __init__(
+        self,
+        *,
+        quantile: float = 0.9,
+        per: str = 'all',
+        score: str = 'gen',
+        checkpoint: str | None = None,
+    ):
+        super().__init__()
+        if not 0 < quantile <= 1:
+            raise ValueError(f'quantile: wanted a number in (0, 1], found {quantile!r}')
+        for name, value, known in (
+            ('per', per, ('all', 'channel')),
+            ('score', score, tuple(CLIPPED_SCORES)),
+        ):
+            if value not in known:
+                raise ValueError(f'{name}: wanted one of {known}, found {value!r}')
+        self.quantile = quantile
+        self.per = per
+        self._name = score
+        self.load_file(checkpoint)
+
+    def options(self) -> dict:
+        return dict(quantile=self.quantile, per=self.per, score=self._name)
+
+    def _take_options(self, options: dict) -> None:
+        self.quantile = options.get('quantile', self.quantile)
+        self.per = options.get('per', self.per)
+        self._name = options.get('score', self._name)
+
+    def _fit(self, data: FitData):
+        values = data.features if self.per == 'channel' else data.features.reshape(-1, 1)
+        rank = max(1, math.ceil(self.quantile * len(values)))
+        clip = values.kthvalue(rank, dim=0).values
+        return dict(
+            clip_=clip.expand(data.features.shape[1]),
+            weight_=data.weight.float().clone(),
+            bias_=data.bias.float().clone(),
+        )
+
+    def _score(self, features, logits):
+        clipped = torch.minimum(features, self.clip_[:, None, None])
+        logits = torch.nn.functional.conv2d(clipped, self.weight_[:, :, None, None], self.bias_)
+        return CLIPPED_SCORES[self._name](logits)
+
+
+@SCORERS.register_module()
+class Hybrid(FittedScorer):
+    """A trained score and a free one, each standardised on closed training pixels:
+    (1 - w) (d - mean d) / std d + w (s - mean s) / std s.
+
+    A trained score knows the open kinds that training showed it. A free one, of the segmentor's own
+    uncertainty, does not depend on them.
+
+    Args:
+        trained: config of a scorer, in most cases a ``DiscriminatorScorer`` with its checkpoint.
+        free: config of a scorer; it is fitted on the same pixels where it learns.
+        weight: w, in [0, 1].
+        checkpoint: file that ``tools/fit_scorers.py`` wrote. It holds both scorers whole.
+    """
+
+    learned = ('mean_', 'deviation_')
+    candidates = dict(
+        weight=[0.25, 0.5, 0.75],
+        free=[
+            dict(type='GEN'),
+            dict(type='Energy'),
+            dict(type='ReAct', quantile=0.9, per='all', score='gen'),
+        ],
+    )
+
+    def __init__(
+        self,
+        *,
+        trained: dict | None = None,
+        free: dict | None = None,
+        weight: float = 0.5,
+        checkpoint: str | None = None,
+    ):
+        super().__init__()
+        if not 0 <= weight <= 1:
+            raise ValueError(f'weight: wanted a number in [0, 1], found {weight!r}')
+        if trained is None and checkpoint is None:
+            raise ValueError('trained: wanted the config of a scorer, or a checkpoint, found None')
+        self.weight = weight
+        if checkpoint is None:
+            self._build(trained, free or dict(type='GEN'))
+        else:
+            self.load_file(checkpoint)
+
+    def _build(self, trained: dict, free: dict) -> None:
+        self.trained_scorer = SCORERS.build(dict(trained))
+        self.free_scorer = SCORERS.build(dict(free))
+        self.trained = _whole(trained, self.trained_scorer)
+        self.free = dict(free)
+        for name, scorer in (('trained', self.trained_scorer), ('free', self.free_scorer)):
+            if scorer.reads_image or scorer.reads_queries:
+                raise ValueError(
+                    f'{name}: wanted a scorer of features or logits, found {type(scorer).__name__}'
+                )
+        self.segmentor_sha256 = self.trained_scorer.segmentor_sha256
+        self.eval().requires_grad_(False)  # D's batch norm above all
+
+    def _take_options(self, options: dict) -> None:
+        if 'trained' in options:
+            self.weight = options['weight']
+            self._build(options['trained'], options['free'])
+
+    def _fit(self, data: FitData):
+        if isinstance(self.free_scorer, FittedScorer):
+            self.free_scorer.fit(data)
+        found = []
+        for scorer in (self.trained_scorer, self.free_scorer):
+            found.append(_scores_of_pixels(scorer, data.features, data.logits).double())
+        values = torch.stack(found)
+        deviation = values.std(dim=1, correction=0)
+        if not (deviation > 0).all():
+            raise ValueError(
+                'Hybrid: wanted two scores that differ between closed pixels, found the standard '
+                f'deviations {deviation.tolist()}'
+            )
+        return dict(mean_=values.mean(dim=1).float(), deviation_=deviation.float())
+
+    def _score(self, features, logits):
+        if features is None:
+            raise ValueError('Hybrid: wanted the features of the feature grid, found None')
+        shares = (1 - self.weight, self.weight)
+        total = 0
+        for i, scorer in enumerate((self.trained_scorer, self.free_scorer)):
+            standard = (scorer(features, logits) - self.mean_[i]) / self.deviation_[i]
+            total = total + shares[i] * standard
+        return total
+
+
+def _whole(config: dict, scorer: Scorer) -> dict:
+    """The config of a scorer whose state is stored beside it: no checkpoint, all shapes stated."""
+    config = {key: value for key, value in config.items() if key != 'checkpoint'}
+    if 'discriminator' in config:
+        channels = getattr(scorer.discriminator, 'in_channels', None)
+        if channels is not None:
+            config['discriminator'] = dict(config['discriminator'], in_channels=channels)
+    return config
+
+
+def _scores_of_pixels(
+    scorer: Scorer, features: Tensor, logits: Tensor, chunk: int = 16384
+) -> Tensor:
+    """(n,) scores of pixels given as rows (n, C) and (n, K), in bounded memory."""
+    found = []
+    for rows, values in zip(features.split(chunk), logits.split(chunk)):
+        maps = [part.T[None, :, None].contiguous() for part in (rows, values)]
+        found.append(scorer(*maps).flatten())
+    return torch.cat(found)
