@@ -48,8 +48,8 @@ class OpenSetEvaluationHook(Hook):
     ):
         self.folder = folder
         self.plot_val, self.plot_test = plot_val, plot_test
-        self._loaded = None  # what the checkpoint holds of open validation
-        self._decided = None  # by the last validation, until the next training step
+        self._loaded: dict | None = None  # what the checkpoint holds of open validation
+        self._decided: dict | None = None  # by the last validation, until the next training step
 
     # ------------------------------------------------------------------ checkpoints
 

@@ -32,7 +32,7 @@ class FakeVersusRealHook(Hook):
     def __init__(self, *, num_fake: int = 2500, seed: int = 0):
         self.num_fake = num_fake
         self.seed = seed
-        self._counts = None
+        self._counts: ScoreCounts | None = None
 
     def before_val_epoch(self, runner):
         self._counts = (

@@ -222,10 +222,10 @@ def reliability(
     size = summed(pixels)
     used = size > 0
     # In float64: torch divides integers in float32.
-    return Reliability(
-        *((summed(values) / size.double())[used] for values in (pixels * probability, bins.open)),
-        size[used],
+    mean, open_fraction = (
+        (summed(values) / size.double())[used] for values in (pixels * probability, bins.open)
     )
+    return Reliability(mean, open_fraction, size[used])
 
 
 def expected_calibration_error(points: Reliability) -> float:

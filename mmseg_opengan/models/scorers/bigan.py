@@ -3,7 +3,7 @@
 from contextlib import nullcontext
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.functional import softplus
 
 from ..networks import frozen
@@ -40,6 +40,8 @@ class BiGAN(FittedScorer):
 
     learned = ('mean_', 'std_')
     learned_modules = ('encoder_', 'generator_', 'discriminator_')
+    mean_: Tensor
+    std_: Tensor
     candidates = dict(steps=[250, 500, 1000, 2000])
 
     def __init__(
@@ -61,10 +63,10 @@ class BiGAN(FittedScorer):
         self.load_file(checkpoint)
 
     @property
-    def is_logit(self) -> bool:
+    def is_logit(self) -> bool:  # type: ignore[override]
         return self.kind == 'discriminator'
 
-    def _networks(self, channels):
+    def _networks(self, channels: int) -> tuple[nn.Module, nn.Module, nn.Module]:
         """E, G and D."""
         return (
             mlp(channels, *self.hidden, self.latent),
@@ -121,7 +123,7 @@ class BiGAN(FittedScorer):
 
 
 def bigan_losses(
-    discriminator, real: tuple[Tensor, Tensor], made: tuple[Tensor, Tensor]
+    discriminator: nn.Module, real: tuple[Tensor, Tensor], made: tuple[Tensor, Tensor]
 ) -> tuple[Tensor, Tensor]:
     """What D minimises, and what E and G minimise together.
 

@@ -1,5 +1,6 @@
 """C2AE: how well a pixel feature can be rebuilt as one of the closed classes."""
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, one_hot
@@ -161,7 +162,7 @@ class C2AE(FittedScorer):
 
 
 def c2ae_loss(
-    decoder,
+    decoder: nn.Module,
     code: Tensor,
     features: Tensor,
     labels: Tensor,
@@ -176,7 +177,7 @@ def c2ae_loss(
     return alpha * match + (1 - alpha) * (other_features - decoder(code, other_labels)).abs().mean()
 
 
-def _error(decoder, code, features, classes) -> Tensor:
+def _error(decoder: nn.Module, code: Tensor, features: Tensor, classes: Tensor) -> Tensor:
     """(n,) mean absolute errors of the reconstruction with the given classes."""
     return (features - decoder(code, classes)).abs().mean(1)
 
@@ -193,7 +194,7 @@ class OtherClass:
         self.order = labels.cpu().argsort(stable=True)
         self.counts, self.starts = counts, counts.cumsum(0) - counts
 
-    def rows(self, labels: Tensor, rng) -> Tensor:
+    def rows(self, labels: Tensor, rng: np.random.Generator) -> Tensor:
         """(n,) rows of the labels given to ``__init__``, for (n,) labels."""
         own = torch.searchsorted(self.classes, labels.cpu().contiguous())
         number = len(self.classes)

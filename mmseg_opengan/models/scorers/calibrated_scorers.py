@@ -1,5 +1,8 @@
 """Scorers of the logits that are calibrated on training pixels or on open validation."""
 
+from collections.abc import Callable
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -24,6 +27,8 @@ class StandardizedMaxLogit(FittedScorer):
 
     from_logits = True
     learned = ('mean_', 'deviation_')
+    mean_: Tensor
+    deviation_: Tensor
 
     def __init__(self, *, checkpoint: str | None = None):
         super().__init__()
@@ -69,7 +74,7 @@ class MSPc(Scorer):
     def score(self, features: Tensor | None, logits: Tensor) -> Tensor:
         return msp_log_odds(logits, self.temperature)
 
-    def score_image(self, inputs, forward) -> Tensor:
+    def score_image(self, inputs: Tensor, forward: Callable[[Tensor], Any]) -> Tensor:
         inputs = inputs.float()
         if self.epsilon:
             inputs = perturbed(
@@ -99,6 +104,9 @@ class MCDropout(FittedScorer):
     """
 
     learned = ('weight_', 'bias_', 'kept_')
+    weight_: Tensor
+    bias_: Tensor
+    kept_: Tensor
     candidates = dict(rate=[0.1, 0.3, 0.5], uncertainty=['entropy', 'mutual_information'])
 
     def __init__(

@@ -36,6 +36,7 @@ class ClassCentroid(FittedScorer):
     """
 
     learned = ('means_',)
+    means_: Tensor
     candidates = dict(normalize=[True, False])
 
     def __init__(self, *, normalize: bool = True, checkpoint: str | None = None):
@@ -72,6 +73,9 @@ class GDM(FittedScorer):
     """
 
     learned = ('weight_', 'offset_', 'means_')
+    weight_: Tensor
+    offset_: Tensor
+    means_: Tensor
     candidates = dict(normalize=[False, True])
 
     def __init__(self, *, normalize: bool = False, checkpoint: str | None = None):
@@ -121,6 +125,7 @@ class NearestNeighbour(FittedScorer):
     """
 
     learned = ('references_',)
+    references_: Tensor
     candidates = dict(k=[1, 5, 20])
 
     def __init__(

@@ -30,6 +30,8 @@ class KPlusOne(FittedScorer):
 
     is_logit = True
     learned = ('weight_', 'bias_')
+    weight_: Tensor
+    bias_: Tensor
     candidates = dict(open_fraction=[None, 0.25])
 
     def __init__(
