@@ -6,6 +6,7 @@ import hashlib
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -219,9 +220,9 @@ def _write_rows(path: Path, parts: list[np.ndarray], dtype: np.dtype, row_shape:
 class _Tee:
     """Writes to a file and feeds a digest."""
 
-    def __init__(self, file, digest):
+    def __init__(self, file: BinaryIO, digest: Any):
         self.file, self.digest = file, digest
 
-    def write(self, data):
+    def write(self, data: Any) -> None:
         self.file.write(data)
         self.digest.update(data)

@@ -170,7 +170,7 @@ def _require_space(root, identity, todo, extract, choice):
     grid = extract(item['inputs'], item['data_samples']).shape[-2:]
     stride = grid_stride(item['inputs'].shape[1:], grid)  # that of images of other sizes too
 
-    def count(groups):
+    def count(groups: dict) -> int:
         maps = _for_each_group(groups, lambda dataset, index: dataset.read_labels(index)[1])
         return sum(
             choice.count(open_map[::stride, ::stride], group) for group, open_map in maps.items()

@@ -233,7 +233,7 @@ class OnlineSource(_BankSource):
         ValueError: ``closed_images_per_batch='all'``, which needs a store.
     """
 
-    def __init__(self, **kwargs):
+    def __init__(self, **kwargs: Any):
         super().__init__(**kwargs)
         if self.sampler.closed_images_per_batch == 'all':
             raise ValueError(

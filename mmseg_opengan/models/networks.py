@@ -169,7 +169,7 @@ class _ReluIfSeen(nn.Module):
     _UNDECIDED, _IDENTITY, _RELU = -1, 0, 1
     kind: Tensor
 
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__()
         self.register_buffer('kind', torch.tensor(self._UNDECIDED))
 

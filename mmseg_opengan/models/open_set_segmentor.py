@@ -371,7 +371,9 @@ class OpenSetSegmentor(BaseModel):
             self._finish(sample, own, size, placed=data_samples is not None)
         return results
 
-    def _predict_stored(self, inputs, data_samples, stored):
+    def _predict_stored(
+        self, inputs: Tensor, data_samples: Any, stored: Tap
+    ) -> tuple[list[dict[str, Tensor]], list[SegDataSample]]:
         if self.slides or self.head.adapter.gives_class_scores:
             raise ValueError(
                 'Stored features belong to whole images of heads with logits: wanted '

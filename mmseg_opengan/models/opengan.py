@@ -220,14 +220,14 @@ class OpenGANSegmentor(OpenSetSegmentor):
         """The step's closed features: given by a store, or tapped from the step's images."""
         if 'closed' in data:
             return data['closed']
-        rows = []
+        rows: Any = []
         for image, sample in zip(data['inputs'], data['data_samples']):
             features = self.extract_image(image, sample)
             open_map = labels_on_grid(open_map_of(sample).data[0], features.shape[-2:])
             is_closed = (open_map == CLOSED).flatten().to(features.device)
             rows.append(pixels_first(features[None])[is_closed])
-        pixels = torch.cat(rows)
-        return pixels[torch.from_numpy(draw.closed(len(pixels))).to(pixels.device)]
+        rows = torch.cat(rows)
+        return rows[torch.from_numpy(draw.closed(len(rows))).to(rows.device)]
 
     @torch.no_grad()
     def score_generated(self, number: int, seed: int) -> Tensor:

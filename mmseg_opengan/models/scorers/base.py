@@ -182,7 +182,7 @@ class FittedScorer(Scorer):
     #: loaded. They are of no use to an optimizer: ``fit`` and loading freeze their parameters.
     learned_modules: tuple[str, ...] = ()
 
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__()
         for name in self.learned:
             self.register_buffer(name, None)

@@ -42,6 +42,9 @@ class BiGAN(FittedScorer):
     learned_modules = ('encoder_', 'generator_', 'discriminator_')
     mean_: Tensor
     std_: Tensor
+    encoder_: nn.Module
+    generator_: nn.Module
+    discriminator_: nn.Module
     candidates = dict(steps=[250, 500, 1000, 2000])
 
     def __init__(
@@ -74,7 +77,7 @@ class BiGAN(FittedScorer):
             mlp(channels + self.latent, *self.hidden, 1),
         )
 
-    def _fit(self, data: FitData):
+    def _fit(self, data: FitData) -> dict[str, Tensor]:
         mean, std = mean_and_deviation(data.features)
         features = (data.features - mean) / std
         with seeded(data.seed):
@@ -118,7 +121,7 @@ class BiGAN(FittedScorer):
             return (features - self.generator_(code)).abs().mean(1)
         return -self.discriminator_(torch.cat([features, code], 1))[:, 0]
 
-    def _make_modules(self, state):
+    def _make_modules(self, state: dict[str, Tensor]) -> None:
         self.encoder_, self.generator_, self.discriminator_ = self._networks(len(state['mean_']))
 
 

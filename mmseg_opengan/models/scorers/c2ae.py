@@ -1,5 +1,7 @@
 """C2AE: how well a pixel feature can be rebuilt as one of the closed classes."""
 
+from typing import Any
+
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -62,6 +64,10 @@ class C2AE(FittedScorer):
 
     learned = ('mean_', 'std_')
     learned_modules = ('encoder_', 'decoder_')
+    mean_: Tensor
+    std_: Tensor
+    encoder_: nn.Module
+    decoder_: Any  # ConditionalDecoder
     candidates = dict(condition=list(_CONDITIONS))
 
     def __init__(
@@ -85,12 +91,12 @@ class C2AE(FittedScorer):
         self.steps, self.batch_size, self.lr = steps, batch_size, lr
         self.load_file(checkpoint)
 
-    def _networks(self, num_classes, channels):
+    def _networks(self, num_classes: int, channels: int) -> tuple[nn.Module, ConditionalDecoder]:
         return mlp(channels, self.hidden, self.latent), ConditionalDecoder(
             num_classes, self.latent, self.hidden, channels
         )
 
-    def _fit(self, data: FitData):
+    def _fit(self, data: FitData) -> dict[str, Tensor]:
         mean, std = mean_and_deviation(data.features)
         features, num_classes = (data.features - mean) / std, len(data.weight)
         with seeded(data.seed):
@@ -155,7 +161,7 @@ class C2AE(FittedScorer):
         ]
         return torch.stack(errors).amin(0)
 
-    def _make_modules(self, state):
+    def _make_modules(self, state: dict[str, Tensor]) -> None:
         self.encoder_, self.decoder_ = self._networks(
             state['decoder_.gamma.weight'].shape[1], len(state['mean_'])
         )

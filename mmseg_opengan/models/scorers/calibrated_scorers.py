@@ -34,7 +34,7 @@ class StandardizedMaxLogit(FittedScorer):
         super().__init__()
         self.load_file(checkpoint)
 
-    def _fit(self, data):
+    def _fit(self, data: FitData) -> dict[str, Tensor]:
         mean, deviation = max_logit_statistics(data.logits)
         return dict(mean_=mean.float(), deviation_=deviation.clamp(min=1e-6).float())
 
@@ -128,7 +128,7 @@ class MCDropout(FittedScorer):
         self.rate, self.uncertainty, self.num_samples = rate, uncertainty, num_samples
         self.load_file(checkpoint)
 
-    def _fit(self, data: FitData):
+    def _fit(self, data: FitData) -> dict[str, Tensor]:
         generator = torch.Generator().manual_seed(data.seed)
         kept = torch.rand(self.num_samples, data.weight.shape[1], generator=generator) >= self.rate
         return dict(

@@ -44,7 +44,7 @@ class ClassCentroid(FittedScorer):
         self.normalize = normalize
         self.load_file(checkpoint)
 
-    def _fit(self, data):
+    def _fit(self, data: FitData) -> dict[str, Tensor]:
         return dict(
             means_=class_means(_prepared(data, self.normalize), data.labels, len(data.weight))[
                 0
@@ -83,7 +83,7 @@ class GDM(FittedScorer):
         self.normalize = normalize
         self.load_file(checkpoint)
 
-    def _fit(self, data):
+    def _fit(self, data: FitData) -> dict[str, Tensor]:
         features = _prepared(data, self.normalize)
         weight = whitening(pooled_covariance(features, data.labels, len(data.weight)))
         means, _ = class_means(features, data.labels, len(data.weight))
@@ -142,7 +142,7 @@ class NearestNeighbour(FittedScorer):
         self.k, self.normalize, self.num_references = k, normalize, num_references
         self.load_file(checkpoint)
 
-    def _fit(self, data):
+    def _fit(self, data: FitData) -> dict[str, Tensor]:
         if len(data.features) < self.k:
             raise ValueError(
                 f'fit: wanted at least k = {self.k} pixels, found {len(data.features)}'
