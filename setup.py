@@ -23,6 +23,7 @@ setup(
     long_description_content_type='text/markdown',
     license='Apache-2.0',
     packages=find_packages(include=['mmseg_opengan', 'mmseg_opengan.*']),
+    package_data={'mmseg_opengan': ['py.typed']},
     python_requires='>=3.10,<3.13',
     install_requires=REQUIREMENTS,
 )

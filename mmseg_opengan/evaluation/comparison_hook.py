@@ -2,14 +2,17 @@
 all of them.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
+from typing import Any
 
 import mmcv
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from mmengine.dist import master_only
 from mmengine.hooks import Hook
+from mmengine.runner import Runner
 from mmseg.registry import HOOKS
+from mmseg.structures import SegDataSample
 from tqdm import tqdm
 
 from ..contracts import IGNORE
@@ -39,7 +42,7 @@ class ComparisonHook(Hook):
         self.titles = dict(titles)
         self.num_panels = num_panels
 
-    def shown(self, scorers) -> dict[str, str]:
+    def shown(self, scorers: Collection[str]) -> dict[str, str]:
         """Title -> scorer, of the methods that are there."""
         found = {}
         for method, title in self.titles.items():
@@ -54,7 +57,7 @@ class ComparisonHook(Hook):
                 found[title] = min(seeds, key=lambda name: int(name[len(method) + 2 :]))
         return found
 
-    def before_test_epoch(self, runner):
+    def before_test_epoch(self, runner: Runner) -> None:
         images = len(runner.test_dataloader.dataset)
         number = min(self.num_panels, images)
         self._wanted = {round((i + 0.5) * images / number - 0.5) for i in range(number)}
@@ -64,14 +67,16 @@ class ComparisonHook(Hook):
         )
 
     @master_only
-    def after_test_iter(self, runner, batch_idx, data_batch=None, outputs=None):
+    def after_test_iter(
+        self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None
+    ) -> None:
         for sample in outputs:
             if self._seen in self._wanted:
                 self._draw(sample, runner)
             self._seen += 1
             self._bar.update()
 
-    def _draw(self, sample, runner):
+    def _draw(self, sample: SegDataSample, runner: Runner) -> None:
         fields = panel_fields(sample)
         if 'gt' in fields and (fields['gt'] == IGNORE).all():
             del fields['gt']  # the closed classes are not known: closed is drawn grey, not as void
@@ -89,7 +94,7 @@ class ComparisonHook(Hook):
         mmcv.imwrite(mmcv.rgb2bgr(panel), str(folder / f'{Path(sample.img_path).stem}.png'))
 
     @master_only
-    def after_test_epoch(self, runner, metrics=None):
+    def after_test_epoch(self, runner: Runner, metrics: dict | None = None) -> None:
         self._bar.close()
         for metric in runner.test_evaluator.metrics:
             if isinstance(metric, OpenSetMetric):

@@ -3,10 +3,14 @@ figures after it.
 """
 
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from mmengine.dist import master_only
+from mmengine.evaluator import Evaluator
 from mmengine.hooks import Hook
+from mmengine.runner import Runner
 from mmseg.registry import HOOKS
 
 from .. import __version__
@@ -48,30 +52,32 @@ class OpenSetEvaluationHook(Hook):
     ):
         self.folder = folder
         self.plot_val, self.plot_test = plot_val, plot_test
-        self._loaded = None  # what the checkpoint holds of open validation
-        self._decided = None  # by the last validation, until the next training step
+        self._loaded: dict | None = None  # what the checkpoint holds of open validation
+        self._decided: dict | None = None  # by the last validation, until the next training step
 
     # ------------------------------------------------------------------ checkpoints
 
-    def after_load_checkpoint(self, runner, checkpoint):
+    def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         self._loaded = checkpoint.get('meta', {}).get(OPENGAN, {}).get(OPEN_VALIDATION)
 
-    def before_save_checkpoint(self, runner, checkpoint):
+    def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         if self._decided is not None:
             checkpoint.setdefault('meta', {}).setdefault(OPENGAN, {})[OPEN_VALIDATION] = (
                 self._decided
             )
 
-    def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
+    def after_train_iter(
+        self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None
+    ) -> None:
         self._decided = None  # D has changed
 
     # ------------------------------------------------------------------ before an evaluation
 
-    def before_val_epoch(self, runner):
+    def before_val_epoch(self, runner: Runner) -> None:
         for metric in _metrics(runner.val_evaluator):
             metric.setting = _setting(runner, 'val')
 
-    def before_test_epoch(self, runner):
+    def before_test_epoch(self, runner: Runner) -> None:
         for metric in _metrics(runner.test_evaluator):
             model, rule = model_of(runner), metric.threshold
             if is_rule(rule) and augments(runner):
@@ -86,7 +92,7 @@ class OpenSetEvaluationHook(Hook):
             if is_rule(rule) and not all(
                 name in decisions and rule in decisions[name].thresholds for name in _scorers(model)
             ):
-                stored = run_open_validation(runner, _setting(runner, 'val'), rule)
+                stored = run_open_validation(runner, _setting(runner, 'val'), str(rule))
                 decisions = decisions_of(stored, resolution, setting.mode, setting.smoothing)
             source = (
                 {key: value for key, value in (stored or {}).items() if key != 'scorers'}
@@ -99,7 +105,7 @@ class OpenSetEvaluationHook(Hook):
 
     # ------------------------------------------------------------------ after an evaluation
 
-    def after_val_epoch(self, runner, metrics=None):
+    def after_val_epoch(self, runner: Runner, metrics: dict | None = None) -> None:
         for metric in _metrics(runner.val_evaluator):
             if metric.report is not None:
                 self._decided = stored_decisions(metric, step_of(runner))
@@ -111,7 +117,7 @@ class OpenSetEvaluationHook(Hook):
             ('png',),
         )
 
-    def after_test_epoch(self, runner, metrics=None):
+    def after_test_epoch(self, runner: Runner, metrics: dict | None = None) -> None:
         self._write(
             runner,
             runner.test_evaluator,
@@ -121,7 +127,14 @@ class OpenSetEvaluationHook(Hook):
         )
 
     @master_only
-    def _write(self, runner, evaluator, stage, figures, formats):
+    def _write(
+        self,
+        runner: Runner,
+        evaluator: Evaluator,
+        stage: str,
+        figures: Sequence[str],
+        formats: Sequence[str],
+    ) -> None:
         for metric in _metrics(evaluator):
             if metric.report is None:
                 continue
@@ -146,17 +159,17 @@ class OpenSetEvaluationHook(Hook):
             write_json(folder / 'metrics.json', report)  # last: where it is, everything is
 
 
-def _metrics(evaluator):
+def _metrics(evaluator: Evaluator) -> list[OpenSetMetric]:
     return [metric for metric in evaluator.metrics if isinstance(metric, OpenSetMetric)]
 
 
-def _scorers(model) -> dict[str, bool]:
+def _scorers(model: Any) -> dict[str, bool]:
     """Names of the model's score maps, and whether each is an open logit."""
     found = {name: scorer.is_logit for name, scorer in model.scorers.items()}
     return found if getattr(model, 'discriminator', None) is None else {**found, OPENGAN: True}
 
 
-def _setting(runner, stage, **options) -> Setting:
+def _setting(runner: Runner, stage: str, **options: Any) -> Setting:
     model = model_of(runner)
     mode = model.test_cfg.get('mode', 'whole')
     if augments(runner):

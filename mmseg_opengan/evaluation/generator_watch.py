@@ -2,10 +2,13 @@
 10).
 """
 
+from typing import Any
+
 import torch
 from mmengine.dist import all_reduce
 from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
+from mmengine.runner import Runner
 from mmseg.registry import HOOKS
 
 from ..contracts import CLOSED, FIRST_OPEN, GT_OPEN_MAP, OPEN_SCORES, OPENGAN, VOID
@@ -32,14 +35,16 @@ class FakeVersusRealHook(Hook):
     def __init__(self, *, num_fake: int = 2500, seed: int = 0):
         self.num_fake = num_fake
         self.seed = seed
-        self._counts = None
+        self._counts: ScoreCounts | None = None
 
-    def before_val_epoch(self, runner):
+    def before_val_epoch(self, runner: Runner) -> None:
         self._counts = (
             ScoreCounts(num_open_classes=1) if _model(runner).generator is not None else None
         )
 
-    def after_val_iter(self, runner, batch_idx, data_batch=None, outputs=None):
+    def after_val_iter(
+        self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None
+    ) -> None:
         if self._counts is None:
             return
         for sample in outputs:
@@ -49,7 +54,7 @@ class FakeVersusRealHook(Hook):
                 labels = labels_on_grid(labels, scores.shape)
             self._counts.update(scores, torch.where(labels == CLOSED, labels, VOID))
 
-    def after_val_epoch(self, runner, metrics=None):
+    def after_val_epoch(self, runner: Runner, metrics: Any = None) -> None:
         if self._counts is None:
             return
         all_reduce(
@@ -63,5 +68,5 @@ class FakeVersusRealHook(Hook):
         self._counts = None
 
 
-def _model(runner):
+def _model(runner: Runner) -> Any:
     return runner.model.module if is_model_wrapper(runner.model) else runner.model

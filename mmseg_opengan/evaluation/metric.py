@@ -144,7 +144,8 @@ class OpenSetMetric(BaseMetric):
             )
         self.bootstrap_block = bootstrap_block
         self.setting = Setting()
-        self.report, self.curves = None, {}
+        self.report: dict | None = None
+        self.curves: dict[str, dict] = {}
         self._reset()
 
     def _reset(self):
@@ -268,6 +269,7 @@ class OpenSetMetric(BaseMetric):
         self.areas = areas if self.areas is None else self.areas + areas
 
     def _write(self, sample):
+        assert self.output_dir is not None
         stem = self.output_dir / Path(sample['img_path']).stem
         self._note_written(self._written, stem.name, sample['img_path'])
         prediction = sample['pred_sem_seg']['data'].squeeze().cpu().numpy().astype(np.uint8)
@@ -289,7 +291,7 @@ class OpenSetMetric(BaseMetric):
 
     def _require_own_names(self):
         """No two ranks have written images of one name."""
-        together = {}
+        together: dict[str, str] = {}
         for written in all_gather_object(self._written):
             for name, image in written.items():
                 self._note_written(together, name, image)
@@ -384,7 +386,7 @@ class OpenSetMetric(BaseMetric):
 
     def _decide(self):
         rules = dict.fromkeys(
-            [*STANDARD_RULES, *([self.threshold] if is_rule(self.threshold) else [])]
+            [*STANDARD_RULES, *([str(self.threshold)] if is_rule(self.threshold) else [])]
         )
         return {
             name: counts.decide(rules=list(rules), calibration=self.calibration)

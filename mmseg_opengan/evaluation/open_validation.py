@@ -4,6 +4,7 @@ them.
 
 import torch
 from mmengine.dist import broadcast_object_list, is_main_process
+from mmengine.runner import Runner
 from tqdm import tqdm
 
 from ..contracts import LABEL_POLICY
@@ -12,13 +13,13 @@ from .metric import OpenSetMetric, Setting
 
 
 def decisions_of(
-    stored: dict | None, resolution: str, mode: str, smoothing: float = 0.0
+    stored: dict | None, resolution: str | None, mode: str | None, smoothing: float = 0.0
 ) -> dict[str, Decisions]:
     """What a checkpoint or report holds, by scorer; nothing where resolution, mode or smoothing
     were others.
     """
     made = stored and (stored.get('resolution'), stored.get('mode'), stored.get('smoothing', 0.0))
-    if made != (resolution, mode, smoothing):
+    if stored is None or made != (resolution, mode, smoothing):
         return {}
     return {name: Decisions.from_json(one) for name, one in stored['scorers'].items()}
 
@@ -28,6 +29,7 @@ def stored_decisions(metric: OpenSetMetric, step: int | None = None) -> dict:
     see decisions_of.
     """
     report = metric.report
+    assert report is not None  # after an evaluation
     first = next(iter(report['scorers'].values()))
     how = {key: report[key] for key in (LABEL_POLICY, 'resolution', 'mode', 'smoothing')}
     return dict(
@@ -40,7 +42,7 @@ def stored_decisions(metric: OpenSetMetric, step: int | None = None) -> dict:
     )
 
 
-def run_open_validation(runner, setting: Setting, threshold: str) -> dict:
+def run_open_validation(runner: Runner, setting: Setting, threshold: str) -> dict:
     """Evaluate the model on the config's open validation set, with the scorers of the test.
 
     Args:
@@ -77,6 +79,6 @@ def run_open_validation(runner, setting: Setting, threshold: str) -> dict:
             loop.evaluator.process(data_samples=runner.model.val_step(batch), data_batch=batch)
     loop.evaluator.evaluate(len(loop.dataloader.dataset))
     runner.call_hook('after_val')
-    found = [stored_decisions(metric) if is_main_process() else None]
+    found: list = [stored_decisions(metric) if is_main_process() else None]
     broadcast_object_list(found)
     return found[0]

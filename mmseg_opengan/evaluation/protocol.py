@@ -53,6 +53,7 @@ def use_protocol(cfg: Config, name: str) -> None:
     protocol = PROTOCOLS[name]
     cfg.model.resolution = protocol.resolution
     cfg.model.test_cfg = dict(mode=protocol.mode)
+    assert protocol.label_policy is not None  # only of what a run follows
     dataset, policy = protocol.label_policy.split('/')
     for loader in ('val_dataloader', 'test_dataloader'):
         if (

@@ -130,10 +130,12 @@ class ScorerCounts:
         )
         self.track, self.components = track, None
         if track is not None:
+            assert component_rule is not None
             self.components = ComponentCounts(threshold=self.thresholds[component_rule])
         self.component_rule = component_rule
         self.bootstrap_block = bootstrap_block
-        self._block, self._blocks, self._in_block = None, [], 0
+        self._block, self._in_block = None, 0
+        self._blocks: list[ScoreBins] = []
 
     @property
     def tables(self) -> list:
@@ -169,8 +171,9 @@ class ScorerCounts:
             self.images.update(image.bins())
         self.called.add(scores, labels)
         if self.recognition is not None:
+            assert truth.outcomes is not None
             self.recognition.add(bins, scores, truth.outcomes)
-        if self.components is not None:
+        if self.components is not None and self.track is not None:
             self.components.min_sizes = grid_sizes(self.track, truth.stride)
             self.components.update(scores.float(), truth.open_map)
         if self.bootstrap_block:
@@ -219,10 +222,8 @@ class ScorerCounts:
         found['per_image'] = self.images.compute()
         both = bool(found['num_closed'] and found['num_open'])
         points = {
-            rule: dict(
-                threshold=threshold, **rates(*called, found['num_closed'], found['num_open'])
-            )
-            for (rule, threshold), called in zip(
+            rule: dict(threshold=threshold, **rates(fp, tp, found['num_closed'], found['num_open']))
+            for (rule, threshold), (fp, tp) in zip(
                 self.thresholds.items(), self.called.tensor.tolist()
             )
         }

@@ -19,9 +19,10 @@ import functools
 import itertools
 import json
 import shutil
-from collections.abc import Iterable
-from contextlib import contextmanager, nullcontext, suppress
+from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 import torch
@@ -32,7 +33,7 @@ from ..files import sha256_of
 try:
     import fcntl
 except ImportError:  # Windows
-    fcntl = None
+    fcntl = None  # type: ignore[assignment]
 
 VERSION = 2
 READABLE = (1, VERSION)  # version 1 kept the records of all shards in manifest.json
@@ -63,18 +64,20 @@ class FeatureBank:
             or truncated.
     """
 
-    def __init__(self, root, identity: dict | None = None):
+    def __init__(self, root: str | Path, identity: dict | None = None):
         self.root = Path(root)
-        self.manifest = read_bank(self.root)
-        if self.manifest is None:
+        manifest = read_bank(self.root)
+        if manifest is None:
             raise FileNotFoundError(
                 f"There is no feature bank in '{self.root}' (manifest.json is missing). Training "
                 'builds it on first use; tools/extract_features.py builds it beforehand.'
             )
+        self.manifest = manifest
         check_identity(self.root, self.manifest, identity or {})
         del self.manifest['files']  # for writers only
-        self._open = functools.lru_cache(MAX_MAPPED)(self._open)
-        self._rows = {group: {} for group in GROUPS}  # image name -> (first row, number of rows)
+        self._open = functools.lru_cache(MAX_MAPPED)(self._open)  # type: ignore[method-assign]
+        # Image name -> (first row, number of rows)
+        self._rows: dict[str, dict[str, tuple[int, int]]] = {group: {} for group in GROUPS}
         self._starts = {group: [0] for group in GROUPS}
         for shard in self.manifest['shards']:
             self._add_shard(shard)
@@ -193,7 +196,7 @@ class RowPool:
         self.starts = starts
         self.lengths = lengths
 
-    def __len__(self):
+    def __len__(self) -> int:
         return int(self.lengths.sum())
 
     def select(self, images: np.ndarray) -> 'RowPool':
@@ -308,7 +311,7 @@ def check_identity(root: Path, manifest: dict, wanted: dict) -> None:
 
 
 @contextmanager
-def locked(root: Path):
+def locked(root: Path) -> Iterator[None]:
     """Let one process at a time write to a bank: two trainings may start with the same empty
     folder.
 
@@ -323,7 +326,7 @@ def locked(root: Path):
         yield
 
 
-def _lock_file(path):
+def _lock_file(path: Path) -> AbstractContextManager[IO | None]:
     """The opened file of a lock; nothing where there is none and none can be made, as in a bank
     that is for reading.
     """

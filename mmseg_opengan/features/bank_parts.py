@@ -118,7 +118,7 @@ def join_parts(root: Path, identity: dict, requests: dict[str, list], parts: int
     )
 
 
-def _open_part(root, identity):
+def _open_part(root: Path, identity: dict) -> FeatureBank:
     bank, wanted = FeatureBank(root, identity), identity['part']['shards']
     if (found := len(bank.manifest['shards'])) != wanted:
         raise FeatureBankError(

@@ -5,6 +5,8 @@ waits for a disk.
 import hashlib
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
+from types import TracebackType
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -41,14 +43,17 @@ class BankWriter:
         images_per_shard: a shard is written when it has this many images.
     """
 
-    def __init__(self, root, identity: dict, *, images_per_shard: int = IMAGES_PER_SHARD):
+    def __init__(
+        self, root: str | Path, identity: dict, *, images_per_shard: int = IMAGES_PER_SHARD
+    ):
         self.root = Path(root)
         self.images_per_shard = images_per_shard
-        self.bank = read_bank(self.root)
-        self._is_new = self.bank is None
-        if self._is_new:
+        bank = read_bank(self.root)
+        self._is_new = bank is None
+        if bank is None:
             self.root.mkdir(parents=True, exist_ok=True)
-            self.bank = dict(empty_bank(), identity=identity)
+            bank = dict(empty_bank(), identity=identity)
+        self.bank = bank
         check_identity(self.root, self.bank, identity)
         self._index = {
             name: i for i, name in enumerate(self.bank['images'], first_of(self.bank, 'image'))
@@ -59,15 +64,20 @@ class BankWriter:
             }
             for group in GROUPS
         }
-        self._pending = []
+        self._pending: list[tuple[str, dict, dict]] = []  # image, parts, files
         self._thread = ThreadPoolExecutor(1, thread_name_prefix='bank-writer')
-        self._writing = Future()
+        self._writing: Future[None] = Future()
         self._writing.set_result(None)
 
-    def __enter__(self):
+    def __enter__(self) -> 'BankWriter':
         return self
 
-    def __exit__(self, kind, error, traceback):
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
         try:
             if error is None:
                 self.flush()
@@ -132,7 +142,7 @@ class BankWriter:
             }
         )
         stem = next_stem(self.bank)
-        record = dict(
+        record: dict = dict(
             images=new,
             files={image: files for image, _, files in pending if files},
             groups={
@@ -210,9 +220,9 @@ def _write_rows(path: Path, parts: list[np.ndarray], dtype: np.dtype, row_shape:
 class _Tee:
     """Writes to a file and feeds a digest."""
 
-    def __init__(self, file, digest):
+    def __init__(self, file: BinaryIO, digest: Any):
         self.file, self.digest = file, digest
 
-    def write(self, data):
+    def write(self, data: Any) -> None:
         self.file.write(data)
         self.digest.update(data)

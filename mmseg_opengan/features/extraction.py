@@ -8,11 +8,12 @@ the last ones.
 import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
 import torch
+from mmengine.dataset import BaseDataset
 from mmengine.logging import print_log
 from torch import Tensor
 from tqdm import tqdm
@@ -56,7 +57,7 @@ def extract_to_bank(
         ValueError: features that are NaN or beyond float16; or two files of one name.
     """
     with BankWriter(root, identity) as writer:
-        todo = {}
+        todo: dict[str, dict[str, tuple[BaseDataset, int]]] = {}  # of each group of a name
         for group, images in requests.items():
             for name, dataset, index in images:
                 if writer.has(group, name):
@@ -112,7 +113,7 @@ def _items(groups):
     return _for_each_group(groups, lambda dataset, index: dataset[index])
 
 
-def file_sizes(dataset, index: int) -> list[int | None]:
+def file_sizes(dataset: BaseDataset, index: int) -> list[int | None]:
     """Bytes of an image and of its label; None for what is no local file."""
     info = dataset.get_data_info(index)
     paths = [info['img_path'], info.get('seg_map_path') or '']
@@ -169,7 +170,7 @@ def _require_space(root, identity, todo, extract, choice):
     grid = extract(item['inputs'], item['data_samples']).shape[-2:]
     stride = grid_stride(item['inputs'].shape[1:], grid)  # that of images of other sizes too
 
-    def count(groups):
+    def count(groups: dict) -> int:
         maps = _for_each_group(groups, lambda dataset, index: dataset.read_labels(index)[1])
         return sum(
             choice.count(open_map[::stride, ::stride], group) for group, open_map in maps.items()
@@ -195,10 +196,10 @@ def ahead(function: Callable, items: Iterable, readers: int) -> Iterator[Iterato
     collector meets it, in the middle of another thread's start for one, and wait for a lock that
     this thread holds.
     """
-    waiting = deque()
+    waiting: deque[Future] = deque()
     with ThreadPoolExecutor(readers, thread_name_prefix='reader') as pool:
 
-        def results():
+        def results() -> Iterator:
             for item in items:
                 waiting.append(pool.submit(function, item))
                 if len(waiting) > readers:

@@ -30,7 +30,7 @@ class PixelChoice:
     how: str = 'uniform'
     seed: int = 0
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.how not in CHOICES:
             raise ValueError(f'closed_choice: wanted one of {CHOICES}, found {self.how!r}')
 

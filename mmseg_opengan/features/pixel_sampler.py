@@ -3,6 +3,7 @@ section 7).
 """
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from mmseg.registry import TASK_UTILS
@@ -37,7 +38,7 @@ class PixelSampler:
         num_closed: int = 5000,
         num_open: int = 2500,
         num_fake: int = 2500,
-        closed_images_per_batch: int | str = 1,
+        closed_images_per_batch: int | Literal['all'] = 1,
     ):
         for name, value in (
             ('num_closed', num_closed),

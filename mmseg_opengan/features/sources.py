@@ -8,10 +8,13 @@ of the images that give them.
 """
 
 import itertools
+from collections.abc import Callable, Iterator, Sized
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import torch
+from mmengine.dataset import BaseDataset
 from mmengine.dist import get_rank, get_world_size, is_main_process
 from mmengine.registry import FUNCTIONS
 from mmseg.registry import DATA_SAMPLERS, DATASETS, TASK_UTILS
@@ -22,9 +25,10 @@ from .bank import GROUPS, FeatureBank, RowPool, locked
 from .bank_parts import join_parts, part_of
 from .extraction import extract_to_bank
 from .pixel_choice import PixelChoice
+from .pixel_sampler import PixelDraw
 
 
-def build_open(open: dict | None, sampler) -> Dataset | None:
+def build_open(open: dict | None, sampler: Any) -> BaseDataset | None:
     """The data set of open pixels, or None where there is none or the sampler draws none; then it
     draws none.
     """
@@ -73,8 +77,10 @@ class _BankSource(Dataset):
         self.closed_images = DATASETS.build(closed)
         self.open_images = build_open(open, self.sampler)
         self.pipeline = closed.get('pipeline', [])
-        if self.open_images is not None and as_json(open.get('pipeline', [])) != as_json(
-            self.pipeline
+        if (
+            open is not None
+            and self.open_images is not None
+            and as_json(open.get('pipeline', [])) != as_json(self.pipeline)
         ):
             raise ValueError(
                 f'open.pipeline: wanted that of closed, {self.pipeline}, whose images may be '
@@ -83,8 +89,8 @@ class _BankSource(Dataset):
             )
         self.choice = PixelChoice(closed_per_image, closed_choice, bank_seed)
         self.part, self.join = part, join
-        self.identity = None
-        self._bank = None
+        self.identity: dict | None = None
+        self._bank: FeatureBank | None = None
 
     @property
     def metainfo(self) -> dict:
@@ -94,16 +100,16 @@ class _BankSource(Dataset):
         """Images in an epoch of closed pixels."""
         return len(self.closed_images)
 
-    def _requests(self):
+    def _requests(self) -> dict[str, list[tuple[str, BaseDataset, int]]]:
         """For each group that the bank must hold, (image name, dataset, index) in order."""
-        requests = {group: [] for group in GROUPS}
+        requests: dict[str, list] = {group: [] for group in GROUPS}
         if self.stores_closed:
             requests['closed'] = list(named(self.closed_images))
         if self.open_images is not None:
             requests['open'] = list(named(self.open_images))
         return requests
 
-    def prepare(self, extract, segmentor: dict) -> None:
+    def prepare(self, extract: Callable[..., torch.Tensor], segmentor: dict) -> None:
         """Build the missing part of the bank, or check that the bank in place belongs to this
         segmentor and policy.
 
@@ -119,7 +125,7 @@ class _BankSource(Dataset):
             ValueError: features that are NaN or beyond float16.
             RuntimeError: on the other ranks, when the rank that builds the bank failed.
         """
-        policy = [self.metainfo['label_policy']]
+        policy: list | dict = [self.metainfo['label_policy']]
         if self.open_images is not None and self.open_images.metainfo['label_policy'] not in policy:
             policy = dict(closed=policy[0], open=self.open_images.metainfo['label_policy'])
         self.identity = as_json(
@@ -142,8 +148,9 @@ class _BankSource(Dataset):
         on_main_process(lambda: self._build(extract))
         self._bank = None
 
-    def _build(self, extract):
+    def _build(self, extract: Callable[..., torch.Tensor]) -> None:
         root, identity, requests = self.root, self.identity, self._requests()
+        assert identity is not None  # prepare has set it
         if self.join is not None:
             join_parts(root, identity, requests, self.join)
             return
@@ -181,19 +188,22 @@ class _BankSource(Dataset):
         self.bank  # noqa: B018 - opens it
         return self._pools[group]
 
-    def _open_features(self, draw) -> torch.Tensor | None:
+    def _open_features(self, draw: PixelDraw) -> torch.Tensor | None:
         if self.open_images is None:
             return None
         bank, pool = self.bank, self._pools['open']
         return bank.gather('open', pool.rows(draw.open(len(pool))))
 
-    def __getitem__(self, seed_and_step) -> dict:
+    def __getitem__(self, seed_and_step: tuple[int, int] | None) -> dict:
         """The batch of one step; an empty one for None, a step that is skipped because it was
         trained before.
         """
         return {} if seed_and_step is None else self._batch(self.sampler.at(*seed_and_step))
 
-    def __getstate__(self):
+    def _batch(self, draw: PixelDraw) -> dict:
+        raise NotImplementedError
+
+    def __getstate__(self) -> dict:
         return dict(self.__dict__, _bank=None)  # memory maps are opened anew in each worker
 
 
@@ -203,7 +213,7 @@ class StoreSource(_BankSource):
 
     stores_closed = True
 
-    def _batch(self, draw) -> dict:
+    def _batch(self, draw: PixelDraw) -> dict:
         bank, pool = self.bank, self._pools['closed']
         if self.sampler.closed_images_per_batch != 'all':
             pool = pool.select(draw.images(len(self.closed_images)))
@@ -223,7 +233,7 @@ class OnlineSource(_BankSource):
         ValueError: ``closed_images_per_batch='all'``, which needs a store.
     """
 
-    def __init__(self, **kwargs):
+    def __init__(self, **kwargs: Any):
         super().__init__(**kwargs)
         if self.sampler.closed_images_per_batch == 'all':
             raise ValueError(
@@ -232,11 +242,11 @@ class OnlineSource(_BankSource):
                 'image of a batch through the segmentor'
             )
 
-    def prepare(self, extract, segmentor):
+    def prepare(self, extract: Callable[..., torch.Tensor], segmentor: dict) -> None:
         if self.open_images is not None:
             super().prepare(extract, segmentor)
 
-    def _batch(self, draw) -> dict:
+    def _batch(self, draw: PixelDraw) -> dict:
         items = [self.closed_images[int(i)] for i in draw.images(len(self.closed_images))]
         return dict(
             draw=draw,
@@ -246,7 +256,7 @@ class OnlineSource(_BankSource):
         )
 
 
-def on_main_process(work) -> None:
+def on_main_process(work: Callable[[], object]) -> None:
     """Run ``work`` on rank 0 while the others wait, for days if need be; if it fails, no rank goes
     on.
 
@@ -257,7 +267,7 @@ def on_main_process(work) -> None:
         work()
         return
     waiting_room = torch.distributed.new_group(backend='gloo', timeout=timedelta(days=30))
-    failure = ['interrupted']
+    failure: list[str | None] = ['interrupted']
     try:
         if is_main_process():
             work()
@@ -271,15 +281,16 @@ def on_main_process(work) -> None:
         raise RuntimeError(f'The main process could not build the feature bank. {failure[0]}')
 
 
-def named(dataset):
+def named(dataset: BaseDataset) -> Iterator[tuple[str, BaseDataset, int]]:
     """(name, dataset, index) of each image; the path is the name, below the dataset's own root
     where it has one.
     """
     root = Path(dataset.data_root) if dataset.data_root else None
     for index in range(len(dataset)):
         path = Path(dataset.get_data_info(index)['img_path'])
-        inside = root is not None and path.is_relative_to(root)
-        yield (path.relative_to(root) if inside else path).as_posix(), dataset, index
+        if root is not None and path.is_relative_to(root):
+            path = path.relative_to(root)
+        yield path.as_posix(), dataset, index
 
 
 @DATA_SAMPLERS.register_module()
@@ -290,20 +301,20 @@ class StepSampler(Sampler):
     trained before it resumes, and a None costs nothing to load.
     """
 
-    def __init__(self, dataset, seed: int | None = None):
+    def __init__(self, dataset: Sized, seed: int | None = None):
         self.seed = 0 if seed is None else seed
         self.skip = 0
         self.rank, self.world_size = get_rank(), get_world_size()
         self.length = len(dataset)
 
-    def __iter__(self):
+    def __iter__(self) -> Iterator[tuple[int, int] | None]:
         for item, step in enumerate(itertools.count(self.rank, self.world_size)):
             yield None if item < self.skip else (self.seed, step)
 
-    def __len__(self):
+    def __len__(self) -> int:
         return self.length
 
-    def set_epoch(self, epoch):
+    def set_epoch(self, epoch: int) -> None:
         """The stream of steps knows no epochs."""
 
 

@@ -2,6 +2,7 @@
 the segmentor.
 """
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -43,7 +44,7 @@ class StoredTaps(Dataset):
         self.root = Path(root)
         self.images = DATASETS.build(images)
         self.pipeline = images.get('pipeline', [])
-        self.files = None
+        self.files: list[dict] | None = None
 
     @property
     def metainfo(self) -> dict:
@@ -52,7 +53,7 @@ class StoredTaps(Dataset):
     def __len__(self) -> int:
         return len(self.images)
 
-    def prepare(self, extract, segmentor: dict) -> None:
+    def prepare(self, extract: Callable[..., tuple], segmentor: dict) -> None:
         """Store what is missing, or check that what is there belongs to this segmentor.
 
         Args:
@@ -70,10 +71,11 @@ class StoredTaps(Dataset):
         if self.files is None:
             on_main_process(lambda: self._build(extract, identity))
             manifest = read_manifest(self.root)
-            self.files = [manifest['images'][name] for name, *_ in named(self.images)]
+            stored = {} if manifest is None else manifest['images']  # none of no images
+            self.files = [stored[name] for name, *_ in named(self.images)]
             self._check()
 
-    def _build(self, extract, identity):
+    def _build(self, extract: Callable[..., tuple], identity: dict) -> None:
         with locked(self.root):
             manifest = read_manifest(self.root) or dict(
                 version=VERSION, identity=identity, images={}
@@ -113,7 +115,8 @@ class StoredTaps(Dataset):
                 )
                 write_json(self.root / 'manifest.json', manifest)
 
-    def _check(self):
+    def _check(self) -> None:
+        assert self.files is not None
         for entry in self.files:
             for key, size in zip(_KEYS, entry['bytes']):
                 path = self.root / f'{entry["stem"]}.{key}.npy'

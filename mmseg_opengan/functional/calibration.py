@@ -148,7 +148,7 @@ def _newton(inputs, pixels, wanted):
     @ w), convex.
     """
 
-    def loss_at(weights):
+    def loss_at(weights: torch.Tensor) -> float:
         logit = inputs @ weights
         return float((pixels * torch.nn.functional.softplus(logit) - wanted * logit).sum())
 
@@ -216,16 +216,16 @@ def reliability(
         position = (pixels.cumsum(0).double() - pixels.double() / 2) / max(1, int(pixels.sum()))
     group = (position * num_groups).long().clamp_(max=num_groups - 1)
 
-    def summed(values):
+    def summed(values: torch.Tensor) -> torch.Tensor:
         return torch.zeros(num_groups, dtype=values.dtype).index_add_(0, group, values)
 
     size = summed(pixels)
     used = size > 0
     # In float64: torch divides integers in float32.
-    return Reliability(
-        *((summed(values) / size.double())[used] for values in (pixels * probability, bins.open)),
-        size[used],
+    mean, open_fraction = (
+        (summed(values) / size.double())[used] for values in (pixels * probability, bins.open)
     )
+    return Reliability(mean, open_fraction, size[used])
 
 
 def expected_calibration_error(points: Reliability) -> float:

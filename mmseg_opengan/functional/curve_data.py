@@ -39,7 +39,7 @@ def curve_data(
         with probability, open_fraction and num_pixels), ``macro_f1`` (threshold, macro_f1,
         open_f1). What is undefined is left out.
     """
-    found = {}
+    found: dict[str, dict] = {}
     if bins.closed.any() and bins.open.any():
         fpr, tpr, _ = roc_points(bins, max_points=max_points)
         recall, precision, _ = pr_points(bins, max_points=max_points)

@@ -15,6 +15,7 @@ scikit-learn's, but points are thinned.
 
 import math
 import warnings
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -209,10 +210,10 @@ def resolve_threshold(wanted: float | str, bins: ScoreBins | None = None) -> flo
         number = math.nan
     if not separator and not math.isnan(number):
         return number
-    rules = {
-        ('f1', False): lambda: best_f1(bins)[1],
-        ('fpr', True): lambda: threshold_at_fpr(bins, fpr=number),
-        ('tpr', True): lambda: threshold_at_tpr(bins, tpr=number),
+    rules: dict[tuple[str, bool], Callable[[ScoreBins], float]] = {
+        ('f1', False): lambda bins: best_f1(bins)[1],
+        ('fpr', True): lambda bins: threshold_at_fpr(bins, fpr=number),
+        ('tpr', True): lambda bins: threshold_at_tpr(bins, tpr=number),
     }
     found = rules.get((rule, bool(separator)))
     if found is None or (separator and math.isnan(number)):
@@ -226,7 +227,7 @@ def resolve_threshold(wanted: float | str, bins: ScoreBins | None = None) -> flo
         )
     with warnings.catch_warnings():
         warnings.simplefilter('ignore')  # an error follows
-        threshold = found()
+        threshold = found(bins)
     if math.isnan(threshold):
         raise ValueError(
             f'threshold {wanted!r} is undefined: {int(bins.closed.sum())} closed and '

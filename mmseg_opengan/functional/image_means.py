@@ -42,7 +42,7 @@ class ImageMeans:
         (0.5, 2)
     """
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.tensor = torch.zeros(1 + len(_NUMBERS), dtype=torch.int64)
 
     def update(self, bins: ScoreBins) -> None:

@@ -4,7 +4,7 @@ Shape letters: Q queries, B rows of a block, C channels.
 """
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 
 import torch
 from torch import Tensor
@@ -58,7 +58,8 @@ class NearestRows:
         else:
             distance = 1 - self._queries @ rows.T
         if self.images is not None:
-            own = (self.images[:, None] == images[None]) & (self.images[:, None] >= 0)
+            same = self.images[:, None] == images[None]  # type: ignore[index]
+            own = same & (self.images[:, None] >= 0)
             distance.masked_fill_(own, math.inf)
         nearest, at = distance.min(1)
         better = nearest < self.distance
@@ -88,5 +89,5 @@ def effective_number(items: Iterable) -> float:
 
 
 def _codes(items: Iterable) -> Sequence[int]:
-    known = {}
+    known: dict[Hashable, int] = {}
     return [known.setdefault(item, len(known)) for item in items]

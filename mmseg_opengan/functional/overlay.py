@@ -78,15 +78,15 @@ def colorize(label_map: np.ndarray, palette: Sequence) -> np.ndarray:
     Raises:
         ValueError: not two-dimensional, or an id that the palette does not have.
     """
-    label_map, palette = np.asarray(label_map), np.asarray(palette, np.uint8).reshape(-1, 3)
+    label_map, colours = np.asarray(label_map), np.asarray(palette, np.uint8).reshape(-1, 3)
     if label_map.ndim != 2:
         raise ValueError(f'label_map must have shape (H, W), but got {label_map.shape}.')
     table = np.full((256, 3), VOID_COLOUR, np.uint8)
-    table[: len(palette)] = palette
-    strange = np.setdiff1d(label_map, [*range(len(palette)), IGNORE])
+    table[: len(colours)] = colours
+    strange = np.setdiff1d(label_map, [*range(len(colours)), IGNORE])
     if strange.size:
         raise ValueError(
-            f'label_map must hold 0 .. {len(palette) - 1} (one per colour of the palette) or '
+            f'label_map must hold 0 .. {len(colours) - 1} (one per colour of the palette) or '
             f'{IGNORE}, '
             f'but got {strange.tolist()}.'
         )
@@ -190,7 +190,7 @@ def blend(image: np.ndarray, overlay: np.ndarray, alpha: float) -> np.ndarray:
 
 
 def stack_panels(
-    grid: Sequence[Sequence[np.ndarray]], gap: int = 8, background=(255, 255, 255)
+    grid: Sequence[Sequence[np.ndarray]], gap: int = 8, background: Sequence[int] = (255, 255, 255)
 ) -> np.ndarray:
     """Rows of pictures as one picture, ``gap`` pixels between neighbours; short rows are filled at
     their right.

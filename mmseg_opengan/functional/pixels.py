@@ -6,12 +6,14 @@ Shape letters: H, W image size in pixels; h, w feature grid size; C channels; K 
 
 from collections.abc import Sequence
 from functools import lru_cache
+from typing import Any, TypeVar
 
 import numpy as np
 from torch import Tensor
 
 from ..contracts import GT_OPEN_MAP
 
+_Labels = TypeVar('_Labels', np.ndarray, Tensor)
 _STRIDES = (1, 2, 4, 8, 16, 32, 64)
 
 
@@ -56,7 +58,7 @@ def grid_stride(image_size: Sequence[int], grid_size: Sequence[int]) -> int:
     )
 
 
-def labels_on_grid(labels, grid_size: Sequence[int]):
+def labels_on_grid(labels: _Labels, grid_size: Sequence[int]) -> _Labels:
     """Labels at the feature grid, taken at index stride * i as the authors' code does (nearest
     neighbour).
 
@@ -72,7 +74,7 @@ def labels_on_grid(labels, grid_size: Sequence[int]):
     return labels[..., ::stride, ::stride][..., :rows, :cols]
 
 
-def open_map_of(sample):
+def open_map_of(sample: Any) -> Any:
     """What a data sample, or a sample as a dict, holds as ``gt_open_map``.
 
     Raises:

@@ -61,7 +61,7 @@ class _Piece(NamedTuple):
 
     origin: int
     shift: int
-    count: int
+    count: int  # type: ignore[assignment]
 
 
 def _octaves(first: int, last: int, mantissa_bits: int, skip: int = 0) -> _Piece:
@@ -390,7 +390,7 @@ class ScoreCounts:
         return self.state_dict()
 
     def __setstate__(self, state: dict) -> None:
-        self.__init__(state['num_open_classes'])
+        ScoreCounts.__init__(self, state['num_open_classes'])
         self.load_state_dict(state)
 
 

@@ -35,22 +35,22 @@ def fold(layers: Iterable[nn.Module]) -> list[Affine] | None:
             hooks, or a batch norm
         without running statistics or without a linear layer to go into.
     """
-    folded = []
-    before = None  # (scale, shift) of a batch norm on the input of the next linear layer
+    folded: list[Affine] = []
+    # (scale, shift) of a batch norm on the input of the next linear layer
+    before: tuple[Tensor, Tensor] | None = None
     for layer in layers:
         if layer.training or layer._forward_hooks or layer._forward_pre_hooks:
             return None
-        kind = type(layer)
-        if kind in (nn.Identity, nn.Dropout):
+        if type(layer) in (nn.Identity, nn.Dropout):
             continue
-        if kind is nn.Linear:
-            bias = layer.weight.new_zeros(len(layer.weight)) if layer.bias is None else layer.bias
-            weight = layer.weight
+        if type(layer) is nn.Linear:
+            weight: Tensor = layer.weight
+            bias: Tensor = weight.new_zeros(len(weight)) if layer.bias is None else layer.bias
             if before is not None:
                 scale, shift = before
                 weight, bias, before = weight * scale, bias + weight @ shift, None
             folded.append(Affine(weight, bias, 1.0))
-        elif kind is nn.BatchNorm1d and layer.running_mean is not None and before is None:
+        elif type(layer) is nn.BatchNorm1d and layer.running_mean is not None and before is None:
             scale, shift = _scale_and_shift(layer)
             if folded and folded[-1].slope == 1.0:
                 weight, bias, slope = folded[-1]
@@ -58,13 +58,13 @@ def fold(layers: Iterable[nn.Module]) -> list[Affine] | None:
             else:
                 before = scale, shift
         elif (
-            kind in (nn.LeakyReLU, nn.ReLU)
+            type(layer) in (nn.LeakyReLU, nn.ReLU)
             and folded
             and folded[-1].slope == 1.0
             and before is None
         ):
             folded[-1] = folded[-1]._replace(
-                slope=layer.negative_slope if kind is nn.LeakyReLU else 0.0
+                slope=layer.negative_slope if type(layer) is nn.LeakyReLU else 0.0
             )
         else:
             return None
@@ -73,6 +73,8 @@ def fold(layers: Iterable[nn.Module]) -> list[Affine] | None:
 
 def _scale_and_shift(norm: nn.BatchNorm1d) -> tuple[Tensor, Tensor]:
     """A batch norm in eval mode as x -> scale * x + shift."""
+    assert norm.running_mean is not None
+    assert norm.running_var is not None
     scale = (norm.running_var + norm.eps).rsqrt()
     if norm.weight is not None:
         scale = scale * norm.weight

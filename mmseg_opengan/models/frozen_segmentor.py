@@ -5,7 +5,9 @@ to it.
 import hashlib
 import importlib.util
 import os
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from mmengine.config import Config, ConfigDict
 from mmengine.model import revert_sync_batchnorm
@@ -20,7 +22,7 @@ from ..contracts import OPENGAN
 _KEPT = ('model', 'custom_imports', 'default_scope')
 
 
-def read_config(config) -> dict:
+def read_config(config: str | Path | Config | dict) -> dict:
     """The parts of a segmentor's config that make its network, as plain values.
 
     Args:
@@ -63,7 +65,7 @@ def config_path(name: str) -> str:
     return name
 
 
-def plain(value):
+def plain(value: Any) -> Any:
     """A config as dicts, lists and plain values; classes of new-style configs become their
     names.
     """
@@ -76,7 +78,7 @@ def plain(value):
     return value
 
 
-def without_downloads(value):
+def without_downloads(value: Any) -> Any:
     """The config with nothing in it that would fetch pretrained weights: the checkpoint has them
     all.
     """
@@ -95,7 +97,7 @@ def without_downloads(value):
     return value
 
 
-def _fetches(init_cfg) -> bool:
+def _fetches(init_cfg: Any) -> bool:
     items = init_cfg if isinstance(init_cfg, (list, tuple)) else [init_cfg]
     return any(isinstance(item, dict) and 'checkpoint' in item for item in items)
 
@@ -110,7 +112,7 @@ def build_segmentor(config: dict) -> nn.Module:
     return revert_sync_batchnorm(MODELS.build(ConfigDict(config['model']))).eval()
 
 
-def load_segmentor(segmentor: nn.Module, state: dict[str, Tensor], source) -> None:
+def load_segmentor(segmentor: nn.Module, state: dict[str, Tensor], source: str | None) -> None:
     """Load all weights of a segmentor.
 
     Raises:
@@ -140,7 +142,7 @@ def load_segmentor(segmentor: nn.Module, state: dict[str, Tensor], source) -> No
         )
 
 
-def _some(keys) -> str:
+def _some(keys: Sequence[str]) -> str:
     more = f' and {len(keys) - 5} more' if len(keys) > 5 else ''
     return ', '.join(keys[:5]) + more
 

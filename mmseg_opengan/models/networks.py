@@ -1,5 +1,6 @@
 """The discriminator D and the generator G on per-pixel features (paper section 6.1)."""
 
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from itertools import pairwise
 
@@ -35,7 +36,9 @@ def _init_normal(module: nn.Module) -> None:
         nn.init.zeros_(module.bias)
 
 
-def _hidden_layers(channels, *, act, first_bn=True):
+def _hidden_layers(
+    channels: Sequence[int], *, act: str, first_bn: bool = True
+) -> Iterator[nn.Module]:
     for i, (inside, outside) in enumerate(pairwise(channels)):
         yield nn.Linear(inside, outside)
         if i > 0 or first_bn:
@@ -65,7 +68,7 @@ class FeatureDiscriminator(nn.Module):
         self,
         in_channels: int,
         *,
-        hidden=HIDDEN_D,
+        hidden: Sequence[int] = HIDDEN_D,
         first_bn: bool = True,
         act: str = 'leaky_relu',
         normalize: str = 'none',
@@ -128,7 +131,7 @@ class FeatureGenerator(nn.Module):
         out_channels: int,
         *,
         noise_channels: int = 64,
-        hidden=HIDDEN_G,
+        hidden: Sequence[int] = HIDDEN_G,
         act: str = 'leaky_relu',
         out_act: str = 'none',
         init: str = 'normal',
@@ -164,8 +167,9 @@ class _ReluIfSeen(nn.Module):
     """
 
     _UNDECIDED, _IDENTITY, _RELU = -1, 0, 1
+    kind: Tensor
 
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__()
         self.register_buffer('kind', torch.tensor(self._UNDECIDED))
 
@@ -185,7 +189,7 @@ def _initialise(network: nn.Module, init: str) -> None:
 
 
 @contextmanager
-def frozen(network: nn.Module):
+def frozen(network: nn.Module) -> Iterator[nn.Module]:
     """Let gradients pass through ``network`` while its weights and its BN running statistics stay
     as they are.
 

@@ -4,9 +4,13 @@ Shapes: inputs (N, 3, H, W); features (N, C, h, w) and logits (N, K, h, w) on th
 scores (N, h, w).
 """
 
+from collections.abc import Callable, Collection, Sequence
+from typing import Any
+
 import torch
 from mmengine.model import BaseModel
 from mmengine.structures import PixelData
+from mmseg.structures import SegDataSample
 from torch import Tensor, nn
 
 from ..contracts import OPEN_SCORES, RESOLUTIONS, TAP_FEATURES, TAP_LOGITS
@@ -29,7 +33,7 @@ from .score_maps import (
     to_original_size,
     window_boxes,
 )
-from .scorers.base import SCORERS
+from .scorers.base import SCORERS, Scorer
 from .tap_adapters import Tap
 
 #: Name of the buffer that holds the digest of the segmentor's weights.
@@ -65,6 +69,11 @@ class OpenSetSegmentor(BaseModel):
         ValueError: a wrong option, or a scorer without meaning for this kind of head.
     """
 
+    segmentor: Any  # mmseg's own model
+    segmentor_config: dict
+    head: OpenGANHead
+    segmentor_digest: Tensor
+
     def __init__(
         self,
         *,
@@ -73,9 +82,9 @@ class OpenSetSegmentor(BaseModel):
         resolution: str = 'feature',
         smoothing: float = 0.0,
         test_cfg: dict | None = None,
-        train_cfg=None,
-        pretrained=None,
-        data_preprocessor=None,
+        train_cfg: Any = None,
+        pretrained: Any = None,
+        data_preprocessor: Any = None,
     ):
         super().__init__()
         check_choices(resolution=(resolution, RESOLUTIONS))
@@ -86,11 +95,11 @@ class OpenSetSegmentor(BaseModel):
         built = {name: SCORERS.build(cfg) for name, cfg in (scorers or {}).items()}
         for name, scorer in built.items():
             self._require_meaning(name, scorer)
-        self.scorers = nn.ModuleDict(built).eval()
+        self.scorers: Any = nn.ModuleDict(built).eval()  # of Scorer
 
     # ------------------------------------------------------------------ the held segmentor
 
-    def _hold(self, options, test_cfg):
+    def _hold(self, options: dict, test_cfg: dict | None) -> None:
         unknown = sorted(set(options) - {'config', 'checkpoint'})
         if unknown or 'config' not in options:
             raise ValueError(
@@ -100,7 +109,7 @@ class OpenSetSegmentor(BaseModel):
         config = read_config(options['config'])
         if test_cfg is not None:
             config['model']['test_cfg'] = plain(test_cfg)
-        segmentor = build_segmentor(config)
+        segmentor: Any = build_segmentor(config)
         encoder = getattr(segmentor, 'backbone', None) or segmentor.image_encoder
         held = dict(
             segmentor=segmentor,
@@ -110,8 +119,9 @@ class OpenSetSegmentor(BaseModel):
         for name, value in held.items():
             object.__setattr__(self, name, value)  # past nn.Module: neither state nor mode of ours
         self.data_preprocessor = segmentor.data_preprocessor
-        self.segmentor_source = None
-        self.segmentor_meta = {}  # of the checkpoint that the config names: class names above all
+        self.segmentor_source: str | None = None
+        # Of the checkpoint that the config names: class names above all.
+        self.segmentor_meta: dict = {}
         self.segmentor_loaded = False
         # In the state dict, so that whatever loads D compares the segmentor that D belongs to.
         self.register_buffer(DIGEST, torch.zeros(32, dtype=torch.uint8))
@@ -142,7 +152,7 @@ class OpenSetSegmentor(BaseModel):
     def segmentor_identity(self) -> dict:
         """What makes features of an image what they are: network, weights, preprocessing."""
         before = self.data_preprocessor
-        preprocessor = dict(type=type(before).__name__)
+        preprocessor: dict = dict(type=type(before).__name__)
         for name in ('mean', 'std', 'channel_conversion', 'test_cfg'):
             value = getattr(before, name, None)
             preprocessor[name] = value.flatten().tolist() if isinstance(value, Tensor) else value
@@ -171,7 +181,7 @@ class OpenSetSegmentor(BaseModel):
                 )
 
     @property
-    def test_cfg(self):
+    def test_cfg(self) -> Any:
         """The segmentor's: ``mode`` is ``'whole'`` or ``'slide'``."""
         return self.segmentor.test_cfg
 
@@ -188,7 +198,9 @@ class OpenSetSegmentor(BaseModel):
     def slides(self) -> bool:
         return self.test_cfg.get('mode', 'whole') == 'slide'
 
-    def _apply(self, fn, *args, **kwargs):
+    def _apply(
+        self, fn: Callable[[Tensor], Tensor], *args: Any, **kwargs: Any
+    ) -> 'OpenSetSegmentor':
         dtype = fn(torch.zeros(1)).dtype
         if dtype != torch.float32:
             raise TypeError(
@@ -198,7 +210,7 @@ class OpenSetSegmentor(BaseModel):
         self.segmentor._apply(fn, *args, **kwargs)
         return super()._apply(fn, *args, **kwargs)
 
-    def train(self, mode: bool = True):
+    def train(self, mode: bool = True) -> 'OpenSetSegmentor':
         """Only what a subclass trains changes its mode; segmentor and scorers stay in eval mode."""
         super().train(mode)
         self.scorers.eval()
@@ -224,18 +236,18 @@ class OpenSetSegmentor(BaseModel):
         return self.tap_of(inputs)
 
     @torch.no_grad()
-    def extract_tap(self, image: Tensor, sample) -> Tap:
+    def extract_tap(self, image: Tensor, sample: SegDataSample) -> Tap:
         """The tap of one raw image (3, H, W) and its data sample."""
         batch = self.data_preprocessor(dict(inputs=[image], data_samples=[sample]), training=False)
         return self.extract_taps(batch['inputs'])
 
-    def extract_image(self, image: Tensor, sample) -> Tensor:
+    def extract_image(self, image: Tensor, sample: SegDataSample) -> Tensor:
         """Tapped features (C, h, w) of one raw image (3, H, W) and its data sample."""
         return self.extract_tap(image, sample).features[0]
 
     # ------------------------------------------------------------------ scores
 
-    def _require_meaning(self, name, scorer):
+    def _require_meaning(self, name: str, scorer: Scorer) -> None:
         kind = type(self.head.head).__name__
         of_masks = self.head.adapter.gives_class_scores
         wrong = scorer.class_scores == 'refused' if of_masks else scorer.class_scores == 'raw'
@@ -246,7 +258,9 @@ class OpenSetSegmentor(BaseModel):
                 f'{kind}, which gives {given}'
             )
 
-    def _scores_from_logits(self, scorer, features, logits):
+    def _scores_from_logits(
+        self, scorer: Scorer, features: Tensor | None, logits: Tensor
+    ) -> Tensor:
         """A scorer's map, from the logits or class scores (N, K, h, w) of this kind of head."""
         if self.head.adapter.gives_class_scores and scorer.class_scores == 'as_logits':
             logits = as_logits(logits.float())
@@ -259,12 +273,13 @@ class OpenSetSegmentor(BaseModel):
             if scorer.reads_image:
                 continue
             if scorer.reads_queries:
+                assert tap.queries is not None  # such scorers are refused elsewhere
                 maps[name] = scorer.score_queries(*tap.queries)
             elif self.resolution == 'feature' or not scorer.from_logits:
                 maps[name] = self._scores_from_logits(scorer, tap.features, tap.logits)
         return maps
 
-    def score_inputs(self, inputs: Tensor, grid) -> dict[str, Tensor]:
+    def score_inputs(self, inputs: Tensor, grid: Sequence[int]) -> dict[str, Tensor]:
         """Maps (N, h, w) on ``grid`` (h, w) of scorers that read the network's input."""
         maps = {}
         for name, scorer in self.scorers.items():
@@ -276,6 +291,7 @@ class OpenSetSegmentor(BaseModel):
 
     def _maps_of_pass(self, tap: Tap) -> dict[str, Tensor]:
         """Maps of one pass, smoothed; at image resolution of the size of the pass's input."""
+        assert tap.inputs is not None  # the head has heard them
         size = tap.inputs.shape[2:]
         maps = {**self.score_features(tap), **self.score_inputs(tap.inputs, tap.logits.shape[2:])}
         for name, scores in maps.items():
@@ -286,7 +302,12 @@ class OpenSetSegmentor(BaseModel):
 
     # ------------------------------------------------------------------ prediction
 
-    def forward(self, inputs: Tensor, data_samples=None, mode: str = 'tensor'):
+    def forward(
+        self,
+        inputs: Tensor,
+        data_samples: list[SegDataSample] | None = None,
+        mode: str = 'tensor',
+    ) -> Any:
         """``'predict'``: the segmentor's results with score maps; ``'tensor'``: its logits."""
         if mode == 'predict':
             return self.predict(inputs, data_samples)
@@ -297,24 +318,32 @@ class OpenSetSegmentor(BaseModel):
             'by train_step.'
         )
 
-    def val_step(self, data):
+    def val_step(self, data: dict) -> list[SegDataSample]:
         return self._step(data)
 
-    def test_step(self, data):
+    def test_step(self, data: dict) -> list[SegDataSample]:
         return self._step(data)
 
-    def _step(self, data):
+    def _step(self, data: dict) -> list[SegDataSample]:
         """Results of a batch; where taps are stored in it, the segmentor does not run."""
         stored = None
         if TAP_FEATURES in data:
-            parts = (torch.stack(list(data[key])) for key in (TAP_FEATURES, TAP_LOGITS))
-            stored = Tap(*(part.to(self.segmentor_digest.device) for part in parts))
+            features, logits = (
+                torch.stack(list(data[key])).to(self.segmentor_digest.device)
+                for key in (TAP_FEATURES, TAP_LOGITS)
+            )
+            stored = Tap(features, logits)
             data = {key: data[key] for key in data if key not in (TAP_FEATURES, TAP_LOGITS)}
         batch = self.data_preprocessor(data, False)
         return self.predict(batch['inputs'], batch['data_samples'], stored)
 
     @torch.no_grad()
-    def predict(self, inputs: Tensor, data_samples=None, stored: Tap | None = None) -> list:
+    def predict(
+        self,
+        inputs: Tensor,
+        data_samples: list[SegDataSample] | None = None,
+        stored: Tap | None = None,
+    ) -> list[SegDataSample]:
         """mmseg's results of preprocessed images, with ``open_scores`` in each.
 
         Args:
@@ -342,7 +371,9 @@ class OpenSetSegmentor(BaseModel):
             self._finish(sample, own, size, placed=data_samples is not None)
         return results
 
-    def _predict_stored(self, inputs, data_samples, stored):
+    def _predict_stored(
+        self, inputs: Tensor, data_samples: Any, stored: Tap
+    ) -> tuple[list[dict[str, Tensor]], list[SegDataSample]]:
         if self.slides or self.head.adapter.gives_class_scores:
             raise ValueError(
                 'Stored features belong to whole images of heads with logits: wanted '
@@ -354,7 +385,9 @@ class OpenSetSegmentor(BaseModel):
         results = self.segmentor.postprocess_result(seg_logits, data_samples)
         return [self._maps_of_pass(stored._replace(inputs=inputs))], results
 
-    def _finish(self, sample, maps, size, placed: bool) -> None:
+    def _finish(
+        self, sample: SegDataSample, maps: dict[str, Tensor], size: Sequence[int], placed: bool
+    ) -> None:
         """Bring an image's maps (1, h, w) to where they belong, and put them into its sample."""
         if self.has_open_class:
             best = sample.seg_logits.data[:-1].argmax(dim=0, keepdim=True)
@@ -372,7 +405,7 @@ class OpenSetSegmentor(BaseModel):
         if maps:
             sample.set_data({OPEN_SCORES: PixelData(**maps)})
 
-    def _scores_of_seg_logits(self, logits, size) -> dict[str, Tensor]:
+    def _scores_of_seg_logits(self, logits: Tensor, size: Sequence[int]) -> dict[str, Tensor]:
         """Scorers of logits alone see those that mmseg has resized, as anomaly benchmarks do."""
         maps = {}
         for name, scorer in self.scorers.items():
@@ -382,13 +415,13 @@ class OpenSetSegmentor(BaseModel):
         return maps
 
 
-def check_choices(**options) -> None:
+def check_choices(**options: tuple[Any, Collection]) -> None:
     for name, (value, known) in options.items():
         if value not in known:
             raise ValueError(f'{name}: wanted one of {known}, found {value!r}')
 
 
-def check_not_negative(**numbers) -> None:
+def check_not_negative(**numbers: float) -> None:
     for name, value in numbers.items():
         if not 0 <= value < float('inf'):
             raise ValueError(f'{name}: wanted a number >= 0, found {value!r}')

@@ -3,11 +3,15 @@
 Shapes: features (N, C, h, w) on the feature grid; C channels; n pixels.
 """
 
+from collections.abc import Callable, Sequence
+from typing import Any
+
 import torch
 from mmengine.model import is_model_wrapper
+from mmengine.optim import OptimWrapper, OptimWrapperDict
 from mmengine.runner.checkpoint import get_state_dict
 from mmseg.registry import MODELS
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..contracts import CLOSED, OPENGAN
 from ..functional.gan_losses import (
@@ -26,6 +30,7 @@ from .open_set_segmentor import (
     check_not_negative,
     hex_of,
 )
+from .tap_adapters import Tap
 
 _NETWORKS = ('discriminator', 'generator')
 
@@ -60,7 +65,7 @@ class OpenGANSegmentor(OpenSetSegmentor):
         lambda_fake: float = 0.2,
         reduction: str = 'term',
         generator_loss: str = 'non_saturating',
-        **options,
+        **options: Any,
     ):
         check_choices(
             reduction=(reduction, REDUCTIONS), generator_loss=(generator_loss, GENERATOR_LOSSES)
@@ -70,12 +75,12 @@ class OpenGANSegmentor(OpenSetSegmentor):
             raise ValueError('generator: wanted a discriminator too, found None')
         super().__init__(**options)
         channels = self.network_channels
-        self.discriminator = discriminator and MODELS.build(
+        self.discriminator: Any = discriminator and MODELS.build(
             dict(discriminator, in_channels=channels)
         )
-        self.generator = generator and MODELS.build(dict(generator, out_channels=channels))
+        self.generator: Any = generator and MODELS.build(dict(generator, out_channels=channels))
         self.discriminator_loaded = False
-        self.loss_options = dict(
+        self.loss_options: dict[str, Any] = dict(
             lambda_open=lambda_open, lambda_fake=lambda_fake, reduction=reduction
         )
         self.generator_loss = generator_loss
@@ -86,11 +91,11 @@ class OpenGANSegmentor(OpenSetSegmentor):
         """Channels of what D reads and G makes: the tapped feature's."""
         return self.head.channels
 
-    def score_features(self, tap) -> dict[str, Tensor]:
+    def score_features(self, tap: Tap) -> dict[str, Tensor]:
         """As of :class:`OpenSetSegmentor`, and D's map."""
         return {**super().score_features(tap), **self._score_by_discriminator(tap)}
 
-    def _score_by_discriminator(self, tap) -> dict[str, Tensor]:
+    def _score_by_discriminator(self, tap: Tap) -> dict[str, Tensor]:
         if self.discriminator is None:
             return {}
         return {OPENGAN: -discriminate(_unwrap(self.discriminator), tap.features.float())}
@@ -111,7 +116,7 @@ class OpenGANSegmentor(OpenSetSegmentor):
             sha256=self.segmentor_sha256(),
         )
 
-    def _load_from_state_dict(self, state_dict, prefix, *args):
+    def _load_from_state_dict(self, state_dict: dict, prefix: str, *args: Any) -> None:
         """Refuse what would leave a part of D random, or belongs to another segmentor."""
         given = {key for key in state_dict if key.startswith('discriminator.')}
         if not given and self.discriminator is None:
@@ -143,7 +148,7 @@ class OpenGANSegmentor(OpenSetSegmentor):
         super()._load_from_state_dict(state_dict, prefix, *args)
         self.discriminator_loaded |= bool(given)
 
-    def _take_segmentor(self, state_dict) -> None:
+    def _take_segmentor(self, state_dict: dict[str, Tensor]) -> None:
         """Without D a checkpoint is the segmentor's: taken where none is loaded, else compared."""
         own = (*(f'{name}.' for name in _NETWORKS), 'scorers.', DIGEST)
         weights = {key: value for key, value in state_dict.items() if not key.startswith(own)}
@@ -168,7 +173,7 @@ class OpenGANSegmentor(OpenSetSegmentor):
 
     # ------------------------------------------------------------------ training
 
-    def train_step(self, data: dict, optim_wrapper) -> dict[str, Tensor]:
+    def train_step(self, data: dict, optim_wrapper: OptimWrapperDict) -> dict[str, Tensor]:
         """One step of D, then one of G.
 
         Args:
@@ -211,11 +216,11 @@ class OpenGANSegmentor(OpenSetSegmentor):
             )
         return log
 
-    def _closed_pixels(self, data, draw):
+    def _closed_pixels(self, data: dict, draw: Any) -> Tensor:
         """The step's closed features: given by a store, or tapped from the step's images."""
         if 'closed' in data:
             return data['closed']
-        rows = []
+        rows: Any = []
         for image, sample in zip(data['inputs'], data['data_samples']):
             features = self.extract_image(image, sample)
             open_map = labels_on_grid(open_map_of(sample).data[0], features.shape[-2:])
@@ -245,12 +250,14 @@ class OpenGANSegmentor(OpenSetSegmentor):
         """Of the noise that makes at least ``number`` generated pixels."""
         return number, _unwrap(self.generator).noise_channels
 
-    def _step_discriminator(self, forward, optimizer):
+    def _step_discriminator(
+        self, forward: Callable[[], Sequence[Tensor]], optimizer: OptimWrapper
+    ) -> dict[str, Tensor]:
         """``forward()`` gives D's logits (n,) of closed, open and fake pixels, with their graph."""
         with optimizer.optim_context(self.discriminator):
             logits = forward()
             terms = discriminator_loss(*logits, **self.loss_options)
-            loss = sum(terms.values())
+            loss: Any = sum(terms.values())
         optimizer.update_params(loss)
         log = {name: term.detach() for name, term in terms.items()}
         log['loss_discriminator'] = loss.detach()
@@ -259,7 +266,9 @@ class OpenGANSegmentor(OpenSetSegmentor):
                 log[f'D_{name}'] = mean_closed_probability(group)
         return log
 
-    def _step_generator(self, forward, optimizer):
+    def _step_generator(
+        self, forward: Callable[[nn.Module], Tensor], optimizer: OptimWrapper
+    ) -> dict[str, Tensor]:
         """``forward(D)`` gives logits (n,) of newly generated pixels; that D stays as it is."""
         discriminator = _unwrap(self.discriminator)
         with optimizer.optim_context(self.generator), frozen(discriminator):
@@ -293,11 +302,11 @@ def _require_fit(own: dict[str, Tensor], given: dict[str, Tensor]) -> None:
         )
 
 
-def _expect_no_scorers(module, incompatible_keys) -> None:
+def _expect_no_scorers(module: nn.Module, incompatible_keys: Any) -> None:
     """Checkpoints of training hold no scorers: nothing to warn about."""
     missing = incompatible_keys.missing_keys
     missing[:] = [key for key in missing if not key.startswith('scorers.')]
 
 
-def _unwrap(network):
+def _unwrap(network: Any) -> Any:
     return network.module if is_model_wrapper(network) else network

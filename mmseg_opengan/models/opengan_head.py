@@ -30,7 +30,7 @@ class OpenGANHead:
     """
 
     def __init__(self, head: nn.Module, encoder: nn.Module):
-        heads = list(head) if isinstance(head, nn.ModuleList) else [head]
+        heads: list[Any] = list(head) if isinstance(head, nn.ModuleList) else [head]
         self.head = heads[-1]
         self.encoder = encoder
         self.adapter = adapter_of(heads)
@@ -74,26 +74,26 @@ class OpenGANHead:
 
     # ------------------------------------------------------------------ what one pass shows
 
-    def _hear_inputs(self, module, args):
+    def _hear_inputs(self, module: nn.Module, args: tuple) -> None:
         if self._ear is not None:
             self._ear.inputs = args[0]
             self._ear.passes = []
 
-    def _hear_feature(self, module, args, output):
+    def _hear_feature(self, module: nn.Module, args: tuple, output: Any) -> None:
         if self._ear is not None:
             self._ear.passes.append((args, output))
 
-    def _hear_forward(self, module, args, output):
+    def _hear_forward(self, module: nn.Module, args: tuple, output: Any) -> None:
         self._end(output)
 
-    def _predict_by_feat(self, scores, *args, **kwargs):
+    def _predict_by_feat(self, scores: Any, *args: Any, **kwargs: Any) -> Any:
         ear = self._ear
         self._end(scores)
         if ear is not None and not ear.resize:
             return scores
         return self._own_predict_by_feat(scores, *args, **kwargs)
 
-    def _end(self, predicted) -> None:
+    def _end(self, predicted: Any) -> None:
         """A pass is over: make a tap of what it has shown."""
         ear = self._ear
         if ear is None:
@@ -118,5 +118,5 @@ class _Ear:
         self.on_tap = on_tap
         self.resize = resize
         self.found: list = []
-        self.passes: list[tuple] = []
+        self.passes: list[tuple[tuple, Any]] = []
         self.inputs: Tensor | None = None

@@ -3,7 +3,7 @@
 Shapes: (N, h, w) maps of a pass, on the feature grid or at the size of its input.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from mmseg.models.utils import resize
 from torch import Tensor
@@ -32,7 +32,9 @@ def smoothed_for(scores: Tensor, input_size: Sequence[int], deviation: float) ->
     return smoothed(scores, (rows, cols))
 
 
-def window_boxes(size, crop, stride) -> Iterator[tuple[int, int, int, int]]:
+def window_boxes(
+    size: Sequence[int], crop: Sequence[int], stride: Sequence[int]
+) -> Iterator[tuple[int, int, int, int]]:
     """(top, bottom, left, right) of mmseg's sliding windows, in its order."""
     starts = []
     for length, window, step in zip(size, crop, stride):
@@ -43,7 +45,11 @@ def window_boxes(size, crop, stride) -> Iterator[tuple[int, int, int, int]]:
             yield top, min(top + crop[0], size[0]), left, min(left + crop[1], size[1])
 
 
-def merge_windows(windows: list[dict[str, Tensor]], boxes, size) -> dict[str, Tensor]:
+def merge_windows(
+    windows: list[dict[str, Tensor]],
+    boxes: Iterable[tuple[int, int, int, int]],
+    size: Sequence[int],
+) -> dict[str, Tensor]:
     """Maps of windows by name -> those of the whole input, averaged where windows overlap."""
     boxes = list(boxes)
     merged = {}
@@ -61,7 +67,9 @@ def _padding(meta: dict) -> Sequence[int]:
     return meta.get('img_padding_size', meta.get('padding_size', [0] * 4))
 
 
-def to_original_size(scores: Tensor, meta: dict, size, align_corners: bool) -> Tensor:
+def to_original_size(
+    scores: Tensor, meta: dict, size: Sequence[int], align_corners: bool
+) -> Tensor:
     """(1, H, W) padded map -> (1, *ori_shape), in the steps in which mmseg treats logits."""
     left, right, top, bottom = _padding(meta)
     scores = scores[:, top : size[0] - bottom, left : size[1] - right]
@@ -70,7 +78,7 @@ def to_original_size(scores: Tensor, meta: dict, size, align_corners: bool) -> T
     return at_size(scores, meta['ori_shape'][:2], align_corners)
 
 
-def require_plain(meta: dict, size) -> None:
+def require_plain(meta: dict, size: Sequence[int]) -> None:
     """Raise unless an image was not resized, padded or flipped: its feature grid is the map's."""
     padded = any(_padding(meta))
     flipped = bool(meta.get('flip'))

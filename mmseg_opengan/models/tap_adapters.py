@@ -4,7 +4,7 @@ beside it.
 Shape letters: N images, C channels, K closed classes, Q queries, h and w the feature grid.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from torch import Tensor, nn
 from torch.nn.functional import normalize
@@ -39,8 +39,8 @@ class ConvSegAdapter:
     ends_in_predict_by_feat = True
 
     def __init__(self, heads: list[nn.Module]):
-        self.head = heads[-1]
-        self.classifying = self._classifying(heads)
+        self.head: Any = heads[-1]
+        self.classifying: Any = self._classifying(heads)
         name = type(self.head).__name__
         if not isinstance(getattr(self.classifying, 'conv_seg', None), nn.Conv2d):
             raise TypeError(
@@ -54,11 +54,11 @@ class ConvSegAdapter:
                 'out_channels=num_classes=2.'
             )
 
-    def _classifying(self, heads):
+    def _classifying(self, heads: list[nn.Module]) -> nn.Module:
         return heads[-1]
 
     @property
-    def listens_to(self) -> nn.Module:
+    def listens_to(self) -> Any:
         """The module whose inputs and output give the feature."""
         return self.classifying.conv_seg
 
@@ -77,7 +77,7 @@ class ConvSegAdapter:
         bias = weight.new_zeros(len(weight)) if conv.bias is None else conv.bias.detach()
         return weight, bias
 
-    def tap(self, passes: list[tuple], predicted) -> Tap:
+    def tap(self, passes: list[tuple[tuple, Any]], predicted: Any) -> Tap:
         """The tap of one pass.
 
         Args:
@@ -96,17 +96,17 @@ class ConvSegAdapter:
         (features,), logits = passes[0]
         return Tap(features, logits)
 
-    def _belongs(self, logits, predicted) -> bool:
+    def _belongs(self, logits: Tensor, predicted: Any) -> bool:
         return predicted is logits
 
 
 class PointRendAdapter(ConvSegAdapter):
     """PointRend: the coarse head's feature and logits; the closed map is the refined one."""
 
-    def _classifying(self, heads):
+    def _classifying(self, heads: list[nn.Module]) -> nn.Module:
         return heads[-2]
 
-    def _belongs(self, logits, predicted):
+    def _belongs(self, logits: Tensor, predicted: Any) -> bool:
         return True  # the refined logits are others
 
 
@@ -115,15 +115,15 @@ class _OtherAdapter(ConvSegAdapter):
 
     classifier = None
 
-    def __init__(self, heads):
+    def __init__(self, heads: list[nn.Module]):
         self.head = heads[-1]
 
-    def tap(self, passes, predicted):
+    def tap(self, passes: list[tuple[tuple, Any]], predicted: Any) -> Tap:
         if not passes:
             raise RuntimeError(f'OpenGANHead: {type(self.head).__name__} did not make its feature')
         return self._tap(*passes[-1], predicted)
 
-    def _tap(self, inputs, output, predicted) -> Tap:
+    def _tap(self, inputs: tuple, output: Any, predicted: Any) -> Tap:
         raise NotImplementedError
 
 
@@ -131,14 +131,14 @@ class SegmenterAdapter(_OtherAdapter):
     """Segmenter's mask transformer: the unit-length patch embeddings, and the masks."""
 
     @property
-    def listens_to(self):
+    def listens_to(self) -> Any:
         return self.head.patch_proj
 
     @property
-    def channels(self):
+    def channels(self) -> int:
         return self.listens_to.out_features
 
-    def _tap(self, inputs, output, predicted):
+    def _tap(self, inputs: tuple, output: Any, predicted: Any) -> Tap:
         patches = normalize(output, dim=2, p=2)
         features = patches.transpose(1, 2).reshape(len(predicted), -1, *predicted.shape[2:])
         return Tap(features, predicted)
@@ -148,15 +148,15 @@ class KernelAdapter(_OtherAdapter):
     """K-Net: the feature that the last stage's kernels are convolved with, and its masks."""
 
     @property
-    def listens_to(self):
+    def listens_to(self) -> Any:
         last = self.head.kernel_update_head[-1]
         return last if last.feat_transform is None else last.feat_transform
 
     @property
-    def channels(self):
+    def channels(self) -> int:
         return self.head.kernel_update_head[-1].in_channels
 
-    def _tap(self, inputs, output, predicted):
+    def _tap(self, inputs: tuple, output: Any, predicted: Any) -> Tap:
         features = output if isinstance(output, Tensor) else inputs[0]
         return Tap(features, predicted)
 
@@ -168,14 +168,14 @@ class MaskAdapter(_OtherAdapter):
     ends_in_predict_by_feat = False
 
     @property
-    def listens_to(self):
+    def listens_to(self) -> Any:
         return self.head.pixel_decoder
 
     @property
-    def channels(self):
+    def channels(self) -> int:
         return self.head.mask_embed[-1].out_features
 
-    def _tap(self, inputs, output, predicted):
+    def _tap(self, inputs: tuple, output: Any, predicted: Any) -> Tap:
         classes, masks = (layers[-1] for layers in predicted)
         return Tap(
             output[0], class_scores(classes.float(), masks.float()), queries=(classes, masks)
@@ -188,14 +188,14 @@ class SideAdapter(_OtherAdapter):
     gives_class_scores = True
 
     @property
-    def listens_to(self):
+    def listens_to(self) -> Any:
         return self.head.side_adapter_network.mask_decoder.pix_mlp
 
     @property
-    def channels(self):
+    def channels(self) -> int:
         return self.listens_to.layers[-1].out_channels
 
-    def _tap(self, inputs, output, predicted):
+    def _tap(self, inputs: tuple, output: Any, predicted: Any) -> Tap:
         masks, classes = predicted
         return Tap(output, class_scores(classes.float(), masks.float()), queries=(classes, masks))
 

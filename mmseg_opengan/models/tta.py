@@ -2,10 +2,13 @@
 image.
 """
 
+from collections.abc import Sequence
+
 import torch
 from mmengine.model import BaseTTAModel
 from mmengine.structures import PixelData
 from mmseg.registry import MODELS
+from mmseg.structures import SegDataSample
 from torch import Tensor
 
 from ..contracts import GT_OPEN_MAP, OPEN_SCORES
@@ -24,11 +27,13 @@ class OpenSetTTAModel(BaseTTAModel):
             resizes or flips.
     """
 
-    def merge_preds(self, data_samples_list) -> list:
+    def merge_preds(
+        self, data_samples_list: Sequence[Sequence[SegDataSample]]
+    ) -> list[SegDataSample]:
         """One sample for each image, of a sequence of its versions each."""
         return [self._merged(versions) for versions in data_samples_list]
 
-    def _merged(self, versions):
+    def _merged(self, versions: Sequence[SegDataSample]) -> SegDataSample:
         _require_same_labels(versions)
         merged = versions[0]
         threshold = self.module.segmentor.decode_head.threshold
@@ -52,7 +57,7 @@ def _mean(values: list[Tensor]) -> Tensor:
     return torch.stack(values).mean(dim=0)
 
 
-def _require_same_labels(versions) -> None:
+def _require_same_labels(versions: Sequence[SegDataSample]) -> None:
     if GT_OPEN_MAP not in versions[0]:
         return
     first = versions[0].get(GT_OPEN_MAP).data

@@ -7,7 +7,8 @@ pixels.
 import inspect
 from abc import ABCMeta, abstractmethod
 from collections.abc import Callable
-from typing import NamedTuple
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import torch
 from mmengine.registry import Registry
@@ -82,7 +83,7 @@ class Scorer(nn.Module, metaclass=ABCMeta):
             (N, h, w) float32 scores, larger = more open.
         """
 
-    def score_image(self, inputs: Tensor, forward: Callable[[Tensor], NamedTuple]) -> Tensor:
+    def score_image(self, inputs: Tensor, forward: Callable[[Tensor], Any]) -> Tensor:
         """Scores of images, for scorers with ``reads_image``.
 
         Args:
@@ -110,7 +111,7 @@ class Scorer(nn.Module, metaclass=ABCMeta):
         ]
         return {name: getattr(self, name) for name in named if name not in ('self', 'checkpoint')}
 
-    def save_file(self, path, **meta) -> None:
+    def save_file(self, path: str | Path, **meta: Any) -> None:
         """Write what was learned, the options, and ``meta`` (plain values; ``segmentor_sha256``
         above all).
         """
@@ -185,7 +186,7 @@ class FittedScorer(Scorer):
     #: loaded. They are of no use to an optimizer: ``fit`` and loading freeze their parameters.
     learned_modules: tuple[str, ...] = ()
 
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__()
         for name in self.learned:
             self.register_buffer(name, None)
@@ -245,7 +246,7 @@ class FittedScorer(Scorer):
                 f"'{path}' does not hold the state of a fitted {type(self).__name__}"
             )
 
-    def _load_from_state_dict(self, state_dict, prefix, *args):
+    def _load_from_state_dict(self, state_dict: dict, prefix: str, *args: Any) -> None:
         state = {
             key[len(prefix) :]: value for key, value in state_dict.items() if key.startswith(prefix)
         }

@@ -3,7 +3,7 @@
 from contextlib import nullcontext
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.functional import softplus
 
 from ..networks import frozen
@@ -40,6 +40,11 @@ class BiGAN(FittedScorer):
 
     learned = ('mean_', 'std_')
     learned_modules = ('encoder_', 'generator_', 'discriminator_')
+    mean_: Tensor
+    std_: Tensor
+    encoder_: nn.Module
+    generator_: nn.Module
+    discriminator_: nn.Module
     candidates = dict(steps=[250, 500, 1000, 2000])
 
     def __init__(
@@ -61,10 +66,10 @@ class BiGAN(FittedScorer):
         self.load_file(checkpoint)
 
     @property
-    def is_logit(self) -> bool:
+    def is_logit(self) -> bool:  # type: ignore[override]
         return self.kind == 'discriminator'
 
-    def _networks(self, channels):
+    def _networks(self, channels: int) -> tuple[nn.Module, nn.Module, nn.Module]:
         """E, G and D."""
         return (
             mlp(channels, *self.hidden, self.latent),
@@ -72,7 +77,7 @@ class BiGAN(FittedScorer):
             mlp(channels + self.latent, *self.hidden, 1),
         )
 
-    def _fit(self, data: FitData):
+    def _fit(self, data: FitData) -> dict[str, Tensor]:
         mean, std = mean_and_deviation(data.features)
         features = (data.features - mean) / std
         with seeded(data.seed):
@@ -116,12 +121,12 @@ class BiGAN(FittedScorer):
             return (features - self.generator_(code)).abs().mean(1)
         return -self.discriminator_(torch.cat([features, code], 1))[:, 0]
 
-    def _make_modules(self, state):
+    def _make_modules(self, state: dict[str, Tensor]) -> None:
         self.encoder_, self.generator_, self.discriminator_ = self._networks(len(state['mean_']))
 
 
 def bigan_losses(
-    discriminator, real: tuple[Tensor, Tensor], made: tuple[Tensor, Tensor]
+    discriminator: nn.Module, real: tuple[Tensor, Tensor], made: tuple[Tensor, Tensor]
 ) -> tuple[Tensor, Tensor]:
     """What D minimises, and what E and G minimise together.
 

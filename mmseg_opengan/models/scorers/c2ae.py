@@ -1,5 +1,8 @@
 """C2AE: how well a pixel feature can be rebuilt as one of the closed classes."""
 
+from typing import Any
+
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, one_hot
@@ -61,6 +64,10 @@ class C2AE(FittedScorer):
 
     learned = ('mean_', 'std_')
     learned_modules = ('encoder_', 'decoder_')
+    mean_: Tensor
+    std_: Tensor
+    encoder_: nn.Module
+    decoder_: Any  # ConditionalDecoder
     candidates = dict(condition=list(_CONDITIONS))
 
     def __init__(
@@ -84,12 +91,12 @@ class C2AE(FittedScorer):
         self.steps, self.batch_size, self.lr = steps, batch_size, lr
         self.load_file(checkpoint)
 
-    def _networks(self, num_classes, channels):
+    def _networks(self, num_classes: int, channels: int) -> tuple[nn.Module, ConditionalDecoder]:
         return mlp(channels, self.hidden, self.latent), ConditionalDecoder(
             num_classes, self.latent, self.hidden, channels
         )
 
-    def _fit(self, data: FitData):
+    def _fit(self, data: FitData) -> dict[str, Tensor]:
         mean, std = mean_and_deviation(data.features)
         features, num_classes = (data.features - mean) / std, len(data.weight)
         with seeded(data.seed):
@@ -154,14 +161,14 @@ class C2AE(FittedScorer):
         ]
         return torch.stack(errors).amin(0)
 
-    def _make_modules(self, state):
+    def _make_modules(self, state: dict[str, Tensor]) -> None:
         self.encoder_, self.decoder_ = self._networks(
             state['decoder_.gamma.weight'].shape[1], len(state['mean_'])
         )
 
 
 def c2ae_loss(
-    decoder,
+    decoder: nn.Module,
     code: Tensor,
     features: Tensor,
     labels: Tensor,
@@ -176,7 +183,7 @@ def c2ae_loss(
     return alpha * match + (1 - alpha) * (other_features - decoder(code, other_labels)).abs().mean()
 
 
-def _error(decoder, code, features, classes) -> Tensor:
+def _error(decoder: nn.Module, code: Tensor, features: Tensor, classes: Tensor) -> Tensor:
     """(n,) mean absolute errors of the reconstruction with the given classes."""
     return (features - decoder(code, classes)).abs().mean(1)
 
@@ -193,7 +200,7 @@ class OtherClass:
         self.order = labels.cpu().argsort(stable=True)
         self.counts, self.starts = counts, counts.cumsum(0) - counts
 
-    def rows(self, labels: Tensor, rng) -> Tensor:
+    def rows(self, labels: Tensor, rng: np.random.Generator) -> Tensor:
         """(n,) rows of the labels given to ``__init__``, for (n,) labels."""
         own = torch.searchsorted(self.classes, labels.cpu().contiguous())
         number = len(self.classes)

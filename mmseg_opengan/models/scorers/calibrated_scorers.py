@@ -1,5 +1,8 @@
 """Scorers of the logits that are calibrated on training pixels or on open validation."""
 
+from collections.abc import Callable
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -24,12 +27,14 @@ class StandardizedMaxLogit(FittedScorer):
 
     from_logits = True
     learned = ('mean_', 'deviation_')
+    mean_: Tensor
+    deviation_: Tensor
 
     def __init__(self, *, checkpoint: str | None = None):
         super().__init__()
         self.load_file(checkpoint)
 
-    def _fit(self, data):
+    def _fit(self, data: FitData) -> dict[str, Tensor]:
         mean, deviation = max_logit_statistics(data.logits)
         return dict(mean_=mean.float(), deviation_=deviation.clamp(min=1e-6).float())
 
@@ -69,7 +74,7 @@ class MSPc(Scorer):
     def score(self, features: Tensor | None, logits: Tensor) -> Tensor:
         return msp_log_odds(logits, self.temperature)
 
-    def score_image(self, inputs, forward) -> Tensor:
+    def score_image(self, inputs: Tensor, forward: Callable[[Tensor], Any]) -> Tensor:
         inputs = inputs.float()
         if self.epsilon:
             inputs = perturbed(
@@ -99,6 +104,9 @@ class MCDropout(FittedScorer):
     """
 
     learned = ('weight_', 'bias_', 'kept_')
+    weight_: Tensor
+    bias_: Tensor
+    kept_: Tensor
     candidates = dict(rate=[0.1, 0.3, 0.5], uncertainty=['entropy', 'mutual_information'])
 
     def __init__(
@@ -120,7 +128,7 @@ class MCDropout(FittedScorer):
         self.rate, self.uncertainty, self.num_samples = rate, uncertainty, num_samples
         self.load_file(checkpoint)
 
-    def _fit(self, data: FitData):
+    def _fit(self, data: FitData) -> dict[str, Tensor]:
         generator = torch.Generator().manual_seed(data.seed)
         kept = torch.rand(self.num_samples, data.weight.shape[1], generator=generator) >= self.rate
         return dict(

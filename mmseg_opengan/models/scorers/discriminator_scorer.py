@@ -58,5 +58,6 @@ class DiscriminatorScorer(Scorer):
         self.discriminator.requires_grad_(False)
 
     @torch.no_grad()
-    def score(self, features: Tensor, logits: Tensor) -> Tensor:
+    def score(self, features: Tensor | None, logits: Tensor) -> Tensor:
+        assert features is not None  # None is for scorers with from_logits
         return -discriminate(self.discriminator, features.float())

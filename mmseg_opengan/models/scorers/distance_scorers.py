@@ -36,6 +36,7 @@ class ClassCentroid(FittedScorer):
     """
 
     learned = ('means_',)
+    means_: Tensor
     candidates = dict(normalize=[True, False])
 
     def __init__(self, *, normalize: bool = True, checkpoint: str | None = None):
@@ -43,7 +44,7 @@ class ClassCentroid(FittedScorer):
         self.normalize = normalize
         self.load_file(checkpoint)
 
-    def _fit(self, data):
+    def _fit(self, data: FitData) -> dict[str, Tensor]:
         return dict(
             means_=class_means(_prepared(data, self.normalize), data.labels, len(data.weight))[
                 0
@@ -72,6 +73,9 @@ class GDM(FittedScorer):
     """
 
     learned = ('weight_', 'offset_', 'means_')
+    weight_: Tensor
+    offset_: Tensor
+    means_: Tensor
     candidates = dict(normalize=[False, True])
 
     def __init__(self, *, normalize: bool = False, checkpoint: str | None = None):
@@ -79,7 +83,7 @@ class GDM(FittedScorer):
         self.normalize = normalize
         self.load_file(checkpoint)
 
-    def _fit(self, data):
+    def _fit(self, data: FitData) -> dict[str, Tensor]:
         features = _prepared(data, self.normalize)
         weight = whitening(pooled_covariance(features, data.labels, len(data.weight)))
         means, _ = class_means(features, data.labels, len(data.weight))
@@ -121,6 +125,7 @@ class NearestNeighbour(FittedScorer):
     """
 
     learned = ('references_',)
+    references_: Tensor
     candidates = dict(k=[1, 5, 20])
 
     def __init__(
@@ -137,7 +142,7 @@ class NearestNeighbour(FittedScorer):
         self.k, self.normalize, self.num_references = k, normalize, num_references
         self.load_file(checkpoint)
 
-    def _fit(self, data):
+    def _fit(self, data: FitData) -> dict[str, Tensor]:
         if len(data.features) < self.k:
             raise ValueError(
                 f'fit: wanted at least k = {self.k} pixels, found {len(data.features)}'

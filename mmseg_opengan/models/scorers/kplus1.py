@@ -30,6 +30,8 @@ class KPlusOne(FittedScorer):
 
     is_logit = True
     learned = ('weight_', 'bias_')
+    weight_: Tensor
+    bias_: Tensor
     candidates = dict(open_fraction=[None, 0.25])
 
     def __init__(
@@ -50,7 +52,7 @@ class KPlusOne(FittedScorer):
         self.steps, self.batch_size, self.lr = steps, batch_size, lr
         self.load_file(checkpoint)
 
-    def _fit(self, data: FitData):
+    def _fit(self, data: FitData) -> dict[str, Tensor]:
         if data.open_features is None or len(data.open_features) == 0:
             raise ValueError(
                 'KPlusOne trains on open pixels: wanted open_features (m, C) of at least one, '

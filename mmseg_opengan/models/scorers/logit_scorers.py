@@ -1,6 +1,7 @@
 """Scorers that need no fitting: functions of the closed logits."""
 
 import math
+from typing import Any
 
 from torch import Tensor
 
@@ -12,7 +13,7 @@ class LogitScorer(Scorer):
     """A function of the logits (N, K, h, w) alone, without options."""
 
     from_logits = True
-    function = None
+    function: Any = None
 
     def score(self, features: Tensor | None, logits: Tensor) -> Tensor:
         return type(self).function(logits.float())

@@ -29,6 +29,11 @@ class GMM(FittedScorer):
     """
 
     learned = ('projection_', 'offset_', 'whitening_', 'centres_', 'constants_')
+    projection_: Tensor
+    offset_: Tensor
+    whitening_: Tensor
+    centres_: Tensor
+    constants_: Tensor
     candidates = dict(num_components=[5, 10, 20], covariance=['full', 'diag', 'spherical'])
 
     def __init__(
@@ -79,8 +84,10 @@ class GMM(FittedScorer):
         )
         return {name: value.float().to(data.features.device) for name, value in learned.items()}
 
-    def _score(self, features: Tensor, logits: Tensor) -> Tensor:
-        def minus_log_likelihood(points):
+    def _score(self, features: Tensor | None, logits: Tensor) -> Tensor:
+        assert features is not None  # None is for scorers with from_logits
+
+        def minus_log_likelihood(points: Tensor) -> Tensor:
             points = project(points, self.projection_, self.offset_, unit=True)
             return -log_likelihood(points, self.whitening_, self.centres_, self.constants_)
 

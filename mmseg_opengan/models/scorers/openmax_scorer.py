@@ -32,6 +32,8 @@ class OpenMax(FittedScorer):
     from_logits = True
     is_logit = True
     learned = ('means_', 'weibull_')
+    means_: Tensor
+    weibull_: Tensor
     candidates = dict(alpha=[1, 3, 5, 10], tail_size=[20, 100, 1000])
 
     def __init__(self, *, alpha: int = 3, tail_size: int = 100, checkpoint: str | None = None):

@@ -20,7 +20,7 @@ def mlp(*channels: int) -> nn.Sequential:
 
 
 @contextmanager
-def seeded(seed: int):
+def seeded(seed: int) -> Iterator[None]:
     """Networks made inside start from ``seed``; torch's own random stream goes on afterwards as if
     nothing was.
     """
