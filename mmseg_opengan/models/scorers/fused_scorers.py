@@ -30,6 +30,9 @@ class ReAct(FittedScorer):
     """
 
     learned = ('clip_', 'weight_', 'bias_')
+    clip_: Tensor
+    weight_: Tensor
+    bias_: Tensor
     candidates = dict(
         quantile=[0.8, 0.9, 0.95, 1.0], per=['all', 'channel'], score=['gen', 'energy']
     )
@@ -64,7 +67,7 @@ class ReAct(FittedScorer):
         self.per = options.get('per', self.per)
         self._name = options.get('score', self._name)
 
-    def _fit(self, data: FitData):
+    def _fit(self, data: FitData) -> dict[str, Tensor]:
         values = data.features if self.per == 'channel' else data.features.reshape(-1, 1)
         rank = max(1, math.ceil(self.quantile * len(values)))
         clip = values.kthvalue(rank, dim=0).values
@@ -96,6 +99,8 @@ class Hybrid(FittedScorer):
     """
 
     learned = ('mean_', 'deviation_')
+    mean_: Tensor
+    deviation_: Tensor
     candidates = dict(
         weight=[0.25, 0.5, 0.75],
         free=[
@@ -116,13 +121,13 @@ class Hybrid(FittedScorer):
         super().__init__()
         if not 0 <= weight <= 1:
             raise ValueError(f'weight: wanted a number in [0, 1], found {weight!r}')
-        if trained is None and checkpoint is None:
-            raise ValueError('trained: wanted the config of a scorer, or a checkpoint, found None')
         self.weight = weight
-        if checkpoint is None:
+        if checkpoint is not None:
+            self.load_file(checkpoint)
+        elif trained is not None:
             self._build(trained, free or dict(type='GEN'))
         else:
-            self.load_file(checkpoint)
+            raise ValueError('trained: wanted the config of a scorer, or a checkpoint, found None')
 
     def _build(self, trained: dict, free: dict) -> None:
         self.trained_scorer = SCORERS.build(dict(trained))
@@ -142,7 +147,7 @@ class Hybrid(FittedScorer):
             self.weight = options['weight']
             self._build(options['trained'], options['free'])
 
-    def _fit(self, data: FitData):
+    def _fit(self, data: FitData) -> dict[str, Tensor]:
         if isinstance(self.free_scorer, FittedScorer):
             self.free_scorer.fit(data)
         found = []
@@ -158,10 +163,8 @@ class Hybrid(FittedScorer):
         return dict(mean_=values.mean(dim=1).float(), deviation_=deviation.float())
 
     def _score(self, features, logits):
-        if features is None:
-            raise ValueError('Hybrid: wanted the features of the feature grid, found None')
         shares = (1 - self.weight, self.weight)
-        total = 0
+        total = torch.zeros_like(features[:, 0])
         for i, scorer in enumerate((self.trained_scorer, self.free_scorer)):
             standard = (scorer(features, logits) - self.mean_[i]) / self.deviation_[i]
             total = total + shares[i] * standard
