@@ -15,6 +15,13 @@ model = dict(
         gen=dict(type='GEN'),
         react=dict(type='ReAct', checkpoint=f'{fitted}/react.pth'),
         trained=trained,
+        hybrid_gen=dict(
+            type='Hybrid',
+            trained=trained,
+            free=dict(type='GEN'),
+            weight=0.5,
+            checkpoint=f'{fitted}/hybrid_gen.pth',
+        ),
         hybrid=dict(type='Hybrid', trained=trained, checkpoint=f'{fitted}/hybrid.pth'),
     ),
 )
