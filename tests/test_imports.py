@@ -5,6 +5,8 @@ contrib <- register <- inference <- experiments <- tools and the demo.
 """
 
 import ast
+import importlib
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -150,3 +152,17 @@ print(pixels.grid_stride((1024, 2048), (256, 512)), scores.msp(torch.zeros(1, 4,
     done = subprocess.run([sys.executable, '-c', code], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert done.stdout.split() == ['4', '0.75', '3']
+
+
+def test_the_table_of_public_names_is_that_of_the_rooms():
+    page = (ROOT / 'docs' / 'api.md').read_text()
+    told = {}
+    for line in page.splitlines():
+        if line.startswith('| `mmseg_opengan'):
+            room, _, names = (cell.strip() for cell in line.strip('|').split('|'))
+            told[room.strip('`')] = sorted(re.findall(r'`(\w+)`', names))
+    assert len(told) == 9
+    for room, names in told.items():
+        module = importlib.import_module(room)
+        assert names == sorted(module.__all__)
+        assert all(hasattr(module, name) for name in names)

@@ -1,1 +1,6 @@
 """What runs inside mmengine's loops: optimizers, hooks, the metric, the visualizer."""
+
+from .checkpoints import WholeCheckpointHook
+from .hooks import OpenGANHook
+
+__all__ = ['OpenGANHook', 'WholeCheckpointHook']
