@@ -177,6 +177,7 @@ def build_open(
     lambda_fake: float = 0.2,
     segmentor_checkpoint=None,
     smoothing: float = 0.0,
+    fuse=None,
     **options,
 ):
     """The open-set model in eval mode; ``weights`` is the segmentor's state dict, under mmseg's
@@ -197,6 +198,7 @@ def build_open(
             scorers=scorers or {},
             lambda_fake=lambda_fake,
             smoothing=smoothing,
+            fuse=fuse,
         )
     )
     if weights is not None:

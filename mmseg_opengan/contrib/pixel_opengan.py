@@ -28,6 +28,9 @@ class PixelOpenGANSegmentor(OpenGANSegmentor):
         """Channels of what D reads and G makes: an image's."""
         return 3
 
+    def _build_fusion(self, options):
+        raise ValueError('fuse: wanted a D on features, found one on images')
+
     def _score_by_discriminator(self, tap):
         return {}  # D reads no features
 

@@ -4,7 +4,7 @@ resuming.
 
 from mmengine.dist import broadcast, get_world_size
 from mmengine.hooks import Hook
-from mmengine.runner import IterBasedTrainLoop
+from mmengine.runner import BaseLoop, IterBasedTrainLoop
 from mmseg.registry import HOOKS
 
 from .running import model_of, require_averaged_scores, step_of
@@ -35,6 +35,7 @@ class OpenGANHook(Hook):
         model.check_segmentor()
         _require_classes(model, loop.dataloader.dataset)
         _require_weight(model, loop.dataloader.dataset)
+        _require_closed_store(model, loop.dataloader.dataset)
         loop.dataloader.dataset.prepare(model.extract_image, model.segmentor_identity())
         loop.dataloader.sampler.skip = loop.iter
         if runner._resume and not runner._randomness_cfg.get('diff_rank_seed'):
@@ -61,6 +62,11 @@ class OpenGANHook(Hook):
     def before_val(self, runner):
         self._prepare(runner, runner.val_loop)
         self._share_statistics(runner)
+        if isinstance(runner._train_loop, BaseLoop):  # in a test, the checkpoint has them
+            model = model_of(runner)
+            if getattr(model, 'fusion', None) is not None:
+                source = runner.train_loop.dataloader.dataset
+                model.measure_fusion(source.closed_sample())
 
     def after_val_epoch(self, runner, metrics=None):
         runner.message_hub.update_info(_VALIDATED, step_of(runner))
@@ -128,4 +134,13 @@ def _require_weight(model, source):
             'lambda_open: wanted a weight above 0 for the open pixels of the training data, '
             'found 0. '
             'OpenGAN-0 has none: train_dataloader.dataset.open=None.'
+        )
+
+
+def _require_closed_store(model, source):
+    """The fused score is standardised on stored closed pixels."""
+    if getattr(model, 'fusion', None) is not None and not source.stores_closed:
+        raise ValueError(
+            "model.fuse: wanted train_dataloader.dataset.type='StoreSource', which stores closed "
+            f'pixels, found {type(source).__name__}'
         )

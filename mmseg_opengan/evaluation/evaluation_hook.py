@@ -90,7 +90,8 @@ class OpenSetEvaluationHook(Hook):
             stored, resolution = self._loaded, model.resolution
             decisions = decisions_of(stored, resolution, setting.mode, setting.smoothing)
             if is_rule(rule) and not all(
-                name in decisions and rule in decisions[name].thresholds for name in _scorers(model)
+                name in decisions and rule in decisions[name].thresholds
+                for name in model.score_names
             ):
                 stored = run_open_validation(runner, _setting(runner, 'val'), str(rule))
                 decisions = decisions_of(stored, resolution, setting.mode, setting.smoothing)
@@ -163,12 +164,6 @@ def _metrics(evaluator: Evaluator) -> list[OpenSetMetric]:
     return [metric for metric in evaluator.metrics if isinstance(metric, OpenSetMetric)]
 
 
-def _scorers(model: Any) -> dict[str, bool]:
-    """Names of the model's score maps, and whether each is an open logit."""
-    found = {name: scorer.is_logit for name, scorer in model.scorers.items()}
-    return found if getattr(model, 'discriminator', None) is None else {**found, OPENGAN: True}
-
-
 def _setting(runner: Runner, stage: str, **options: Any) -> Setting:
     model = model_of(runner)
     mode = model.test_cfg.get('mode', 'whole')
@@ -179,7 +174,7 @@ def _setting(runner: Runner, stage: str, **options: Any) -> Setting:
         resolution=model.resolution,
         mode=mode,
         smoothing=model.smoothing,
-        open_logits=frozenset(name for name, is_logit in _scorers(model).items() if is_logit),
+        open_logits=frozenset(name for name, is_logit in model.score_names.items() if is_logit),
         **options,
     )
 

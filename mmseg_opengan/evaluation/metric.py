@@ -345,9 +345,12 @@ class OpenSetMetric(BaseMetric):
         metrics = {
             f'{name}/{key}': summary[key]
             for name, summary in summaries.items()
-            for key in ('AUROC', 'AP', 'FPR95', 'AUROC_kinds')
-            if len(self.dataset_meta['open_classes']) > 1 or key != 'AUROC_kinds'
+            for key in ('AUROC', 'AP', 'FPR95')
         }
+        if len(self.dataset_meta['open_classes']) > 1:
+            for name, summary in summaries.items():
+                if not np.isnan(summary['AUROC_kinds']):  # no kind has pixels enough
+                    metrics[f'{name}/AUROC_kinds'] = summary['AUROC_kinds']
         if self.areas is not None:
             closed = IoUMetric.total_area_to_metrics(*self.areas.float(), ['mIoU'])
             metrics.update(

@@ -107,6 +107,18 @@ def standardized_max_logit(logits: Tensor, mean: Tensor, deviation: Tensor) -> T
     return (mean[winner] - largest) / deviation[winner]
 
 
+def fused(scores: tuple[Tensor, Tensor], mean: Tensor, deviation: Tensor, weight: float) -> Tensor:
+    """(1 - w) z_0 + w z_1 of two score maps (N, H, W), z = (score - mean) / deviation.
+
+    Args:
+        scores: the two maps.
+        mean, deviation: (2,), of the scores of closed pixels.
+        weight: w, in [0, 1].
+    """
+    first, second = ((one - mean[i]) / deviation[i] for i, one in enumerate(scores))
+    return (1 - weight) * first + weight * second
+
+
 def smoothed(maps: Tensor, deviation: tuple[float, float]) -> Tensor:
     """Score maps (N, H, W) averaged over neighbours with Gaussian weights; a pixel at the edge
     repeats outwards.

@@ -137,10 +137,7 @@ class OpenSetInferencer:
         """Names of the model's score maps, and whether each is an open logit, to which a sigmoid
         applies.
         """
-        found = {name: scorer.is_logit for name, scorer in sorted(self.model.scorers.items())}
-        return found | (
-            {} if getattr(self.model, 'discriminator', None) is None else {OPENGAN: True}
-        )
+        return dict(sorted(self.model.score_names.items()))
 
     def threshold(self, rule: str) -> float:
         """The open logit at and above which a pixel is called open, by a rule on the open

@@ -190,6 +190,11 @@ class OpenSetSegmentor(BaseModel):
         return self.segmentor.align_corners
 
     @property
+    def score_names(self) -> dict[str, bool]:
+        """Names of the score maps, and whether each is an open logit."""
+        return {name: scorer.is_logit for name, scorer in self.scorers.items()}
+
+    @property
     def has_open_class(self) -> bool:
         """The last class of the segmentor means open: the (K+1)-way classifier."""
         return any(scorer.last_class_is_open for scorer in self.scorers.values())

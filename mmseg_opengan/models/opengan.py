@@ -13,7 +13,7 @@ from mmengine.runner.checkpoint import get_state_dict
 from mmseg.registry import MODELS
 from torch import Tensor, nn
 
-from ..contracts import CLOSED, OPENGAN
+from ..contracts import CLOSED, HYBRID, OPENGAN
 from ..functional.gan_losses import (
     GENERATOR_LOSSES,
     REDUCTIONS,
@@ -22,6 +22,7 @@ from ..functional.gan_losses import (
     mean_closed_probability,
 )
 from ..functional.pixels import labels_on_grid, open_map_of, pixels_first
+from .fusion import Fusion
 from .networks import discriminate, frozen
 from .open_set_segmentor import (
     DIGEST,
@@ -30,6 +31,7 @@ from .open_set_segmentor import (
     check_not_negative,
     hex_of,
 )
+from .scorers.base import FitData
 from .tap_adapters import Tap
 
 _NETWORKS = ('discriminator', 'generator')
@@ -50,6 +52,9 @@ class OpenGANSegmentor(OpenSetSegmentor):
             :func:`functional.gan_losses.discriminator_loss`.
         reduction: ``'term'`` (Eq. 2) or ``'batch'`` (authors' notebook).
         generator_loss: ``'non_saturating'`` or ``'minimax'`` (Eq. 1).
+        fuse: options of :class:`Fusion`, e.g. ``dict(free=dict(type='GEN'), weight=.5)``: a map
+            ``hybrid`` of D's score and a free one, by which open validation can choose
+            (``save_best='hybrid/AUROC'``). None: no such map.
         **options: ``segmentor``, ``scorers``, ``resolution``, ... of :class:`OpenSetSegmentor`.
 
     Raises:
@@ -65,6 +70,7 @@ class OpenGANSegmentor(OpenSetSegmentor):
         lambda_fake: float = 0.2,
         reduction: str = 'term',
         generator_loss: str = 'non_saturating',
+        fuse: dict | None = None,
         **options: Any,
     ):
         check_choices(
@@ -84,7 +90,18 @@ class OpenGANSegmentor(OpenSetSegmentor):
             lambda_open=lambda_open, lambda_fake=lambda_fake, reduction=reduction
         )
         self.generator_loss = generator_loss
+        self.fusion = None if fuse is None else self._build_fusion(fuse)
         self.register_load_state_dict_post_hook(_expect_no_scorers)
+
+    def _build_fusion(self, options: dict) -> Fusion:
+        if self.discriminator is None:
+            raise ValueError('fuse: wanted a discriminator too, found None')
+        if self.head.adapter.classifier is None:
+            raise ValueError(
+                'fuse: wanted a head that classifies a feature with conv_seg, found '
+                f'{type(self.head.head).__name__}'
+            )
+        return Fusion(**options)
 
     @property
     def network_channels(self) -> int:
@@ -93,7 +110,38 @@ class OpenGANSegmentor(OpenSetSegmentor):
 
     def score_features(self, tap: Tap) -> dict[str, Tensor]:
         """As of :class:`OpenSetSegmentor`, and D's map."""
-        return {**super().score_features(tap), **self._score_by_discriminator(tap)}
+        maps = {**super().score_features(tap), **self._score_by_discriminator(tap)}
+        if self.fusion is not None:
+            features, logits = tap.features.float(), tap.logits.float()
+            maps[HYBRID] = self.fusion(maps[OPENGAN], features, logits)
+        return maps
+
+    @property
+    def score_names(self) -> dict[str, bool]:
+        """As of :class:`OpenSetSegmentor`, with D's map and the fused one."""
+        found = dict(super().score_names)
+        if self.discriminator is not None:
+            found[OPENGAN] = True
+        if self.fusion is not None:
+            found[HYBRID] = False
+        return found
+
+    @torch.no_grad()
+    def measure_fusion(self, features: Tensor) -> None:
+        """Standardise the fused score on closed pixels (n, C), for D as it is now in eval mode."""
+        classifier = self.head.adapter.classifier
+        if self.fusion is None or classifier is None:
+            return
+        weight, bias = (value.float() for value in classifier)
+        features = features.to(weight.device).float()
+        logits = torch.addmm(bias, features, weight.T)
+        network = _unwrap(self.discriminator)
+        training = network.training
+        maps = features.T[None, :, :, None].contiguous()
+        trained = -discriminate(network.eval(), maps).flatten()
+        network.train(training)
+        data = FitData(features, logits, logits.argmax(dim=1), weight, bias)
+        self.fusion.measure(trained, data)
 
     def _score_by_discriminator(self, tap: Tap) -> dict[str, Tensor]:
         if self.discriminator is None:

@@ -138,5 +138,5 @@ def test_wrong_options_of_the_hybrid(options, message):
 
 def test_a_score_that_is_constant_has_no_z_score(world):
     constant = world.data._replace(logits=torch.ones_like(world.data.logits))
-    with pytest.raises(ValueError, match='wanted two scores that differ between closed pixels'):
+    with pytest.raises(ValueError, match='wanted scores that differ between closed pixels'):
         Hybrid(trained=dict(type='MSP'), free=dict(type='GEN')).fit(constant)

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from ...functional import scores
+from ..fusion import moments, scores_of_pixels
 from .base import SCORERS, FitData, FittedScorer, Scorer
 
 #: What ReAct reads the clipped logits with.
@@ -150,25 +151,14 @@ class Hybrid(FittedScorer):
     def _fit(self, data: FitData) -> dict[str, Tensor]:
         if isinstance(self.free_scorer, FittedScorer):
             self.free_scorer.fit(data)
-        found = []
-        for scorer in (self.trained_scorer, self.free_scorer):
-            found.append(_scores_of_pixels(scorer, data.features, data.logits).double())
-        values = torch.stack(found)
-        deviation = values.std(dim=1, correction=0)
-        if not (deviation > 0).all():
-            raise ValueError(
-                'Hybrid: wanted two scores that differ between closed pixels, found the standard '
-                f'deviations {deviation.tolist()}'
-            )
-        return dict(mean_=values.mean(dim=1).float(), deviation_=deviation.float())
+        scorers = (self.trained_scorer, self.free_scorer)
+        found = [scores_of_pixels(one, data.features, data.logits) for one in scorers]
+        mean, deviation = moments(torch.stack(found))
+        return dict(mean_=mean, deviation_=deviation)
 
     def _score(self, features, logits):
-        shares = (1 - self.weight, self.weight)
-        total = torch.zeros_like(features[:, 0])
-        for i, scorer in enumerate((self.trained_scorer, self.free_scorer)):
-            standard = (scorer(features, logits) - self.mean_[i]) / self.deviation_[i]
-            total = total + shares[i] * standard
-        return total
+        values = (self.trained_scorer(features, logits), self.free_scorer(features, logits))
+        return scores.fused(values, self.mean_, self.deviation_, self.weight)
 
 
 def _whole(config: dict, scorer: Scorer) -> dict:
@@ -179,14 +169,3 @@ def _whole(config: dict, scorer: Scorer) -> dict:
         if channels is not None:
             config['discriminator'] = dict(config['discriminator'], in_channels=channels)
     return config
-
-
-def _scores_of_pixels(
-    scorer: Scorer, features: Tensor, logits: Tensor, chunk: int = 16384
-) -> Tensor:
-    """(n,) scores of pixels given as rows (n, C) and (n, K), in bounded memory."""
-    found = []
-    for rows, values in zip(features.split(chunk), logits.split(chunk)):
-        maps = [part.T[None, :, None].contiguous() for part in (rows, values)]
-        found.append(scorer(*maps).flatten())
-    return torch.cat(found)

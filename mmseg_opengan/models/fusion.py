@@ -1,0 +1,87 @@
+"""A trained score and a free one, each standardised on closed training pixels, and added."""
+
+import torch
+from torch import Tensor, nn
+
+from ..functional.scores import fused
+from .scorers.base import SCORERS, FitData, FittedScorer, Scorer
+
+
+def scores_of_pixels(
+    scorer: Scorer, features: Tensor, logits: Tensor, chunk: int = 16384
+) -> Tensor:
+    """(n,) scores of pixels given as rows (n, C) and (n, K), in bounded memory."""
+    found = []
+    for rows, values in zip(features.split(chunk), logits.split(chunk)):
+        maps = [part.T[None, :, None].contiguous() for part in (rows, values)]
+        found.append(scorer(*maps).flatten())
+    return torch.cat(found)
+
+
+def moments(values: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation (m,) of m scores (m, n) of closed pixels.
+
+    Raises:
+        ValueError: a score is the same for all pixels.
+    """
+    deviation = values.double().std(dim=1, correction=0)
+    if not (deviation > 0).all():
+        raise ValueError(
+            'fused scores: wanted scores that differ between closed pixels, found the standard '
+            f'deviations {deviation.tolist()}'
+        )
+    return values.double().mean(dim=1).float(), deviation.float()
+
+
+class Fusion(nn.Module):
+    """Adds a free score to D's: (1 - w) z(D) + w z(free).
+
+    Its statistics belong to one state of D. They are measured before every validation, and saved
+    with the checkpoint.
+
+    Args:
+        free: config of a scorer of features or logits; one that learns is fitted when it is first
+            measured.
+        weight: w, in [0, 1].
+    """
+
+    mean: Tensor
+    deviation: Tensor
+
+    def __init__(self, *, free: dict | None = None, weight: float = 0.5):
+        super().__init__()
+        if not 0 <= weight <= 1:
+            raise ValueError(f'fuse.weight: wanted a number in [0, 1], found {weight!r}')
+        self.free = SCORERS.build(free or dict(type='GEN')).eval()
+        if self.free.reads_image or self.free.reads_queries:
+            raise ValueError(
+                'fuse.free: wanted a scorer of features or logits, found '
+                f'{type(self.free).__name__}'
+            )
+        self.weight = weight
+        self.register_buffer('mean', torch.zeros(2))
+        self.register_buffer('deviation', torch.zeros(2))
+
+    @torch.no_grad()
+    def measure(self, trained: Tensor, data: FitData) -> None:
+        """Take the statistics of D's scores (n,) and of the free ones of the same closed pixels."""
+        if isinstance(self.free, FittedScorer) and not self.free.fitted:
+            self.free.fit(data)
+        free = scores_of_pixels(self.free, data.features, data.logits)
+        mean, deviation = moments(torch.stack([trained, free]))
+        self.mean.copy_(mean)
+        self.deviation.copy_(deviation)
+
+    def forward(self, trained: Tensor, features: Tensor, logits: Tensor) -> Tensor:
+        """(N, h, w) from D's score map and the tap's features and logits.
+
+        Raises:
+            RuntimeError: nothing was measured: the checkpoint was trained without ``model.fuse``.
+        """
+        if not self.deviation.all():
+            raise RuntimeError(
+                'model.fuse: wanted a checkpoint that was trained with it, found one without its '
+                'statistics. Train with model.fuse, or fit a Hybrid with tools/fit_scorers.py.'
+            )
+        values = (trained, self.free(features, logits))
+        return fused(values, self.mean, self.deviation, self.weight)
