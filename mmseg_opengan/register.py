@@ -5,6 +5,8 @@ A config that uses this package states::
     custom_imports = dict(imports=['mmseg_opengan.register'])
 """
 
+from importlib.metadata import PackageNotFoundError, version
+
 import mmengine
 import torch
 from mmengine.utils import digit_version
@@ -16,6 +18,15 @@ compat.install()
 import mmcv  # noqa: E402
 import mmseg  # noqa: E402
 
+
+def _has_fork() -> bool:
+    """Whether mmseg is the maintained fork, onedl-mmsegmentation."""
+    try:
+        return version('onedl-mmsegmentation') == mmseg.__version__
+    except PackageNotFoundError:
+        return False
+
+
 _BOUNDS = (
     # name, found, lowest that works, first that does not
     ('torch', torch.__version__, '2.6.0', None),
@@ -23,11 +34,17 @@ _BOUNDS = (
     ('mmcv', mmcv.__version__, '2.0.0', '2.2.0'),
     ('mmsegmentation', mmseg.__version__, '1.2.2', '1.3.0'),
 )
-for _name, _found, _lowest, _beyond in _BOUNDS:
+_FORK_BOUNDS = (
+    ('torch', torch.__version__, '2.6.0', None),
+    ('onedl-mmengine', mmengine.__version__, '0.10.8', '1.0.0'),
+    ('onedl-mmcv', mmcv.__version__, '2.3.0', '3.0.0'),
+    ('onedl-mmsegmentation', mmseg.__version__, '1.3.0', '2.0.0'),
+)
+for _name, _found, _lowest, _beyond in _FORK_BOUNDS if _has_fork() else _BOUNDS:
     _wanted = f'>= {_lowest}' + (f', < {_beyond}' if _beyond else '')
     _version = digit_version(_found.split('+')[0])
     if _version < digit_version(_lowest) or (_beyond and _version >= digit_version(_beyond)):
-        raise ImportError(f'mmseg_opengan needs {_name} {_wanted}, but found {_found}.')
+        raise ImportError(f'mmseg_opengan: wanted {_name} {_wanted}, found {_found}')
 
 from .contrib import (  # noqa: E402, F401
     attenuating_generator,
