@@ -115,6 +115,9 @@ def remember_formatted_configs() -> None:
     """Let mmengine's configs format the same text once per process."""
     from mmengine.config import config as module
 
+    if not hasattr(module, 'FormatCode'):  # onedl-mmengine imports it where it is called
+        from yapf.yapflib import yapf_api as module
+
     if hasattr(module.FormatCode, 'remembered'):
         return
     format_code = module.FormatCode
