@@ -16,7 +16,7 @@ def shipped_folder(package: str = OURS) -> Path:
     spec = importlib.util.find_spec(package)
     if spec is None or spec.origin is None:
         raise FileNotFoundError(
-            f"wanted an installed package with configs, found that '{package}' is not installed"
+            f"wanted an installed package with configs, found no package '{package}'"
         )
     folder = Path(spec.origin).parent
     mim = folder / '.mim'

@@ -159,7 +159,7 @@ def test_bases_of_packages(tmp_path):
     )
     with pytest.raises(FileNotFoundError, match='wanted a config file, found nothing at'):
         shipped_config('mmseg_opengan::opengan/absent.py')
-    with pytest.raises(FileNotFoundError, match="found that 'nopackage' is not installed"):
+    with pytest.raises(FileNotFoundError, match="found no package 'nopackage'"):
         shipped_config('nopackage::a.py')
 
 
