@@ -6,7 +6,6 @@ import os
 import runpy
 import subprocess
 import sys
-import sysconfig
 import venv
 import zipfile
 from email import message_from_bytes
@@ -165,6 +164,7 @@ def test_bases_of_packages(tmp_path):
 
 def test_bounds_of_the_forks(monkeypatch):
     """onedl-mmsegmentation and its companions have versions that the original never had."""
+    monkeypatch.setattr(register, 'version', lambda name: 'of another mmseg')
     assert register._bounds() == register._BOUNDS
     monkeypatch.setattr(register, 'version', lambda name: mmseg.__version__)
     assert register._bounds() == register._FORK_BOUNDS
@@ -189,7 +189,8 @@ def environment(wheel, tmp_path_factory) -> Path:
     venv.create(folder)
     pip('--python', folder / 'bin/python', 'install', wheel)
     [site] = folder.glob('lib/python*/site-packages')
-    (site / 'packages_of_the_tests.pth').write_text(sysconfig.get_path('purelib'))
+    current = [path for path in sys.path if path.endswith('site-packages')]
+    (site / 'packages_of_the_tests.pth').write_text('\n'.join(current))
     return folder
 
 
