@@ -1,12 +1,14 @@
-"""Load checkpoints safely, save them fast, and reuse memory.
+"""Load checkpoints safely, save them fast, find configs of packages, and reuse memory.
 
-Three facts of the stack below us are handled here and nowhere else:
+Four facts of the stack below us are handled here and nowhere else:
 
 * torch >= 2.6 unpickles checkpoints with ``weights_only=True``. Checkpoints written by mmengine
   hold a few harmless classes (the logged history, numpy scalars), which are allow-listed.
   mmengine's http loader does not use the safe loader, so both loaders are replaced by ones that do.
 * mmengine formats the config's text anew, a quarter of a second or more, for every checkpoint that
   it saves. The same text is formatted once.
+* mmengine finds ``_base_ = 'package::path'`` for a fixed list of packages, by a module that
+  setuptools 81 dropped. Here the configs of every installed package are found.
 * glibc gives the memory of a large tensor back when it is freed, and the kernel clears the next
   one's page by page: a tenth to a fifth of a D/G step or of a forward pass on the CPU. It is told
   to keep it.
@@ -20,6 +22,8 @@ from functools import lru_cache
 
 import numpy as np
 import torch
+
+from .shipped import OURS, shipped_config
 
 
 def allow_mmengine_checkpoints() -> None:
@@ -111,6 +115,9 @@ def remember_formatted_configs() -> None:
     """Let mmengine's configs format the same text once per process."""
     from mmengine.config import config as module
 
+    if not hasattr(module, 'FormatCode'):  # onedl-mmengine imports it where it is called
+        from yapf.yapflib import yapf_api as module
+
     if hasattr(module.FormatCode, 'remembered'):
         return
     format_code = module.FormatCode
@@ -124,6 +131,24 @@ def remember_formatted_configs() -> None:
 
     remembered.remembered = formatted
     module.FormatCode = remembered
+
+
+def find_configs_of_packages() -> None:
+    """Let ``_base_ = 'package::path'`` in a config name one of any installed package."""
+    from mmengine.config import Config
+
+    Config._get_cfg_path = staticmethod(_path_and_scope)
+
+
+def _path_and_scope(base: str, filename: str) -> tuple[str, str | None]:
+    """What mmengine's ``Config._get_cfg_path`` returns: the path of a base, and its registry scope.
+
+    Our parts are registered in mmseg's registries, so a base of ours has no scope of its own.
+    """
+    if '::' not in base:
+        return os.path.join(os.path.dirname(filename), base), None
+    package = base.split('::', 1)[0]
+    return shipped_config(base), None if package == OURS else package
 
 
 def keep_freed_memory() -> bool:
@@ -151,6 +176,7 @@ def install() -> None:
     keep_freed_memory()
     allow_mmengine_checkpoints()
     remember_formatted_configs()
+    find_configs_of_packages()
     from mmengine.runner.checkpoint import CheckpointLoader
 
     CheckpointLoader.register_scheme(prefixes='', loader=_load_from_local, force=True)

@@ -5,6 +5,8 @@ A config that uses this package states::
     custom_imports = dict(imports=['mmseg_opengan.register'])
 """
 
+from importlib.metadata import PackageNotFoundError, version
+
 import mmengine
 import torch
 from mmengine.utils import digit_version
@@ -16,18 +18,39 @@ compat.install()
 import mmcv  # noqa: E402
 import mmseg  # noqa: E402
 
+#: Name, found, lowest that works, first that does not.
 _BOUNDS = (
-    # name, found, lowest that works, first that does not
     ('torch', torch.__version__, '2.6.0', None),
     ('mmengine', mmengine.__version__, '0.10.5', '1.0.0'),
     ('mmcv', mmcv.__version__, '2.0.0', '2.2.0'),
     ('mmsegmentation', mmseg.__version__, '1.2.2', '1.3.0'),
 )
-for _name, _found, _lowest, _beyond in _BOUNDS:
-    _wanted = f'>= {_lowest}' + (f', < {_beyond}' if _beyond else '')
-    _version = digit_version(_found.split('+')[0])
-    if _version < digit_version(_lowest) or (_beyond and _version >= digit_version(_beyond)):
-        raise ImportError(f'mmseg_opengan needs {_name} {_wanted}, but found {_found}.')
+_FORK_BOUNDS = (
+    ('torch', torch.__version__, '2.6.0', None),
+    ('onedl-mmengine', mmengine.__version__, '0.10.8', '1.0.0'),
+    ('onedl-mmcv', mmcv.__version__, '2.3.0', '3.0.0'),
+    ('onedl-mmsegmentation', mmseg.__version__, '1.3.0', '2.0.0'),
+)
+
+
+def _bounds():
+    """Those of the maintained fork where mmseg is the fork."""
+    try:
+        is_fork = version('onedl-mmsegmentation') == mmseg.__version__
+    except PackageNotFoundError:
+        is_fork = False
+    return _FORK_BOUNDS if is_fork else _BOUNDS
+
+
+def _check(bounds) -> None:
+    for name, found, lowest, beyond in bounds:
+        wanted = f'>= {lowest}' + (f', < {beyond}' if beyond else '')
+        number = digit_version(found.split('+')[0])
+        if number < digit_version(lowest) or (beyond and number >= digit_version(beyond)):
+            raise ImportError(f'mmseg_opengan: wanted {name} {wanted}, found {found}')
+
+
+_check(_bounds())
 
 from .contrib import (  # noqa: E402, F401
     attenuating_generator,

@@ -10,6 +10,7 @@ import os
 from mmengine.config import Config, DictAction
 from mmengine.runner import Runner
 
+from mmseg_opengan import compat
 from mmseg_opengan.engine.launch import start_processes
 from mmseg_opengan.evaluation.protocol import PROTOCOLS, use_protocol
 
@@ -64,6 +65,7 @@ def parse_args():
 def main():
     args = parse_args()
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
+    compat.install()
     from mmseg_opengan.inference.config import find_segmentor
 
     cfg = Config.fromfile(args.config)

@@ -6,6 +6,7 @@ import os
 from mmengine.config import Config, DictAction
 from mmengine.runner import Runner
 
+from mmseg_opengan import compat
 from mmseg_opengan.engine.launch import start_processes
 
 
@@ -36,6 +37,7 @@ def parse_args():
 def main():
     args = parse_args()
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
+    compat.install()
     cfg = Config.fromfile(args.config)
     cfg.launcher = args.launcher
     if args.cfg_options is not None:

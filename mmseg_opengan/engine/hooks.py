@@ -37,7 +37,7 @@ class OpenGANHook(Hook):
         _require_weight(model, loop.dataloader.dataset)
         _require_closed_store(model, loop.dataloader.dataset)
         loop.dataloader.dataset.prepare(model.extract_image, model.segmentor_identity())
-        loop.dataloader.sampler.skip = loop.iter
+        loop.dataloader.sampler.num_skipped = loop.iter
         if runner._resume and not runner._randomness_cfg.get('diff_rank_seed'):
             loop.dataloader.sampler.seed = (
                 runner.seed

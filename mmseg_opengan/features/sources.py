@@ -305,19 +305,19 @@ def named(dataset: BaseDataset) -> Iterator[tuple[str, BaseDataset, int]]:
 class StepSampler(Sampler):
     """Yields (seed, step) for ever: rank r of W ranks gets the steps r, r + W, r + 2W, ...
 
-    The first ``skip`` items are None: mmengine's loop advances its loader over all steps that were
-    trained before it resumes, and a None costs nothing to load.
+    The first ``num_skipped`` items are None: mmengine's loop advances its loader over all steps
+    that were trained before it resumes, and a None costs nothing to load.
     """
 
     def __init__(self, dataset: Sized, seed: int | None = None):
         self.seed = 0 if seed is None else seed
-        self.skip = 0
+        self.num_skipped = 0
         self.rank, self.world_size = get_rank(), get_world_size()
         self.length = len(dataset)
 
     def __iter__(self) -> Iterator[tuple[int, int] | None]:
         for item, step in enumerate(itertools.count(self.rank, self.world_size)):
-            yield None if item < self.skip else (self.seed, step)
+            yield None if item < self.num_skipped else (self.seed, step)
 
     def __len__(self) -> int:
         return self.length

@@ -3,7 +3,6 @@ to it.
 """
 
 import hashlib
-import importlib.util
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,6 +16,7 @@ from mmseg.registry import MODELS
 from torch import Tensor, nn
 
 from ..contracts import OPENGAN
+from ..shipped import shipped_config
 
 #: What is kept of a segmentor's config, where it is there.
 _KEPT = ('model', 'custom_imports', 'default_scope')
@@ -51,13 +51,7 @@ def read_config(config: str | Path | Config | dict) -> dict:
 def config_path(name: str) -> str:
     """A config file's path; ``'package::path'`` is one that an installed package brings along."""
     if '::' in name:
-        package, path = name.split('::', 1)
-        spec = importlib.util.find_spec(package)
-        if spec is None or spec.origin is None:
-            raise FileNotFoundError(
-                f"segmentor.config '{name}': the package '{package}' is not installed"
-            )
-        name = str(Path(spec.origin).parent / '.mim' / 'configs' / path)
+        return shipped_config(name)
     if not os.path.isfile(name):
         raise FileNotFoundError(
             f"segmentor.config: wanted a config file, found nothing at '{name}'"

@@ -344,7 +344,7 @@ def steps(monkeypatch, rank, world_size, count, skip=0, seed=None):
     monkeypatch.setattr(feature_source, 'get_rank', lambda: rank)
     monkeypatch.setattr(feature_source, 'get_world_size', lambda: world_size)
     sampler = StepSampler(range(5), seed)
-    sampler.skip = skip
+    sampler.num_skipped = skip
     stream = iter(sampler)
     return [next(stream) for _ in range(count)]
 
@@ -372,7 +372,7 @@ def test_loader_after_skipping_gives_the_batch_of_an_uninterrupted_one(world, ba
     def batch_5(skip):
         made = store(world, bank)
         sampler = StepSampler(made)
-        sampler.skip = skip
+        sampler.num_skipped = skip
         stream = iter(DataLoader(made, sampler=sampler, collate_fn=one_step))
         return [next(stream) for _ in range(6)]
 

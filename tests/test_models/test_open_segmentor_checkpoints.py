@@ -159,7 +159,7 @@ def test_a_config_file_is_taken_as_it_is(published, tmp_path):
     ('segmentor', 'error', 'message'),
     [
         (dict(config='nowhere.py'), FileNotFoundError, "nothing at 'nowhere.py'"),
-        (dict(config='nopackage::a.py'), FileNotFoundError, "package 'nopackage' is not installed"),
+        (dict(config='nopackage::a.py'), FileNotFoundError, "found no package 'nopackage'"),
         (dict(config=dict(a=1)), ValueError, "wanted a config with 'model'"),
         (
             dict(config=dict(model=dict(type='OpenGANSegmentor', segmentor={}))),

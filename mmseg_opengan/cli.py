@@ -1,0 +1,40 @@
+"""The console script ``mmseg-opengan``: the files of ``tools/`` as commands."""
+
+import runpy
+import sys
+
+from .shipped import shipped_folder
+
+#: What each command does; its file in ``tools/`` has the same name, with ``_`` for ``-``.
+COMMANDS = {
+    'train': 'train D and G on a frozen segmentor',
+    'test': 'test a checkpoint: AUROC, AP, FPR95 and mIoU',
+    'visualize': 'draw score maps of images, folders, videos or a split of the data',
+    'benchmark': 'train and test several methods over several seeds, one table',
+    'compare': 'one table and one set of figures from several tests',
+    'sweep': 'tune lambda_G',
+    'open-images': 'AUROC against the number of open training images',
+    'fit-scorers': 'fit the scorers of a config that learn',
+    'extract-features': 'build the feature bank of a training config beforehand',
+    'look-inside': 'show what a generator makes beside the real features',
+}
+
+
+def main() -> None:
+    """Run the tool that the command line names, as ``python tools/NAME.py`` runs it."""
+    command, *arguments = sys.argv[1:] or ['--help']
+    if command in ('-h', '--help'):
+        print(_help())
+        return
+    if command not in COMMANDS:
+        sys.exit(f"mmseg-opengan: wanted one of {', '.join(COMMANDS)}, found '{command}'")
+    tool = shipped_folder() / 'tools' / f'{command.replace("-", "_")}.py'
+    sys.argv[1:] = arguments
+    runpy.run_path(str(tool), run_name='__main__')
+
+
+def _help() -> str:
+    lines = ['usage: mmseg-opengan COMMAND [arguments]', '', 'commands:']
+    lines += [f'  {name:<18}{text}' for name, text in COMMANDS.items()]
+    lines += ['', 'mmseg-opengan COMMAND --help lists the arguments of a command.']
+    return '\n'.join(lines)
