@@ -61,7 +61,7 @@ def test_installed_once():
 ALONE = """
 import multiprocessing, pathlib, sys
 root = pathlib.Path({root!r})
-names = [path.relative_to(root).with_suffix('').parts for path in sorted((root / 'mmseg_opengan').rglob('*.py'))]
+names = [path.relative_to(root).with_suffix('').parts for path in sorted((root / 'mmseg_opengan').rglob('*.py')) if path.stem != '__main__']
 names = ['.'.join(name[:-1] if name[-1] == '__init__' else name) for name in names]
 import torch, mmengine, cv2, scipy, sklearn.mixture, matplotlib.pyplot  # what takes long; none of it imports mmcv
 assert 'mmcv' not in sys.modules and not any(name.startswith('mmseg') for name in sys.modules)
@@ -87,4 +87,4 @@ def test_each_module_can_be_imported_first():
         timeout=500,
     )
     assert 'FAILED' not in done.stdout, done.stdout + done.stderr[-3000:]
-    assert int(done.stdout.split()[0]) > 50, done.stderr[-3000:]
+    assert int(done.stdout.split()[-2]) > 50, done.stderr[-3000:]

@@ -7,7 +7,7 @@ import torch
 from sklearn import metrics
 
 from mmseg_opengan.functional import detection as curves
-from mmseg_opengan.functional.detection import ScoreBins, exact_bins
+from mmseg_opengan.functional.detection import ScoreBins, exact_bins, mean_over_kinds
 
 
 def _bins(closed, opened, lower=None, single=False):
@@ -334,3 +334,15 @@ def test_a_resolved_rule_keeps_what_it_promises():
             'tpr=0.6': rates['TPR'] >= 0.6,
             'f1': rates['F1'] == curves.best_f1(bins)[0],
         }[rule]
+
+
+def test_the_mean_over_kinds_counts_each_kind_alike():
+    """Kinds with fewer than ten pixels do not count; without any other there is no number."""
+    kinds = {
+        'large': dict(AUROC=0.9, num_open=10**6),
+        'small': dict(AUROC=0.5, num_open=10),
+        'tiny': dict(AUROC=0.1, num_open=9),
+        'absent': dict(AUROC=math.nan, num_open=0),
+    }
+    assert mean_over_kinds(kinds) == pytest.approx(0.7)
+    assert math.isnan(mean_over_kinds({'tiny': kinds['tiny'], 'absent': kinds['absent']}))
