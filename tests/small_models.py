@@ -13,10 +13,7 @@ from mmseg.registry import MODELS
 from mmseg.structures import SegDataSample
 from torch.nn.modules.batchnorm import _BatchNorm
 
-import mmseg_opengan.models.networks
-import mmseg_opengan.models.opengan
-import mmseg_opengan.models.scorers.discriminator_scorer
-import mmseg_opengan.models.scorers.logit_scorers  # noqa: F401
+import mmseg_opengan.register  # noqa: F401
 from mmseg_opengan.contracts import GT_OPEN_MAP
 from mmseg_opengan.features.pixel_sampler import PixelSampler
 
