@@ -8,6 +8,8 @@ from mmengine.model import is_model_wrapper
 from mmseg.registry import HOOKS, MODELS
 from torch import nn
 
+from ..engine.running import model_of
+
 _PREFIX = 'discriminator.'
 _AVERAGED = 'discriminator_average'
 
@@ -40,9 +42,8 @@ class DiscriminatorAverageHook(EMAHook):
         )
 
     def before_run(self, runner):
-        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
         discriminator = (
-            getattr(model, 'discriminator', None) or nn.Module()
+            getattr(model_of(runner), 'discriminator', None) or nn.Module()
         )  # nothing to average: other scorers only
         discriminator = discriminator.module if is_model_wrapper(discriminator) else discriminator
         if (

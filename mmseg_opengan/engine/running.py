@@ -19,18 +19,21 @@ def model_of(runner):
 
 def augments(runner) -> bool:
     """The test averages over versions of each image."""
-    model = runner.model.module if is_model_wrapper(runner.model) else runner.model
-    return isinstance(model, BaseTTAModel)
+    return isinstance(_without_ddp(runner), BaseTTAModel)
 
 
 def require_averaged_scores(runner) -> None:
     """Raise where test-time augmentation would keep the score maps of one version alone."""
-    model = runner.model.module if is_model_wrapper(runner.model) else runner.model
-    if augments(runner) and type(model).__name__ != AVERAGES_SCORES:
+    model = _without_ddp(runner)
+    if isinstance(model, BaseTTAModel) and type(model).__name__ != AVERAGES_SCORES:
         raise TypeError(
             f"tta_model: wanted type='{AVERAGES_SCORES}', which averages score maps, found "
             f"'{type(model).__name__}'"
         )
+
+
+def _without_ddp(runner):
+    return runner.model.module if is_model_wrapper(runner.model) else runner.model
 
 
 def step_of(runner) -> int:

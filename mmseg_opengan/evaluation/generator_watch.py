@@ -7,11 +7,11 @@ from typing import Any
 import torch
 from mmengine.dist import all_reduce
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 from mmseg.registry import HOOKS
 
 from ..contracts import CLOSED, FIRST_OPEN, GT_OPEN_MAP, OPEN_SCORES, OPENGAN, VOID
+from ..engine.running import model_of
 from ..functional.detection import auroc
 from ..functional.pixels import labels_on_grid
 from ..functional.score_counts import ScoreCounts
@@ -39,7 +39,7 @@ class FakeVersusRealHook(Hook):
 
     def before_val_epoch(self, runner: Runner) -> None:
         self._counts = (
-            ScoreCounts(num_open_classes=1) if _model(runner).generator is not None else None
+            ScoreCounts(num_open_classes=1) if model_of(runner).generator is not None else None
         )
 
     def after_val_iter(
@@ -60,13 +60,9 @@ class FakeVersusRealHook(Hook):
         all_reduce(
             self._counts.tensor
         )  # closed pixels of all ranks; the fake ones are the same on each
-        fake = _model(runner).score_generated(self.num_fake, self.seed)
+        fake = model_of(runner).score_generated(self.num_fake, self.seed)
         self._counts.update(
             fake, torch.full(fake.shape, FIRST_OPEN, dtype=torch.uint8, device=fake.device)
         )
         metrics['fake/AUROC'] = auroc(self._counts.bins())
         self._counts = None
-
-
-def _model(runner: Runner) -> Any:
-    return runner.model.module if is_model_wrapper(runner.model) else runner.model

@@ -185,10 +185,7 @@ def fit_data(source, model, settings: FitSettings) -> FitData:
 
     def sample(group, number):
         pool = source.pool(group)
-        generator = np.random.default_rng([settings.seed, len(group)])
-        rows = pool.rows(
-            np.sort(generator.choice(len(pool), min(number, len(pool)), replace=False))
-        )
+        rows = pool.sample(number, [settings.seed, len(group)])
         return source.bank.gather(group, rows).float().to(weight.device), rows
 
     features, rows = sample('closed', settings.num_pixels)

@@ -209,6 +209,12 @@ class RowPool:
         span = np.searchsorted(ends, indices, side='right')
         return self.starts[span] + indices - (ends[span] - self.lengths[span])
 
+    def sample(self, number: int, seed: int | list[int]) -> np.ndarray:
+        """At most ``number`` global rows in ascending order, drawn without replacement."""
+        generator = np.random.default_rng(seed)
+        chosen = generator.choice(len(self), min(number, len(self)), replace=False)
+        return self.rows(np.sort(chosen))
+
 
 def read_manifest(root: Path) -> dict | None:
     """The manifest of a bank, or None where there is none."""

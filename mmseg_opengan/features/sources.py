@@ -13,7 +13,6 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from mmengine.dataset import BaseDataset
 from mmengine.dist import get_rank, get_world_size, is_main_process
@@ -217,9 +216,7 @@ class StoreSource(_BankSource):
     def closed_sample(self, number: int = 20000, seed: int = 0) -> torch.Tensor:
         """(n, C) float32, at most so many closed pixels of all images; the same at every call."""
         pool = self.pool('closed')
-        generator = np.random.default_rng(seed)
-        chosen = generator.choice(len(pool), min(number, len(pool)), replace=False)
-        return self.bank.gather('closed', pool.rows(np.sort(chosen))).float()
+        return self.bank.gather('closed', pool.sample(number, seed)).float()
 
     def _batch(self, draw: PixelDraw) -> dict:
         bank, pool = self.bank, self._pools['closed']

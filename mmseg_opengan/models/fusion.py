@@ -7,6 +7,20 @@ from ..functional.scores import fused
 from .scorers.base import SCORERS, FitData, FittedScorer, Scorer
 
 
+def check_weight(name: str, weight: float) -> None:
+    """Raise a ValueError unless a weight of the free score lies in [0, 1]."""
+    if not 0 <= weight <= 1:
+        raise ValueError(f'{name}: wanted a number in [0, 1], found {weight!r}')
+
+
+def require_of_tap(name: str, scorer: Scorer) -> None:
+    """Raise a ValueError unless a scorer reads features or logits, which stored pixels have."""
+    if scorer.reads_image or scorer.reads_queries:
+        raise ValueError(
+            f'{name}: wanted a scorer of features or logits, found {type(scorer).__name__}'
+        )
+
+
 def scores_of_pixels(
     scorer: Scorer, features: Tensor, logits: Tensor, chunk: int = 16384
 ) -> Tensor:
@@ -50,14 +64,9 @@ class Fusion(nn.Module):
 
     def __init__(self, *, free: dict | None = None, weight: float = 0.5):
         super().__init__()
-        if not 0 <= weight <= 1:
-            raise ValueError(f'fuse.weight: wanted a number in [0, 1], found {weight!r}')
+        check_weight('fuse.weight', weight)
         self.free = SCORERS.build(free or dict(type='GEN')).eval()
-        if self.free.reads_image or self.free.reads_queries:
-            raise ValueError(
-                'fuse.free: wanted a scorer of features or logits, found '
-                f'{type(self.free).__name__}'
-            )
+        require_of_tap('fuse.free', self.free)
         self.weight = weight
         self.register_buffer('mean', torch.zeros(2))
         self.register_buffer('deviation', torch.zeros(2))

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ...functional import scores
-from ..fusion import moments, scores_of_pixels
+from ..fusion import check_weight, moments, require_of_tap, scores_of_pixels
 from .base import SCORERS, FitData, FittedScorer, Scorer
 
 #: What ReAct reads the clipped logits with.
@@ -120,8 +120,7 @@ class Hybrid(FittedScorer):
         checkpoint: str | None = None,
     ):
         super().__init__()
-        if not 0 <= weight <= 1:
-            raise ValueError(f'weight: wanted a number in [0, 1], found {weight!r}')
+        check_weight('weight', weight)
         self.weight = weight
         if checkpoint is not None:
             self.load_file(checkpoint)
@@ -135,11 +134,8 @@ class Hybrid(FittedScorer):
         self.free_scorer = SCORERS.build(dict(free))
         self.trained = _whole(trained, self.trained_scorer)
         self.free = dict(free)
-        for name, scorer in (('trained', self.trained_scorer), ('free', self.free_scorer)):
-            if scorer.reads_image or scorer.reads_queries:
-                raise ValueError(
-                    f'{name}: wanted a scorer of features or logits, found {type(scorer).__name__}'
-                )
+        require_of_tap('trained', self.trained_scorer)
+        require_of_tap('free', self.free_scorer)
         self.segmentor_sha256 = self.trained_scorer.segmentor_sha256
         self.eval().requires_grad_(False)  # D's batch norm above all
 
