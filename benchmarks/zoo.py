@@ -36,7 +36,7 @@ from mmseg_opengan.contracts import OPEN_SCORES
 from mmseg_opengan.features.pixel_sampler import PixelSampler
 from mmseg_opengan.files import write_json
 from mmseg_opengan.functional.pixels import pixels_first
-from mmseg_opengan.models.frozen_segmentor import build_segmentor, digest_of, read_config
+from mmseg_opengan.models.frozen_segmentor import FrozenSegmentor, digest_of, read_config
 
 CONFIGS = Path(mmseg.__file__).parent / '.mim' / 'configs'
 SIZE = (128, 256)
@@ -117,7 +117,7 @@ def plain_model(config: dict):
     """mmseg's own model, with random weights that leave the softmax something to say."""
     config['model']['test_cfg'] = dict(config['model'].get('test_cfg') or {}, mode='whole')
     torch.manual_seed(0)
-    model = build_segmentor(config)
+    model = FrozenSegmentor(config).network
     for norm in (module for module in model.modules() if isinstance(module, _BatchNorm)):
         torch.nn.init.uniform_(norm.running_var, 0.5, 2)
         if norm.affine:

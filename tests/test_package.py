@@ -20,7 +20,7 @@ from test_tools.test_train_test import CONFIG, SIZE
 from tiny_cityscapes import write_images
 
 from mmseg_opengan import __version__, cli, compat, register
-from mmseg_opengan.models.frozen_segmentor import build_segmentor, read_config
+from mmseg_opengan.models.frozen_segmentor import FrozenSegmentor, read_config
 from mmseg_opengan.shipped import shipped_config
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -215,7 +215,7 @@ def place(tmp_path_factory) -> Path:
     (folder / 'tiny.py').write_text(text)
     compat.install()
     torch.manual_seed(0)
-    plain = build_segmentor(read_config(Config.fromfile(folder / 'tiny.py').model.segmentor.config))
+    plain = FrozenSegmentor(Config.fromfile(folder / 'tiny.py').model.segmentor.config).network
     torch.save(dict(state_dict=plain.state_dict()), folder / 'segmentor.pth')
     return folder
 

@@ -28,7 +28,7 @@ from tiny_cityscapes import write_images
 from demo import run as demo
 from mmseg_opengan import register
 from mmseg_opengan.experiments.benchmark import LABELS
-from mmseg_opengan.models.frozen_segmentor import build_segmentor, read_config
+from mmseg_opengan.models.frozen_segmentor import FrozenSegmentor
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / 'README.md').read_text()
@@ -108,7 +108,7 @@ def write_segmentor(path, config, cfg_options: dict) -> None:
     )
     held = cfg.model.get('segmentor')
     torch.manual_seed(0)
-    plain = build_segmentor(read_config(cfg if held is None else held.config))
+    plain = FrozenSegmentor(cfg if held is None else held.config).network
     torch.save(dict(state_dict=plain.state_dict()), path)
 
 

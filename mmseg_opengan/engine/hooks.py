@@ -97,8 +97,8 @@ class OpenGANHook(Hook):
         model = model_of(runner)
         require_averaged_scores(runner)
         model.check_segmentor()
-        if model.segmentor_source is None:
-            model.segmentor_source = runner._load_from  # the checkpoint of a model without D
+        if model.held.source is None:
+            model.held.source = runner._load_from  # the checkpoint of a model without D
         self._prepare(runner, runner.test_loop)
         if model.discriminator is not None and not model.discriminator_loaded:
             raise RuntimeError(

@@ -146,7 +146,7 @@ class OpenSetEvaluationHook(Hook):
                 stage=stage,
                 iteration=step_of(runner) or None,
                 checkpoint=runner._load_from,
-                segmentor=model_of(runner).segmentor_source,
+                segmentor=model_of(runner).held.source,
                 version=__version__,
                 commit=_commit(),
                 seed=runner.seed,

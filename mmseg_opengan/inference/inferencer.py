@@ -370,7 +370,7 @@ def _trained_model(cfg: Config, checkpoint: str | None) -> tuple:
                 'training wrote, '
                 'or set model.discriminator=None to use the other scorers alone.'
             )
-        return model, model.segmentor_meta
+        return model, model.held.meta
     content = CheckpointLoader.load_checkpoint(checkpoint, map_location='cpu')
     state = {
         key.removeprefix('module.'): value

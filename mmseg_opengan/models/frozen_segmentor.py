@@ -4,10 +4,10 @@ to it.
 
 import hashlib
 import os
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
 from mmengine.config import Config, ConfigDict
 from mmengine.model import revert_sync_batchnorm
 from mmengine.runner import CheckpointLoader
@@ -96,49 +96,86 @@ def _fetches(init_cfg: Any) -> bool:
     return any(isinstance(item, dict) and 'checkpoint' in item for item in items)
 
 
-def build_segmentor(config: dict) -> nn.Module:
-    """mmseg's model of a config that :func:`read_config` made, in eval mode, with random
-    weights.
+class FrozenSegmentor:
+    """mmseg's own model in eval mode, and where its weights come from.
+
+    Attributes:
+        network: the model.
+        config: what :func:`read_config` made of its config.
+        source: path or URL of its weights, None where they are random or were given as tensors.
+        meta: meta information of that checkpoint: class names above all.
+        digest: (32,) uint8, SHA-256 of all weights; zeros: they are random.
     """
-    imports = config.get('custom_imports')
-    if imports:
-        import_modules_from_strings(**imports)
-    return revert_sync_batchnorm(MODELS.build(ConfigDict(config['model']))).eval()
+
+    def __init__(self, config: Any, checkpoint: str | None = None, test_cfg: dict | None = None):
+        self.config = read_config(config)
+        if test_cfg is not None:
+            self.config['model']['test_cfg'] = plain(test_cfg)
+        imports = self.config.get('custom_imports')
+        if imports:
+            import_modules_from_strings(**imports)
+        model = MODELS.build(ConfigDict(self.config['model']))
+        self.network: Any = revert_sync_batchnorm(model).eval()
+        self.source: str | None = None
+        self.meta: dict = {}
+        self.digest = torch.zeros(32, dtype=torch.uint8)
+        if checkpoint is None:
+            return
+        try:
+            weights, self.meta = read_checkpoint(checkpoint)
+        except FileNotFoundError as error:
+            raise FileNotFoundError(
+                f"model.segmentor.checkpoint: '{checkpoint}', the segmentor's weights, is not there"
+            ) from error
+        self.load(weights, checkpoint)
+
+    @property
+    def loaded(self) -> bool:
+        return bool(self.digest.any())
+
+    def load(self, weights: dict[str, Tensor], source: str | None = None) -> None:
+        """Take all weights, under mmseg's names; those of an auxiliary head are not needed."""
+        load_whole(self.network, _own(weights), 'segmentor', f"The checkpoint '{source}'")
+        self.source = absolute(source)
+        self.digest = self._digest({})
+
+    def holds(self, weights: dict[str, Tensor]) -> bool:
+        """Whether the weights given are those that are loaded."""
+        return torch.equal(self.digest, self._digest(_own(weights)))
+
+    def _digest(self, others: dict[str, Tensor]) -> Tensor:
+        digest = bytes.fromhex(digest_of({**self.network.state_dict(), **others}))
+        return torch.tensor(list(digest), dtype=torch.uint8)
 
 
-def load_segmentor(segmentor: nn.Module, state: dict[str, Tensor], source: str | None) -> None:
-    """Load all weights of a segmentor.
+def _own(weights: dict[str, Tensor]) -> dict[str, Tensor]:
+    found = {key.removeprefix('module.'): value for key, value in weights.items()}
+    return {key: value for key, value in found.items() if not key.startswith('auxiliary_head.')}
+
+
+def load_whole(network: nn.Module, state: dict[str, Tensor], name: str, source: str) -> None:
+    """Load all weights of a network; ``name`` and ``source`` say in an error what did not fit.
 
     Raises:
         RuntimeError: a weight is missing, unknown or of another shape; it is named.
     """
-    state = {key.removeprefix('module.'): value for key, value in state.items()}
-    state = {key: value for key, value in state.items() if not key.startswith('auxiliary_head.')}
+    faults = {}
     try:
-        missing, unknown = segmentor.load_state_dict(state, strict=False)
+        missing, faults['unknown to the model'] = network.load_state_dict(state, strict=False)
     except RuntimeError as error:
-        raise RuntimeError(
-            f"The checkpoint '{source}' does not fit the segmentor. {error}"
-        ) from error
-    missing = [key for key in missing if not key.endswith('num_batches_tracked')]
-    faults = [
-        f'{what}: {_some(keys)}'
-        for what, keys in (
-            ('missing in the checkpoint', missing),
-            ('unknown to the model', unknown),
-        )
+        raise RuntimeError(f'{source} does not fit the {name}. {error}') from error
+    faults['missing in the checkpoint'] = [
+        key for key in missing if not key.endswith('num_batches_tracked')
+    ]
+    found = [
+        f'{what}: {", ".join(keys[:5])} ({len(keys)} in all)'
+        for what, keys in faults.items()
         if keys
     ]
-    if faults:
+    if found:
         raise RuntimeError(
-            f"The checkpoint '{source}' does not fit the segmentor, which would stay "
-            f'partly random. {"; ".join(faults)}'
+            f'{source} does not fit the {name}, which would stay partly random. {"; ".join(found)}'
         )
-
-
-def _some(keys: Sequence[str]) -> str:
-    more = f' and {len(keys) - 5} more' if len(keys) > 5 else ''
-    return ', '.join(keys[:5]) + more
 
 
 def read_checkpoint(source: str) -> tuple[dict[str, Tensor], dict]:

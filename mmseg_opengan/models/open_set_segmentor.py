@@ -15,15 +15,7 @@ from torch import Tensor, nn
 
 from ..contracts import OPEN_SCORES, RESOLUTIONS, TAP_FEATURES, TAP_LOGITS
 from ..functional.mask_scores import as_logits
-from .frozen_segmentor import (
-    absolute,
-    build_segmentor,
-    digest_of,
-    load_segmentor,
-    plain,
-    read_checkpoint,
-    read_config,
-)
+from .frozen_segmentor import FrozenSegmentor
 from .opengan_head import OpenGANHead
 from .score_maps import (
     at_size,
@@ -69,8 +61,8 @@ class OpenSetSegmentor(BaseModel):
         ValueError: a wrong option, or a scorer without meaning for this kind of head.
     """
 
-    segmentor: Any  # mmseg's own model
-    segmentor_config: dict
+    held: FrozenSegmentor
+    segmentor: Any  # mmseg's own model, the held one's network
     head: OpenGANHead
     segmentor_digest: Tensor
 
@@ -100,54 +92,31 @@ class OpenSetSegmentor(BaseModel):
     # ------------------------------------------------------------------ the held segmentor
 
     def _hold(self, options: dict, test_cfg: dict | None) -> None:
-        unknown = sorted(set(options) - {'config', 'checkpoint'})
-        if unknown or 'config' not in options:
+        if not {'config'} <= set(options) <= {'config', 'checkpoint'}:
             raise ValueError(
                 'model.segmentor: wanted dict(config=..., checkpoint=...), found the '
                 f'keys {sorted(options)}'
             )
-        config = read_config(options['config'])
-        if test_cfg is not None:
-            config['model']['test_cfg'] = plain(test_cfg)
-        segmentor: Any = build_segmentor(config)
+        held = FrozenSegmentor(options['config'], options.get('checkpoint'), test_cfg)
+        segmentor = held.network
         encoder = getattr(segmentor, 'backbone', None) or segmentor.image_encoder
-        held = dict(
-            segmentor=segmentor,
-            segmentor_config=config,
-            head=OpenGANHead(segmentor.decode_head, encoder),
-        )
-        for name, value in held.items():
+        head = OpenGANHead(segmentor.decode_head, encoder)
+        for name, value in dict(held=held, segmentor=segmentor, head=head).items():
             object.__setattr__(self, name, value)  # past nn.Module: neither state nor mode of ours
         self.data_preprocessor = segmentor.data_preprocessor
-        self.segmentor_source: str | None = None
-        # Of the checkpoint that the config names: class names above all.
-        self.segmentor_meta: dict = {}
-        self.segmentor_loaded = False
         # In the state dict, so that whatever loads D compares the segmentor that D belongs to.
-        self.register_buffer(DIGEST, torch.zeros(32, dtype=torch.uint8))
-        source = options.get('checkpoint')
-        if source is not None:
-            try:
-                weights, self.segmentor_meta = read_checkpoint(source)
-            except FileNotFoundError as error:
-                raise FileNotFoundError(
-                    f"model.segmentor.checkpoint: '{source}', the segmentor's weights, is not there"
-                ) from error
-            self.load_segmentor(weights, source)
+        self.register_buffer(DIGEST, held.digest.clone())
 
     def load_segmentor(self, weights: dict[str, Tensor], source: str | None = None) -> None:
         """Give the held segmentor its weights, under mmseg's names; ``source`` is where they
         lie.
         """
-        load_segmentor(self.segmentor, weights, source)
-        self.segmentor_source = absolute(source)
-        self.segmentor_loaded = True
-        digest = bytes.fromhex(digest_of(self.segmentor.state_dict()))
-        self.segmentor_digest.copy_(torch.frombuffer(bytearray(digest), dtype=torch.uint8))
+        self.held.load(weights, source)
+        self.segmentor_digest.copy_(self.held.digest)
 
     def segmentor_sha256(self) -> str:
         """Digest of all segmentor weights: what a feature bank or a D belongs to."""
-        return hex_of(self.segmentor_digest)
+        return hex_of(self.held.digest)
 
     def segmentor_identity(self) -> dict:
         """What makes features of an image what they are: network, weights, preprocessing."""
@@ -165,7 +134,7 @@ class OpenSetSegmentor(BaseModel):
 
     def check_segmentor(self) -> None:
         """Raise unless the segmentor's weights are loaded, and are those that scorers belong to."""
-        if not self.segmentor_loaded:
+        if not self.held.loaded:
             raise RuntimeError(
                 'The frozen segmentor has random weights. Set '
                 'model.segmentor.checkpoint to its trained weights.'

@@ -9,7 +9,6 @@ from typing import Any
 import torch
 from mmengine.model import is_model_wrapper
 from mmengine.optim import OptimWrapper, OptimWrapperDict
-from mmengine.runner.checkpoint import get_state_dict
 from mmseg.registry import MODELS
 from torch import Tensor, nn
 
@@ -22,6 +21,7 @@ from ..functional.gan_losses import (
     mean_closed_probability,
 )
 from ..functional.pixels import labels_on_grid, open_map_of, pixels_first
+from .frozen_segmentor import load_whole
 from .fusion import Fusion
 from .networks import discriminate, frozen
 from .open_set_segmentor import (
@@ -159,8 +159,8 @@ class OpenGANSegmentor(OpenSetSegmentor):
                 state[key.replace('.module.', '.', 1)] = value
         checkpoint['state_dict'] = state
         checkpoint.setdefault('meta', {}).setdefault(OPENGAN, {})['segmentor'] = dict(
-            config=self.segmentor_config,
-            checkpoint=self.segmentor_source,
+            config=self.held.config,
+            checkpoint=self.held.source,
             sha256=self.segmentor_sha256(),
         )
 
@@ -174,15 +174,11 @@ class OpenGANSegmentor(OpenSetSegmentor):
                 'This checkpoint holds no discriminator. Wanted one that OpenGAN training wrote; '
                 "the segmentor's weights go to model.segmentor.checkpoint."
             )
-        own = {
-            key: value
-            for key, value in get_state_dict(self).items()
-            if key.startswith('discriminator.')
-        }
-        if own:
-            _require_fit(own, {key: state_dict[key] for key in given})
+        if given and self.discriminator is not None:
+            weights = {key.removeprefix('discriminator.'): state_dict[key] for key in given}
+            load_whole(_unwrap(self.discriminator), weights, 'discriminator', 'The checkpoint')
         wanted = state_dict.get(DIGEST)
-        if given and not self.segmentor_loaded and (wanted is None or wanted.any()):
+        if given and not self.held.loaded and (wanted is None or wanted.any()):
             raise RuntimeError(
                 'This checkpoint holds D and G, and no segmentor is loaded: set '
                 'model.segmentor.checkpoint to the weights that D was trained on.'
@@ -190,7 +186,7 @@ class OpenGANSegmentor(OpenSetSegmentor):
         if given and (wanted is None or not torch.equal(wanted.cpu(), self.segmentor_digest.cpu())):
             found = 'no digest' if wanted is None else f'sha256 {hex_of(wanted)[:12]}'
             raise RuntimeError(
-                f"D was trained on other segmentor weights than those in '{self.segmentor_source}' "
+                f"D was trained on other segmentor weights than those in '{self.held.source}' "
                 f'(found {found} in the checkpoint, wanted {self.segmentor_sha256()[:12]}).'
             )
         super()._load_from_state_dict(state_dict, prefix, *args)
@@ -204,19 +200,12 @@ class OpenGANSegmentor(OpenSetSegmentor):
             del state_dict[key]
         if not weights:
             return
-        if not self.segmentor_loaded:
+        if not self.held.loaded:
             self.load_segmentor(weights)
-            return
-        current = self.segmentor.state_dict()
-        given = {key.removeprefix('module.'): value for key, value in weights.items()}
-        if any(
-            not torch.equal(value.cpu(), given[key].cpu())
-            for key, value in current.items()
-            if key in given
-        ):
+        elif not self.held.holds(weights):
             raise RuntimeError(
                 'The checkpoint holds other segmentor weights than '
-                f"model.segmentor.checkpoint, '{self.segmentor_source}'."
+                f"model.segmentor.checkpoint, '{self.held.source}'."
             )
 
     # ------------------------------------------------------------------ training
@@ -324,30 +313,6 @@ class OpenGANSegmentor(OpenSetSegmentor):
             loss = sum(terms.values())
         optimizer.update_params(loss)
         return {name: term.detach() for name, term in terms.items()}
-
-
-def _require_fit(own: dict[str, Tensor], given: dict[str, Tensor]) -> None:
-    """Raise unless a checkpoint holds exactly D's weights."""
-    missing = [key for key in own if key not in given and not key.endswith('num_batches_tracked')]
-    unknown = [key for key in given if key not in own]
-    shapes = [
-        f'{key} (model {tuple(own[key].shape)}, checkpoint {tuple(given[key].shape)})'
-        for key in own
-        if key in given and own[key].shape != given[key].shape
-    ]
-    faults = []
-    for what, keys in (
-        ('missing in the checkpoint', missing),
-        ('unknown to the model', unknown),
-        ('shapes differ', shapes),
-    ):
-        if keys:
-            faults.append(f'{what}: {", ".join(keys[:5])} ({len(keys)} in all)')
-    if faults:
-        raise RuntimeError(
-            'The checkpoint does not fit the discriminator, which would stay partly '
-            f'random. {"; ".join(faults)}'
-        )
 
 
 def _expect_no_scorers(module: nn.Module, incompatible_keys: Any) -> None:
