@@ -69,7 +69,7 @@ from .datasets import (  # noqa: E402, F401
     open_set_folder,
     transforms,
 )
-from .engine import checkpoints, hooks, optim  # noqa: E402, F401
+from .engine import checkpoints, opengan_hook, optim  # noqa: E402, F401
 from .evaluation import (  # noqa: E402, F401
     comparison_hook,
     evaluation_hook,

@@ -1,6 +1,6 @@
 """What runs inside mmengine's loops: optimizers, hooks, the metric, the visualizer."""
 
 from .checkpoints import WholeCheckpointHook
-from .hooks import OpenGANHook
+from .opengan_hook import OpenGANHook
 
 __all__ = ['OpenGANHook', 'WholeCheckpointHook']

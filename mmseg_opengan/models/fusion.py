@@ -4,13 +4,8 @@ import torch
 from torch import Tensor, nn
 
 from ..functional.scores import fused
+from .options import check_weight
 from .scorers.base import SCORERS, FitData, FittedScorer, Scorer
-
-
-def check_weight(name: str, weight: float) -> None:
-    """Raise a ValueError unless a weight of the free score lies in [0, 1]."""
-    if not 0 <= weight <= 1:
-        raise ValueError(f'{name}: wanted a number in [0, 1], found {weight!r}')
 
 
 def require_of_tap(name: str, scorer: Scorer) -> None:

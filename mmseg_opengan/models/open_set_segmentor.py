@@ -4,7 +4,7 @@ Shapes: inputs (N, 3, H, W); features (N, C, h, w) and logits (N, K, h, w) on th
 scores (N, h, w).
 """
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -17,6 +17,7 @@ from ..contracts import OPEN_SCORES, RESOLUTIONS, TAP_FEATURES, TAP_LOGITS
 from ..functional.mask_scores import as_logits
 from .frozen_segmentor import FrozenSegmentor
 from .opengan_head import OpenGANHead
+from .options import check_choices, check_not_negative
 from .score_maps import (
     at_size,
     merge_windows,
@@ -387,18 +388,6 @@ class OpenSetSegmentor(BaseModel):
                 scores = self._scores_from_logits(scorer, None, logits)
                 maps[name] = smoothed_for(scores, size, self.smoothing)
         return maps
-
-
-def check_choices(**options: tuple[Any, Collection]) -> None:
-    for name, (value, known) in options.items():
-        if value not in known:
-            raise ValueError(f'{name}: wanted one of {known}, found {value!r}')
-
-
-def check_not_negative(**numbers: float) -> None:
-    for name, value in numbers.items():
-        if not 0 <= value < float('inf'):
-            raise ValueError(f'{name}: wanted a number >= 0, found {value!r}')
 
 
 def hex_of(digest: Tensor) -> str:

@@ -27,10 +27,9 @@ from .networks import discriminate, frozen
 from .open_set_segmentor import (
     DIGEST,
     OpenSetSegmentor,
-    check_choices,
-    check_not_negative,
     hex_of,
 )
+from .options import check_choices, check_not_negative
 from .scorers.base import FitData
 from .tap_adapters import Tap
 

@@ -41,7 +41,7 @@ from mmengine.visualization import LocalVisBackend
 from mmseg_opengan.datasets.camvid import CamVidOpenSet
 from mmseg_opengan.datasets.transforms import LoadOpenSetAnnotations, PackOpenSetInputs
 from mmseg_opengan.evaluation.evaluation_hook import OpenSetEvaluationHook
-from mmseg_opengan.engine.hooks import OpenGANHook
+from mmseg_opengan.engine.opengan_hook import OpenGANHook
 from mmseg_opengan.evaluation.metric import OpenSetMetric
 from mmseg_opengan.pictures.visualizer import OpenSetVisualizer
 from mmseg_opengan.models.networks import FeatureDiscriminator

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from ...functional import scores
-from ..fusion import check_weight, moments, require_of_tap, scores_of_pixels
+from ..fusion import moments, require_of_tap, scores_of_pixels
+from ..options import check_weight
 from .base import SCORERS, FitData, FittedScorer, Scorer
 
 #: What ReAct reads the clipped logits with.

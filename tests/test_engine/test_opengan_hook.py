@@ -9,13 +9,13 @@ from unittest.mock import Mock
 
 import pytest
 import torch
-from mmengine.hooks import Hook
+from mmengine.opengan_hook import Hook
 from mmengine.runner import EpochBasedTrainLoop
 from mmengine.runner.checkpoint import find_latest_checkpoint
 from tiny_cityscapes import StoreSource, write_images, write_segmentor
 from tiny_training import INTERVAL, STEPS, runner
 
-from mmseg_opengan.engine.hooks import OpenGANHook
+from mmseg_opengan.engine.opengan_hook import OpenGANHook
 from mmseg_opengan.provenance import REPORT
 
 NO_PLOTS = [dict(type='OpenGANHook'), dict(type='OpenSetEvaluationHook', plot_val=False)]
