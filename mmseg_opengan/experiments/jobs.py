@@ -317,7 +317,7 @@ def config_of_test(
             discriminator=network,
             checkpoint=str(job.work_dir / job.best()['checkpoint']),
         )
-    cfg.model.update(discriminator=None, generator=None)
+    cfg.model.update(discriminator=None, generator=None, fuse=None)
     cfg.model.scorers = chosen  # update would keep those of the config
     cfg.load_from = None
     cfg.test_evaluator.bootstrap_block = bootstrap_block

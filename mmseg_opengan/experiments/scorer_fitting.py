@@ -161,7 +161,14 @@ def load_segmentor(config: Config) -> nn.Module:
     no scorers.
     """
     model = MODELS.build(
-        dict(config.model, discriminator=None, generator=None, scorers=None, resolution='feature')
+        dict(
+            config.model,
+            discriminator=None,
+            generator=None,
+            fuse=None,
+            scorers=None,
+            resolution='feature',
+        )
     )
     model.check_segmentor()
     return model.to(get_device()).eval()

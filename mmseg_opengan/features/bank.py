@@ -203,6 +203,13 @@ class RowPool:
         """The pool of some of its images, by position."""
         return RowPool(self.starts[images], self.lengths[images])
 
+    def without(self, dropped: np.ndarray) -> 'RowPool':
+        """The pool without some rows of the bank: ``dropped`` is True at those."""
+        kept = self.rows(np.arange(len(self)))
+        kept = kept[~dropped[kept]]
+        first = np.flatnonzero(np.diff(kept, prepend=-2) != 1)  # of each run of consecutive rows
+        return RowPool(kept[first], np.diff(first, append=len(kept)))
+
     def rows(self, indices: np.ndarray) -> np.ndarray:
         """Global rows of indices into the pool."""
         ends = np.cumsum(self.lengths)

@@ -8,11 +8,12 @@ of the images that give them.
 """
 
 import itertools
-from collections.abc import Callable, Iterator, Sized
+from collections.abc import Callable, Iterator, Sequence, Sized
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from mmengine.dataset import BaseDataset
 from mmengine.dist import get_rank, get_world_size, is_main_process
@@ -52,6 +53,7 @@ class _BankSource(Dataset):
             each image (see
             :class:`PixelChoice`).
         bank_seed: seed of the choice of stored closed pixels.
+        leave_out: open classes whose pixels stay in the bank and are never drawn.
         part: (i, n): :meth:`prepare` builds the i-th of n parts of the bank, 1 <= i <= n, in a
             folder beside ``root``.
         join: n: :meth:`prepare` makes the bank of its n parts, without images.
@@ -69,6 +71,7 @@ class _BankSource(Dataset):
         closed_per_image: int | None = 5000,
         closed_choice: str = 'uniform',
         bank_seed: int = 0,
+        leave_out: Sequence[str] = (),
         part: tuple[int, int] | None = None,
         join: int | None = None,
     ):
@@ -89,6 +92,7 @@ class _BankSource(Dataset):
             )
         self.choice = PixelChoice(closed_per_image, closed_choice, bank_seed)
         self.part, self.join = part, join
+        self.leave_out = self._labels_of(leave_out)
         self.identity: dict | None = None
         self._bank: FeatureBank | None = None
 
@@ -99,6 +103,14 @@ class _BankSource(Dataset):
     def __len__(self) -> int:
         """Images in an epoch of closed pixels."""
         return len(self.closed_images)
+
+    def _labels_of(self, names: Sequence[str]) -> list[int]:
+        """Labels in the bank of some open classes."""
+        known = list((self.open_images or self.closed_images).metainfo['open_classes'])
+        strange = sorted(set(names) - set(known))
+        if strange:
+            raise ValueError(f'leave_out: wanted some of the open classes {known}, found {strange}')
+        return [known.index(name) for name in names]
 
     def _requests(self) -> dict[str, list[tuple[str, BaseDataset, int]]]:
         """For each group that the bank must hold, (image name, dataset, index) in order."""
@@ -168,6 +180,9 @@ class _BankSource(Dataset):
                 group: bank.pool(group, [name for name, *_ in images])
                 for group, images in self._requests().items()
             }
+            if self.leave_out:
+                labels = bank.pixels('open')['label']
+                self._pools['open'] = self._pools['open'].without(np.isin(labels, self.leave_out))
             for group, images in self._requests().items():
                 if images and not len(self._pools[group]):
                     hint = (

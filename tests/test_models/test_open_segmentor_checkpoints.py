@@ -343,7 +343,8 @@ def test_d_of_another_shape_is_refused(trained, discriminator):
         segmentor_checkpoint=str(path),
     )
     with pytest.raises(
-        RuntimeError, match=r'(?s)does not fit the discriminator.*(size mismatch for layers|input_norm)'
+        RuntimeError,
+        match=r'(?s)does not fit the discriminator.*(size mismatch for layers|input_norm)',
     ):
         model.load_state_dict(checkpoint['state_dict'], strict=False)
 
