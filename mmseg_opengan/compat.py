@@ -1,14 +1,14 @@
-"""Load checkpoints safely, save them fast, find configs of packages, and reuse memory.
+"""Load checkpoints safely, save them fast, and reuse memory.
 
-Four facts of the stack below us are handled here and nowhere else:
+Three facts of the stack below us are handled here and nowhere else. The first is handled where the
+package is registered, through what torch and mmengine offer for it. The others change a process as
+a whole, so a command asks for them (:func:`install`):
 
 * torch >= 2.6 unpickles checkpoints with ``weights_only=True``. Checkpoints written by mmengine
   hold a few harmless classes (the logged history, numpy scalars), which are allow-listed.
   mmengine's http loader does not use the safe loader, so both loaders are replaced by ones that do.
 * mmengine formats the config's text anew, a quarter of a second or more, for every checkpoint that
   it saves. The same text is formatted once.
-* mmengine finds ``_base_ = 'package::path'`` for a fixed list of packages, by a module that
-  setuptools 81 dropped. Here the configs of every installed package are found.
 * glibc gives the memory of a large tensor back when it is freed, and the kernel clears the next
   one's page by page: a tenth to a fifth of a D/G step or of a forward pass on the CPU. It is told
   to keep it.
@@ -22,8 +22,6 @@ from functools import lru_cache
 
 import numpy as np
 import torch
-
-from .shipped import OURS, shipped_config
 
 
 def allow_mmengine_checkpoints() -> None:
@@ -133,24 +131,6 @@ def remember_formatted_configs() -> None:
     module.FormatCode = remembered
 
 
-def find_configs_of_packages() -> None:
-    """Let ``_base_ = 'package::path'`` in a config name one of any installed package."""
-    from mmengine.config import Config
-
-    Config._get_cfg_path = staticmethod(_path_and_scope)
-
-
-def _path_and_scope(base: str, filename: str) -> tuple[str, str | None]:
-    """What mmengine's ``Config._get_cfg_path`` returns: the path of a base, and its registry scope.
-
-    Our parts are registered in mmseg's registries, so a base of ours has no scope of its own.
-    """
-    if '::' not in base:
-        return os.path.join(os.path.dirname(filename), base), None
-    package = base.split('::', 1)[0]
-    return shipped_config(base), None if package == OURS else package
-
-
 def keep_freed_memory() -> bool:
     """Let glibc keep the memory of freed tensors below 1 GiB for the next ones, up to 2 GiB at the
     end of its heap.
@@ -171,15 +151,19 @@ def keep_freed_memory() -> bool:
     )
 
 
-def install() -> None:
-    """Apply everything above; safe to call more than once, and before or after mmseg's import."""
-    keep_freed_memory()
+def load_safely() -> None:
+    """Let every checkpoint be read by torch's safe loader; may be called again."""
     allow_mmengine_checkpoints()
-    remember_formatted_configs()
-    find_configs_of_packages()
     from mmengine.runner.checkpoint import CheckpointLoader
 
     CheckpointLoader.register_scheme(prefixes='', loader=_load_from_local, force=True)
     CheckpointLoader.register_scheme(
         prefixes=('http://', 'https://'), loader=_load_from_http, force=True
     )
+
+
+def install() -> None:
+    """Everything above, for a process that is ours: a command's, or a worker's of one."""
+    load_safely()
+    keep_freed_memory()
+    remember_formatted_configs()

@@ -13,7 +13,7 @@ from mmengine.utils import digit_version
 
 from . import compat
 
-compat.install()
+compat.load_safely()
 
 import mmcv  # noqa: E402
 import mmseg  # noqa: E402

@@ -193,7 +193,7 @@ def test_networks_losses_and_samples_agree(file):
     if cfg.model.get('discriminator') is None:
         return
     wrappers = build_optim_wrapper(build_model(cfg), cfg.optim_wrapper)
-    method = file.rpartition('/')[2].split('_')[0].removesuffix('-pix')
+    method = file.rpartition('/')[2].split('_')[0].removesuffix('-pix').removesuffix('-fused')
     has_generator, has_open = method != 'cls', method != 'opengan0'
     assert list(wrappers.keys()) == ['discriminator', 'generator'][: 1 + has_generator]
     assert (cfg.model.generator is not None) == has_generator

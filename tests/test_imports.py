@@ -24,7 +24,7 @@ ALLOWED = {
     'files': set(),
     'shipped': set(),
     'mmcv_ops': set(),
-    'compat': {'shipped'},
+    'compat': set(),
     'cli': {'shipped'},
     '__main__': {'cli'},
     '__init__': {'mmcv_ops', 'inference'},

@@ -19,9 +19,9 @@ from packaging.requirements import Requirement
 from test_tools.test_train_test import CONFIG, SIZE
 from tiny_cityscapes import write_images
 
-from mmseg_opengan import __version__, cli, compat, register
+from mmseg_opengan import __version__, cli, register
 from mmseg_opengan.models.frozen_segmentor import FrozenSegmentor, read_config
-from mmseg_opengan.shipped import shipped_config
+from mmseg_opengan.shipped import read_config_file, shipped_config
 
 ROOT = Path(__file__).resolve().parents[1]
 #: Modules whose distribution has another name.
@@ -143,15 +143,16 @@ def test_every_tool_is_a_command(capsys, monkeypatch):
 
 
 def test_bases_of_packages(tmp_path):
-    compat.install()
+    mmengines = Config._get_cfg_path
     (tmp_path / 'ours.py').write_text(f'_base_ = {BASE!r}')
-    found = Config.fromfile(tmp_path / 'ours.py')
+    found = read_config_file(tmp_path / 'ours.py')
     wanted = Config.fromfile(ROOT / 'configs/opengan/opengan_hr18s_cityscapes.py')
     assert found.to_dict() == wanted.to_dict()
     (tmp_path / 'theirs.py').write_text(
         "_base_ = 'mmseg::hrnet/fcn_hr18s_4xb2-40k_cityscapes-512x1024.py'"
     )
-    assert Config.fromfile(tmp_path / 'theirs.py').model.decode_head.type == 'FCNHead'
+    assert read_config_file(tmp_path / 'theirs.py').model.decode_head.type == 'FCNHead'
+    assert Config._get_cfg_path is mmengines  # mmengine is as it was
     # model.segmentor.config is found in the same way
     assert (
         read_config('mmseg_opengan::demo/closed_hr_small.py')['model']['type'] == 'EncoderDecoder'
@@ -213,9 +214,8 @@ def place(tmp_path_factory) -> Path:
         interval=2,
     )
     (folder / 'tiny.py').write_text(text)
-    compat.install()
     torch.manual_seed(0)
-    plain = FrozenSegmentor(Config.fromfile(folder / 'tiny.py').model.segmentor.config).network
+    plain = FrozenSegmentor(read_config_file(folder / 'tiny.py').model.segmentor.config).network
     torch.save(dict(state_dict=plain.state_dict()), folder / 'segmentor.pth')
     return folder
 

@@ -4,11 +4,12 @@ first use.
 
 import argparse
 
-from mmengine.config import Config, DictAction
+from mmengine.config import DictAction
 
 from mmseg_opengan import compat
 from mmseg_opengan.experiments import jobs as experiment
 from mmseg_opengan.features.bank import FeatureBank
+from mmseg_opengan.shipped import read_config_file
 
 
 def _part(text):
@@ -41,7 +42,7 @@ def main():
     )
     args = parser.parse_args()
     compat.install()
-    cfg = Config.fromfile(args.config)
+    cfg = read_config_file(args.config)
     if args.cfg_options is not None:
         cfg.merge_from_dict(args.cfg_options)
     if args.verify:

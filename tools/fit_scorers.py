@@ -9,9 +9,10 @@ The config looks for them in that folder (its 'fitted').
 
 import argparse
 
-from mmengine.config import Config, DictAction
+from mmengine.config import DictAction
 
 from mmseg_opengan import compat
+from mmseg_opengan.shipped import read_config_file
 
 
 def parse_args():
@@ -34,7 +35,7 @@ def main():
     compat.install()
     from mmseg_opengan.experiments.scorer_fitting import fit_scorers
 
-    cfg = Config.fromfile(args.config)
+    cfg = read_config_file(args.config)
     if args.cfg_options is not None:
         cfg.merge_from_dict(args.cfg_options)
     for name, found in fit_scorers(cfg, out=args.out, names=args.scorers).items():

@@ -7,12 +7,13 @@ threshold.
 import argparse
 import os
 
-from mmengine.config import Config, DictAction
+from mmengine.config import DictAction
 from mmengine.runner import Runner
 
 from mmseg_opengan import compat
 from mmseg_opengan.engine.launch import start_processes
 from mmseg_opengan.evaluation.protocol import PROTOCOLS, use_protocol
+from mmseg_opengan.shipped import read_config_file
 
 
 def parse_args():
@@ -68,7 +69,7 @@ def main():
     compat.install()
     from mmseg_opengan.inference.config import find_segmentor
 
-    cfg = Config.fromfile(args.config)
+    cfg = read_config_file(args.config)
     cfg.launcher = args.launcher
     if args.cfg_options is not None:
         cfg.merge_from_dict(args.cfg_options)

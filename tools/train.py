@@ -3,11 +3,12 @@
 import argparse
 import os
 
-from mmengine.config import Config, DictAction
+from mmengine.config import DictAction
 from mmengine.runner import Runner
 
 from mmseg_opengan import compat
 from mmseg_opengan.engine.launch import start_processes
+from mmseg_opengan.shipped import read_config_file
 
 
 def parse_args():
@@ -38,7 +39,7 @@ def main():
     args = parse_args()
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
     compat.install()
-    cfg = Config.fromfile(args.config)
+    cfg = read_config_file(args.config)
     cfg.launcher = args.launcher
     if args.cfg_options is not None:
         cfg.merge_from_dict(args.cfg_options)

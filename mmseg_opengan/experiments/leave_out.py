@@ -10,7 +10,6 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from mmseg.registry import DATASETS
 from torch import Tensor
@@ -23,6 +22,7 @@ from ..functional.detection import LEAST_PIXELS, auroc, average_precision, exact
 from ..functional.pixels import labels_on_grid, pixels_first
 from ..models.fusion import scores_of_pixels
 from ..models.scorers.base import SCORERS, FitData, FittedScorer, Scorer
+from ..shipped import read_config_file
 from . import jobs
 from .scorer_fitting import FitSettings, fit_data, load_segmentor
 
@@ -64,7 +64,7 @@ def run(
         ValueError: no open kind has enough pixels in the training images.
     """
     init_default_scope('mmseg')
-    base = Config.fromfile(next(iter(configs.values())))
+    base = read_config_file(next(iter(configs.values())))
     base.merge_from_dict(options or {})
     model = load_segmentor(base)
     source = DATASETS.build(base.train_dataloader.dataset)

@@ -92,7 +92,7 @@ class _BankSource(Dataset):
             )
         self.choice = PixelChoice(closed_per_image, closed_choice, bank_seed)
         self.part, self.join = part, join
-        self.leave_out = self._labels_of(leave_out)
+        self.leave_out = list(leave_out)
         self.identity: dict | None = None
         self._bank: FeatureBank | None = None
 
@@ -103,14 +103,6 @@ class _BankSource(Dataset):
     def __len__(self) -> int:
         """Images in an epoch of closed pixels."""
         return len(self.closed_images)
-
-    def _labels_of(self, names: Sequence[str]) -> list[int]:
-        """Labels in the bank of some open classes."""
-        known = list((self.open_images or self.closed_images).metainfo['open_classes'])
-        strange = sorted(set(names) - set(known))
-        if strange:
-            raise ValueError(f'leave_out: wanted some of the open classes {known}, found {strange}')
-        return [known.index(name) for name in names]
 
     def _requests(self) -> dict[str, list[tuple[str, BaseDataset, int]]]:
         """For each group that the bank must hold, (image name, dataset, index) in order."""
@@ -181,8 +173,7 @@ class _BankSource(Dataset):
                 for group, images in self._requests().items()
             }
             if self.leave_out:
-                labels = bank.pixels('open')['label']
-                self._pools['open'] = self._pools['open'].without(np.isin(labels, self.leave_out))
+                self._pools['open'] = self._pools['open'].without(self._left_out(bank))
             for group, images in self._requests().items():
                 if images and not len(self._pools[group]):
                     hint = (
@@ -197,6 +188,15 @@ class _BankSource(Dataset):
                     )
             self._bank = bank
         return self._bank
+
+    def _left_out(self, bank: FeatureBank) -> np.ndarray:
+        """(rows,) bool, the bank's open pixels of classes that are left out."""
+        known = list(bank.manifest['identity']['open_classes'])
+        strange = sorted(set(self.leave_out) - set(known))
+        if strange:
+            raise ValueError(f'leave_out: wanted some of the open classes {known}, found {strange}')
+        labels = [known.index(name) for name in self.leave_out]
+        return np.isin(bank.pixels('open')['label'], labels)
 
     def pool(self, group: str) -> RowPool:
         """The rows of the bank that this source may draw from, of a group that it stores."""

@@ -35,8 +35,9 @@ from ..functional.detection import resolve_threshold
 from ..functional.overlay import LogitThreshold
 from ..functional.pixels import labels_on_grid
 from ..functional.score_counts import ScoreCounts
-from ..models.frozen_segmentor import config_path, plain
+from ..models.frozen_segmentor import plain
 from ..pictures.visualizer import panel_fields
+from ..shipped import read_config_file
 from .config import (
     DEFAULT_SCORERS,
     classes_of,
@@ -98,11 +99,7 @@ class OpenSetInferencer:
     ):
         if checkpoint is None and isinstance(config, (str, Path)) and Path(config).suffix == '.pth':
             config, checkpoint = config_in(str(config)), config
-        self.cfg = (
-            copy.deepcopy(config)
-            if isinstance(config, Config)
-            else Config.fromfile(config_path(str(config)))
-        )
+        self.cfg = copy.deepcopy(config) if isinstance(config, Config) else read_config_file(config)
         if 'segmentor' not in self.cfg.model:
             self.cfg = open_set_config(self.cfg, checkpoint)
             checkpoint = None

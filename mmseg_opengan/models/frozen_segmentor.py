@@ -16,7 +16,7 @@ from mmseg.registry import MODELS
 from torch import Tensor, nn
 
 from ..contracts import OPENGAN
-from ..shipped import shipped_config
+from ..shipped import read_config_file
 
 #: What is kept of a segmentor's config, where it is there.
 _KEPT = ('model', 'custom_imports', 'default_scope')
@@ -35,7 +35,7 @@ def read_config(config: str | Path | Config | dict) -> dict:
     """
     name = config if isinstance(config, (str, Path)) else 'the config given'
     if isinstance(config, (str, Path)):
-        config = Config.fromfile(config_path(str(config)))
+        config = read_config_file(config)
     found = {key: plain(config[key]) for key in _KEPT if config.get(key) is not None}
     if 'model' not in found:
         raise ValueError(f"segmentor.config: wanted a config with 'model', found none in {name}")
@@ -46,17 +46,6 @@ def read_config(config: str | Path | Config | dict) -> dict:
     found['model'] = without_downloads(found['model'])
     found['model'].pop('auxiliary_head', None)  # used in its own training only
     return found
-
-
-def config_path(name: str) -> str:
-    """A config file's path; ``'package::path'`` is one that an installed package brings along."""
-    if '::' in name:
-        return shipped_config(name)
-    if not os.path.isfile(name):
-        raise FileNotFoundError(
-            f"segmentor.config: wanted a config file, found nothing at '{name}'"
-        )
-    return name
 
 
 def plain(value: Any) -> Any:

@@ -1,0 +1,127 @@
+"""Leaving one open kind out of training and open validation, on a tiny data set."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from mmengine.config import Config
+from mmseg.registry import DATASETS
+from sklearn.metrics import average_precision_score, roc_auc_score
+from test_benchmark import folder  # noqa: F401  (a fixture)
+
+from mmseg_opengan.contracts import CLOSED, GT_OPEN_MAP
+from mmseg_opengan.experiments import leave_out
+from mmseg_opengan.experiments.scorer_fitting import load_segmentor
+from mmseg_opengan.models.networks import discriminate
+from mmseg_opengan.models.scorers.base import SCORERS
+
+KINDS = 2
+
+
+@pytest.fixture(scope='module')
+def done(folder):  # noqa: F811
+    """(folder of the results, what run returned), for the first kinds alone."""
+    every, out = leave_out.kinds_of, folder / 'left_out'
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(
+            leave_out, 'kinds_of', lambda source: dict(list(every(source).items())[:KINDS])
+        )
+        found = leave_out.run(
+            dict(cls=str(folder / 'cls_tiny.py')),
+            [0, 1],
+            out,
+            scorers=dict(gen=dict(type='GEN')),
+            processes=0,
+        )
+    return out, found
+
+
+def test_every_kind_has_a_training_without_it(done):
+    out, found = done
+    assert list(found) == ['gen', 'cls']
+    kinds = list(found['cls'])
+    assert len(kinds) == KINDS
+    assert [len(found[name][kind]) for name in found for kind in kinds] == [1, 1, 2, 2]
+    for kind in kinds:
+        for seed in (0, 1):
+            cfg = Config.fromfile(next((out / kind / f'cls_s{seed}').glob('*.py')))
+            assert cfg.train_dataloader.dataset.leave_out == [kind]
+            assert cfg.val_dataloader.dataset.ignore_open == [kind]
+    assert json.loads((out / leave_out.RESULT).read_text()) == found
+
+
+def test_numbers_are_those_of_pixels_nothing_was_trained_on(done, folder):  # noqa: F811
+    """Scored anew with plain loops and scikit-learn."""
+    out, found = done
+    cfg = Config.fromfile(folder / 'cls_tiny.py')
+    model = load_segmentor(cfg)
+    source = DATASETS.build(cfg.train_dataloader.dataset)
+    source.prepare(model.extract_image, model.segmentor_identity())
+    kind = next(iter(found['cls']))
+    label = source.open_images.metainfo['open_classes'].index(kind)
+    rows = np.flatnonzero(source.bank.pixels('open')['label'] == label)
+    opened = source.bank.gather('open', rows).float()
+
+    checkpoint = next((out / kind / 'cls_s1').glob('best_*.pth'))
+    scorer = SCORERS.build(
+        dict(
+            type='DiscriminatorScorer',
+            discriminator=cfg.model.discriminator,
+            checkpoint=str(checkpoint),
+        )
+    ).eval()
+    scores, labels = [], []
+    for item in DATASETS.build(cfg.val_dataloader.dataset):
+        tap = model.extract_tap(item['inputs'], item['data_samples'])
+        grid = item['data_samples'].get(GT_OPEN_MAP).data[0][::4, ::4]
+        own = -discriminate(scorer.discriminator, tap.features)[0]
+        scores += own[grid == CLOSED].tolist()
+    labels = [0] * len(scores) + [1] * len(opened)
+    scores += (-scorer.discriminator(opened)).tolist()
+    wanted = found['cls'][kind][1]
+    assert wanted['AUROC'] == pytest.approx(roc_auc_score(labels, scores), abs=1e-6)
+    assert wanted['AP'] == pytest.approx(average_precision_score(labels, scores), abs=1e-6)
+
+
+def test_the_table_has_mean_and_deviation_over_seeds():
+    found = dict(
+        gen=dict(a=[dict(AUROC=0.5)], b=[dict(AUROC=0.7)]),
+        cls=dict(
+            a=[dict(AUROC=0.8), dict(AUROC=0.9)],
+            b=[dict(AUROC=0.6), dict(AUROC=0.7)],
+        ),
+    )
+    assert leave_out.table(found).splitlines() == [
+        '| method | a | b | mean over kinds |',
+        '|---|---|---|---|',
+        '| gen | 0.5000 | 0.7000 | 0.6000 |',
+        '| cls | 0.8500 ± 0.0707 | 0.6500 ± 0.0707 | 0.7500 ± 0.0707 |',
+    ]
+
+
+def test_a_method_with_a_fused_score_has_two_rows(folder, tmp_path):  # noqa: F811
+    (tmp_path / 'fused.py').write_text(
+        f"_base_ = '{folder / 'cls_tiny.py'}'\nmodel = dict(fuse=dict(free=dict(type='Energy')))\n"
+    )
+    job = leave_out.jobs.Job('cls', str(tmp_path / 'fused.py'), 0, tmp_path)
+    (tmp_path / 'opengan.json').write_text(json.dumps(dict(checkpoint='best.pth')))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(leave_out.jobs.Job, 'best', lambda self: dict(checkpoint='best.pth'))
+        rows = leave_out._scorers_of(job)
+    assert list(rows) == ['cls, D alone', 'cls']
+    assert rows['cls']['free'] == dict(type='Energy')
+    assert rows['cls']['trained'] == rows['cls, D alone']
+
+
+def test_pixels_of_validation_are_drawn_alike_from_all_images(folder, monkeypatch):  # noqa: F811
+    cfg = Config.fromfile(folder / 'cls_tiny.py')
+    model = load_segmentor(cfg)
+    dataset = DATASETS.build(dict(cfg.train_dataloader.dataset.closed))
+    monkeypatch.setattr(leave_out, 'MOST_CLOSED', 5 * len(dataset))
+    pixels = leave_out.closed_pixels(model, dataset)
+    counted = [(item['data_samples'].get(GT_OPEN_MAP).data == CLOSED).sum() for item in dataset]
+    wanted = 5 * sum(bool(number) for number in counted)  # one image has no closed pixel
+    assert pixels.features.shape == (wanted, model.head.channels)
+    again = leave_out.closed_pixels(model, dataset)
+    assert torch.equal(pixels.logits, again.logits)
