@@ -5,12 +5,16 @@ VENV ?= .venv
 BIN = $(VENV)/bin
 READY = $(VENV)/.ready
 
-.PHONY: demo test lint clean
+.PHONY: demo demo-segmentor test lint clean
 
 # Waiting threads spin for a moment, then sleep: spinning for ever, torch's default, is several times slower beside
 # other work, and sleeping at once a quarter slower on a machine with nothing else to do.
 demo: $(READY)
 	GOMP_SPINCOUNT=100000 $(BIN)/python -m demo
+
+# The segmentor that the demo brings along; an hour on 2 cores.
+demo-segmentor: $(READY)
+	GOMP_SPINCOUNT=100000 $(BIN)/python -m demo.segmentor
 
 test: $(READY)
 	$(BIN)/python -m pytest -n 2 --dist loadfile

@@ -1,6 +1,4 @@
-"""The demo: trains everything from nothing on a small drawn street world and prints one table. No
-data needed.
-"""
+"""The demo: trains on a small drawn street world and prints one table. No data needed."""
 
 import argparse
 from dataclasses import replace
@@ -24,6 +22,9 @@ def parse_args():
     )
     parser.add_argument('--num-train', type=int, help='training images')
     parser.add_argument('--num-val', type=int, help='test images')
+    parser.add_argument(
+        '--from-scratch', action='store_true', help='train the closed segmentor, too'
+    )
     parser.add_argument('--closed-steps', type=int, help='training steps of the closed segmentor')
     parser.add_argument('--open-steps', type=int, help='training steps of each discriminator')
     parser.add_argument('--threads', type=int, help='threads of torch where one thing runs alone')
@@ -36,11 +37,12 @@ def parse_args():
 def main():
     args = parse_args()
     sizes = ('num_train', 'num_val', 'closed_steps', 'open_steps', 'threads', 'processes')
+    chosen = replace(QUICK if args.quick else DemoSettings(), from_scratch=args.from_scratch)
     given = {name: getattr(args, name) for name in sizes if getattr(args, name) is not None}
     run_demo(
         CONFIGS,
         args.out,
-        settings=replace(QUICK if args.quick else DemoSettings(), **given),
+        settings=replace(chosen, **given),
         fresh=args.fresh,
     )
 

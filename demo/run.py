@@ -1,5 +1,4 @@
-"""The demo from nothing to a table: a street world, a closed segmentor, CLS, OpenGAN-0 and OpenGAN,
-a test, pictures.
+"""The demo: a street world, a closed segmentor, CLS, OpenGAN-0 and OpenGAN, a test, pictures.
 
 Every stage is an ordinary run of the configs in ``configs/demo``, in folders below ``out``. A
 finished stage leaves ``stage.json`` there and is not run again as long as its settings, and those
@@ -27,26 +26,33 @@ from mmengine.runner import Runner
 from tqdm import tqdm
 
 from demo.open_things import VAL_ONLY
-from demo.world import MANIFEST, write_demo_world
+from demo.segmentor import WEIGHTS
+from demo.world import MANIFEST, SEEN, UNSEEN, write_demo_world
 from mmseg_opengan import register  # noqa: F401
-from mmseg_opengan.contracts import LABEL_POLICY
+from mmseg_opengan.contracts import HYBRID, LABEL_POLICY, OPENGAN
 from mmseg_opengan.experiments.jobs import METRICS, Job, train
-from mmseg_opengan.files import write_json
+from mmseg_opengan.files import sha256_of, write_json
 from mmseg_opengan.pictures.figures import density_figure, roc_figure
 from mmseg_opengan.pictures.visualizer import draw_panel, panel_fields
 
-TRAINED = {
+#: Folder and config of each training -> its name in the table.
+TRAINED = {'cls': 'CLS', 'opengan0': 'OpenGAN-0', 'opengan': 'OpenGAN'}
+#: Names of score maps -> rows of the table.
+METHODS = {
+    'msp': 'MSP',
+    'entropy': 'Entropy',
+    'gen': 'GEN',
     'cls': 'CLS',
     'opengan0': 'OpenGAN-0',
-    'opengan': 'OpenGAN',
-}  # folder and config -> name in the table
-METHODS = ('MSP', 'Entropy', *TRAINED.values())
-TABLE, REPORT, PICTURES, LOG = (
-    'table.md',
-    'metrics.json',
-    'pictures',
-    'demo.log',
-)  # what the demo leaves below ``out``
+    OPENGAN: 'OpenGAN',
+    HYBRID: 'OpenGAN + GEN',
+}
+#: Score maps in the pictures.
+DRAWN = ('msp', 'gen', 'cls', OPENGAN, HYBRID)
+#: Test images of each city hold open kinds that training has, or others.
+CITIES = {'seen': SEEN, 'unseen': UNSEEN}
+#: What the demo leaves below ``out``.
+TABLE, REPORT, PICTURES, LOG = 'table.md', 'metrics.json', 'pictures', 'demo.log'
 _STAGE, _STAGES = 'stage.json', 4
 
 
@@ -57,7 +63,9 @@ class DemoSettings:
     Args:
         num_train: images of the world to train on; the last 10 of them are the open validation set.
         num_val: images to test on.
-        closed_steps: training steps of the closed segmentor.
+        from_scratch: train the closed segmentor, for fewer steps than the one that the demo brings
+            along.
+        closed_steps: training steps of the closed segmentor, from scratch.
         closed_batch: crops in each of them.
         open_steps: training steps of each discriminator.
         val_interval: steps between open validations.
@@ -72,6 +80,7 @@ class DemoSettings:
 
     num_train: int = 120
     num_val: int = 40
+    from_scratch: bool = False
     closed_steps: int = 450
     closed_batch: int = 4
     open_steps: int = 240
@@ -84,7 +93,7 @@ class DemoSettings:
 
 QUICK = DemoSettings(
     num_train=12,
-    num_val=3,
+    num_val=4,
     closed_steps=3,
     closed_batch=2,
     open_steps=2,
@@ -147,16 +156,22 @@ def run_demo(configs, out, *, settings: DemoSettings = DemoSettings(), fresh: bo
 
 
 def _run_stages(stages: '_Stages', configs: Path, out: Path, settings: DemoSettings) -> None:
-    steps = settings.closed_steps
-    cfg = _load(
-        configs / 'closed_hr_small.py',
-        {
-            'train_cfg.max_iters': steps,
-            'param_scheduler.total_steps': steps,
-            'train_dataloader.batch_size': settings.closed_batch,
-        },
-    )
-    stages.run(f'closed segmentor, {steps} steps', partial(_train_closed, cfg), cfg)
+    cfg = _load(configs / 'closed_hr_small.py', {})
+    if settings.from_scratch:
+        steps = settings.closed_steps
+        cfg.merge_from_dict(
+            {
+                'train_cfg.max_iters': steps,
+                'param_scheduler.total_steps': steps,
+                'train_dataloader.batch_size': settings.closed_batch,
+            }
+        )
+        stages.run(f'closed segmentor, {steps} steps', partial(_train_closed, cfg), cfg)
+    else:
+        cfg.load_from = sha256_of(WEIGHTS)  # other weights, another stage
+        stages.run(
+            "closed segmentor: the demo's own, trained before", partial(_take_closed, cfg), cfg
+        )
 
     steps = settings.open_steps
     options = {'train_cfg.max_iters': steps, 'train_cfg.val_interval': settings.val_interval}
@@ -273,18 +288,18 @@ class _PanelHook(Hook):
     def after_test_iter(self, runner, batch_idx, data_batch=None, outputs=None):
         meta = runner.test_dataloader.dataset.metainfo
         for sample in outputs:
-            name = self.wanted.get(Path(sample.img_path).name)
-            if name is not None:
+            picture = self.wanted.get(Path(sample.img_path).name)
+            if picture is not None:
                 fields = panel_fields(sample)
-                fields['scores'] = {method: fields['scores'][method] for method in METHODS}
+                fields['scores'] = {METHODS[name]: fields['scores'][name] for name in DRAWN}
                 panel = draw_panel(
                     mmcv.imread(sample.img_path, channel_order='rgb'),
                     **fields,
                     classes=meta['classes'],
                     palette=meta['palette'],
-                    threshold_of=TRAINED['opengan'],
+                    threshold_of=METHODS[OPENGAN],
                 )
-                mmcv.imwrite(mmcv.rgb2bgr(panel), str(self.folder / f'{name}.png'))
+                mmcv.imwrite(mmcv.rgb2bgr(panel), str(self.folder / f'{picture}.png'))
             self.bar.update()
 
     def after_test(self, runner):
@@ -296,6 +311,13 @@ def _train_closed(cfg: Config) -> dict:
     runner.model.to(memory_format=torch.channels_last)  # a fifth faster on a CPU
     runner.register_hook(_ProgressHook())
     runner.train()
+    return {}
+
+
+def _take_closed(cfg: Config) -> dict:
+    folder = Path(cfg.work_dir)
+    folder.mkdir(parents=True)
+    shutil.copyfile(WEIGHTS, folder / 'segmentor.pth')
     return {}
 
 
@@ -318,19 +340,33 @@ def _test(cfg: Config, out: Path, wanted: dict[str, str], chosen: dict[str, dict
     pictures = out / PICTURES
     shutil.rmtree(pictures, ignore_errors=True)
     pictures.mkdir()
+    report = dict(open_validation={method: chosen[method] for method in TRAINED.values()})
+    for kinds, city in CITIES.items():
+        report[kinds] = _test_city(cfg, kinds, city, pictures, wanted)
+    write_json(out / REPORT, report)
+    (out / TABLE).write_text(table(report))
+    return {}
+
+
+def _test_city(cfg: Config, kinds: str, city: str, pictures: Path, wanted: dict[str, str]) -> dict:
+    """The report of the test images of one city, and their pictures."""
+    cfg = cfg.copy()
+    cfg.work_dir = str(Path(cfg.work_dir) / kinds)
+    cfg.visualizer.name = cfg.experiment_name = f'test_{kinds}'
+    cfg.test_dataloader.dataset.data_prefix = dict(
+        img_path=f'leftImg8bit/val/{city}', seg_map_path=f'gtFine/val/{city}'
+    )
     runner = Runner.from_cfg(cfg)
     runner.register_hook(_PanelHook(pictures, wanted))
     runner.test()
     [metric] = runner.test_evaluator.metrics
-    curves = {method: metric.curves[method] for method in METHODS}
+    curves = {label: metric.curves[name] for name, label in METHODS.items()}
     for name, figure in (('roc', roc_figure), ('density', density_figure)):
-        figure(curves, 'street world').savefig(pictures / f'{name}.png', dpi=150)
+        path = pictures / f'{name}_{kinds}.png'
+        figure(curves, f'street world, open kinds {kinds} in training').savefig(path, dpi=150)
     report = json.loads(Path(cfg.work_dir, 'open_set_eval', 'test', 'metrics.json').read_text())
-    report['scorers'] = {method: report['scorers'][method] for method in METHODS}
-    report['open_validation'] = {method: chosen[method] for method in TRAINED.values()}
-    write_json(out / REPORT, report)
-    (out / TABLE).write_text(table(report))
-    return {}
+    report['scorers'] = {label: report['scorers'][name] for name, label in METHODS.items()}
+    return report
 
 
 # ---------------------------------------------------------------------- table and pictures
@@ -338,28 +374,38 @@ def _test(cfg: Config, out: Path, wanted: dict[str, str], chosen: dict[str, dict
 
 def table(report: dict) -> str:
     """The comparison as Markdown, with everything that must be said beside its numbers."""
-    width = max(map(len, METHODS))
-    lines = [
-        f'| {"method":<{width}} | AUROC  | AP     | FPR95  |',
-        f'|{"-" * (width + 2)}|{("-" * 8 + "|") * 3}',
-    ]
-    for method in METHODS:
-        cells = ' | '.join(f'{report["scorers"][method][metric]:.4f}' for metric in METRICS)
-        lines.append(f'| {method:<{width}} | {cells} |')
-    first = report['scorers'][METHODS[0]]
+    width = max(map(len, METHODS.values()))
+    heads = [f'{metric}, {kinds}' for kinds in CITIES for metric in METRICS]
+    lines = [f'| {"method":<{width}} | ' + ' | '.join(heads) + ' |']
+    lines.append(f'|{"-" * (width + 2)}|' + '|'.join('-' * (len(head) + 2) for head in heads) + '|')
+    for method in METHODS.values():
+        cells = []
+        for kinds in CITIES:
+            numbers = report[kinds]['scorers'][method]
+            cells += [f'{numbers[metric]:.4f}' for metric in METRICS]
+        cells = [f'{cell:<{len(head)}}' for cell, head in zip(cells, heads)]
+        lines.append(f'| {method:<{width}} | ' + ' | '.join(cells) + ' |')
+    lines.append('')
+    for kinds in CITIES:
+        lines += _beside(kinds, report[kinds])
     chosen = '; '.join(
         f'{method} {found["AUROC"]:.4f} at step {found["step"]}'
         for method, found in report['open_validation'].items()
     )
-    lines += [
-        '',
-        f'mIoU of the closed segmentor: {report["mIoU"]:.1f} %.',
-        f'Street world, {report["num_images"]} test images, {first["num_closed"]:,} closed and '
-        f'{first["num_open"]:,} open pixels, pooled;',
-        f'label policy {report[LABEL_POLICY]}, {report["resolution"]} resolution.',
-        f'Open validation, which chose each D (AUROC): {chosen}.',
-    ]
+    lines.append(f'Open validation, which chose each D (AUROC): {chosen}.')
     return '\n'.join(lines) + '\n'
+
+
+def _beside(kinds: str, report: dict) -> list[str]:
+    first = report['scorers']['MSP']
+    share = first['num_open'] / (first['num_open'] + first['num_closed'])
+    return [
+        f'Open kinds {kinds} in training: {report["num_images"]} test images, '
+        f'{first["num_closed"]:,} closed and {first["num_open"]:,} open pixels '
+        f'({100 * share:.1f} %), pooled;',
+        f'mIoU of the closed segmentor {report["mIoU"]:.1f} %; label policy '
+        f'{report[LABEL_POLICY]}, {report["resolution"]} resolution.',
+    ]
 
 
 def choose_pictures(world: Path, count: int) -> dict[str, str]:

@@ -1,29 +1,16 @@
 # All methods of the demo in one pass over the test images; every D is the one that open validation
-# picked.
+# picked. OpenGAN's is the model's own, so that its fused score is there too.
 _base_ = './opengan_demo.py'
 output = '{{$DEMO_OUTPUT:demo_output}}'
 work_dir = f'{output}/test'
+load_from = f'{output}/opengan/best.pth'
+trained = dict(type='DiscriminatorScorer', discriminator={{_base_.model.discriminator}})
 model = dict(
-    discriminator=None,
-    generator=None,
     scorers={
-        'MSP': dict(type='MSP'),
-        'Entropy': dict(type='Entropy'),
-        'CLS': dict(
-            type='DiscriminatorScorer',
-            discriminator={{_base_.model.discriminator}},
-            checkpoint=f'{output}/cls/best.pth',
-        ),
-        'OpenGAN-0': dict(
-            type='DiscriminatorScorer',
-            discriminator={{_base_.model.discriminator}},
-            checkpoint=f'{output}/opengan0/best.pth',
-        ),
-        'OpenGAN': dict(
-            type='DiscriminatorScorer',
-            discriminator={{_base_.model.discriminator}},
-            checkpoint=f'{output}/opengan/best.pth',
-        ),
+        'msp': dict(type='MSP'),
+        'entropy': dict(type='Entropy'),
+        'gen': dict(type='GEN'),
+        'cls': dict(trained, checkpoint=f'{output}/cls/best.pth'),
+        'opengan0': dict(trained, checkpoint=f'{output}/opengan0/best.pth'),
     },
 )
-visualizer = dict(threshold_of='OpenGAN')

@@ -9,7 +9,7 @@ _base_ = [
 output = '{{$DEMO_OUTPUT:demo_output}}'
 data_root = f'{output}/world'
 work_dir = f'{output}/opengan'
-model = dict(segmentor=dict(checkpoint=f'{output}/closed/segmentor.pth'))
+model = dict(segmentor=dict(checkpoint=f'{output}/closed/segmentor.pth'), fuse=dict())
 
 train_dataloader = dict(
     dataset=dict(

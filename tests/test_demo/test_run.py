@@ -3,14 +3,27 @@ import os
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
 import pytest
+import torch
 from mmengine.config import Config
 
 from demo.open_things import VAL_ONLY
-from demo.run import METHODS, METRICS, QUICK, TRAINED, _Stages, choose_pictures, run_demo, table
+from demo.run import (
+    CITIES,
+    METHODS,
+    METRICS,
+    QUICK,
+    TRAINED,
+    _Stages,
+    choose_pictures,
+    run_demo,
+    table,
+)
+from demo.segmentor import WEIGHTS, make_segmentor
 from demo.world import MANIFEST
 from mmseg_opengan.pictures.visualizer import WIDTH
 
@@ -40,8 +53,7 @@ def test_quick_demo_leaves_every_file(runs):
         'metrics.json',
         'table.md',
         'demo.log',
-        'pictures/roc.png',
-        'pictures/density.png',
+        *(f'pictures/{figure}_{kinds}.png' for figure in ('roc', 'density') for kinds in CITIES),
         *(f'{name}/best.pth' for name in TRAINED),
     ):
         assert (out / name).stat().st_size > 0, name
@@ -66,30 +78,57 @@ def test_quick_demo_prints_stages_table_and_pictures_and_little_else(runs):
 def test_quick_demo_table_is_complete_and_in_range(runs):
     out = runs[0][0]
     report = json.loads((out / 'metrics.json').read_text())
-    rows = re.findall(
-        r'^\| (\S+) +\| (\S+) +\| (\S+) +\| (\S+) +\|$',
-        (out / 'table.md').read_text(),
-        re.MULTILINE,
-    )[1:]
-    assert [row[0] for row in rows] == list(METHODS) == list(report['scorers'])
+    lines = (out / 'table.md').read_text().splitlines()
+    head, _, *rows = [
+        [cell.strip() for cell in line.strip('|').split('|')] for line in lines if '|' in line
+    ]
+    wanted = [f'{metric}, {kinds}' for kinds in ('seen', 'unseen') for metric in METRICS]
+    assert head == ['method', *wanted]
+    assert [row[0] for row in rows] == list(METHODS.values())
     for method, *numbers in rows:
-        for metric, number in zip(METRICS, numbers):
-            assert 0 < float(number) < 1
-            assert float(number) == pytest.approx(report['scorers'][method][metric], abs=5e-5)
-    assert 0 < report['mIoU'] < 100
-    assert (report['label_policy'], report['resolution'], report['num_images']) == (
-        'cityscapes/paper',
-        'feature',
-        3,
-    )
+        found = [report[kinds]['scorers'][method][name] for kinds in CITIES for name in METRICS]
+        assert [float(number) for number in numbers] == pytest.approx(found, abs=5e-5)
+        assert all(0 < number < 1 for number in found)
+    for kinds in CITIES:
+        assert 0 < report[kinds]['mIoU'] < 100
+        found = [report[kinds][key] for key in ('label_policy', 'resolution', 'num_images')]
+        assert found == ['cityscapes/paper', 'feature', 2]
     assert {found['step'] for found in report['open_validation'].values()} == {2}
 
 
 def test_another_run_gives_the_same_numbers_in_one_process_or_several(runs):
     reports = [json.loads((out / 'metrics.json').read_text()) for out in runs[0]]
-    assert reports[0]['scorers'] == reports[1]['scorers']
-    assert reports[0]['mIoU'] == reports[1]['mIoU']
+    for kinds in CITIES:
+        assert reports[0][kinds]['scorers'] == reports[1][kinds]['scorers']
+        assert reports[0][kinds]['mIoU'] == reports[1][kinds]['mIoU']
     assert reports[0]['open_validation'] == reports[1]['open_validation']
+
+
+def test_the_segmentor_that_comes_along_fits_and_is_small(runs):
+    assert WEIGHTS.stat().st_size <= 3.5e6
+    state = torch.load(WEIGHTS, weights_only=True)['state_dict']
+    assert {value.dtype for value in state.values()} == {torch.float16, torch.int64}
+    taken = torch.load(runs[0][0] / 'closed/segmentor.pth', weights_only=True)['state_dict']
+    assert all(torch.equal(value, taken[name]) for name, value in state.items())
+
+
+def test_from_scratch(tmp_path):
+    report = run_demo(CONFIGS, tmp_path / 'out', settings=replace(QUICK, from_scratch=True))
+    taken = torch.load(tmp_path / 'out/closed/segmentor.pth', weights_only=True)['state_dict']
+    assert {value.dtype for value in taken.values()} == {torch.float32, torch.int64}
+    assert 0 < report['seen']['mIoU'] < 100
+
+
+def test_a_segmentor_is_made_stored_in_half_precision_and_measured(tmp_path):
+    found = make_segmentor(
+        tmp_path, tmp_path / 'made.pth', num_train=12, num_val=2, steps=2, processes=1
+    )
+    whole = torch.load(tmp_path / 'closed/segmentor.pth', weights_only=True)['state_dict']
+    stored = torch.load(tmp_path / 'made.pth', weights_only=True)['state_dict']
+    assert stored.keys() == whole.keys()
+    for name, value in whole.items():
+        assert torch.equal(stored[name], value.half() if value.is_floating_point() else value)
+    assert 0 <= found < 100
 
 
 def test_finished_stages_are_not_run_again(runs, capsys):
@@ -174,25 +213,29 @@ def test_another_folder_is_left_alone(tmp_path):
 
 def test_table_says_what_belongs_beside_the_numbers():
     scorers = {
-        method: dict(AUROC=0.5, AP=0.25, FPR95=0.125, num_closed=12345, num_open=678)
-        for method in METHODS
+        method: dict(AUROC=0.5, AP=0.25, FPR95=0.125, num_closed=9000, num_open=1000)
+        for method in METHODS.values()
     }
+    tested = dict(
+        scorers=scorers,
+        mIoU=51.23,
+        num_images=7,
+        label_policy='cityscapes/paper',
+        resolution='feature',
+    )
     text = table(
         dict(
-            scorers=scorers,
-            mIoU=51.23,
-            num_images=7,
-            label_policy='cityscapes/paper',
-            resolution='feature',
+            seen=tested,
+            unseen=dict(tested, mIoU=43.21),
             open_validation={'CLS': dict(step=300, AUROC=0.9)},
         )
     )
-    assert text.count('| 0.5000 | 0.2500 | 0.1250 |') == len(METHODS)
+    assert len(re.findall(r'0\.5000 .*0\.2500 .*0\.1250 .*0\.5000', text)) == len(METHODS)
     for wanted in (
+        'kinds unseen in training: 7 test images',
         '51.2 %',
-        '7 test images',
-        '12,345 closed',
-        '678 open',
+        '43.2 %',
+        '9,000 closed and 1,000 open pixels (10.0 %)',
         'cityscapes/paper',
         'feature resolution',
         'CLS 0.9000 at step 300',

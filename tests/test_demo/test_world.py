@@ -7,9 +7,9 @@ from cityscapesscripts.helpers.labels import labels as CITYSCAPES
 from cityscapesscripts.helpers.labels import name2label
 
 from demo import world as demo_world
-from demo.open_things import COMMON, OPEN_KINDS
+from demo.open_things import COMMON, OPEN_KINDS, VAL_ONLY
 from demo.scene import render_scene
-from demo.world import MANIFEST, kinds_of, write_demo_world
+from demo.world import MANIFEST, SEEN, UNSEEN, kinds_of, write_demo_world
 from mmseg_opengan.contracts import CLOSED, IGNORE, VOID
 from mmseg_opengan.datasets.label_map import cityscapes_labels
 
@@ -79,12 +79,13 @@ def test_every_image_has_each_kind_of_void_and_some_road(ids):
 
 def test_kinds_only_in_val_are_absent_from_train(world, ids):
     drawn = json.loads((world / MANIFEST).read_text())['open_kinds']
-    by_split = {
-        split: {kind for stem, kinds in drawn.items() if stem.startswith(split) for kind in kinds}
-        for split in ('train', 'val')
+    by_place = {
+        place: {kind for stem, kinds in drawn.items() if place in stem for kind in kinds}
+        for place in ('train/', SEEN, UNSEEN)
     }
-    assert by_split['train'] == set(COMMON)
-    assert by_split['val'] == set(OPEN_KINDS)
+    assert by_place['train/'] == set(COMMON)
+    assert by_place[SEEN] == set(COMMON)
+    assert by_place[UNSEEN] == set(VAL_ONLY)
     # three of them have labels of their own, so the pixels say it too
     own = {name2label[name].id for name in ('bridge', 'tunnel', 'caravan')}
     assert not own & set(np.unique(ids['train']).tolist())
