@@ -32,7 +32,7 @@ from mmseg_opengan.models.frozen_segmentor import FrozenSegmentor
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = {
     str(path.relative_to(ROOT)): path.read_text()
-    for folder in ('.', 'docs', 'configs/*', '.github')
+    for folder in ('.', 'docs', 'configs/*', '.github', '.github/*')
     for path in sorted(ROOT.glob(f'{folder}/*.md'))
 }
 README = PAGES['README.md']
