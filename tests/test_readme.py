@@ -1,12 +1,12 @@
-"""Every command and every Python block of the README, run in its order on tiny data; what takes
-long, in a short form.
+"""Every command and every Python block of the README, and those of two pages of docs, run in their
+order on tiny data; what takes long, in a short form. And the links of all pages.
 
-The folder in which they run has ``configs``, ``tools`` and data where the README says that they
-lie.
+The folder in which they run has ``configs``, ``tools`` and data where the pages say that they lie.
 """
 
 import glob
 import json
+import os
 import re
 import runpy
 import shlex
@@ -27,21 +27,21 @@ from tiny_cityscapes import write_images
 
 from demo import run as demo
 from mmseg_opengan import register
-from mmseg_opengan.experiments.benchmark import LABELS
 from mmseg_opengan.models.frozen_segmentor import FrozenSegmentor
 
 ROOT = Path(__file__).resolve().parents[1]
-README = (ROOT / 'README.md').read_text()
-SECTIONS = {
-    title: body for title, body in re.findall(r'^## (.+?)\n(.*?)(?=^## |\Z)', README, re.M | re.S)
+PAGES = {
+    str(path.relative_to(ROOT)): path.read_text()
+    for folder in ('.', 'docs', 'configs/*', '.github', '.github/*')
+    for path in sorted(ROOT.glob(f'{folder}/*.md'))
 }
+README = PAGES['README.md']
 TESTED = (
-    'Two commands',
-    'Results on real photographs',
-    'Install',
-    'Cityscapes',
     'A score with no training',
     'Your own model',
+    'Demo',
+    'Results on real photographs',
+    'Install',
 )
 STAGES = {
     1: ([1], [8]),
@@ -70,8 +70,19 @@ WORKERS = {
 }
 
 
-def blocks(section: str, language: str) -> list[str]:
-    return re.findall(rf'^```{language}\n(.*?)^```', SECTIONS[section], re.M | re.S)
+def sections(page: str) -> dict[str, str]:
+    return dict(re.findall(r'^## (.+?)\n(.*?)(?=^## |\Z)', PAGES[page], re.M | re.S))
+
+
+def blocks(section: str, language: str, page: str = 'README.md') -> list[str]:
+    return re.findall(rf'^```{language}\n(.*?)^```', sections(page)[section], re.M | re.S)
+
+
+def anchors(page: str) -> set[str]:
+    """What GitHub makes of a page's titles."""
+    text = re.sub(r'^```.*?^```', '', PAGES[page], flags=re.M | re.S)
+    titles = re.findall(r'^#+ (.+)$', text, re.M)
+    return {re.sub(r'[^\w -]', '', title.lower()).replace(' ', '-') for title in titles}
 
 
 def options(name: str, *parts: dict) -> list[str]:
@@ -153,22 +164,38 @@ def here(place, monkeypatch):
 
 
 def test_every_block_lies_in_a_section_that_is_tested():
-    with_blocks = {
-        title for title, body in SECTIONS.items() if re.search(r'^```(?!bibtex)\w', body, re.M)
-    }
-    assert with_blocks == set(TESTED)
+    with_blocks = [
+        title for title, body in sections('README.md').items() if re.search(r'^```\w', body, re.M)
+    ]
+    assert with_blocks == list(TESTED)
     assert not re.search(r'^```\w', README[: README.index('\n## ')], re.M)
 
 
-def test_links_and_pictures_exist():
-    for target in re.findall(r'\]\((?!https?://)([^)#]+)', README):
-        assert (ROOT / target).exists(), target
+def test_the_readme_is_short():
+    assert len(README.splitlines()) <= 130
 
 
-def test_make_commands(here, monkeypatch):
-    commands = [line for block in blocks('Two commands', 'bash') for line in block.splitlines()]
-    assert commands == ['make demo', 'make test']
-    for command in commands:
+@pytest.mark.parametrize('page', PAGES)
+def test_links_lead_somewhere(page):
+    for target in re.findall(r'\]\((?!https?://)([^)]+)\)', PAGES[page]):
+        path, _, anchor = target.partition('#')
+        found = (ROOT / page).parent / path if path else ROOT / page
+        assert found.exists(), target
+        if anchor:
+            assert anchor in anchors(os.path.relpath(found.resolve(), ROOT)), target
+
+
+@pytest.mark.parametrize(
+    ('page', 'section', 'wanted'),
+    [
+        ('README.md', 'Demo', ['make demo']),
+        ('CONTRIBUTING.md', 'Set up and check', ['make test', 'make lint']),
+    ],
+)
+def test_make_commands_name_files_that_exist(page, section, wanted):
+    text = '\n'.join(blocks(section, 'bash', page))
+    assert re.findall(r'^make .+$', text, re.M) == wanted
+    for command in wanted:
         dry = subprocess.run(
             [*command.split(), '--dry-run', 'VENV=none'],
             cwd=ROOT,
@@ -178,6 +205,9 @@ def test_make_commands(here, monkeypatch):
         ).stdout
         for file in re.findall(r'[\w/-]+\.(?:py|txt)\b', dry):
             assert (ROOT / file).is_file(), (command, file)
+
+
+def test_make_demo(here, monkeypatch):
     # The demo itself, in its quick form, runs in test_demo/test_run.py.
     ran = []
     monkeypatch.setattr(
@@ -188,12 +218,13 @@ def test_make_commands(here, monkeypatch):
     [(configs, out, kwargs)] = ran
     assert kwargs == dict(settings=demo.DemoSettings(), fresh=False)
     assert (configs / 'opengan_demo.py').is_file()
-    assert f'`{out}/{demo.PICTURES}`' in SECTIONS['Two commands']
+    assert f'`{out}/{demo.PICTURES}`' in sections('README.md')['Demo']
 
 
 def test_installation_agrees_with_setup_and_requirements():
     setup = (ROOT / 'setup.py').read_text()
-    mmcv, ours = (block.strip() for block in blocks('Install', 'bash'))
+    [block] = blocks('Install', 'bash')
+    mmcv, ours = block.splitlines()
     *command, requirement = shlex.split(mmcv)
     [(low, beyond)] = [bounds for name, _, *bounds in register._BOUNDS if name == 'mmcv']
     assert command == ['pip', 'install']
@@ -203,7 +234,7 @@ def test_installation_agrees_with_setup_and_requirements():
     assert ours == 'pip install ".[mmseg]"'
     assert "extras_require={'mmseg': requirements('requirements-mmseg.txt')}" in setup
     assert "python_requires='>=3.10,<3.13'" in setup
-    assert 'Python 3.10 to 3.12' in SECTIONS['Install']
+    assert 'Python 3.10 to 3.12' in sections('README.md')['Install']
     core, with_mmseg, pinned = (
         [
             Requirement(line)
@@ -219,7 +250,7 @@ def test_installation_agrees_with_setup_and_requirements():
 
 
 def test_cityscapes_commands(here, monkeypatch):
-    train, test, visualize = blocks('Cityscapes', 'bash')
+    train, test, visualize = blocks('Commands', 'bash', 'docs/cityscapes.md')
     config = shlex.split(train)[2]
     short = NETWORK | SCHEDULE | WORKERS | {'model.segmentor.checkpoint': 'segmentor.pth'}
     write_segmentor('segmentor.pth', config, NETWORK)
@@ -247,7 +278,7 @@ def test_a_score_with_no_training(here, monkeypatch):
     assert set(result.scores) == {'energy', 'gen'}
     assert result.labels.shape == result.scores['energy'].shape == (64, 128)
     assert found['inferencer'].classes[0] == 'road'  # of the config's data set
-    [visualize] = blocks('A score with no training', 'bash')
+    *_, visualize = blocks('Look', 'bash', 'docs/getting_started.md')
     run(monkeypatch, visualize)
     assert (here / 'work_dirs/pictures/street.panel.png').is_file()
     assert (here / 'work_dirs/pictures/street.energy.npy').is_file()
@@ -258,14 +289,19 @@ def test_a_model_of_ones_own(here, monkeypatch):
     (name,) = re.match(r'# (\w+\.py)\n', config).groups()
     (here / name).write_text(config)
     write_own_segmentor(here)
-    [train] = blocks('Your own model', 'bash')
+    [block] = blocks('Your own model', 'bash')
+    train, test, visualize = block.splitlines()
     run(monkeypatch, train, *options('own', SCHEDULE, WORKERS))
+    run(monkeypatch, test, *options('own_test', WORKERS))
+    run(monkeypatch, visualize, *options('own_visualize', WORKERS))
+    out = here / shlex.split(visualize)[-1]
+    assert len(list(out.rglob('*.panel.png'))) == 3
 
     [best] = (here / 'work_dirs' / Path(name).stem).glob('best_opengan_AUROC_iter_*.pth')
     [named] = re.findall(r"'(work_dirs/.+?\.pth)'", from_python)
     assert re.sub(r'\d+', '', named) == re.sub(r'\d+', '', str(best.relative_to(here)))
     [without] = re.findall(
-        r'`(python tools/train.py .+? --segmentor .+?)`', SECTIONS['Your own model']
+        r'`(python tools/train.py .+? --segmentor .+?)`', PAGES['docs/getting_started.md']
     )
     run(
         monkeypatch,
@@ -289,8 +325,10 @@ def test_a_model_of_ones_own(here, monkeypatch):
     assert found['is_open'].dtype == bool
 
 
-def test_the_command_behind_the_table(here, monkeypatch, capsys):
-    [command] = blocks('Results on real photographs', 'bash')
+def test_the_commands_behind_the_table(here, monkeypatch):
+    [block] = blocks('Results on real photographs', 'bash')
+    assert block in blocks('A trained score beside a free one', 'bash', 'docs/results.md')
+    train, export, fit, test = block.splitlines()
     root = tiny_camvid.write_images(here / 'camvid')
     for split, frames in dict(
         closed_train='ac', open_train='c', open_val='a', test='ac'
@@ -299,35 +337,28 @@ def test_the_command_behind_the_table(here, monkeypatch, capsys):
     monkeypatch.setenv('CAMVID_ROOT', str(root))
     monkeypatch.setenv('CAMVID_SEGMENTOR', 'camvid.pth')
     write_segmentor('camvid.pth', 'configs/opengan/opengan_hr18s_camvid.py', NETWORK)
-    run(
-        monkeypatch,
-        command,
-        '--methods',
-        'opengan',
-        '--seeds',
-        0,
-        '--processes',
-        0,
-        '--resolutions',
-        'feature',
-        '--block',
-        1,
-        *options('table', NETWORK, SCHEDULE, WORKERS),
+    command, name_options = train.split(' --cfg-options ')
+    [option] = shlex.split(name_options)
+    run(monkeypatch, command, *options('table', NETWORK, SCHEDULE, WORKERS), option)
+    exported = subprocess.run(
+        ['bash', '-c', f'{export}; env -0'], capture_output=True, text=True, check=True
+    ).stdout
+    found = dict(line.split('=', 1) for line in exported.split('\0') if line)
+    for name in ('OPENGAN_CHECKPOINT', 'HYBRID_FITTED'):
+        monkeypatch.setenv(name, found[name])
+    run(monkeypatch, fit, *options('table_fit', NETWORK, SCHEDULE, WORKERS))
+    run(monkeypatch, test, *options('table_test', NETWORK, WORKERS))
+    report = json.loads(
+        (here / 'work_dirs/hybrid_s0_tested/open_set_eval/test/metrics.json').read_text()
     )
-    rows = re.findall(r'^\| ([\w-]+) \| \.', SECTIONS['Results on real photographs'], re.M)
-    printed = capsys.readouterr().out
-    for row in {'MSP', 'Entropy', 'OpenGAN'} & set(rows):
-        assert re.search(rf'^\| {row} \| 0\.\d{{4}}', printed, re.M), row
-    template, methods = re.search(r"'(.+?)' --methods ([\w ]+?) --", command).groups()
-    assert set(rows) == {LABELS[method] for method in ('msp', 'entropy', *methods.split())}
-    assert all(Path(template.format(method)).is_file() for method in methods.split())
+    fitted = {'energy', 'gen', 'react', 'trained', 'hybrid_gen', 'hybrid'}
+    assert set(report['scorers']) == fitted | {'msp', 'entropy'}
+    assert (report['label_policy'], report['resolution']) == ('camvid', 'feature')
 
 
-@pytest.mark.parametrize('page', sorted(path.name for path in (ROOT / 'docs').glob('*.md')))
+@pytest.mark.parametrize('page', [page for page in PAGES if page.startswith('docs/')])
 def test_commands_of_the_docs_name_what_exists(page):
-    for block in re.findall(
-        r'^```bash\n(.*?)^```', (ROOT / 'docs' / page).read_text(), re.M | re.S
-    ):
+    for block in re.findall(r'^```bash\n(.*?)^```', PAGES[page], re.M | re.S):
         for line in block.splitlines():
             words = shlex.split(line)
             tools = [word for word in words if re.fullmatch(r'(?:tools|benchmarks)/\w+\.py', word)]

@@ -13,6 +13,6 @@ model = dict(
     lambda_fake=0.05,
     scorers=dict(msp=dict(type='MSP'), entropy=dict(type='Entropy')),
 )
-# Chosen on open validation, see docs/results.md: it peaks at about 400 steps.
+# Chosen on open validation, see docs/research_log.md: it peaks at about 400 steps.
 train_cfg = dict(max_iters=500, val_interval=50)
 default_hooks = dict(checkpoint=dict(interval=500))
