@@ -83,7 +83,7 @@ def _scale_and_shift(norm: nn.BatchNorm1d) -> tuple[Tensor, Tensor]:
 
 
 def apply_folded(folded: list[Affine], maps: Tensor) -> Tensor:
-    """(1, inside, h, w) -> (1, outside, h, w); ``maps`` is left as it is.
+    """(N, inside, h, w) -> (N, outside, h, w), N 1 on a GPU; ``maps`` is left as it is.
 
     On a CPU a layer is a 1x1 convolution, which takes half of the time of a matrix product there.
     On a GPU it is a product, as torch computes convolutions with TF32 by default.

@@ -4,6 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from ..functional.scores import fused
+from .networks import is_recorded
 from .options import check_weight
 from .scorers.base import SCORERS, FitData, FittedScorer, Scorer
 
@@ -82,7 +83,7 @@ class Fusion(nn.Module):
         Raises:
             RuntimeError: nothing was measured: the checkpoint was trained without ``model.fuse``.
         """
-        if not self.deviation.all():
+        if not is_recorded() and not self.deviation.all():
             raise RuntimeError(
                 'model.fuse: wanted a checkpoint that was trained with it, found one without its '
                 'statistics. Train with model.fuse, or fit a Hybrid with tools/fit_scorers.py.'

@@ -225,18 +225,33 @@ def discriminate(discriminator: nn.Module, features: Tensor, chunk: int | None =
     """
     batch, _, rows, cols = features.shape
     folded = discriminator.folded() if isinstance(discriminator, FeatureDiscriminator) else None
+    whole = features.device.type == 'cpu' and is_recorded()
     if folded is None or features.shape[1] != discriminator.in_channels:
-        logits = torch.cat(
-            [discriminator(part) for part in pixels_first(features).split(chunk or 65536)]
-        )
+        pixels = pixels_first(features)
+        parts = (pixels,) if whole else pixels.split(chunk or 65536)
+        logits = torch.cat([discriminator(part) for part in parts])
         return logits.view(batch, rows, cols)
+    if whole:
+        return _folded_logits(discriminator, folded, features)
     chunk = chunk or (1024 if features.device.type == 'cpu' else 65536)
     images = []
     for image in features.split(1):
-        parts = []
-        for part in image.split(max(1, chunk // cols), dim=2):
-            if discriminator.normalize == 'l2':
-                part = nn.functional.normalize(part, dim=1)
-            parts.append(apply_folded(folded, part)[:, 0])
-        images.append(torch.cat(parts, dim=1))
-    return torch.cat(images).to(features.dtype)
+        parts = image.split(max(1, chunk // cols), dim=2)
+        images.append(
+            torch.cat([_folded_logits(discriminator, folded, part) for part in parts], dim=1)
+        )
+    return torch.cat(images)
+
+
+def is_recorded() -> bool:
+    """A graph is recorded that must fit maps of any size: it has no loop over their parts."""
+    return torch.jit.is_tracing() or torch.compiler.is_compiling()
+
+
+def _folded_logits(
+    discriminator: FeatureDiscriminator, folded: list[Affine], features: Tensor
+) -> Tensor:
+    """(N, C, h, w) -> (N, h, w); N is 1 on a GPU."""
+    if discriminator.normalize == 'l2':
+        features = nn.functional.normalize(features, dim=1)
+    return apply_folded(folded, features)[:, 0].to(features.dtype)

@@ -1,5 +1,7 @@
 """D and G against a written-out numpy forward pass, their sizes and options, and ``frozen``."""
 
+import io
+
 import numpy as np
 import pytest
 import torch
@@ -294,6 +296,48 @@ def test_a_discriminator_that_does_not_fold_runs_as_it_is():
         torch.testing.assert_close(
             discriminate(network, features).flatten(), network(pixels_first(features))
         )
+
+
+class Discriminated(nn.Module):
+    """What is recorded of ``discriminate``."""
+
+    def __init__(self, network):
+        super().__init__()
+        self.network = network
+
+    def forward(self, features):
+        return discriminate(self.network, features)
+
+
+@pytest.mark.parametrize('folds', [True, False])
+def test_a_recorded_graph_holds_for_maps_of_any_size(folds):
+    network = shaken(FeatureDiscriminator(5, hidden=(8,), normalize='l2')).eval()
+    if not folds:
+        nn.utils.parametrizations.spectral_norm(network.layers[0])
+    network.eval()
+    traced = torch.jit.trace(Discriminated(network), torch.randn(1, 5, 3, 4))
+    larger = torch.randn(2, 5, 300, 11)
+    torch.testing.assert_close(traced(larger), discriminate(network, larger))
+
+
+def test_the_classic_onnx_exporter_records_discriminate():
+    pytest.importorskip('onnx', reason='needs the extra "export"')
+    runtime = pytest.importorskip('onnxruntime', reason='needs the extra "export"')
+    network = shaken(FeatureDiscriminator(5, hidden=(8,))).eval()
+    file = io.BytesIO()
+    torch.onnx.export(
+        Discriminated(network).eval(),
+        (torch.randn(1, 5, 3, 4),),
+        file,
+        dynamo=False,
+        input_names=['features'],
+        output_names=['logits'],
+        dynamic_axes=dict(features={0: 'batch', 2: 'rows', 3: 'columns'}),
+    )
+    features = torch.randn(2, 5, 50, 30)
+    session = runtime.InferenceSession(file.getvalue())
+    (found,) = session.run(None, dict(features=features.numpy()))
+    torch.testing.assert_close(torch.from_numpy(found), discriminate(network, features))
 
 
 def test_wrong_channels_are_named_in_maps_too():
