@@ -43,7 +43,7 @@ setup(
     long_description_content_type='text/markdown',
     license='Apache-2.0',
     packages=find_packages(include=['mmseg_opengan', 'mmseg_opengan.*']),
-    package_data={'mmseg_opengan': ['py.typed']},
+    package_data={'mmseg_opengan': ['py.typed', 'pictures/report.css', 'pictures/report.js']},
     python_requires='>=3.10,<3.13',
     install_requires=requirements('requirements.txt'),
     extras_require={'mmseg': requirements('requirements-mmseg.txt')},

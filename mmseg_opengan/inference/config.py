@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from mmengine.config import Config
 from mmseg.registry import DATASETS
 
-from ..contracts import OPENGAN
+from ..contracts import HYBRID, OPENGAN
 from ..datasets.open_set_folder import made_up_palette
 from ..models.frozen_segmentor import noted_segmentor, read_checkpoint, read_config
 from ..models.scorers.base import SCORERS
@@ -70,7 +70,7 @@ def scorer_configs(
     """Configs by name. A name means the scorer of the config, ``own``, or else that of the
     registry, in any case.
 
-    ``opengan``, the discriminator's, may be named too.
+    ``opengan``, the discriminator's, and ``hybrid`` may be named too.
 
     Raises:
         ValueError: no such scorer.
@@ -84,7 +84,7 @@ def scorer_configs(
             found[name] = own[name]
         elif name.lower() in known:
             found[name] = dict(type=known[name.lower()])
-        elif name != OPENGAN:
+        elif name not in (OPENGAN, HYBRID):
             unknown.append(name)
     if unknown:
         raise ValueError(f'scorers: wanted some of {sorted({*known, *own})}, found {unknown}')

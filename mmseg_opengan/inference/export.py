@@ -1,0 +1,224 @@
+"""A trained model as one file for other runtimes: ONNX, or a program of ``torch.export``.
+
+A file is written only after its own runtime has given what torch gives, on real images.
+"""
+
+import io
+import json
+from collections.abc import Callable, Sequence
+from importlib.util import find_spec
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..files import replacing
+from ..models.exported import ExportedModel, sizes_as_symbols
+from .inferencer import OpenSetInferencer
+from .results import list_inputs
+
+OPSET = 18
+#: Packages of the extra ``export``.
+PACKAGES = ('onnx', 'onnxscript', 'onnxruntime')
+#: The file's labels are those of torch at so many pixels at least ...
+LABELS_EQUAL = 0.9999
+#: ... and its scores differ by so much of their range at most.
+SCORE_ERROR = 1e-4
+
+Outputs = tuple[np.ndarray, ...]
+Run = Callable[[Tensor], Outputs]
+
+
+def export(
+    inferencer: OpenSetInferencer,
+    path: str | Path,
+    *,
+    images: Any = None,
+    score: str = 'opengan',
+    dtype: str = 'uint8',
+    limit: int = 4,
+) -> str:
+    """Write a model as ``.onnx`` or ``.pt2``, by the ending of ``path``.
+
+    The file takes ``image`` (N, 3, H, W), RGB from 0 to 255, and gives ``labels`` (N, H, W) int32,
+    ``score`` (N, H, W) float32 and, of a score that is an open logit, ``probability``, its
+    sigmoid. N, H and W are free.
+
+    Args:
+        inferencer: on the CPU, ``model.resolution='image'``. Its other scores are dropped.
+        path: file to write.
+        images: on which the file is checked: what an inferencer takes; None takes the config's
+            test images.
+        score: which score map the file gives.
+        dtype: of ``image``: ``'uint8'`` or ``'float32'``.
+        limit: images to check.
+
+    Returns:
+        str: what was written, and what the check found.
+
+    Raises:
+        ModuleNotFoundError: a package of the extra ``export`` is missing.
+        RuntimeError: the file gives other labels or scores than torch. No file is written.
+        ValueError: a wrong option, or a model that has no such graph.
+    """
+    path = Path(path)
+    if path.suffix not in ('.onnx', '.pt2'):
+        raise ValueError(f"path: wanted a file that ends in .onnx or .pt2, found '{path}'")
+    if dtype not in ('uint8', 'float32'):
+        raise ValueError(f"dtype: wanted 'uint8' or 'float32', found {dtype!r}")
+    if path.suffix == '.onnx':
+        require_packages()
+    images = inferencer.dataset('test') if images is None else images
+    cases = check_cases(inferencer, images, limit)
+    model = ExportedModel(inferencer.model, score).eval()
+    wanted = [reference(model, case) for case in cases]
+    cases = [case.flip(1).to(getattr(torch, dtype)) for case in cases]
+    meta = dict(score=score, classes=list(inferencer.classes), image='RGB, 0 to 255')
+    note = ''
+    program = exported_program(model, cases[-1])
+    if path.suffix == '.onnx':
+        content, run = onnx_file(program, model.outputs, meta)
+    else:
+        content, run = torch_file(program, meta)
+        if not _accepts(run, cases[0]):
+            # Torch takes the batch of an attention layer for larger than 1.
+            cases, wanted, note = cases[:-1], wanted[:-1], ', one image at a time'
+            content, run = torch_file(exported_program(model, cases[0], batch=False), meta)
+    found = [run(case) for case in cases]
+    checked = compared(found, wanted, path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(path) as file:
+        file.write(content)
+    return f"'{path}': {len(content) / 1e6:.1f} MB{note}. {checked}"
+
+
+def require_packages() -> None:
+    """Raise where ONNX cannot be written or checked."""
+    missing = [name for name in PACKAGES if find_spec(name) is None]
+    if missing:
+        raise ModuleNotFoundError(
+            f'ONNX: wanted the packages {", ".join(PACKAGES)}, found no {", ".join(missing)}. '
+            "Install them: pip install 'mmseg-opengan[export]'"
+        )
+
+
+# ---------------------------------------------------------------------- the check
+
+
+def check_cases(inferencer: OpenSetInferencer, images: Any, limit: int) -> list[Tensor]:
+    """Batches (N, 3, H, W) of images as the test pipeline gives them: each image, a part of the
+    first of an odd size, and last a batch of two.
+    """
+    _, entries = list_inputs(images)
+    single = []
+    for name, source in islice(entries, limit):
+        _, packed = inferencer._read(name, source)
+        single.append(packed['inputs'][None])
+    if not single:
+        raise ValueError('images: wanted at least one to check the file on, found none')
+    first = single[0]
+    rows, columns = (length * 3 // 4 | 1 for length in first.shape[2:])
+    pair = torch.cat([first, first.flip(3)])
+    return [*single, first[..., :rows, :columns], pair]
+
+
+@torch.no_grad()
+def reference(model: ExportedModel, images: Tensor) -> Outputs:
+    """Labels and scores (N, H, W) by the model's own prediction of BGR images."""
+    own = model.model
+    inputs = own.data_preprocessor(dict(inputs=list(images)), False)['inputs']
+    samples = own.predict(inputs)
+    labels = torch.cat([sample.pred_sem_seg.data for sample in samples])
+    scores = torch.cat([sample.open_scores.get(model.score) for sample in samples])
+    found = [labels, scores, scores.sigmoid()][: len(model.outputs)]
+    return tuple(one.numpy() for one in found)
+
+
+def compared(found: Sequence[Outputs], wanted: Sequence[Outputs], path: Path) -> str:
+    """What a check found, in words.
+
+    Raises:
+        RuntimeError: a label or score differs by more than is allowed.
+    """
+    equal = min(float((a[0] == b[0]).mean()) for a, b in zip(found, wanted, strict=True))
+    ranges = [float(np.ptp(scores)) for _, scores, *_ in wanted]
+    differences = []
+    for values, own in zip(found, wanted, strict=True):
+        for one, other in zip(values[1:], own[1:], strict=True):
+            differences.append(np.abs(one - other).max())
+    largest = float(np.max(differences)) / max(ranges)
+    text = (
+        f'{len(wanted)} batches of {_sizes(wanted)}: labels equal at {100 * equal:.4f} % of the '
+        f'pixels, scores within {largest:.1e} of their range'
+    )
+    if equal < LABELS_EQUAL or not largest <= SCORE_ERROR:
+        raise RuntimeError(
+            f"'{path}': wanted labels equal at {100 * LABELS_EQUAL} % and scores within "
+            f'{SCORE_ERROR:g} of their range, found {text}. No file was written.'
+        )
+    return text
+
+
+def _sizes(outputs: Sequence[Outputs]) -> str:
+    shapes = dict.fromkeys(labels.shape for labels, *_ in outputs)
+    return ', '.join('x'.join(map(str, shape)) for shape in shapes)
+
+
+def _accepts(run: Run, image: Tensor) -> bool:
+    try:
+        run(image)
+    except (AssertionError, RuntimeError):
+        return False
+    return True
+
+
+# ---------------------------------------------------------------------- the files
+
+
+@torch.no_grad()
+def exported_program(model: ExportedModel, image: Tensor, batch: bool = True) -> Any:
+    """The graph of ``torch.export`` for images of any size; ``batch``: for any number of them."""
+    free = {axis: torch.export.Dim.DYNAMIC for axis in (0, 2, 3) if batch or axis}
+    with sizes_as_symbols():
+        return torch.export.export(model, (image,), dynamic_shapes=(free,), strict=False)
+
+
+def torch_file(program: Any, meta: dict) -> tuple[bytes, Run]:
+    """The bytes of a ``.pt2`` file, and what runs them; ``meta`` lies in it as ``opengan.json``."""
+    file = io.BytesIO()
+    torch.export.save(program, file, extra_files={'opengan.json': json.dumps(meta)})
+    file.seek(0)
+    loaded = torch.export.load(file).module()
+
+    @torch.no_grad()
+    def run(image: Tensor) -> Outputs:
+        return tuple(output.numpy() for output in loaded(image))
+
+    return file.getvalue(), run
+
+
+def onnx_file(program: Any, outputs: Sequence[str], meta: dict) -> tuple[bytes, Run]:
+    """The bytes of an ONNX file, and what runs them; ``meta`` is its metadata."""
+    import onnxruntime
+
+    exported = torch.onnx.export(
+        program,
+        dynamo=True,
+        opset_version=OPSET,
+        input_names=['image'],
+        output_names=list(outputs),
+        verbose=False,
+    )
+    proto = exported.model_proto
+    for key, value in dict(meta, opset=OPSET).items():
+        proto.metadata_props.add(key=key, value=value if key == 'image' else json.dumps(value))
+    content = proto.SerializeToString()
+    session = onnxruntime.InferenceSession(content, providers=['CPUExecutionProvider'])
+
+    def run(image: Tensor) -> Outputs:
+        return tuple(session.run(list(outputs), dict(image=image.numpy())))
+
+    return content, run
