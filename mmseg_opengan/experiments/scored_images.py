@@ -13,15 +13,15 @@ import mmcv
 import numpy as np
 import torch
 from mmengine.config import Config
-from mmengine.dataset import BaseDataset
 from mmengine.registry import init_default_scope
 from mmseg.registry import DATASETS
 
 from .. import register  # noqa: F401
 from ..contracts import CLOSED, OPENGAN, VOID
+from ..datasets.open_set_dataset import OpenSetDataset
 from ..features.stored_taps import images_of
 from ..functional.detection import ScoreBins, roc_points, threshold_at_fpr
-from ..functional.pixels import labels_on_grid, open_map_of
+from ..functional.pixels import labels_on_grid
 from ..functional.score_counts import ScoreCounts
 from ..pictures.html_page import ScoredImage, Slider
 
@@ -35,7 +35,7 @@ _OPEN, _VOID_SHOWN = 1, 2
 class TestedImages(NamedTuple):
     """The images, and where their score maps of one scorer lie."""
 
-    dataset: BaseDataset
+    dataset: OpenSetDataset
     folder: Path
     scorer: str
 
@@ -55,8 +55,8 @@ class TestedImages(NamedTuple):
                 '--out.'
             )
         scores = torch.from_numpy(np.load(file)).float()
-        open_map = open_map_of(self.dataset[index]['data_samples']).data[0]
-        labels = labels_on_grid(open_map, scores.shape)
+        _, open_map = self.dataset.read_labels(index)
+        labels = labels_on_grid(torch.from_numpy(open_map), scores.shape)
         is_open = (labels != CLOSED).to(labels)
         return scores, torch.where(labels == VOID, VOID, is_open)
 
@@ -91,17 +91,17 @@ def slider_of(tested: TestedImages, report: dict, images: int) -> Slider:
     chosen = {f'at {rule}': point['threshold'] for rule, point in points.items()}
     chosen = {name: value for name, value in chosen.items() if value is not None}
     chosen = chosen or {'at FPR 5 % of the test': threshold_at_fpr(bins)}
-    thresholds = _thresholds_of(bins, list(chosen.values()))
-    hit, alarm = _called(bins, thresholds)
-    marks = {}
-    for name, value in chosen.items():
-        marks[name] = int(np.searchsorted(thresholds, np.float32(value)).clip(0, len(hit) - 1))
+    places = {name: int(_bin_of(bins, [value])) for name, value in chosen.items()}
+    _, _, along = roc_points(bins, max_points=_STEPS - len(chosen))
+    steps = torch.cat([_bin_of(bins, along), torch.tensor(list(places.values()))]).unique()
+    thresholds = bins.lower[steps].numpy().astype(np.float32)
+    marks = {name: int(torch.searchsorted(steps, place)) for name, place in places.items()}
     start = next(iter(marks.values()))
     return Slider(
         f'Score maps of {tested.scorer}; rates of all {report["num_images"]} test images',
         threshold=thresholds.tolist(),
-        hit=hit,
-        alarm=alarm,
+        hit=_from(bins.open, steps),
+        alarm=_from(bins.closed, steps),
         open=int(bins.open.sum()),
         closed=int(bins.closed.sum()),
         marks=marks,
@@ -109,21 +109,15 @@ def slider_of(tested: TestedImages, report: dict, images: int) -> Slider:
     )
 
 
-def _thresholds_of(bins: ScoreBins, chosen: Sequence[float]) -> np.ndarray:
-    """(255 at most,) ascending float32: evenly along the ROC curve, and the chosen ones."""
-    _, _, along = roc_points(bins, max_points=_STEPS - len(chosen))
-    values = np.concatenate([along.numpy(), chosen]).astype(np.float32)
-    return np.unique(values[np.isfinite(values)])
+def _bin_of(bins: ScoreBins, thresholds: Sequence[float] | torch.Tensor) -> torch.Tensor:
+    """Index of the first bin at or above each threshold, or of the last bin."""
+    wanted = torch.as_tensor(thresholds, dtype=torch.float64)
+    return torch.searchsorted(bins.lower, wanted).clamp(max=len(bins.lower) - 1)
 
 
-def _called(bins: ScoreBins, thresholds: np.ndarray) -> tuple[list[int], list[int]]:
-    """Open and closed pixels at or above each threshold."""
-    first = torch.searchsorted(bins.lower, torch.from_numpy(thresholds).double())
-    found = []
-    for group in (bins.open, bins.closed):
-        below = torch.cat([group.new_zeros(1), group.cumsum(0)])
-        found.append((below[-1] - below[first]).tolist())
-    return found[0], found[1]
+def _from(counts: torch.Tensor, steps: torch.Tensor) -> list[int]:
+    """The sums of counts per bin from each step on."""
+    return counts.flip(0).cumsum(0).flip(0)[steps].tolist()
 
 
 def _worst(

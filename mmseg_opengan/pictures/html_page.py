@@ -123,7 +123,7 @@ def slider(content: Slider, number: int) -> str:
     """A slider over score maps; ``number`` tells its labels from those of others on the page."""
     start = next(iter(content.marks.values()))
     counts = dict(
-        threshold=[float(f'{value:.7g}') for value in content.threshold],
+        threshold=[float(f'{value:.9g}') for value in content.threshold],
         hit=list(content.hit),
         alarm=list(content.alarm),
         all=dict(open=content.open, closed=content.closed),
