@@ -46,7 +46,11 @@ setup(
     package_data={'mmseg_opengan': ['py.typed', 'pictures/report.css', 'pictures/report.js']},
     python_requires='>=3.10,<3.13',
     install_requires=requirements('requirements.txt'),
-    extras_require={'mmseg': requirements('requirements-mmseg.txt')},
+    extras_require={
+        'mmseg': requirements('requirements-mmseg.txt'),
+        'export': ['onnx>=1.16', 'onnxscript>=0.5', 'onnxruntime>=1.18'],
+        'smiyc': ['h5py>=3.8'],
+    },
     entry_points={'console_scripts': ['mmseg-opengan = mmseg_opengan.cli:main']},
     cmdclass={'build_py': BuildWithConfigs},
     options={'build': {'build_base': BUILD.name}, 'egg_info': {'egg_base': BUILD.name}},

@@ -11,6 +11,7 @@ COMMANDS = {
     'test': 'test a checkpoint: AUROC, AP, FPR95 and mIoU',
     'visualize': 'draw score maps of images, folders, videos or a split of the data',
     'export': 'write a model as one ONNX or torch.export file',
+    'smiyc': 'write a SegmentMeIfYouCan submission',
     'benchmark': 'train and test several methods over several seeds, one table',
     'compare': 'one table and one set of figures from several tests',
     'report': 'one HTML page about several tests, with a slider over score maps',

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from tiny_camvid import write_checkpoints, write_config, write_images
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -28,7 +29,26 @@ ROOT = Path(__file__).resolve().parents[1]
     ],
 )
 def test_it_runs(command, printed):
-    name, *arguments = command.split()
+    assert printed in printed_by(command.split())
+
+
+def test_exported_files_are_timed(tmp_path):
+    for name in ('onnx', 'onnxscript', 'onnxruntime'):
+        pytest.importorskip(name, reason='needs the extra "export"')
+    config = write_config(tmp_path, write_images(tmp_path / 'data'))
+    trained, _ = write_checkpoints(tmp_path, config)
+    text = printed_by(['export.py', config, trained, '--repetitions', '1'])
+    rows = [line for line in text.splitlines() if line.startswith('| ')]
+    assert [row.split(' | ')[0] for row in rows[1:]] == [
+        '| torch',
+        '| onnxruntime',
+        '| torch.export',
+    ]
+
+
+def printed_by(command) -> str:
+    """What a benchmark prints on one thread."""
+    name, *arguments = command
     environment = dict(
         os.environ, OMP_NUM_THREADS='1', CUDA_VISIBLE_DEVICES='', PYTHONPATH=str(ROOT)
     )
@@ -42,4 +62,4 @@ def test_it_runs(command, printed):
         timeout=300,
     )
     assert done.returncode == 0, done.stderr[-3000:]
-    assert printed in done.stdout
+    return done.stdout

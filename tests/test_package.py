@@ -34,6 +34,8 @@ DISTRIBUTIONS = {
 }
 #: Imported and in no list: the user chooses mmcv or mmcv-lite; yapf comes with mmengine.
 UNDECLARED = {'mmcv', 'yapf'}
+#: Declared by an extra of its own: imported where the extra's tool runs.
+EXTRAS = {'onnxruntime', 'h5py'}
 #: Declared and not imported here: mmsegmentation imports them and does not declare them.
 FOR_MMSEG = {'ftfy', 'regex'}
 BASE = 'mmseg_opengan::opengan/opengan_hr18s_cityscapes.py'
@@ -95,6 +97,9 @@ def test_metadata_of_the_wheel(wheel):
         one.name for one in wanted if one.marker and one.marker.evaluate({'extra': 'mmseg'})
     }
     assert with_mmseg == {'mmsegmentation', 'mmengine'} | FOR_MMSEG
+    for extra, names in (('export', {'onnx', 'onnxscript', 'onnxruntime'}), ('smiyc', {'h5py'})):
+        marked = [one for one in wanted if one.marker]
+        assert {one.name for one in marked if one.marker.evaluate({'extra': extra})} == names
     assert 'mmseg-opengan = mmseg_opengan.cli:main' in scripts
 
 
@@ -116,7 +121,7 @@ def test_what_is_imported_is_declared():
     for name in ('requirements.txt', 'requirements-mmseg.txt'):
         lines = (ROOT / name).read_text().splitlines()
         declared |= {Requirement(line).name for line in lines if line and line[0] != '#'}
-    assert imported_distributions() - UNDECLARED == declared - FOR_MMSEG
+    assert imported_distributions() - UNDECLARED - EXTRAS == declared - FOR_MMSEG
 
 
 def test_an_sdist_gives_the_same_wheel(wheel, tmp_path):

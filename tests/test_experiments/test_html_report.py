@@ -26,7 +26,9 @@ from mmseg_opengan.experiments import html_report
 from mmseg_opengan.experiments.html_report import write_report
 
 SCRIPT = Path(html_report.__file__).parents[1] / 'pictures' / 'report.js'
-CHROMIUM = shutil.which('chromium') or shutil.which('chromium-browser') or shutil.which('chrome')
+CHROMIUM = (
+    shutil.which('chromium') or shutil.which('chromium-browser') or shutil.which('google-chrome')
+)
 
 
 class Page(HTMLParser):
