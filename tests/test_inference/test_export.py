@@ -135,6 +135,18 @@ def test_a_hybrid_is_exported_with_what_it_learned(tiny, onnxruntime, frames, tm
     assert_equals_the_inferencer(inferencer, frames, labels, scores, 'hybrid')
 
 
+def test_the_fused_score_of_a_model_is_exported(tiny, frames, tmp_path):
+    config, trained, _ = tiny
+    fuse = {'model.fuse': dict(free=dict(type='GEN'), weight=0.5)}
+    inferencer = OpenSetInferencer(config, trained, device='cpu', cfg_options=fuse)
+    generator = torch.Generator().manual_seed(0)
+    inferencer.model.measure_fusion(torch.rand(50, 12, generator=generator))
+    export(inferencer, tmp_path / 'f.pt2', images=frames, score='hybrid')
+    program = torch.export.load(tmp_path / 'f.pt2').module()
+    labels, scores = (one.detach().numpy() for one in program(torch.from_numpy(rgb(frames))))
+    assert_equals_the_inferencer(inferencer, frames, labels, scores, 'hybrid')
+
+
 def test_a_torch_program_with_attention_takes_one_image(frames, tmp_path):
     inferencer = plain('SegformerHead', tmp_path)
     text = export(inferencer, tmp_path / 'm.pt2', images=frames, score='gen')
