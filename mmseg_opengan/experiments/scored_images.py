@@ -140,9 +140,10 @@ def _worst(
 def _scored_image(tested: TestedImages, index: int, thresholds: np.ndarray) -> ScoredImage:
     scores, labels = tested.read(index)
     step = -(-max(scores.shape) // _LONGEST)
-    scores, labels = scores[::step, ::step].numpy(), labels[::step, ::step].numpy()
-    levels = np.searchsorted(thresholds, scores, side='right').astype(np.uint8)
-    truth = np.where(labels == VOID, _VOID_SHOWN, labels).astype(np.uint8)
+    shown = scores[::step, ::step].numpy()
+    levels = np.searchsorted(thresholds, shown, side='right').astype(np.uint8)
+    truth = labels[::step, ::step].numpy().astype(np.uint8)
+    truth[truth == VOID] = _VOID_SHOWN
     path = tested.path(index)
     photo = mmcv.imread(path, channel_order='rgb')
     scale = min(1, _LONGEST / max(photo.shape[:2]))

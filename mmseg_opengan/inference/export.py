@@ -204,7 +204,7 @@ def onnx_file(program: Any, outputs: Sequence[str], meta: dict) -> tuple[bytes, 
     """The bytes of an ONNX file, and what runs them; ``meta`` is its metadata."""
     import onnxruntime
 
-    exported = torch.onnx.export(
+    exported: Any = torch.onnx.export(
         program,
         dynamo=True,
         opset_version=OPSET,

@@ -221,7 +221,8 @@ def discriminate(discriminator: nn.Module, features: Tensor, chunk: int | None =
     rounding (about 1e-6 of the logits' range). One that does not fold runs as it is.
 
     Args:
-        chunk: pixels at a time. None: what fits a CPU's caches, or keeps an accelerator busy.
+        chunk: pixels at a time. None: what fits a CPU's caches, or keeps an accelerator busy. A
+            graph recorded on a CPU takes all at once.
     """
     batch, _, rows, cols = features.shape
     folded = discriminator.folded() if isinstance(discriminator, FeatureDiscriminator) else None
@@ -231,15 +232,15 @@ def discriminate(discriminator: nn.Module, features: Tensor, chunk: int | None =
         parts = (pixels,) if whole else pixels.split(chunk or 65536)
         logits = torch.cat([discriminator(part) for part in parts])
         return logits.view(batch, rows, cols)
+    unit_length = discriminator.normalize == 'l2'
     if whole:
-        return _folded_logits(discriminator, folded, features)
+        return _folded_logits(folded, features, unit_length)
     chunk = chunk or (1024 if features.device.type == 'cpu' else 65536)
     images = []
     for image in features.split(1):
         parts = image.split(max(1, chunk // cols), dim=2)
-        images.append(
-            torch.cat([_folded_logits(discriminator, folded, part) for part in parts], dim=1)
-        )
+        strips = [_folded_logits(folded, part, unit_length) for part in parts]
+        images.append(torch.cat(strips, dim=1))
     return torch.cat(images)
 
 
@@ -248,10 +249,8 @@ def is_recorded() -> bool:
     return torch.jit.is_tracing() or torch.compiler.is_compiling()
 
 
-def _folded_logits(
-    discriminator: FeatureDiscriminator, folded: list[Affine], features: Tensor
-) -> Tensor:
+def _folded_logits(folded: list[Affine], features: Tensor, unit_length: bool) -> Tensor:
     """(N, C, h, w) -> (N, h, w); N is 1 on a GPU."""
-    if discriminator.normalize == 'l2':
+    if unit_length:
         features = nn.functional.normalize(features, dim=1)
     return apply_folded(folded, features)[:, 0].to(features.dtype)

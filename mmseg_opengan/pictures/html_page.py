@@ -3,7 +3,7 @@
 import base64
 import io
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
 from typing import NamedTuple
@@ -61,7 +61,7 @@ class Slider(NamedTuple):
     open: int
     closed: int
     marks: dict[str, int]
-    groups: dict[str, Sequence[ScoredImage]]
+    groups: Mapping[str, Sequence[ScoredImage]]
 
 
 def page(title: str, parts: Sequence[str]) -> str:
