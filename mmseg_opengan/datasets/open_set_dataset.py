@@ -2,17 +2,23 @@
 file.
 """
 
+import codecs
 import hashlib
+import logging
+import os
 
 import cv2
-import mmengine
 import mmengine.fileio as fileio
 import numpy as np
+from mmengine.logging import print_log
 from mmseg.datasets import BaseSegDataset
 
 from ..contracts import LABEL_POLICY
+from .label_file import read_label_file
 from .label_map import LabelMap
-from .transforms import OPEN_LABELS, read_label_file
+from .transforms import OPEN_LABELS, require_whole_images
+
+_IMAGE_ENDS = ('.jpg', '.jpeg', '.jpe', '.png', '.tif', '.tiff', '.bmp', '.webp')
 
 
 class OpenSetDataset(BaseSegDataset):
@@ -33,7 +39,9 @@ class OpenSetDataset(BaseSegDataset):
 
     Raises:
         FileNotFoundError: a folder, a split file, an image or a label is missing.
-        ValueError: nothing to read, or contradicting arguments.
+        TypeError: a suffix that is no string.
+        ValueError: nothing to read, contradicting arguments, or an image that the suffix leaves
+            out though it has a label.
     """
 
     def __init__(
@@ -64,6 +72,9 @@ class OpenSetDataset(BaseSegDataset):
             raise ValueError(
                 'reduce_zero_label must be False: a label map says what the ids in the files are.'
             )
+        for name in ('img_suffix', 'seg_map_suffix'):
+            if not isinstance(kwargs.get(name, ''), str):
+                raise TypeError(f'{name}: wanted one string, found {kwargs[name]!r}')
         super().__init__(data_root=str(data_root), metainfo=metainfo, **kwargs)
         # Set here and not through `metainfo`: mmengine takes strings there for names of files.
         self._metainfo.update(open_classes=labels[0].open_classes, label_policy=labels[0].name)
@@ -80,6 +91,11 @@ class OpenSetDataset(BaseSegDataset):
         """
         info = self.get_data_info(idx)
         return read_label_file(info['seg_map_path'], info[OPEN_LABELS], self.backend_args)
+
+    def require_whole_images(self, *, can_flip: bool = True) -> None:
+        """See :func:`~mmseg_opengan.datasets.transforms.require_whole_images`."""
+        where = f"{type(self).__name__} of '{self.data_root}', pipeline"
+        require_whole_images(self.pipeline.transforms, where, can_flip)
 
     def prepare_data(self, idx: int):
         """As in mmengine; an image that cannot be decoded is a ValueError that names it."""
@@ -129,8 +145,8 @@ class OpenSetDataset(BaseSegDataset):
             LABEL_POLICY: policy or next(iter(self._labels)),
         }
 
-    def _list(self, folder: str, suffix: str) -> list[str]:
-        """Sorted paths below ``folder`` of the files that end in ``suffix``."""
+    def _list(self, folder: str, suffix: str | tuple[str, ...]) -> list[str]:
+        """Sorted paths below ``folder`` of the files that end in ``suffix``, or one of several."""
         if not fileio.isdir(folder, backend_args=self.backend_args):
             raise FileNotFoundError(
                 f"{type(self).__name__} needs the folder '{folder}', which does not exist "
@@ -159,6 +175,7 @@ class OpenSetDataset(BaseSegDataset):
             )
         stems = [image[: len(image) - len(self.img_suffix)] for image in images]
         if not self.ann_file:
+            self._require_images_of_labels(stems)
             return stems
         listed = set(self._listed())
         missing = sorted(listed - set(stems))
@@ -177,8 +194,43 @@ class OpenSetDataset(BaseSegDataset):
                 f"{type(self).__name__} needs the split file '{self.ann_file}' with one image name "
                 f"per line, which does not exist (data_root is '{self.data_root}')."
             )
-        lines = mmengine.list_from_file(self.ann_file, backend_args=self.backend_args)
-        return [line.strip() for line in lines if line.strip()]
+        content = fileio.get(self.ann_file, backend_args=self.backend_args)
+        is_utf16 = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+        try:
+            text = content.decode('utf-16' if is_utf16 else 'utf-8-sig')
+        except UnicodeDecodeError as error:
+            raise ValueError(
+                f"ann_file '{self.ann_file}': wanted text in UTF-8, found other bytes ({error})"
+            ) from error
+        return [line.strip() for line in text.splitlines() if line.strip()]
+
+    def _require_images_of_labels(self, stems: list[str]) -> None:
+        """Name labels without an image: an error where the suffix or a broken link is why."""
+        folder, label_dir = self.data_prefix['img_path'], self.data_prefix['seg_map_path']
+        labels = self._list(label_dir, self.seg_map_suffix)
+        of_labels = {label[: len(label) - len(self.seg_map_suffix)] for label in labels}
+        lacking = sorted(of_labels - set(stems))
+        if not lacking:
+            return
+        wanted = [stem + self.img_suffix for stem in lacking]
+        left_out = [name for name in wanted if os.path.islink(os.path.join(folder, name))]
+        if folder != label_dir:
+            lowered = {name.lower() for name in wanted}
+            beginnings = {os.path.splitext(name)[0] for name in wanted}
+            for name in self._list(folder, _IMAGE_ENDS + tuple(map(str.upper, _IMAGE_ENDS))):
+                if name.lower() in lowered or os.path.splitext(name)[0] in beginnings:
+                    left_out.append(name)
+        found = (
+            f"'{label_dir}' has {len(lacking)} labels without an image in '{folder}', such as "
+            f"'{lacking[0]}{self.seg_map_suffix}'"
+        )
+        if left_out:
+            raise ValueError(
+                f"img_suffix: wanted images that end in '{self.img_suffix}'. {found}; found "
+                f"'{left_out[0]}', which has another name or is a broken link. Rename or restore "
+                'such images, or name those that are meant in ann_file.'
+            )
+        print_log(f'{found}. They are not used.', logger='current', level=logging.WARNING)
 
     def _pairs(self, stems: list[str]) -> list[dict]:
         """Data list of images and labels that differ in folder and suffix only."""

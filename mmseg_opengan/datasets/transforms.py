@@ -5,64 +5,36 @@ transforms, ``PackOpenSetInputs``. Shapes: H, W are the size of the image at tha
 pipeline.
 """
 
-import io
+import logging
+import os
+from collections.abc import Iterable
 
-import mmengine.fileio as fileio
+import mmcv.transforms
 import numpy as np
 import torch
 from mmcv.transforms import BaseTransform
+from mmengine.logging import print_log
 from mmengine.structures import PixelData
+from mmseg.datasets import transforms as mmseg_transforms
 from mmseg.datasets.transforms import PackSegInputs
 from mmseg.registry import TRANSFORMS
 from PIL import Image
 
 from ..contracts import CLOSED, GT_OPEN_MAP, IGNORE, LABEL_POLICY
-from .label_map import LabelMap
+from .label_file import ORIENTATION, read_label_file
 
 #: Key under which a dataset hands its :class:`LabelMap` to the pipeline.
 OPEN_LABELS = 'open_labels'
-
-
-def read_label_file(
-    path: str, labels: LabelMap, backend_args: dict | None = None
-) -> tuple[np.ndarray, np.ndarray]:
-    """Read one label file into ``gt_sem_seg`` and the open map, both (H, W) uint8 (see
-    ``contracts.py``).
-
-    Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: the file is not a readable image, or holds an id or colour that ``labels`` does
-            not know.
-    """
-    try:
-        content = fileio.get(path, backend_args=backend_args)
-    except FileNotFoundError as error:
-        raise FileNotFoundError(f"Label file '{path}' does not exist.") from error
-    try:
-        with Image.open(io.BytesIO(content)) as image:
-            raw = _ids_or_colours(image, labels)
-    except (OSError, SyntaxError, ValueError) as error:
-        raise ValueError(
-            f"Label file '{path}' cannot be decoded: wanted a complete image file, found "
-            f'{len(content)} bytes ({error}).'
-        ) from error
-    return labels.split(raw, path)
-
-
-def _ids_or_colours(image: Image.Image, labels: LabelMap) -> np.ndarray:
-    """A picture with a palette holds ids, unless its palette has the labels' colours at other
-    places than their ids.
-    """
-    ids = np.asarray(image)
-    if image.mode == 'P' and labels.colours is not None:
-        used = np.unique(ids)
-        shown = np.reshape(image.getpalette('RGB'), (-1, 3))[used].tolist()
-        colours = labels.colours.tolist()
-        if all(colour in colours for colour in shown) and shown != [
-            colours[i] for i in used if i < len(colours)
-        ]:
-            return np.asarray(image.convert('RGB'))
-    return ids
+#: After these a score map cannot be laid on the image that was read.
+_MOVING = (
+    mmcv.transforms.CenterCrop,
+    mmcv.transforms.Pad,
+    mmseg_transforms.Albu,
+    mmseg_transforms.RandomCrop,
+    mmseg_transforms.RandomMosaic,
+    mmseg_transforms.RandomRotFlip,
+    mmseg_transforms.RandomRotate,
+)
 
 
 @TRANSFORMS.register_module()
@@ -72,7 +44,8 @@ class LoadOpenSetAnnotations(BaseTransform):
     Both are (H, W) uint8 and are named in ``seg_fields``, so mmseg's Resize, RandomFlip, RandomCrop
     and the like move them together. mmcv's ``Pad`` and Albumentations handle ``gt_seg_map`` only:
     ``PackOpenSetInputs`` then raises (padding belongs to the data preprocessor). An image alone, as
-    mmseg's inference hands it over, passes.
+    mmseg's inference hands it over, passes. The first image that is turned by its EXIF orientation
+    is named in a warning, as its label is not turned.
 
     Args:
         backend_args: Where files are read from, see ``mmengine.fileio``.
@@ -84,6 +57,7 @@ class LoadOpenSetAnnotations(BaseTransform):
 
     def __init__(self, *, backend_args: dict | None = None):
         self.backend_args = backend_args
+        self._has_warned = False
 
     def transform(self, results: dict) -> dict:
         if OPEN_LABELS not in results and 'seg_map_path' not in results:
@@ -94,6 +68,7 @@ class LoadOpenSetAnnotations(BaseTransform):
                 f'dataset of this package, but got the keys {sorted(results)}.'
             )
         path = results['seg_map_path']
+        self._warn_of_turned(results)
         closed, open_map = read_label_file(path, results[OPEN_LABELS], self.backend_args)
         # Labels may be loaded after a Resize of the image, as mmseg does for testing: the original
         # size counts.
@@ -109,8 +84,38 @@ class LoadOpenSetAnnotations(BaseTransform):
         results.setdefault('seg_fields', []).extend(['gt_seg_map', GT_OPEN_MAP])
         return results
 
+    def _warn_of_turned(self, results: dict) -> None:
+        path = results.get('img_path')
+        if self._has_warned or path is None or not os.path.isfile(path):
+            return
+        turned = orientation_of(path)
+        if turned != 1:
+            self._has_warned = True
+            print_log(
+                f"Image '{path}' is turned by its EXIF orientation {turned} as it is read; its "
+                f"label '{results['seg_map_path']}' is not, and must show the turned image. Where "
+                'labels show the image as stored, give LoadImageFromFile '
+                "color_type='color_ignore_orientation'.",
+                logger='current',
+                level=logging.WARNING,
+            )
+
     def __repr__(self) -> str:
         return f'{type(self).__name__}(backend_args={self.backend_args})'
+
+
+def orientation_of(path: str) -> int:
+    """The EXIF orientation of an image file; 1 is upright, and where it has none."""
+    with open(path, 'rb') as file:
+        head = file.read(1 << 16)
+    marks = (b'Exif', b'EXIF', b'eXIf')
+    if not head.startswith((b'II', b'MM')) and not any(mark in head for mark in marks):
+        return 1
+    try:
+        with Image.open(path) as image:
+            return image.getexif().get(ORIENTATION, 1)
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
+        return 1  # whoever reads the image says what is wrong with it
 
 
 @TRANSFORMS.register_module()
@@ -159,3 +164,38 @@ class PackOpenSetInputs(PackSegInputs):
             data = torch.from_numpy(np.ascontiguousarray(open_map))[None]
             packed['data_samples'].set_data({GT_OPEN_MAP: PixelData(data=data)})
         return packed
+
+
+def require_whole_images(steps: Iterable, where: str, can_flip: bool = True) -> None:
+    """Refuse a pipeline after which a score map, or a label, cannot be laid on the image again.
+
+    ``Resize`` and its kin are fine. A flip is undone before scores meet labels, so it must stand
+    before these are loaded.
+
+    Args:
+        steps: The built steps.
+        where: What the error calls them.
+        can_flip: False for stored features, which are not flipped.
+
+    Raises:
+        ValueError: Names the step.
+    """
+    for step in steps:
+        name = type(step).__name__
+        if isinstance(step, _MOVING):
+            raise ValueError(
+                f"{where}: wanted whole images, which may be resized, found the step '{name}'. "
+                'Leave it out. Padding to a multiple belongs to '
+                'data_preprocessor.test_cfg=dict(size_divisor=32).'
+            )
+        if isinstance(step, mmcv.transforms.RandomFlip):
+            if not can_flip or 'diagonal' in step.direction:
+                raise ValueError(
+                    f"{where}: wanted at most one '{name}', horizontal or vertical, before the "
+                    f'labels are loaded, and none for stored features, found {step}.'
+                )
+            can_flip = False
+        if 'Annotation' in name:
+            can_flip = False
+        inner = getattr(step, 'transforms', getattr(step, 'subroutines', ()))
+        require_whole_images(getattr(inner, 'transforms', inner), where, can_flip)
