@@ -134,13 +134,14 @@ def plain_model(config: dict):
 def image_of(size, seed: int, original=None) -> tuple:
     generator = torch.Generator().manual_seed(seed)
     image = torch.randint(0, 256, (3, *size), generator=generator, dtype=torch.uint8)
+    rows, cols = original or size
     sample = SegDataSample(
         metainfo=dict(
             img_path=f'{seed}.png',
-            ori_shape=original or size,
+            ori_shape=(rows, cols),
             img_shape=size,
             pad_shape=size,
-            scale_factor=(1.0, 1.0),
+            scale_factor=(size[1] / cols, size[0] / rows),
             flip=False,
             flip_direction=None,
         )

@@ -221,10 +221,12 @@ def raw_image(
     image = torch.from_numpy(
         np.random.default_rng(seed).integers(0, 256, (3, height, width), dtype=np.uint8)
     )
+    rows, cols = ori_shape or (height, width)
     sample = SegDataSample(
         metainfo=dict(
             img_path=f'{seed}.png',
-            ori_shape=ori_shape or (height, width),
+            ori_shape=(rows, cols),
+            scale_factor=(width / cols, height / rows),
             img_shape=(height, width),
             pad_shape=(height, width),
             **meta,

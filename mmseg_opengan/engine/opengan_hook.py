@@ -2,11 +2,20 @@
 resuming.
 """
 
+import logging
+
 from mmengine.dist import broadcast, get_world_size
 from mmengine.hooks import Hook
+from mmengine.logging import print_log
 from mmengine.runner import BaseLoop, IterBasedTrainLoop
 from mmseg.registry import HOOKS
 
+from .data_checks import (
+    lack_of_pixels,
+    require_steps,
+    require_whole_images,
+    warn_of_shared_images,
+)
 from .running import model_of, require_averaged_scores, step_of
 
 _VALIDATED = (
@@ -32,8 +41,11 @@ class OpenGANHook(Hook):
                 f'training data '
                 'is an endless stream of steps.'
             )
+        require_steps(loop.dataloader)
         model.check_segmentor()
         _require_classes(model, loop.dataloader.dataset)
+        if runner.val_loop is not None:
+            _check_validation(loop.dataloader.dataset, runner.val_loop.dataloader.dataset)
         _require_weight(model, loop.dataloader.dataset)
         _require_closed_store(model, loop.dataloader.dataset)
         loop.dataloader.dataset.prepare(model.extract_image, model.segmentor_identity())
@@ -77,6 +89,7 @@ class OpenGANHook(Hook):
         so.
         """
         model, dataset = model_of(runner), loop.dataloader.dataset
+        require_whole_images(dataset)
         if any(getattr(metric, 'closed', False) for metric in loop.evaluator.metrics):
             _require_classes(model, dataset)
         if hasattr(dataset, 'prepare'):
@@ -100,6 +113,10 @@ class OpenGANHook(Hook):
         if model.held.source is None:
             model.held.source = runner._load_from  # the checkpoint of a model without D
         self._prepare(runner, runner.test_loop)
+        lacking = lack_of_pixels(runner.test_loop.dataloader.dataset)
+        if lacking:
+            message = f'test_dataloader: {lacking}. Its AUROC, AP and FPR95 are undefined.'
+            print_log(message, logger='current', level=logging.WARNING)
         if model.discriminator is not None and not model.discriminator_loaded:
             raise RuntimeError(
                 'The discriminator has random weights. Give a checkpoint that OpenGAN '
@@ -125,6 +142,15 @@ def _require_classes(model, dataset):
             f'segmentor '
             'was trained with, in their order.'
         )
+
+
+def _check_validation(source, validation):
+    """Open validation chooses the checkpoint, so it needs both kinds of pixels, and its own."""
+    lacking = lack_of_pixels(validation)
+    if lacking:
+        raise ValueError(f'val_dataloader: {lacking}. Open validation chooses the checkpoint.')
+    training = [source.closed_images, source.open_images]
+    warn_of_shared_images([one for one in training if one is not None], validation)
 
 
 def _require_weight(model, source):

@@ -22,6 +22,7 @@ from .score_maps import (
     at_size,
     merge_windows,
     require_plain,
+    require_whole_image,
     smoothed_for,
     to_original_size,
     window_boxes,
@@ -214,6 +215,7 @@ class OpenSetSegmentor(BaseModel):
     def extract_tap(self, image: Tensor, sample: SegDataSample) -> Tap:
         """The tap of one raw image (3, H, W) and its data sample."""
         batch = self.data_preprocessor(dict(inputs=[image], data_samples=[sample]), training=False)
+        require_whole_image(sample.metainfo, batch['inputs'].shape[2:])
         return self.extract_taps(batch['inputs'])
 
     def extract_image(self, image: Tensor, sample: SegDataSample) -> Tensor:
@@ -301,6 +303,12 @@ class OpenSetSegmentor(BaseModel):
 
     def _step(self, data: dict) -> list[SegDataSample]:
         """Results of a batch; where taps are stored in it, the segmentor does not run."""
+        sizes = sorted({tuple(image.shape[1:]) for image in data['inputs']})
+        if len(sizes) > 1:
+            raise ValueError(
+                f'batch_size: wanted images of one size in a batch, found {sizes}. Set '
+                "the data loader's batch_size=1."
+            )
         stored = None
         if TAP_FEATURES in data:
             features, logits = (
@@ -372,6 +380,7 @@ class OpenSetSegmentor(BaseModel):
                 require_plain(sample.metainfo, size)
         else:
             if placed:
+                require_whole_image(sample.metainfo, size)
                 maps = {
                     name: to_original_size(scores, sample.metainfo, size, self.align_corners)
                     for name, scores in maps.items()

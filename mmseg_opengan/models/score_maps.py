@@ -67,6 +67,27 @@ def _padding(meta: dict) -> Sequence[int]:
     return meta.get('img_padding_size', meta.get('padding_size', [0] * 4))
 
 
+def require_whole_image(meta: dict, size: Sequence[int]) -> None:
+    """Raise unless a network input of ``size`` is the whole image, resized or as it was.
+
+    ``scale_factor`` is what ``Resize`` has noted; ``ResizeToMultiple`` alone notes ``pad_shape``.
+    """
+    left, right, top, bottom = _padding(meta)
+    found = (size[0] - top - bottom, size[1] - left - right)
+    across, down = meta.get('scale_factor') or (1.0, 1.0)
+    rows, cols = meta['ori_shape'][:2]
+    wanted = (round(rows * down), round(cols * across))
+    is_multiple = found == meta.get('pad_shape') == meta.get('img_shape')
+    if found == wanted or (is_multiple and found[0] >= wanted[0] and found[1] >= wanted[1]):
+        return
+    raise ValueError(
+        f"'{meta.get('img_path')}': wanted the whole image of {rows}x{cols} as "
+        f'{wanted[0]}x{wanted[1]}, by its scale_factor, found {found[0]}x{found[1]} (height x '
+        'width). A step of the pipeline crops, pads or moves it (Pad, CenterCrop, RandomCrop, a '
+        'step of your own): leave it out, or let Resize alone change the size.'
+    )
+
+
 def to_original_size(
     scores: Tensor, meta: dict, size: Sequence[int], align_corners: bool
 ) -> Tensor:

@@ -21,7 +21,8 @@ def version(scale=1.0, flip=False, **options):
     image = torch.nn.functional.interpolate(image[None].float(), size=size, mode='bilinear')[
         0
     ].byte()
-    meta = dict(ori_shape=ORIGINAL, img_shape=size, pad_shape=size)
+    factor = (size[1] / ORIGINAL[1], size[0] / ORIGINAL[0])
+    meta = dict(ori_shape=ORIGINAL, img_shape=size, pad_shape=size, scale_factor=factor)
     sample.set_metainfo({**meta, **FLIPPED} if flip else meta)
     return (image.flip(dims=(2,)) if flip else image), sample
 

@@ -1,0 +1,104 @@
+"""What a training or an evaluation asks of its data before it starts."""
+
+import hashlib
+import logging
+import os
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from mmengine.logging import print_log
+
+from ..contracts import CLOSED, VOID
+
+
+def require_steps(loader: Any) -> None:
+    """A training loader must yield the batches of steps, as its source makes them."""
+    sampler, collate = loader.sampler, loader.collate_fn
+    names = dict(sampler=type(sampler).__name__)
+    names['collate_fn'] = getattr(getattr(collate, 'func', collate), '__name__', repr(collate))
+    for option, wanted in (('sampler', 'StepSampler'), ('collate_fn', 'one_step')):
+        if names[option] != wanted:
+            raise ValueError(
+                f"train_dataloader.{option}: wanted dict(type='{wanted}'), found '{names[option]}'"
+            )
+
+
+def require_whole_images(dataset: Any) -> None:
+    """An evaluation must be able to lay score maps on the images that were read."""
+    for labelled in _labelled(dataset):
+        labelled.require_whole_images()
+
+
+def lack_of_pixels(dataset: Any) -> str:
+    """Says which kind of pixels a data set with labels lacks, '' where it has both.
+
+    Labels are read until both kinds are found.
+    """
+    has_closed = has_open = False
+    read = 0
+    for labelled in _labelled(dataset):
+        for index in range(len(labelled)):
+            _, open_map = labelled.read_labels(index)
+            has_closed = has_closed or bool((open_map == CLOSED).any())
+            has_open = has_open or bool(((open_map != CLOSED) & (open_map != VOID)).any())
+            if has_closed and has_open:
+                return ''
+            read += 1
+    if not read:
+        return ''  # labels of another package's data set
+    policy = dataset.metainfo.get('label_policy')
+    hint = '. In these masks 1 is open and 255 is void' if policy == 'anomaly' else ''
+    kind = 'open' if has_closed else 'closed'
+    return f"wanted closed and open pixels, found no {kind} one in {read} images of '{policy}'{hint}"
+
+
+def warn_of_shared_images(training: Iterable[Any], validation: Any) -> None:
+    """Say once that open validation has images that are trained on: its numbers are too good then.
+
+    Images are the same where the file is, or where its bytes are.
+    """
+    trained = {path for dataset in training for path in _image_files(dataset)}
+    by_size: dict[int, list[Path]] = {}
+    for path in sorted(trained):
+        by_size.setdefault(path.stat().st_size, []).append(path)
+    shared = []
+    for path in _image_files(validation):
+        alike = [path] if path in trained else by_size.get(path.stat().st_size, [])
+        twin = next((other for other in alike if other == path or _same(other, path)), None)
+        if twin is not None:
+            shared.append((path, twin))
+    if shared:
+        print_log(
+            f'val_dataloader: {len(shared)} images of open validation are trained on, such as '
+            f"'{shared[0][0]}', which is '{shared[0][1]}'. Its numbers are too good then, and the "
+            'checkpoint is chosen by them. Take other images.',
+            logger='current',
+            level=logging.WARNING,
+        )
+
+
+def _same(one: Path, other: Path) -> bool:
+    digests = {hashlib.sha256(path.read_bytes()).digest() for path in (one, other)}
+    return len(digests) == 1
+
+
+def _image_files(dataset: Any) -> list[Path]:
+    """The local image files of a data set, links followed."""
+    paths = []
+    for labelled in _labelled(dataset):
+        for index in range(len(labelled)):
+            path = labelled.get_data_info(index)['img_path']
+            if os.path.isfile(path):
+                paths.append(Path(path).resolve())
+    return paths
+
+
+def _labelled(dataset: Any) -> Iterator[Any]:
+    """The data sets with open maps inside whatever wraps them."""
+    if hasattr(dataset, 'read_labels'):
+        yield dataset
+        return
+    inner = getattr(dataset, 'images', None) or getattr(dataset, 'dataset', None)
+    for part in getattr(dataset, 'datasets', None) or ([] if inner is None else [inner]):
+        yield from _labelled(part)
