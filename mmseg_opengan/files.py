@@ -44,7 +44,12 @@ def replacing(path) -> Iterator[BinaryIO]:
 def write_json(path, content) -> None:
     """A JSON file; nan and infinity, which JSON does not have, become null."""
     with replacing(path) as file:
-        file.write(json.dumps(_plain(content), indent=1).encode())
+        file.write(json_bytes(content))
+
+
+def json_bytes(content) -> bytes:
+    """What :func:`write_json` writes."""
+    return json.dumps(_plain(content), indent=1).encode()
 
 
 def sha256_of(path) -> str:

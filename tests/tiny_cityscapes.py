@@ -86,11 +86,13 @@ def images(root, held_out=1, **options) -> dict:
     say otherwise.
     """
     return dict(
-        type='CityscapesOpenSet',
-        data_root=str(root),
-        num_open_val=held_out,
-        pipeline=PIPELINE,
-        serialize_data=False,
+        dict(
+            type='CityscapesOpenSet',
+            data_root=str(root),
+            num_open_val=held_out,
+            pipeline=PIPELINE,
+            serialize_data=False,
+        ),
         **options,
     )  # serializing collects garbage, a quarter of a second each time
 

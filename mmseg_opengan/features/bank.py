@@ -7,15 +7,17 @@ A bank is a folder::
     shard-00000.closed.pixels.npy (rows,) records: image, row, col on the grid, label
     shard-00000.open.npy          the same for open pixels (label: index into open_classes)
     shard-00000.open.pixels.npy
-    shard-00000.json              images, sizes of their files, rows, bytes and checksums of this
+    shard-00000.json              images, digests of their files, rows, bytes and checksums of this
     shard
 
 A shard covers a few images and appears whole or not at all: each file is written under a temporary
-name and renamed, ``shard-*.json`` last, and what lacks it does not count. Extraction therefore
+name and renamed, ``shard-*.json`` last, and what lacks it does not count. Each ``.json`` ends with
+a digest of itself. Extraction
 resumes after a kill with byte-identical result, and a shard costs the same however many there are.
 """
 
 import functools
+import hashlib
 import itertools
 import json
 import shutil
@@ -28,20 +30,20 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from ..files import sha256_of
+from ..files import json_bytes, sha256_of, write_json
 
 try:
     import fcntl
 except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
-VERSION = 2
-READABLE = (1, VERSION)  # version 1 kept the records of all shards in manifest.json
+VERSION = 3
 IMAGES_PER_SHARD = 16
 MAX_MAPPED = (
     16_384  # shards mapped at a time, for each group; Linux lets a process have 65,530 mappings
 )
 GROUPS = ('closed', 'open')
+_AGAIN = 'Delete the bank and let it be built again.'
 PIXEL = np.dtype([('image', '<i4'), ('row', '<u2'), ('col', '<u2'), ('label', 'u1')])
 
 
@@ -90,7 +92,7 @@ class FeatureBank:
                 found = f'{path.stat().st_size} bytes' if path.exists() else 'no file'
                 raise FeatureBankError(
                     f"Feature bank shard '{path}': wanted {entry['bytes']} bytes, found {found}. "
-                    'Delete the bank and let it be built again.'
+                    f'{_AGAIN}'
                 )
             start = self._starts[group][-1]
             for name, count in entry['images'].items():
@@ -162,11 +164,14 @@ class FeatureBank:
         """Records (image index, row, col, label) of all rows of a group; images as in
         ``manifest['images']``.
         """
-        parts = [
-            np.load(self.root / shard['groups'][group]['pixels_file'])
-            for shard in self.manifest['shards']
-        ]
-        pixels = np.concatenate(parts) if parts else np.empty(0, PIXEL)
+        parts = [np.empty(0, PIXEL)]
+        for shard in self.manifest['shards']:
+            path = self.root / shard['groups'][group]['pixels_file']
+            try:
+                parts.append(np.load(path))  # which reads no pickle
+            except (OSError, ValueError, EOFError) as error:
+                raise FeatureBankError(f"'{path}' cannot be read ({error}). {_AGAIN}") from error
+        pixels = np.concatenate(parts)
         pixels['image'] -= first_of(self.manifest, 'image')
         return pixels
 
@@ -179,13 +184,12 @@ class FeatureBank:
         for shard in tqdm(self.manifest['shards'], desc='Verifying', unit='shard'):
             for entry in shard['groups'].values():
                 for file, key in (('file', 'sha256'), ('pixels_file', 'pixels_sha256')):
-                    path, wanted = self.root / entry[file], entry.get(key)
-                    if (
-                        wanted is not None and (found := sha256_of(path)) != wanted
-                    ):  # version 1 has one of them
+                    path, wanted = self.root / entry[file], entry[key]
+                    found = sha256_of(path)
+                    if found != wanted:
                         raise FeatureBankError(
                             f"Feature bank shard '{path}' is damaged: sha256 wanted {wanted[:12]}, "
-                            f'found {found[:12]}. Delete the bank and let it be built again.'
+                            f'found {found[:12]}. {_AGAIN}'
                         )
 
 
@@ -228,13 +232,7 @@ def read_manifest(root: Path) -> dict | None:
     path = Path(root) / 'manifest.json'
     if not path.exists():
         return None
-    manifest = _read_json(path)
-    if manifest.get('version') not in READABLE:
-        raise FeatureBankError(
-            f"'{path}': wanted version {VERSION}, found {manifest.get('version')!r}. Delete the "
-            'bank and let it be built again.'
-        )
-    return manifest
+    return read_record(path, VERSION)
 
 
 def read_bank(root: Path) -> dict | None:
@@ -254,11 +252,9 @@ def read_bank(root: Path) -> dict | None:
         wanted = next_stem(bank)
         if path.stem != wanted:
             raise FeatureBankError(
-                f"Feature bank '{root}': there is '{path.name}', but no '{wanted}.json'. "
-                f'Delete the '
-                'bank and let it be built again.'
+                f"Feature bank '{root}': there is '{path.name}', but no '{wanted}.json'. {_AGAIN}"
             )
-        add_shard(bank, _read_json(path))
+        add_shard(bank, read_record(path))
     return bank
 
 
@@ -292,20 +288,41 @@ def add_shard(bank: dict, record: dict) -> None:
     :func:`read_bank`'s.
     """
     bank['images'] += record['images']
-    for image, sizes in record.get('files', {}).items():
-        bank['files'].setdefault(image, {}).update(sizes)
+    for image, digests in record['files'].items():
+        bank['files'].setdefault(image, {}).update(digests)
     bank['shards'].append(dict(groups=record['groups']))
     for group in GROUPS:
         bank['counts'][group] += sum(record['groups'][group]['images'].values())
 
 
-def _read_json(path: Path) -> dict:
+def write_record(path: Path, content: dict) -> None:
+    """A JSON file that tells when a bit of it has changed."""
+    write_json(path, dict(content, sha256=_digest(content)))
+
+
+def read_record(path: Path, version: int | None = None) -> dict:
+    """What :func:`write_record` wrote.
+
+    Raises:
+        FeatureBankError: another version than the one given, or a bit that has changed.
+    """
+    data = path.read_bytes()
     try:
-        return json.loads(path.read_text())
-    except ValueError as error:
-        raise FeatureBankError(
-            f"'{path}' is not readable JSON ({error}). Delete the bank."
-        ) from error
+        content = json.loads(data)
+        found = content.get('version')
+        if found == version:
+            is_whole = data == json_bytes(content) and content.pop('sha256') == _digest(content)
+    except (ValueError, AttributeError, KeyError, RecursionError) as error:
+        raise FeatureBankError(f"'{path}' is not readable JSON ({error!r}). {_AGAIN}") from error
+    if found != version:
+        raise FeatureBankError(f"'{path}': wanted version {version}, found {found!r}. {_AGAIN}")
+    if not is_whole:
+        raise FeatureBankError(f"'{path}' is damaged: wanted what its sha256 says. {_AGAIN}")
+    return content
+
+
+def _digest(content: dict) -> str:
+    return hashlib.sha256(json_bytes(content)).hexdigest()
 
 
 def check_identity(root: Path, manifest: dict, wanted: dict) -> None:

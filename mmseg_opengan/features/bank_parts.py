@@ -13,7 +13,6 @@ from pathlib import Path
 
 from mmengine.logging import print_log
 
-from ..files import write_json
 from .bank import (
     IMAGES_PER_SHARD,
     VERSION,
@@ -22,6 +21,7 @@ from .bank import (
     locked,
     read_manifest,
     remove_shards,
+    write_record,
 )
 
 
@@ -98,17 +98,11 @@ def join_parts(root: Path, identity: dict, requests: dict[str, list], parts: int
             for part in found:
                 part.verify()
             remove_shards(root)
-            for path in (
-                path
-                for part in found
-                for path in part.root.glob('shard-*')
-                if path.suffix != '.tmp'
-            ):
-                try:
-                    os.link(path, root / path.name)
-                except OSError:  # a file system without hard links
-                    shutil.copyfile(path, root / path.name)
-            write_json(root / 'manifest.json', dict(version=VERSION, identity=identity))
+            for part in found:
+                for path in part.root.glob('shard-*'):
+                    if path.suffix != '.tmp':
+                        _link(path, root / path.name)
+            write_record(root / 'manifest.json', dict(version=VERSION, identity=identity))
         bank = FeatureBank(root, identity)
         for group, images in requests.items():
             bank.pool(group, [name for name, *_ in images])
@@ -116,6 +110,14 @@ def join_parts(root: Path, identity: dict, requests: dict[str, list], parts: int
         f"Feature bank '{root}' is whole; the folders of its parts are no longer needed",
         logger='current',
     )
+
+
+def _link(old: Path, new: Path) -> None:
+    """A second name for a file; its time, by which changed images are known, stays."""
+    try:
+        os.link(old, new)
+    except OSError:  # a file system without hard links
+        shutil.copy2(old, new)
 
 
 def _open_part(root: Path, identity: dict) -> FeatureBank:

@@ -10,7 +10,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from ..files import replacing, write_json
+from ..files import replacing
 from .bank import (
     GROUPS,
     IMAGES_PER_SHARD,
@@ -23,6 +23,7 @@ from .bank import (
     next_stem,
     read_bank,
     remove_shards,
+    write_record,
 )
 
 _EXPONENT = np.uint16(0x7C00)
@@ -89,7 +90,9 @@ class BankWriter:
         return image in self._stored[group]
 
     def files(self, group: str, image: str) -> list | None:
-        """Bytes of the files that a stored group of an image came from, as given to :meth:`add`."""
+        """Digests of the files that a stored group of an image came from, as given to
+        :meth:`add`.
+        """
         return self.bank['files'].get(image, {}).get(group)
 
     def add(
@@ -101,7 +104,7 @@ class BankWriter:
             image: its name, unique in the bank.
             parts: for each group to add, features (n, C) float16 and pixels (n, 3): row, col,
                 label.
-            files: for each group, the bytes of the files that it came from, to know them by later.
+            files: for each group, digests of the files that it came from, to know them by later.
 
         Raises:
             ValueError: NaN or infinite features (an overflow of float16 included) in this or an
@@ -130,9 +133,8 @@ class BankWriter:
             _require_finite(image, parts)
         if self._is_new:
             remove_shards(self.root)
-            write_json(
-                self.root / 'manifest.json', dict(version=VERSION, identity=self.bank['identity'])
-            )
+            manifest = dict(version=VERSION, identity=self.bank['identity'])
+            write_record(self.root / 'manifest.json', manifest)
             self._is_new = False
         new = [image for image, *_ in pending if image not in self._index]
         self._index.update(
@@ -149,7 +151,7 @@ class BankWriter:
                 group: self._write_group(f'{stem}.{group}', group, pending) for group in GROUPS
             },
         )
-        write_json(self.root / f'{stem}.json', record)
+        write_record(self.root / f'{stem}.json', record)
         add_shard(self.bank, record)
         for group in GROUPS:
             self._stored[group].update(record['groups'][group]['images'])

@@ -5,6 +5,7 @@ Threads read the next images while the segmentor works on one; the writer's thre
 the last ones.
 """
 
+import functools
 import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -18,6 +19,7 @@ from mmengine.logging import print_log
 from torch import Tensor
 from tqdm import tqdm
 
+from ..files import sha256_of
 from ..functional.pixels import grid_stride, labels_on_grid, open_map_of
 from .bank import FeatureBankError, require_space
 from .bank_writer import BankWriter
@@ -56,14 +58,15 @@ def extract_to_bank(
             the same names included, or the disk is too small.
         ValueError: features that are NaN or beyond float16; or two files of one name.
     """
+    digest = functools.cache(sha256_of)  # closed and open pixels come from the same files
     with BankWriter(root, identity) as writer:
+        since = min((path.stat().st_mtime for path in root.glob('*.json')), default=0)
         todo: dict[str, dict[str, tuple[BaseDataset, int]]] = {}  # of each group of a name
         for group, images in requests.items():
             for name, dataset, index in images:
                 if writer.has(group, name):
-                    require_same_files(
-                        root, name, writer.files(group, name), file_sizes(dataset, index)
-                    )
+                    found = file_digests(dataset, index, digest, since)
+                    require_same_files(root, name, writer.files(group, name), found)
                 else:
                     groups = todo.setdefault(name, {})
                     for other in groups.values():
@@ -90,7 +93,7 @@ def extract_to_bank(
                         group: _stored_part(features, item['data_samples'], group, choice, name)
                         for group, item in samples.items()
                     },
-                    {group: file_sizes(*todo[name][group]) for group in samples},
+                    {group: file_digests(*todo[name][group], digest) for group in samples},
                 )
 
 
@@ -113,27 +116,43 @@ def _items(groups):
     return _for_each_group(groups, lambda dataset, index: dataset[index])
 
 
-def file_sizes(dataset: BaseDataset, index: int) -> list[int | None]:
-    """Bytes of an image and of its label; None for what is no local file."""
+def file_digests(
+    dataset: BaseDataset,
+    index: int,
+    digest: Callable[[str], str] = sha256_of,
+    since: float = 0,
+) -> list[str | None]:
+    """Digests of an image and of its label; None for what is no local file.
+
+    Labels are small and always read. An image is read if anything about its file has changed
+    ``since`` a time; else None. A copy that keeps an older time has still changed the file's.
+    """
     info = dataset.get_data_info(index)
-    paths = [info['img_path'], info.get('seg_map_path') or '']
-    return [os.path.getsize(path) if os.path.isfile(path) else None for path in paths]
+    found: list[str | None] = []
+    for key, after in (('img_path', since), ('seg_map_path', 0)):
+        path = info.get(key) or ''
+        if not os.path.isfile(path):
+            found.append(None)
+            continue
+        status = os.stat(path)
+        has_changed = max(status.st_mtime, status.st_ctime) >= after
+        found.append(digest(path) if has_changed else None)
+    return found
 
 
-def require_same_files(root: Path, name: str, stored: list | None, found: list) -> None:
-    """Refuse files that are not those of the same name whose features are stored. What has no size
-    is believed.
+def require_same_files(root: Path, name: str, stored: list, found: list) -> None:
+    """Refuse files that are not those of the same name whose features are stored. What has no
+    digest is believed.
 
     Raises:
-        FeatureBankError: naming the folder, the image and the sizes.
+        FeatureBankError: naming the folder, the image and the digests.
     """
-    for what, size, bytes_found in zip(('image', 'label'), stored or (), found):
-        if size is not None and bytes_found is not None and size != bytes_found:
+    for what, of_stored, of_found in zip(('image', 'label'), stored, found):
+        if of_stored is not None and of_found is not None and of_stored != of_found:
             raise FeatureBankError(
-                f"'{root}' has features of another '{name}': wanted its {what} of {bytes_found} "
-                f'bytes, found one of {size} bytes. Choose another folder for these data, '
-                f'or delete '
-                'this one.'
+                f"'{root}' has features of another '{name}': wanted its {what} of sha256 "
+                f'{of_found[:12]}, found one of {of_stored[:12]}. Choose another folder for these '
+                'data, or delete this one.'
             )
 
 

@@ -21,6 +21,7 @@ from mmengine.registry import FUNCTIONS
 from mmseg.registry import DATA_SAMPLERS, DATASETS, TASK_UTILS
 from torch.utils.data import Dataset, Sampler
 
+from ..datasets.open_set_dataset import OpenSetDataset
 from ..files import as_json
 from .bank import GROUPS, FeatureBank, RowPool, locked
 from .bank_parts import join_parts, part_of
@@ -36,6 +37,22 @@ def build_open(open: dict | None, sampler: Any) -> BaseDataset | None:
     if open is None:
         sampler.num_open = 0
     return None if sampler.num_open == 0 else DATASETS.build(open)
+
+
+def require_labelled(option: str, dataset: Any) -> None:
+    """Refuse images that cannot be stored as features, each once and whole.
+
+    Raises:
+        TypeError: a wrapper around data sets, or a data set of another package.
+        ValueError: a step that crops, pads or flips.
+    """
+    if not isinstance(dataset, OpenSetDataset):
+        raise TypeError(
+            f'{option}: wanted one data set derived from OpenSetDataset, found '
+            f'{type(dataset).__name__}. Take one data set with a data_root that holds all images; '
+            'each is stored once.'
+        )
+    dataset.require_whole_images(can_flip=False)
 
 
 class _BankSource(Dataset):
@@ -78,7 +95,10 @@ class _BankSource(Dataset):
         self.root = Path(root)
         self.sampler = TASK_UTILS.build(sampler)
         self.closed_images = DATASETS.build(closed)
+        require_labelled('closed', self.closed_images)
         self.open_images = build_open(open, self.sampler)
+        if self.open_images is not None:
+            require_labelled('open', self.open_images)
         self.pipeline = closed.get('pipeline', [])
         if (
             open is not None

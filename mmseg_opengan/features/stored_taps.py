@@ -2,6 +2,8 @@
 the segmentor.
 """
 
+import hashlib
+import io
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,12 +14,21 @@ from torch.utils.data import Dataset
 from tqdm import tqdm
 
 from ..contracts import TAP_FEATURES, TAP_LOGITS
-from ..files import as_json, replacing, write_json
-from .bank import VERSION, FeatureBankError, check_identity, locked, read_manifest, require_space
-from .extraction import file_sizes, require_same_files
-from .sources import named, on_main_process
+from ..files import as_json, replacing, sha256_of
+from .bank import (
+    VERSION,
+    FeatureBankError,
+    check_identity,
+    locked,
+    read_manifest,
+    require_space,
+    write_record,
+)
+from .extraction import file_digests, require_same_files
+from .sources import named, on_main_process, require_labelled
 
 _KEYS = (TAP_FEATURES, TAP_LOGITS)
+_AGAIN = 'Delete the folder and let it be made again.'
 
 
 def images_of(dataset: dict) -> dict:
@@ -43,6 +54,7 @@ class StoredTaps(Dataset):
     def __init__(self, *, root: str, images: dict):
         self.root = Path(root)
         self.images = DATASETS.build(images)
+        require_labelled('images', self.images)
         self.pipeline = images.get('pipeline', [])
         self.files: list[dict] | None = None
 
@@ -84,48 +96,57 @@ class StoredTaps(Dataset):
             todo = []
             for name, dataset, index in named(self.images):
                 if name in manifest['images']:
-                    stored = manifest['images'][name].get('files')
-                    require_same_files(self.root, name, stored, file_sizes(dataset, index)[:1])
+                    stored = manifest['images'][name]['files']
+                    require_same_files(self.root, name, stored, file_digests(dataset, index)[:1])
                 else:
                     todo.append((name, index))
-            for done, (name, index) in enumerate(
-                tqdm(todo, desc='Storing feature maps', unit='image')
-            ):
+            for name, index in tqdm(todo, desc='Storing feature maps', unit='image'):
                 item = self.images[index]
-                tap = [
-                    part[0].cpu().numpy()
-                    for part in extract(item['inputs'], item['data_samples'])[:2]
-                ]
-                if not np.isfinite(tap[0]).all():
+                tap = extract(item['inputs'], item['data_samples'])[:2]
+                parts = [part[0].cpu().numpy() for part in tap]
+                bad = int((~np.isfinite(parts[0])).sum())
+                if bad:
                     raise ValueError(
-                        f'{int((~np.isfinite(tap[0])).sum())} of {tap[0].size} features of '
-                        f"'{name}' are "
-                        'NaN or infinite'
+                        f"{bad} of {parts[0].size} features of '{name}' are NaN or infinite"
                     )
-                if not done:
-                    require_space(self.root, len(todo) * sum(part.nbytes + 128 for part in tap))
+                if name == todo[0][0]:
+                    require_space(self.root, len(todo) * sum(part.nbytes + 128 for part in parts))
                 stem = f'{len(manifest["images"]):05d}'
-                for key, part in zip(_KEYS, tap):
-                    with replacing(self.root / f'{stem}.{key}.npy') as file:
-                        np.save(file, part)
                 manifest['images'][name] = dict(
                     stem=stem,
-                    bytes=[(self.root / f'{stem}.{key}.npy').stat().st_size for key in _KEYS],
-                    files=file_sizes(self.images, index)[:1],
+                    taps=[self._write(stem, key, part) for key, part in zip(_KEYS, parts)],
+                    files=file_digests(self.images, index)[:1],
                 )
-                write_json(self.root / 'manifest.json', manifest)
+                write_record(self.root / 'manifest.json', manifest)
+
+    def _path(self, stem: str, key: str) -> Path:
+        return self.root / f'{stem}.{key}.npy'
+
+    def _write(self, stem: str, key: str, part: np.ndarray) -> dict:
+        """Store one tensor; its bytes and their digest."""
+        path = self._path(stem, key)
+        with replacing(path) as file:
+            np.save(file, part)
+        return dict(bytes=path.stat().st_size, sha256=sha256_of(path))
 
     def _check(self) -> None:
         assert self.files is not None
         for entry in self.files:
-            for key, size in zip(_KEYS, entry['bytes']):
-                path = self.root / f'{entry["stem"]}.{key}.npy'
-                found = path.stat().st_size if path.exists() else None
-                if found != size:
+            for key, tap in zip(_KEYS, entry['taps']):
+                path = self._path(entry['stem'], key)
+                found = path.stat().st_size if path.exists() else 'no file'
+                if found != tap['bytes']:
                     raise FeatureBankError(
-                        f"'{path}': wanted {size} bytes, found {found or 'no file'}. Delete the "
-                        'folder and let it be made again.'
+                        f"'{path}': wanted {tap['bytes']} bytes, found {found}. {_AGAIN}"
                     )
+
+    def _read(self, stem: str, key: str, wanted: str) -> torch.Tensor:
+        """A stored tensor, every byte compared with its digest."""
+        path = self._path(stem, key)
+        data = path.read_bytes()
+        if hashlib.sha256(data).hexdigest() != wanted:
+            raise FeatureBankError(f"'{path}' is damaged: wanted sha256 {wanted[:12]}. {_AGAIN}")
+        return torch.from_numpy(np.load(io.BytesIO(data)))  # which reads no pickle
 
     def __getitem__(self, index: int) -> dict:
         if self.files is None:
@@ -133,6 +154,9 @@ class StoredTaps(Dataset):
                 f"The feature maps in '{self.root}' are read before OpenGANHook prepared them. Add "
                 "dict(type='OpenGANHook') to custom_hooks."
             )
-        stem = self.files[index]['stem']
-        maps = {key: torch.from_numpy(np.load(self.root / f'{stem}.{key}.npy')) for key in _KEYS}
+        entry = self.files[index]
+        maps = {
+            key: self._read(entry['stem'], key, tap['sha256'])
+            for key, tap in zip(_KEYS, entry['taps'])
+        }
         return {**self.images[index], **maps}

@@ -27,6 +27,7 @@ from mmseg.registry import DATASETS, MODELS, TRANSFORMS
 
 from .. import register  # noqa: F401
 from ..contracts import CLOSED, GT_OPEN_MAP, OPEN_SCORES, OPENGAN, VOID
+from ..datasets.transforms import require_whole_images
 from ..evaluation.evaluation_hook import OPEN_VALIDATION
 from ..evaluation.open_validation import decisions_of
 from ..features.stored_taps import images_of
@@ -353,7 +354,9 @@ def _pipeline(cfg: Config) -> tuple:
             "test_dataloader.dataset.pipeline: wanted 'LoadImageFromFile' as its first step, found "
             f'{names}'
         )
-    return TRANSFORMS.build({**steps[0], 'type': 'InferencerLoader'}), Compose(steps[1:])
+    prepare = Compose(steps[1:])
+    require_whole_images(prepare.transforms, 'test_dataloader.dataset.pipeline')
+    return TRANSFORMS.build({**steps[0], 'type': 'InferencerLoader'}), prepare
 
 
 def _trained_model(cfg: Config, checkpoint: str | None) -> tuple:

@@ -7,8 +7,10 @@ import multiprocessing
 import os
 import pickle
 import resource
+import shutil
 import signal
 import threading
+import time
 import tracemalloc
 from functools import partial
 from pathlib import Path
@@ -38,6 +40,7 @@ from mmseg_opengan.features import bank_writer, extraction
 from mmseg_opengan.features import sources as feature_source
 from mmseg_opengan.features.bank import FeatureBank, FeatureBankError, locked
 from mmseg_opengan.features.bank_writer import BankWriter
+from mmseg_opengan.files import sha256_of
 
 pytestmark = pytest.mark.usefixtures('two_images_per_shard')
 NUM_IMAGES = 6  # of which the bank is built
@@ -157,37 +160,51 @@ def test_pool_of_some_images(world, tmp_path):
 # files
 
 
+def stored_file(root, what):
+    return next(root.rglob('001_leftImg8bit.png' if what == 'image' else '001_*labelIds.png'))
+
+
 @pytest.mark.parametrize('what', ['image', 'label'])
-def test_other_files_of_the_same_names_are_refused(tmp_path, what):
-    """A corrected copy, or another data set of the same layout, below another root."""
-    for name in ('mine', 'corrected'):
-        write_images(tmp_path / name, 3)
-    built(tmp_path / 'mine', tmp_path / 'bank')
-    before = content(tmp_path / 'bank')
-    built(tmp_path / 'corrected', tmp_path / 'bank')
-    changed = next(
-        (tmp_path / 'corrected').rglob(
-            '001_leftImg8bit.png' if what == 'image' else '001_*labelIds.png'
-        )
-    )
-    size = changed.stat().st_size
-    Image.fromarray(np.array(Image.open(changed))[::-1]).save(changed, compress_level=0)
+def test_files_that_were_corrected_in_place_are_refused(tmp_path, what):
+    """Of the same size and with the time of the old one, as a copy keeps it."""
+    world = write_images(tmp_path / 'world', 3)
+    path = stored_file(world, what)
+    pixels = np.array(Image.open(path))
+    Image.fromarray(pixels).save(path, compress_level=0)
+    before = path.stat()
+    built(world, tmp_path / 'bank')
+    bank = content(tmp_path / 'bank')
+    Image.fromarray(pixels[::-1]).save(path, compress_level=0)
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert (path.stat().st_size, path.stat().st_mtime_ns) == (before.st_size, before.st_mtime_ns)
     with pytest.raises(
         FeatureBankError,
-        match=rf"features of another '.*001_leftImg8bit.png': wanted its {what} of "
-        rf'{changed.stat().st_size} bytes, found one of {size} bytes',
+        match=rf"features of another '.*001_leftImg8bit.png': wanted its {what} of sha256 "
+        r'[0-9a-f]{12}, found one of [0-9a-f]{12}',
     ):
-        built(tmp_path / 'corrected', tmp_path / 'bank')
-    assert content(tmp_path / 'bank') == before
+        built(world, tmp_path / 'bank')
+    assert content(tmp_path / 'bank') == bank
 
 
-def test_a_bank_without_file_sizes_is_believed(world, tmp_path):
-    built(world, tmp_path)
-    for path in tmp_path.glob('shard-*.json'):
-        record = json.loads(path.read_text())
-        del record['files']
-        path.write_text(json.dumps(record))
-    built(world, tmp_path)
+def test_a_copy_of_the_data_is_the_same(world, tmp_path, monkeypatch):
+    """And images that nobody has touched since are not read again."""
+    built(world, tmp_path / 'bank')
+    copy = tmp_path / 'copy'
+    shutil.copytree(world, copy)
+    built(copy, tmp_path / 'bank')
+    for path in (tmp_path / 'bank').glob('*.json'):
+        later = time.time() + 60
+        os.utime(path, (later, later))
+    read = []
+
+    def digest(path):
+        read.append(path)
+        return sha256_of(path)
+
+    monkeypatch.setattr(extraction, 'sha256_of', digest)
+    built(copy, tmp_path / 'bank')
+    assert len(read) == NUM_IMAGES
+    assert all('labelIds' in path for path in read)
 
 
 def test_images_of_several_sizes(tmp_path, monkeypatch):
@@ -405,22 +422,8 @@ def test_another_version_is_refused(world, tmp_path):
     manifest = json.loads((tmp_path / 'manifest.json').read_text())
     (tmp_path / 'manifest.json').write_text(json.dumps(dict(manifest, version=0)))
     for attempt in (lambda: FeatureBank(tmp_path), lambda: built(world, tmp_path)):
-        with pytest.raises(FeatureBankError, match=r'manifest\.json.*wanted version 2, found 0'):
+        with pytest.raises(FeatureBankError, match=r'manifest\.json.*wanted version 3, found 0'):
             attempt()
-
-
-def test_a_bank_of_version_1_is_read_and_extended(world, tmp_path):
-    """It kept the records of all shards in manifest.json."""
-    whole = built(world, tmp_path / 'whole', closed_per_image=7).bank
-    old = tmp_path / 'old'
-    bank = built(world, old, held_out=4, closed_per_image=7).bank.manifest
-    for record in old.glob('shard-*.json'):
-        record.unlink()
-    (old / 'manifest.json').write_text(json.dumps(dict(bank, version=1)))
-    grown = built(world, old, closed_per_image=7).bank
-    for group in ('closed', 'open'):
-        assert sorted(located(grown, group)) == sorted(located(whole, group))
-    grown.verify()
 
 
 def test_a_missing_record_is_named(world, tmp_path):
@@ -453,27 +456,58 @@ def test_truncated_shard_is_named(world, tmp_path):
         FeatureBank(tmp_path)
 
 
-def test_flipped_byte_is_named(world, tmp_path):
-    bank = built(world, tmp_path).bank
-    bank.verify()
-    shard = tmp_path / 'shard-00002.closed.npy'
-    data = bytearray(shard.read_bytes())
-    data[-5] ^= 1
-    shard.write_bytes(data)
+@pytest.mark.parametrize('end', ['.npy', '.pixels.npy'])
+def test_flipped_bit_of_a_shard_is_named(world, tmp_path, end):
+    FeatureBank(built(world, tmp_path).root).verify()
+    shard = tmp_path / f'shard-00002.closed{end}'
+    flip(shard, 8 * (shard.stat().st_size - 5))
     with pytest.raises(
-        FeatureBankError, match=r'shard-00002\.closed\.npy.* is damaged: sha256 wanted'
+        FeatureBankError, match=rf'shard-00002\.closed{end}.* is damaged: sha256 wanted'
     ):
         FeatureBank(tmp_path).verify()
 
 
-def test_a_byte_of_the_pixel_records_counts_too(world, tmp_path):
+def flip(path, bit):
+    data = bytearray(path.read_bytes())
+    data[bit // 8] ^= 1 << bit % 8
+    path.write_bytes(data)
+
+
+@pytest.mark.parametrize('name', ['manifest.json', 'shard-00001.json'])
+def test_every_flipped_bit_of_a_record_is_named(world, tmp_path, name):
     built(world, tmp_path)
-    shard = tmp_path / 'shard-00001.open.pixels.npy'
-    data = bytearray(shard.read_bytes())
-    data[-1] ^= 1
-    shard.write_bytes(data)
-    with pytest.raises(FeatureBankError, match=r'shard-00001\.open\.pixels\.npy.* is damaged'):
-        FeatureBank(tmp_path).verify()
+    path = tmp_path / name
+    for bit in range(0, 8 * path.stat().st_size, 7):
+        flip(path, bit)
+        with pytest.raises(FeatureBankError, match=name):
+            FeatureBank(tmp_path)
+        flip(path, bit)
+    FeatureBank(tmp_path)
+
+
+class Malicious:
+    """A pickle that runs code when it is read."""
+
+    def __init__(self, mark):
+        self.mark = mark
+
+    def __reduce__(self):
+        return Path.touch, (self.mark,)
+
+
+def test_a_pickle_in_place_of_pixels_is_not_read(world, tmp_path):
+    bank = built(world, tmp_path / 'bank').bank
+    path = bank.root / bank.manifest['shards'][0]['groups']['open']['pixels_file']
+    np.save(path, np.array([Malicious(tmp_path / 'run')], object), allow_pickle=True)
+    with pytest.raises(FeatureBankError, match=r"open\.pixels\.npy' cannot be read"):
+        bank.pixels('open')
+    path.write_bytes(pickle.dumps(Malicious(tmp_path / 'run')))
+    with pytest.raises(FeatureBankError, match=r"open\.pixels\.npy' cannot be read"):
+        bank.pixels('open')
+    path.write_bytes(b'')
+    with pytest.raises(FeatureBankError, match=r"open\.pixels\.npy' cannot be read"):
+        bank.pixels('open')
+    assert not (tmp_path / 'run').exists()
 
 
 def test_full_disk_is_refused_before_anything_is_written(world, tmp_path, monkeypatch):
@@ -628,9 +662,9 @@ def sparse_bank(folder, rows, channels):
     writer.flush()
     path = folder / 'shard-00000.closed.npy'
     np.lib.format.open_memmap(path, mode='w+', dtype=np.float16, shape=(rows, channels))[-1] = 7
-    record = json.loads((folder / 'shard-00000.json').read_text())
+    record = feature_bank.read_record(folder / 'shard-00000.json')
     record['groups']['closed'].update(bytes=path.stat().st_size, images={'image': rows})
-    (folder / 'shard-00000.json').write_text(json.dumps(record))
+    feature_bank.write_record(folder / 'shard-00000.json', record)
     return FeatureBank(folder)
 
 

@@ -20,6 +20,7 @@ from tiny_cityscapes import (
     SEGMENTOR,
     built,
     extract,
+    images,
     label_ids,
     pixel_ids,
     source,
@@ -34,6 +35,7 @@ from mmseg_opengan.engine.optim import OpenGANOptimWrapperConstructor
 from mmseg_opengan.features import sources as feature_source
 from mmseg_opengan.features.bank import FeatureBankError
 from mmseg_opengan.features.sources import StepSampler, one_step
+from mmseg_opengan.features.stored_taps import StoredTaps
 
 CLOSED_IDS = set(np.flatnonzero(cityscapes_labels('paper').open_lut == 0))
 OPEN_IDS = set(
@@ -226,6 +228,42 @@ def test_online_source_caches_open_pixels_only(world, tmp_path):
     made = built(world, tmp_path, kind='OnlineSource')
     assert made.bank.num_pixels('closed') == 0
     assert made.bank.num_pixels('open') > 0
+
+
+@pytest.mark.parametrize('kind', ['ConcatDataset', 'RepeatDataset'])
+def test_wrapped_data_sets_are_named(world, tmp_path, kind):
+    config = source_config(world, tmp_path)
+    inner = config['open']
+    options = dict(
+        ConcatDataset=dict(datasets=[inner, inner]),
+        RepeatDataset=dict(dataset=inner, times=2),
+    )
+    config['open'] = dict(type=kind, **options[kind])
+    with pytest.raises(TypeError, match=rf'open: wanted one data set .* found {kind}\. Take one'):
+        DATASETS.build(config)
+
+
+@pytest.mark.parametrize(
+    ('place', 'step'),
+    [
+        (1, dict(type='RandomFlip', prob=1.0)),
+        (2, dict(type='RandomFlip', prob=1.0)),
+        (1, dict(type='Pad', size=(64, 64))),
+        (2, dict(type='RandomRotFlip')),
+        (2, dict(type='RandomApply', transforms=[dict(type='CenterCrop', crop_size=8)])),
+    ],
+)
+def test_a_pipeline_that_moves_images_is_refused(world, tmp_path, place, step):
+    """Features of a flipped image would stand beside the labels of the unflipped one."""
+    config = source_config(world, tmp_path)
+    pipeline = [*PIPELINE[:place], step, *PIPELINE[place:]]
+    for group in ('closed', 'open'):
+        config[group]['pipeline'] = pipeline
+    name = step.get('transforms', [step])[0]['type']
+    with pytest.raises(ValueError, match=rf"CityscapesOpenSet of '.*', pipeline: .*'{name}'"):
+        DATASETS.build(config)
+    with pytest.raises(ValueError, match=name):
+        StoredTaps(root=str(tmp_path), images=images(world, pipeline=pipeline))
 
 
 def test_two_files_of_one_name_are_refused(world, tmp_path):

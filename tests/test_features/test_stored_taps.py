@@ -8,6 +8,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from tiny_cityscapes import SEGMENTOR, STRIDE, content, images, write_images, write_segmentor
 from tiny_training import runner
 
@@ -160,6 +161,36 @@ def test_what_does_not_belong_is_refused(root, tmp_path):
         FeatureBankError, match=rf'00001\.{TAP_FEATURES}\.npy.: wanted \d+ bytes, found \d+'
     ):
         stored(root, tmp_path).prepare(taps_of, SEGMENTOR)
+
+
+def test_a_flipped_bit_or_a_pickle_is_named_when_it_is_read(root, tmp_path):
+    made = stored(root, tmp_path)
+    made.prepare(taps_of, SEGMENTOR)
+    path = tmp_path / f'00001.{TAP_LOGITS}.npy'
+    data = bytearray(path.read_bytes())
+    data[-5] ^= 4
+    path.write_bytes(data)
+    with pytest.raises(FeatureBankError, match=rf'00001\.{TAP_LOGITS}\.npy.* is damaged'):
+        made[1]
+    assert TAP_LOGITS in made[0]
+    np.save(path, np.array([print], object), allow_pickle=True)
+    with pytest.raises(FeatureBankError, match=rf'00001\.{TAP_LOGITS}\.npy.* is damaged'):
+        made[1]
+
+
+def test_an_image_that_was_changed_in_place_is_refused(root, tmp_path):
+    world = write_images(tmp_path / 'world', 3, folder='val')
+    path = next(world.rglob('001_leftImg8bit.png'))
+    pixels = np.array(Image.open(path))
+    Image.fromarray(pixels).save(path, compress_level=0)
+    for folder in ('once', 'again'):
+        made = StoredTaps(root=str(tmp_path / 'taps'), images=images(world, split='test'))
+        if folder == 'again':
+            Image.fromarray(pixels[::-1]).save(path, compress_level=0)
+            with pytest.raises(FeatureBankError, match=r'another .*001_.*: wanted its image of sha'):
+                made.prepare(taps_of, SEGMENTOR)
+        else:
+            made.prepare(taps_of, SEGMENTOR)
 
 
 def test_nan_features_are_named_and_not_stored(root, tmp_path):
