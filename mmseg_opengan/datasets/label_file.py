@@ -13,7 +13,12 @@ from PIL.TiffImagePlugin import TiffImageFile
 from .label_map import LabelMap
 
 #: First bytes of a file -> what reads it. Other formats change ids (JPEG) or scale them (PGM).
-_READERS = {b'\x89PN': PngImageFile, b'II': TiffImageFile, b'MM': TiffImageFile, b'BM': BmpImageFile}
+_READERS = {
+    b'\x89PN': PngImageFile,
+    b'II': TiffImageFile,
+    b'MM': TiffImageFile,
+    b'BM': BmpImageFile,
+}
 MAX_PIXELS = 1 << 30  # OpenCV's own limit for images
 ORIENTATION = 274  # the tag of EXIF and TIFF
 _BITS, _PHOTOMETRIC, _WHITE_IS_ZERO = 258, 262, 0  # of TIFF

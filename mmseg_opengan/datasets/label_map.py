@@ -121,6 +121,12 @@ class LabelMap:
     vouched_for: str | None = None
 
     def __post_init__(self):
+        for name in ('closed_classes', 'open_classes'):
+            if isinstance(getattr(self, name), str):
+                raise TypeError(
+                    f"label policy '{self.policy}', {name}: wanted several names, such as "
+                    f"('{getattr(self, name)}',), found a string"
+                )
         for name, kind in (('closed_lut', np.uint8), ('open_lut', np.uint8), ('known', np.bool_)):
             table = getattr(self, name)
             if table.dtype != kind or table.shape != (256,):
@@ -319,4 +325,4 @@ def meaning_of_ids(policy, closed_classes, open_classes, names) -> LabelMap:
             closed_lut[raw], open_lut[raw] = closed_classes.index(name), CLOSED
         elif name in open_classes:
             open_lut[raw] = FIRST_OPEN + open_classes.index(name)
-    return LabelMap(policy, tuple(closed_classes), tuple(open_classes), closed_lut, open_lut, known)
+    return LabelMap(policy, closed_classes, open_classes, closed_lut, open_lut, known)

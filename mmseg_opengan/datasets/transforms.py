@@ -94,8 +94,8 @@ class LoadOpenSetAnnotations(BaseTransform):
             print_log(
                 f"Image '{path}' is turned by its EXIF orientation {turned} as it is read; its "
                 f"label '{results['seg_map_path']}' is not, and must show the turned image. Where "
-                'labels show the image as stored, give LoadImageFromFile '
-                "color_type='color_ignore_orientation'.",
+                'labels show images as stored, give LoadImageFromFile '
+                "color_type='color_ignore_orientation' (not for TIFF), or store images upright.",
                 logger='current',
                 level=logging.WARNING,
             )

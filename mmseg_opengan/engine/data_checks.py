@@ -50,7 +50,9 @@ def lack_of_pixels(dataset: Any) -> str:
     policy = dataset.metainfo.get('label_policy')
     hint = '. In these masks 1 is open and 255 is void' if policy == 'anomaly' else ''
     kind = 'open' if has_closed else 'closed'
-    return f"wanted closed and open pixels, found no {kind} one in {read} images of '{policy}'{hint}"
+    return (
+        f"wanted closed and open pixels, found no {kind} one in {read} images of '{policy}'{hint}"
+    )
 
 
 def warn_of_shared_images(training: Iterable[Any], validation: Any) -> None:

@@ -32,7 +32,9 @@ def png(rows: np.ndarray, bits: int, colour_type: int) -> bytes:
     """A PNG of samples (H, W) or (H, W, channels), as its specification has it."""
 
     def chunk(kind, data):
-        return struct.pack('>I', len(data)) + kind + data + struct.pack('>I', zlib.crc32(kind + data))
+        return (
+            struct.pack('>I', len(data)) + kind + data + struct.pack('>I', zlib.crc32(kind + data))
+        )
 
     head = struct.pack('>IIBBBBB', rows.shape[1], rows.shape[0], bits, colour_type, 0, 0, 0)
     palette = np.random.default_rng(0).integers(0, 256, 3 * 2 ** min(bits, 8), np.uint8).tobytes()

@@ -14,6 +14,7 @@ from PIL import Image
 
 import mmseg_opengan.register  # noqa: F401
 from mmseg_opengan.contracts import CLOSED, GT_OPEN_MAP, IGNORE, VOID
+from mmseg_opengan.datasets import open_set_dataset
 from mmseg_opengan.datasets.open_set_folder import made_up_palette
 
 REPO = Path(__file__).resolve().parents[2]
@@ -337,6 +338,38 @@ def test_a_folder_is_no_file(root):
     (root / 'ids.json').mkdir()
     with pytest.raises(ValueError, match=r"ids\.json' cannot be read as YAML or JSON"):
         DATASETS.build(config(root, ids=str(root / 'ids.json')))
+
+
+@pytest.mark.parametrize('name', ['1.JPG', '1.jpeg', '1.png', 'broken link', 'other stem'])
+def test_images_that_the_suffix_leaves_out(root, name, monkeypatch):
+    """Each has a label, so its author meant it to be used."""
+    logged = []
+    monkeypatch.setattr(open_set_dataset, 'print_log', lambda text, **options: logged.append(text))
+    image = root / 'images' / '1.jpg'
+    image.rename(image.with_name({'other stem': '1b.jpg'}.get(name, '1.JPG')))
+    if name == 'broken link':
+        (root / 'images' / '1.JPG').unlink()
+        image.symlink_to(root / 'gone.jpg')
+    elif name != 'other stem':
+        (root / 'images' / '1.JPG').rename(root / 'images' / name)
+    if name == 'other stem':
+        (root / 'labels' / '1b.png').write_bytes((root / 'labels' / '1.png').read_bytes())
+        assert len(DATASETS.build(config(root))) == 3
+        (message,) = logged
+        assert "labels' has 1 labels without an image" in message
+        assert "'1.png'" in message
+        return
+    found = '1.jpg' if name == 'broken link' else name
+    wanted = rf"img_suffix: wanted images that end in '\.jpg'.*1 labels .*'1\.png'; found '{found}'"
+    with pytest.raises(ValueError, match=wanted):
+        DATASETS.build(config(root))
+    assert stems(DATASETS.build(config(root, ann_file=['0', '2']))) == ['0', '2']
+
+
+@pytest.mark.parametrize('option', ['img_suffix', 'seg_map_suffix'])
+def test_a_suffix_is_one_string(root, option):
+    with pytest.raises(TypeError, match=rf"{option}: wanted one string, found \('\.jpg', '\.p"):
+        DATASETS.build(config(root, **{option: ('.jpg', '.png')}))
 
 
 def test_missing_folders_and_labels(root):

@@ -95,6 +95,30 @@ def test_policies_of_this_package_keep_their_names():
     assert re.fullmatch('my policy/ignore:debris@[0-9a-f]{8}', mine.name)
 
 
+def test_a_string_is_not_several_classes(tree):
+    edit = ("OPEN_CLASSES = ('animal', 'debris')", "OPEN_CLASSES = ('thing')")
+    with pytest.raises(
+        TypeError, match=r"'my policy', open_classes: wanted .* \('thing',\), found"
+    ):
+        own(edit)['MyOpenSet'](data_root=tree, split='train')
+
+
+@pytest.mark.parametrize('encoding', ['utf-8', 'utf-8-sig', 'utf-16', 'utf-16-le', 'utf-16-be'])
+def test_a_list_as_other_systems_write_it(tree, encoding):
+    mark = (
+        b'\xff\xfe' if encoding == 'utf-16-le' else b'\xfe\xff' if encoding == 'utf-16-be' else b''
+    )
+    (tree / 'some.txt').write_bytes(mark + '3\r\n1\r\n'.encode(encoding))
+    made = own()['MyOpenSet'](data_root=tree, split='train', ann_file='some.txt')
+    assert stems(made) == ['1', '3']
+
+
+def test_a_list_that_is_no_text(tree):
+    (tree / 'some.txt').write_bytes(b'3\n\xe9\n')
+    with pytest.raises(ValueError, match=r"ann_file '.*some\.txt': wanted text in UTF-8, found"):
+        own()['MyOpenSet'](data_root=tree, split='train', ann_file='some.txt')
+
+
 def test_a_list_of_images(tree):
     make = own()['MyOpenSet']
     (tree / 'some.txt').write_text('3\n1\n\n')

@@ -10,6 +10,7 @@ from PIL import Image
 
 from mmseg_opengan.contracts import GT_OPEN_MAP
 from mmseg_opengan.datasets import transforms
+from mmseg_opengan.datasets.label_file import ORIENTATION
 from mmseg_opengan.datasets.label_map import cityscapes_labels
 
 LOAD = [dict(type='LoadImageFromFile'), dict(type='LoadOpenSetAnnotations')]
@@ -165,3 +166,32 @@ def test_results_of_a_foreign_dataset(sample):
         ValueError, match="needs 'open_labels' and 'seg_map_path' from an open-set dataset"
     ):
         Compose(LOAD)(sample)
+
+
+@pytest.mark.parametrize('kind', ['JPEG', 'PNG', 'TIFF', 'WEBP'])
+@pytest.mark.parametrize('orientation', [1, 3])
+def test_an_image_that_is_turned_by_its_orientation_is_named_once(
+    sample, tmp_path, monkeypatch, kind, orientation
+):
+    """OpenCV turns the image as it reads it; its label stays as it lies."""
+    logged = []
+    monkeypatch.setattr(transforms, 'print_log', lambda text, **options: logged.append(text))
+    image = Image.open(sample['img_path'])
+    exif = image.getexif()
+    exif[ORIENTATION] = orientation
+    image.save(tmp_path / 'turned', kind, exif=exif)
+    sample['img_path'] = str(tmp_path / 'turned')
+    pipeline = Compose(LOAD)
+    for _ in range(2):
+        loaded_image = pipeline(dict(sample, seg_fields=[]))['img'][..., ::-1]
+    if orientation == 1:
+        assert logged == []
+        return
+    (message,) = logged
+    assert f"'{tmp_path / 'turned'}' is turned by its EXIF orientation 3" in message
+    if kind in ('PNG', 'TIFF'):  # which keep every bit
+        assert (loaded_image == np.asarray(image)[::-1, ::-1]).all()
+    if kind == 'PNG':
+        kept = dict(type='LoadImageFromFile', color_type='color_ignore_orientation')
+        unturned = Compose([kept])(dict(sample))['img'][..., ::-1]
+        assert (unturned == np.asarray(image)).all()

@@ -187,7 +187,9 @@ def test_an_image_that_was_changed_in_place_is_refused(root, tmp_path):
         made = StoredTaps(root=str(tmp_path / 'taps'), images=images(world, split='test'))
         if folder == 'again':
             Image.fromarray(pixels[::-1]).save(path, compress_level=0)
-            with pytest.raises(FeatureBankError, match=r'another .*001_.*: wanted its image of sha'):
+            with pytest.raises(
+                FeatureBankError, match=r'another .*001_.*: wanted its image of sha'
+            ):
                 made.prepare(taps_of, SEGMENTOR)
         else:
             made.prepare(taps_of, SEGMENTOR)
