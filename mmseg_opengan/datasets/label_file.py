@@ -1,10 +1,9 @@
-"""One label file into the two ground-truth maps: the ids that stand in it, whatever its bit depth."""
+"""One label file into the two ground-truth maps, by the ids that stand in it at any bit depth."""
 
 import io
 
 import mmengine.fileio as fileio
 import numpy as np
-from PIL import Image
 from PIL.BmpImagePlugin import BmpImageFile
 from PIL.ImageFile import ImageFile
 from PIL.PngImagePlugin import PngImageFile

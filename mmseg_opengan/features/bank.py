@@ -87,18 +87,22 @@ class FeatureBank:
     def _add_shard(self, shard):
         for group in GROUPS:
             entry = shard['groups'][group]
-            path = self.root / entry['file']
-            if not path.exists() or path.stat().st_size != entry['bytes']:
-                found = f'{path.stat().st_size} bytes' if path.exists() else 'no file'
-                raise FeatureBankError(
-                    f"Feature bank shard '{path}': wanted {entry['bytes']} bytes, found {found}. "
-                    f'{_AGAIN}'
-                )
+            self._require_size(entry['file'], entry['bytes'])
+            self._require_size(entry['pixels_file'], entry['pixels_bytes'])
             start = self._starts[group][-1]
             for name, count in entry['images'].items():
                 self._rows[group][name] = (start, count)
                 start += count
             self._starts[group].append(start)
+
+    def _require_size(self, name: str, wanted: int) -> Path:
+        path = self.root / name
+        found = f'{path.stat().st_size} bytes' if path.exists() else 'no file'
+        if found != f'{wanted} bytes':
+            raise FeatureBankError(
+                f"Feature bank shard '{path}': wanted {wanted} bytes, found {found}. {_AGAIN}"
+            )
+        return path
 
     def _open(self, group: str, shard: int) -> np.ndarray:
         """The features (rows, C) of a shard, memory-mapped; torch's mapping, unlike numpy's, holds
@@ -166,11 +170,10 @@ class FeatureBank:
         """
         parts = [np.empty(0, PIXEL)]
         for shard in self.manifest['shards']:
-            path = self.root / shard['groups'][group]['pixels_file']
-            try:
-                parts.append(np.load(path))  # which reads no pickle
-            except (OSError, ValueError, EOFError) as error:
-                raise FeatureBankError(f"'{path}' cannot be read ({error}). {_AGAIN}") from error
+            entry = shard['groups'][group]
+            path = self._require_size(entry['pixels_file'], entry['pixels_bytes'])
+            head = entry['pixels_bytes'] - PIXEL.itemsize * sum(entry['images'].values())
+            parts.append(np.fromfile(path, PIXEL, offset=head))
         pixels = np.concatenate(parts)
         pixels['image'] -= first_of(self.manifest, 'image')
         return pixels

@@ -177,6 +177,7 @@ class BankWriter:
             pixels_file=pixels_path.name,
             bytes=path.stat().st_size,
             sha256=digest,
+            pixels_bytes=pixels_path.stat().st_size,
             pixels_sha256=pixels_digest,
             images={image: len(features) for image, features, _ in parts},
         )

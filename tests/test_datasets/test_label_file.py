@@ -129,7 +129,7 @@ def test_colours_and_transparency_are_no_ids(tmp_path, colour_type, channels):
 def test_formats_that_do_not_keep_ids_are_refused(tmp_path, kind):
     content = io.BytesIO()
     Image.fromarray(ids_of(8)).save(content, kind)
-    with pytest.raises(ValueError, match='wanted a complete PNG, TIFF or BMP .*it begins with'):
+    with pytest.raises(ValueError, match=r'wanted a complete PNG, .*it begins with'):
         read(tmp_path / 'a', content.getvalue())
 
 

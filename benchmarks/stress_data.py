@@ -1,0 +1,48 @@
+"""Kill extractions, then fuzz the readers of labels, lists, banks and stored taps, seed after seed.
+
+    python benchmarks/stress_data.py --kills 20 --minutes 10
+
+Each seed's outcome is printed; ``pytest --hypothesis-seed=SEED`` repeats one.
+"""
+
+import argparse
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+TESTS = Path(__file__).resolve().parents[1] / 'tests' / 'test_features'
+
+
+def passes(test: str, *options: str, **environment: object) -> bool:
+    """Run a test file with numbers in its environment; print what it says."""
+    variables = {f'MMSEG_OPENGAN_{name}': str(value) for name, value in environment.items()}
+    command = [sys.executable, '-m', 'pytest', '-q', '-rP', '-n', '0', str(TESTS / test)]
+    done = subprocess.run(
+        [*command, *options], env={**os.environ, **variables}, capture_output=True, text=True
+    )
+    lines = done.stdout.splitlines()
+    shown = [line for line in lines if ' kills, ' in line] if done.returncode == 0 else lines[-60:]
+    print(*shown, sep='\n', end='\n' if shown else '')
+    print(f'{test} {" ".join(options)}: rc {done.returncode}', flush=True)
+    return done.returncode == 0
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument('--kills', type=int, default=20, help='of a bank and of stored taps')
+    parser.add_argument('--minutes', type=float, default=10, help='of fuzzing')
+    parser.add_argument('--examples', type=int, default=1000, help='of each test and seed')
+    args = parser.parse_args()
+    outcomes = [passes('test_killed_extraction.py', KILLS=args.kills)]
+    end = time.monotonic() + 60 * args.minutes
+    while time.monotonic() < end:
+        seed = f'--hypothesis-seed={len(outcomes)}'
+        outcomes.append(passes('test_fuzz_data.py', seed, FUZZ=args.examples))
+    print(f'{len(outcomes)} runs, {outcomes.count(False)} failed')
+    sys.exit(not all(outcomes))
+
+
+if __name__ == '__main__':
+    main()

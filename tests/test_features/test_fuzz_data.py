@@ -1,0 +1,184 @@
+"""Whatever bytes stand in a file: a right answer, or one of our errors that names the file.
+
+A run is as long as ``MMSEG_OPENGAN_FUZZ`` says (examples of each test); ``benchmarks/stress_data.py``
+makes long ones.
+"""
+
+import io
+import os
+
+import numpy as np
+import pytest
+from mmengine.registry import init_default_scope
+from mmseg.registry import DATASETS
+from PIL import Image
+from tiny_cityscapes import SEGMENTOR, STRIDE, built, images, write_images
+
+from mmseg_opengan.contracts import TAP_FEATURES
+from mmseg_opengan.datasets import label_file
+from mmseg_opengan.datasets.label_map import camvid_labels
+from mmseg_opengan.datasets.open_set_folder import label_map_of
+from mmseg_opengan.features.bank import FeatureBank, FeatureBankError
+from mmseg_opengan.features.stored_taps import StoredTaps
+
+hypothesis = pytest.importorskip('hypothesis')
+given, st = hypothesis.given, hypothesis.strategies
+EXAMPLES = int(os.environ.get('MMSEG_OPENGAN_FUZZ', '40'))
+fuzz = hypothesis.settings(
+    max_examples=EXAMPLES,
+    deadline=5000,
+    database=None,
+    suppress_health_check=[hypothesis.HealthCheck.function_scoped_fixture],
+)
+#: Edits of a file: places as a share of its length, and what to put there.
+EDITS = st.lists(
+    st.tuples(st.floats(0, 1), st.binary(max_size=6), st.integers(0, 6)), min_size=1, max_size=4
+)
+
+
+def edited(data: bytes, edits) -> bytes:
+    for share, put, cut in edits:
+        place = int(share * len(data))
+        data = data[:place] + put + data[place + cut :]
+    return data
+
+
+def label_files() -> list[bytes]:
+    ids = np.random.default_rng(0).integers(0, 32, (9, 7), np.uint8)
+    pictures = [Image.fromarray(ids), Image.fromarray(camvid_labels().colours[ids])]
+    pictures.append(pictures[1].quantize(32))
+    pictures.append(Image.fromarray(ids > 15))
+    found = []
+    for picture in pictures:
+        for kind in ('PNG', 'TIFF', 'BMP'):
+            content = io.BytesIO()
+            picture.save(content, kind)
+            found.append(content.getvalue())
+    return found
+
+
+@pytest.fixture(scope='module')
+def folder(tmp_path_factory):
+    """A data set with its bank and its stored taps."""
+    init_default_scope('mmseg')
+    made = tmp_path_factory.mktemp('fuzz')
+    write_images(made / 'world', 3)
+    write_images(made / 'world', 2, folder='val')
+    built(made / 'world', made / 'bank')
+    taps(made).prepare(tap_of, SEGMENTOR)
+    return made
+
+
+def tap_of(image, sample):
+    features = image[None, :, ::STRIDE, ::STRIDE].float()
+    return features, features[:, :2]
+
+
+def taps(folder):
+    return StoredTaps(root=str(folder / 'taps'), images=images(folder / 'world', split='test'))
+
+
+@pytest.fixture
+def path(tmp_path, monkeypatch):
+    monkeypatch.setattr(label_file, 'MAX_PIXELS', 1 << 20)
+    return tmp_path / 'fuzzed'
+
+
+@fuzz
+@given(st.sampled_from(label_files()), EDITS)
+def test_label_files(path, content, edits):
+    path.write_bytes(edited(content, edits))
+    try:
+        closed, open_map = label_file.read_label_file(str(path), camvid_labels())
+    except ValueError as error:
+        assert f"'{path}'" in str(error)
+    else:
+        assert closed.shape == open_map.shape
+        assert closed.dtype == open_map.dtype == np.uint8
+
+
+@fuzz
+@given(st.binary(max_size=60))
+def test_lists_of_images(folder, path, content):
+    path.write_bytes(content)
+    try:
+        dataset = DATASETS.build(
+            dict(images(folder / 'world', split='test'), ann_file=str(path), lazy_init=False)
+        )
+    except ValueError as error:
+        assert 'ann_file' in str(error)
+    else:
+        assert 0 < len(dataset) <= 2
+
+
+KEYS = st.one_of(st.integers(-2, 300), st.text(max_size=8), st.booleans(), st.none(), st.floats())
+NAMES = st.one_of(st.sampled_from(['road', 'car', 'animal', 'void']), st.text(max_size=3))
+
+
+@fuzz
+@given(
+    st.dictionaries(KEYS, NAMES, max_size=6),
+    st.lists(NAMES, max_size=3),
+    st.one_of(st.lists(NAMES, max_size=3), NAMES),
+)
+def test_meanings_of_ids(ids, classes, open_classes):
+    try:
+        labels = label_map_of(classes, open_classes, ids, 'own')
+    except (ValueError, TypeError) as error:
+        assert 'wanted' in str(error)
+    else:
+        assert labels.known.sum() == len(ids) or labels.colours is not None
+
+
+def damaged(path, edits) -> bytes:
+    """The file's bytes as they were; edited in place."""
+    before = path.read_bytes()
+    path.write_bytes(edited(before, edits))
+    return before
+
+
+@fuzz
+@given(st.sampled_from(['manifest.json', 'shard-00000.json']), EDITS)
+def test_records_of_a_bank(folder, name, edits):
+    path = folder / 'bank' / name
+    before = damaged(path, edits)
+    try:
+        if path.read_bytes() == before:
+            FeatureBank(path.parent)
+        else:
+            with pytest.raises(FeatureBankError, match=name):
+                FeatureBank(path.parent)
+    finally:
+        path.write_bytes(before)
+
+
+@fuzz
+@given(st.sampled_from(['open.npy', 'open.pixels.npy', 'closed.npy', 'closed.pixels.npy']), EDITS)
+def test_shards_of_a_bank(folder, name, edits):
+    path = folder / 'bank' / f'shard-00000.{name}'
+    before = damaged(path, edits)
+    try:
+        if path.read_bytes() != before:
+            with pytest.raises(FeatureBankError, match=path.name):
+                FeatureBank(path.parent).verify()
+        bank = FeatureBank(path.parent)
+        assert bank.pixels(name.split('.')[0]).dtype.names
+    except FeatureBankError as error:
+        assert path.name in str(error)  # noqa: PT017 - either outcome is right
+    finally:
+        path.write_bytes(before)
+
+
+@fuzz
+@given(st.sampled_from(['manifest.json', f'00000.{TAP_FEATURES}.npy']), EDITS)
+def test_stored_taps(folder, name, edits):
+    path = folder / 'taps' / name
+    before = damaged(path, edits)
+    try:
+        made = taps(folder)
+        if path.read_bytes() != before:
+            with pytest.raises(FeatureBankError, match=name):
+                made.prepare(tap_of, SEGMENTOR)
+                made[0]
+    finally:
+        path.write_bytes(before)
