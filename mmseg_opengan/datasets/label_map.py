@@ -66,29 +66,11 @@ _CAMVID = (
 )
 CAMVID_NAMES = tuple(name for name, _, _ in _CAMVID)
 CAMVID_COLOURS = np.array([colour for _, colour, _ in _CAMVID], np.uint8)
-CAMVID_CLASSES = (
-    'Sky',
-    'Building',
-    'Pole',
-    'Road',
-    'Sidewalk',
-    'Tree',
-    'SignSymbol',
-    'Fence',
-    'Car',
-    'Pedestrian',
-    'Bicyclist',
+CAMVID_CLASSES = tuple(
+    'Sky Building Pole Road Sidewalk Tree SignSymbol Fence Car Pedestrian Bicyclist'.split()
 )
-CAMVID_OPEN = (
-    'OtherMoving',
-    'Archway',
-    'Bridge',
-    'CartLuggagePram',
-    'Child',
-    'TrafficCone',
-    'Animal',
-    'Tunnel',
-    'Train',
+CAMVID_OPEN = tuple(
+    'OtherMoving Archway Bridge CartLuggagePram Child TrafficCone Animal Tunnel Train'.split()
 )
 _CAMVID_COLOUR = {name: list(colour) for name, colour, _ in _CAMVID} | {'Pole': [192, 192, 128]}
 CAMVID_PALETTE = [_CAMVID_COLOUR[name] for name in CAMVID_CLASSES]
@@ -107,8 +89,7 @@ class LabelMap:
         known: (256,) bool, the raw ids that may occur.
         colours: (n, 3) uint8 RGB colour of raw id 0 .. n-1 where label files come in colour, else
             None.
-        vouched_for: of this package's maps, policy and digest of the tables that it made; see
-            :attr:`name`.
+        is_own: This package made the map; see :attr:`name`.
     """
 
     policy: str
@@ -118,7 +99,7 @@ class LabelMap:
     open_lut: np.ndarray
     known: np.ndarray
     colours: np.ndarray | None = None
-    vouched_for: str | None = None
+    is_own: bool = False
 
     def __post_init__(self):
         for name in ('closed_classes', 'open_classes'):
@@ -131,9 +112,8 @@ class LabelMap:
             table = getattr(self, name)
             if table.dtype != kind or table.shape != (256,):
                 raise ValueError(
-                    f"label policy '{self.policy}': wanted {name} of 256 {np.dtype(kind)}, "
-                    f'found shape '
-                    f'{table.shape} of {table.dtype}'
+                    f"label policy '{self.policy}': wanted {name} of 256 {np.dtype(kind)}, found "
+                    f'shape {table.shape} of {table.dtype}'
                 )
 
     @property
@@ -144,22 +124,13 @@ class LabelMap:
         So an edited table is another policy, whose banks and results are not taken for those of the
         old one.
         """
-        return self.policy if self.vouched_for == self._full_name() else self._full_name()
-
-    def _full_name(self):
-        tables = [
-            self.closed_lut,
-            self.open_lut,
-            self.known,
-            *([] if self.colours is None else [self.colours]),
-        ]
-        digest = hashlib.sha256(
-            b''.join(np.ascontiguousarray(table).tobytes() for table in tables)
-        ).hexdigest()
-        return f'{self.policy}@{digest[:8]}'
-
-    def _own(self) -> 'LabelMap':
-        return replace(self, vouched_for=self._full_name())
+        if self.is_own:
+            return self.policy
+        digest = hashlib.sha256()
+        for table in (self.closed_lut, self.open_lut, self.known, self.colours):
+            if table is not None:
+                digest.update(np.ascontiguousarray(table).tobytes())
+        return f'{self.policy}@{digest.hexdigest()[:8]}'
 
     def split(self, raw: np.ndarray, source: str) -> tuple[np.ndarray, np.ndarray]:
         """The two ground-truth maps of one label image.
@@ -180,19 +151,15 @@ class LabelMap:
         if raw.ndim != 2 or raw.dtype != np.uint8:
             raise ValueError(
                 f"Label file '{source}' must hold one 8-bit channel of ids (policy "
-                f"'{self.policy}'), but "
-                f'it has shape {raw.shape} and type {raw.dtype}.'
+                f"'{self.policy}'), but it has shape {raw.shape} and type {raw.dtype}."
             )
-        if not cv2.LUT(
-            raw, self.known.view(np.uint8)
-        ).all():  # a seventh of the time of self.known[raw]
+        # a seventh of the time of self.known[raw]
+        if not cv2.LUT(raw, self.known.view(np.uint8)).all():
             found, counts = np.unique(raw[~self.known[raw]], return_counts=True)
-            strange = ', '.join(
-                f'{i} ({n} pixels)' for i, n in zip(found.tolist(), counts.tolist())
-            )
+            strange = [f'{i} ({n} pixels)' for i, n in zip(found, counts)]
             raise ValueError(
-                f"Label file '{source}' holds unknown ids: {strange}. Policy '{self.policy}' knows "
-                f'{np.flatnonzero(self.known).tolist()}.'
+                f"Label file '{source}' holds unknown ids: {', '.join(strange)}. Policy "
+                f"'{self.policy}' knows {np.flatnonzero(self.known).tolist()}."
             )
         return cv2.LUT(raw, self.closed_lut), cv2.LUT(raw, self.open_lut)
 
@@ -216,8 +183,7 @@ class LabelMap:
         open_lut = self.open_lut.copy()
         open_lut[np.isin(open_lut, np.array(ignored) + FIRST_OPEN)] = VOID
         kept_order = ','.join(self.open_classes[i] for i in sorted(set(ignored)))
-        fewer = replace(self, policy=f'{self.policy}/ignore:{kept_order}', open_lut=open_lut)
-        return fewer._own() if self.name == self.policy else fewer
+        return replace(self, policy=f'{self.policy}/ignore:{kept_order}', open_lut=open_lut)
 
 
 def cityscapes_labels(policy: str = 'paper') -> LabelMap:
@@ -261,7 +227,7 @@ def anomaly_labels() -> LabelMap:
     )
     open_lut = labels.open_lut.copy()
     open_lut[0] = CLOSED
-    return replace(labels, open_lut=open_lut)._own()
+    return replace(labels, open_lut=open_lut)
 
 
 def rgb_to_ids(rgb: np.ndarray, colours: np.ndarray, source: str) -> np.ndarray:
@@ -280,38 +246,37 @@ def rgb_to_ids(rgb: np.ndarray, colours: np.ndarray, source: str) -> np.ndarray:
     """
     if rgb.ndim != 3 or rgb.shape[2] != 3 or rgb.dtype != np.uint8:
         raise ValueError(
-            f"Label file '{source}' must be an 8-bit RGB image, but it has shape {rgb.shape} "
-            f'and type '
-            f'{rgb.dtype}.'
+            f"Label file '{source}' must be an 8-bit RGB image, but it has shape {rgb.shape} and "
+            f'type {rgb.dtype}.'
         )
-    codes, pixels = (
-        c[..., 0].astype(np.uint32) << 16 | c[..., 1].astype(np.uint32) << 8 | c[..., 2]
-        for c in (colours, rgb)
-    )
+    codes, pixels = (_codes(colours), _codes(rgb))
     order = np.argsort(codes)
     place = np.searchsorted(codes[order], pixels).clip(max=len(codes) - 1)
     unknown = codes[order][place] != pixels
     if unknown.any():
         found, counts = np.unique(pixels[unknown], return_counts=True)
-        strange = ', '.join(
+        strange = [
             f'({c >> 16}, {c >> 8 & 255}, {c & 255}): {n} pixels'
-            for c, n in zip(found.tolist()[:5], counts.tolist())
-        )
+            for c, n in zip(found[:5], counts)
+        ]
         raise ValueError(
-            f"Label file '{source}' holds {len(found)} unknown RGB colours, e.g. {strange}. "
-            f'Wanted one of '
-            f'the {len(colours)} class colours; was the file resized with interpolation or '
-            f'stored as '
-            'JPEG?'
+            f"Label file '{source}' holds {len(found)} unknown RGB colours, e.g. "
+            f'{", ".join(strange)}. Wanted one of the {len(colours)} class colours; was the file '
+            'resized with interpolation or stored as JPEG?'
         )
     return order.astype(np.uint8)[place]
 
 
+def _codes(colours: np.ndarray) -> np.ndarray:
+    """One number for each colour (..., 3)."""
+    red, green, blue = np.moveaxis(colours.astype(np.uint32), -1, 0)
+    return red << 16 | green << 8 | blue
+
+
 def _label_map(policy, closed_classes, open_classes, names, colours=None) -> LabelMap:
     """As :func:`meaning_of_ids`, of a policy of this package's own."""
-    return replace(
-        meaning_of_ids(policy, closed_classes, open_classes, names), colours=colours
-    )._own()
+    labels = meaning_of_ids(policy, closed_classes, open_classes, names)
+    return replace(labels, colours=colours, is_own=True)
 
 
 def meaning_of_ids(policy, closed_classes, open_classes, names) -> LabelMap:

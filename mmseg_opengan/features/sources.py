@@ -66,9 +66,6 @@ class _BankSource(Dataset):
         open: config of the dataset whose images give open pixels; None where none are used
             (OpenGAN-0).
         closed_per_image: closed pixels stored per image (store only); None stores all.
-        closed_choice: how they are chosen: ``'uniform'``, or ``'balanced'`` over the classes of
-            each image (see
-            :class:`PixelChoice`).
         bank_seed: seed of the choice of stored closed pixels.
         leave_out: open classes whose pixels stay in the bank and are never drawn.
         part: (i, n): :meth:`prepare` builds the i-th of n parts of the bank, 1 <= i <= n, in a
@@ -86,7 +83,6 @@ class _BankSource(Dataset):
         closed: dict,
         open: dict | None = None,
         closed_per_image: int | None = 5000,
-        closed_choice: str = 'uniform',
         bank_seed: int = 0,
         leave_out: Sequence[str] = (),
         part: tuple[int, int] | None = None,
@@ -110,7 +106,7 @@ class _BankSource(Dataset):
                 f'the same '
                 f'ones, found {open.get("pipeline", [])}'
             )
-        self.choice = PixelChoice(closed_per_image, closed_choice, bank_seed)
+        self.choice = PixelChoice(closed_per_image, bank_seed)
         self.part, self.join = part, join
         self.leave_out = list(leave_out)
         self.identity: dict | None = None
@@ -161,7 +157,6 @@ class _BankSource(Dataset):
                 pipeline=self.pipeline,
                 label_policy=policy,
                 closed_per_image=self.choice.limit,
-                closed_choice=self.choice.how,
                 seed=self.choice.seed,
                 closed_classes=list(self.metainfo['classes']),
                 open_classes=list(

@@ -358,11 +358,6 @@ def test_two_builders_take_turns(world, tmp_path, uninterrupted):
         ),
         (SEGMENTOR, dict(closed_per_image=8), 'closed_per_image: wanted 8, found 7'),
         (SEGMENTOR, dict(bank_seed=1), 'seed: wanted 1, found 0'),
-        (
-            SEGMENTOR,
-            dict(closed_choice='balanced'),
-            "closed_choice: wanted 'balanced', found 'uniform'",
-        ),
     ],
 )
 def test_bank_of_something_else_is_refused(world, tmp_path, segmentor, options, message):
