@@ -43,8 +43,7 @@ class AnomalyMasks(OpenSetDataset):
         palette = palette or CITYSCAPES_PALETTE[: len(classes)]
         if len(palette) != len(classes):
             raise ValueError(
-                f'palette must have a colour for each of {len(classes)} classes, but has '
-                f'{len(palette)}.'
+                f'palette: wanted a colour for each of {len(classes)} classes, found {len(palette)}'
             )
         super().__init__(
             data_root=data_root,

@@ -67,11 +67,9 @@ class CamVidOpenSet(OpenSetDataset):
                 f'exactly one of split and ann_file must be given, but got split={split!r} and '
                 f'ann_file={ann_file!r}.'
             )
-        self.img_dirs, self.label_dirs, self.closed_label_dirs = (
-            img_dirs,
-            label_dirs,
-            closed_label_dirs,
-        )
+        self.img_dirs = img_dirs
+        self.label_dirs = label_dirs
+        self.closed_label_dirs = closed_label_dirs
         labels = camvid_labels().ignoring(ignore_open)
         super().__init__(
             data_root=data_root,
@@ -89,20 +87,7 @@ class CamVidOpenSet(OpenSetDataset):
         images = {
             folder: set(self._list(self._path(folder), self.img_suffix)) for folder in self.img_dirs
         }
-        full, closed_only = self._labels
-        kinds = [(folder, full) for folder in self.label_dirs] + [
-            (f, closed_only) for f in self.closed_label_dirs
-        ]
-        # label folder -> names in it; of several image folders, not each has every kind of label
-        labels = {}
-        for folder in self.img_dirs:
-            for template, _ in kinds:
-                path = template.format(folder)
-                exists = fileio.isdir(self._path(path), backend_args=self.backend_args)
-                labels[path] = (
-                    set(self._list(self._path(path), self.seg_map_suffix)) if exists else set()
-                )
-        return [self._find(frame, images, labels, kinds) for frame in frames]
+        return [self._find(frame, images) for frame in frames]
 
     def _frames(self) -> list[str]:
         """Frame names of the split file, in its order."""
@@ -114,27 +99,26 @@ class CamVidOpenSet(OpenSetDataset):
             )
         return frames
 
-    def _find(self, frame: str, images: dict, labels: dict, kinds: list) -> dict:
+    def _find(self, frame: str, images: dict) -> dict:
         """Image and best label of one frame."""
-        folder = next((f for f in self.img_dirs if frame + self.img_suffix in images[f]), None)
+        image, name = frame + self.img_suffix, frame + self.seg_map_suffix
+        folder = next((folder for folder in self.img_dirs if image in images[folder]), None)
         if folder is None:
             raise FileNotFoundError(
-                f"Frame '{frame}' of '{self.ann_file}' has no image: wanted '{frame}"
-                f"{self.img_suffix}' in one of {tuple(self.img_dirs)} below '{self.data_root}'."
+                f"Frame '{frame}' of '{self.ann_file}' has no image: wanted '{image}' in one of "
+                f"{tuple(self.img_dirs)} below '{self.data_root}'."
             )
-        image, name = frame + self.img_suffix, frame + self.seg_map_suffix
-        for template, policy in kinds:
-            place = template.format(folder)
-            if name in labels[place]:
-                return self._entry(self._path(folder, image), self._path(place, name), policy)
-        places = {
-            place: len(labels[place])
-            for place in (template.format(folder) for template, _ in kinds)
-        }
+        full, closed_only = self._labels
+        kinds = [(template, full) for template in self.label_dirs]
+        kinds += [(template, closed_only) for template in self.closed_label_dirs]
+        places = [template.format(folder) for template, _ in kinds]
+        for place, (_, policy) in zip(places, kinds):
+            label = self._path(place, name)
+            if fileio.exists(label, backend_args=self.backend_args):
+                return self._entry(self._path(folder, image), label, policy)
         raise FileNotFoundError(
-            f"Image '{self._path(folder, image)}' has no label: wanted '{name}' in one of the "
-            f"folders below '{self.data_root}'; files that end in '{self.seg_map_suffix}' found "
-            f'there: {places}.'
+            f"Image '{self._path(folder, image)}' has no label: wanted '{name}' in one of {places} "
+            f"below '{self.data_root}'."
         )
 
     def _path(self, *parts: str) -> str:

@@ -66,11 +66,29 @@ _CAMVID = (
 )
 CAMVID_NAMES = tuple(name for name, _, _ in _CAMVID)
 CAMVID_COLOURS = np.array([colour for _, colour, _ in _CAMVID], np.uint8)
-CAMVID_CLASSES = tuple(
-    'Sky Building Pole Road Sidewalk Tree SignSymbol Fence Car Pedestrian Bicyclist'.split()
+CAMVID_CLASSES = (
+    'Sky',
+    'Building',
+    'Pole',
+    'Road',
+    'Sidewalk',
+    'Tree',
+    'SignSymbol',
+    'Fence',
+    'Car',
+    'Pedestrian',
+    'Bicyclist',
 )
-CAMVID_OPEN = tuple(
-    'OtherMoving Archway Bridge CartLuggagePram Child TrafficCone Animal Tunnel Train'.split()
+CAMVID_OPEN = (
+    'OtherMoving',
+    'Archway',
+    'Bridge',
+    'CartLuggagePram',
+    'Child',
+    'TrafficCone',
+    'Animal',
+    'Tunnel',
+    'Train',
 )
 _CAMVID_COLOUR = {name: list(colour) for name, colour, _ in _CAMVID} | {'Pole': [192, 192, 128]}
 CAMVID_PALETTE = [_CAMVID_COLOUR[name] for name in CAMVID_CLASSES]
@@ -256,8 +274,7 @@ def rgb_to_ids(rgb: np.ndarray, colours: np.ndarray, source: str) -> np.ndarray:
     if unknown.any():
         found, counts = np.unique(pixels[unknown], return_counts=True)
         strange = [
-            f'({c >> 16}, {c >> 8 & 255}, {c & 255}): {n} pixels'
-            for c, n in zip(found[:5], counts)
+            f'({c >> 16}, {c >> 8 & 255}, {c & 255}): {n} pixels' for c, n in zip(found[:5], counts)
         ]
         raise ValueError(
             f"Label file '{source}' holds {len(found)} unknown RGB colours, e.g. "

@@ -65,8 +65,7 @@ class OpenSetDataset(BaseSegDataset):
             if tuple(given) != wanted:
                 raise ValueError(
                     f"{name}['classes'] must be those of policy '{labels[0].policy}', {wanted}, "
-                    f'but got '
-                    f'{tuple(given)}.'
+                    f'but got {tuple(given)}.'
                 )
         if kwargs.get('reduce_zero_label'):
             raise ValueError(
@@ -110,8 +109,7 @@ class OpenSetDataset(BaseSegDataset):
                 raise
             raise ValueError(
                 f"Image '{path}' cannot be decoded: wanted a complete image file, found "
-                f'{content.size} '
-                f'bytes ({error}).'
+                f'{content.size} bytes ({error}).'
             ) from error
 
     def _draw(self, names: list[str]) -> list[str]:
@@ -126,9 +124,8 @@ class OpenSetDataset(BaseSegDataset):
             return names
         if not 1 <= number <= len(names):
             raise ValueError(
-                f'num_open_images must be None or between 1 and the {len(names)} images there '
-                f'are, but '
-                f'got {number}.'
+                f'num_open_images must be None or between 1 and the {len(names)} images there are, '
+                f'but got {number}.'
             )
         ranked = sorted(names, key=lambda name: hashlib.sha256(f'{seed}:{name}'.encode()).digest())
         drawn = set(ranked[:number])
@@ -240,9 +237,8 @@ class OpenSetDataset(BaseSegDataset):
         if missing:
             raise FileNotFoundError(
                 f"{len(missing)} of {len(stems)} images in '{img_dir}' have no label: wanted e.g. "
-                f"'{fileio.join_path(label_dir, missing[0] + self.seg_map_suffix)}'; "
-                f"'{label_dir}' holds "
-                f"{len(labels)} files that end in '{self.seg_map_suffix}'."
+                f"'{fileio.join_path(label_dir, missing[0] + self.seg_map_suffix)}'; '{label_dir}' "
+                f"holds {len(labels)} files that end in '{self.seg_map_suffix}'."
             )
         return [
             self._entry(

@@ -16,7 +16,7 @@ from .open_set_dataset import OpenSetDataset
 
 VOID_NAME = 'void'
 #: What a file may hold that is more than the mapping of ids.
-_PARTS = ('classes', 'open_classes', 'ids', 'palette')
+_PARTS = ('ids', 'classes', 'open_classes', 'palette')
 _ENDS = ('.yaml', '.yml', '.json')
 _COLOUR = re.compile('#[0-9a-fA-F]{6}')
 
@@ -79,12 +79,12 @@ class OpenSetFolder(OpenSetDataset):
         seed: int = 0,
         **kwargs,
     ):
+        where = 'ids'
         if isinstance(ids, (str, os.PathLike)):
-            given = dict(classes=classes, open_classes=open_classes, palette=palette)
             where = f"ids '{ids}'"
-            ids, classes, open_classes, palette = _parts_of(os.fspath(ids), given)
-        else:
-            where = 'ids'
+            given = dict(classes=classes, open_classes=open_classes, palette=palette)
+            meaning = _meaning_in(os.fspath(ids), given)
+            ids, classes, open_classes, palette = (meaning[part] for part in _PARTS)
         labels = label_map_of(classes, open_classes, ids, policy, where).ignoring(ignore_open)
         number = len(labels.closed_classes)
         colours = made_up_palette(number) if palette is None else _checked_palette(palette, number)
@@ -191,11 +191,8 @@ def label_map_of(
     return ColourLabels(**{**tables, 'colours': np.array(colours, np.uint8)})
 
 
-def _parts_of(path: str, given: dict) -> tuple:
-    """``ids``, ``classes``, ``open_classes``, ``palette`` of a file and the config, if they agree.
-
-    ``given``: those of the config but ``ids``; None where it has none.
-    """
+def _meaning_in(path: str, given: dict) -> dict:
+    """All of ``_PARTS``, from a file and the config; ``given``: those of the config but ``ids``."""
     content = _read(path)
     if not isinstance(content, Mapping):
         raise TypeError(
@@ -207,24 +204,13 @@ def _parts_of(path: str, given: dict) -> tuple:
     strange = [key for key in content if key not in _PARTS]
     if strange or 'ids' not in content:
         raise ValueError(
-            f"ids '{path}': wanted ids alone, or the key 'ids' and others out of "
-            f'{_PARTS}, found the keys {list(content)}'
+            f"ids '{path}': wanted ids alone, or the key 'ids' and others out of {_PARTS}, found "
+            f'the keys {list(content)}'
         )
-    parts = [content['ids']]
     for part, value in given.items():
-        found = content.get(part)
-        if value is not None and found is not None and _as_lists(value) != _as_lists(found):
-            raise ValueError(
-                f"{part}: wanted that of ids '{path}', {_as_lists(found)}, or none "
-                f'beside it, found {_as_lists(value)}'
-            )
-        parts.append(found if value is None else value)
-    return tuple(parts)
-
-
-def _as_lists(value):
-    """Tuples as lists, as a file has them."""
-    return [_as_lists(part) for part in value] if isinstance(value, (list, tuple)) else value
+        if value is not None and part in content:
+            raise ValueError(f"{part}: wanted none beside that of ids '{path}', found {value}")
+    return {**given, **content}
 
 
 def _read(path: str):
@@ -291,21 +277,17 @@ def _stems_of(ann_file) -> list[str]:
 
 def _checked_palette(palette, number: int) -> list:
     """The palette, if it has a colour for each of ``number`` classes."""
-    if not isinstance(palette, (list, tuple)) or len(palette) != number:
-        found = len(palette) if isinstance(palette, (list, tuple)) else repr(palette)
-        raise ValueError(f'palette: wanted a colour for each of {number} classes, found {found}')
-    for colour in palette:
-        is_triple = isinstance(colour, (list, tuple)) and len(colour) == 3
-        if not is_triple or not all(_is_level(level) for level in colour):
-            raise ValueError(
-                f'palette: wanted colours (r, g, b) of whole numbers from 0 to 255, '
-                f'found {colour!r}'
-            )
+    try:
+        colours = np.array(palette)
+    except ValueError:  # rows of several lengths
+        colours = np.array(None)
+    is_whole = colours.shape == (number, 3) and colours.dtype.kind in 'iu'
+    if not is_whole or colours.min() < 0 or colours.max() > 255:
+        raise ValueError(
+            f'palette: wanted a colour (r, g, b) of whole numbers from 0 to 255 for each of '
+            f'{number} classes, found {palette!r}'
+        )
     return list(palette)
-
-
-def _is_level(level) -> bool:
-    return isinstance(level, int) and not isinstance(level, bool) and 0 <= level <= 255
 
 
 def made_up_palette(number: int) -> list[tuple[int, ...]]:

@@ -76,9 +76,8 @@ class LoadOpenSetAnnotations(BaseTransform):
         if closed.shape != size:
             raise ValueError(
                 f"Image '{results.get('img_path')}' and label '{path}' must be of one size, but "
-                f'image is '
-                f'{size[0]}x{size[1]} and label is {closed.shape[0]}x{closed.shape[1]} (height '
-                f'x width).'
+                f'image is {size[0]}x{size[1]} and label is {closed.shape[0]}x{closed.shape[1]} '
+                '(height x width).'
             )
         results['gt_seg_map'], results[GT_OPEN_MAP] = closed, open_map
         results.setdefault('seg_fields', []).extend(['gt_seg_map', GT_OPEN_MAP])
@@ -157,8 +156,7 @@ class PackOpenSetInputs(PackSegInputs):
                 raise ValueError(
                     f"The two ground-truth maps of '{results.get('seg_map_path')}' no longer fit: "
                     f'gt_seg_map {closed.shape}, {GT_OPEN_MAP} {open_map.shape}. A transform '
-                    f'between '
-                    "loading and packing handles 'gt_seg_map' only; use one that follows "
+                    "between loading and packing handles 'gt_seg_map' only; use one that follows "
                     "'seg_fields'."
                 )
             data = torch.from_numpy(np.ascontiguousarray(open_map))[None]

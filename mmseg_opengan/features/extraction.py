@@ -83,8 +83,7 @@ def extract_to_bank(
                 ):
                     raise ValueError(
                         f"'{name}' was read twice, for two label policies, and differs: wanted a "
-                        f'pipeline '
-                        'without random steps'
+                        'pipeline without random steps'
                     )
                 features = extract(first['inputs'], first['data_samples'])
                 writer.add(
@@ -163,9 +162,8 @@ def _require_one_file(name, *images):
     path, found = (Path(dataset.get_data_info(index)['img_path']) for dataset, index in images)
     if path.resolve() != found.resolve():
         raise ValueError(
-            f"closed and open both have an image '{name}': '{path}' and '{found}'. A feature "
-            f'bank knows '
-            'images by their path below data_root: choose data_roots that keep them apart.'
+            f"closed and open both have an image '{name}': '{path}' and '{found}'. A feature bank "
+            'knows images by their path below data_root: choose data_roots that keep them apart.'
         )
 
 

@@ -102,9 +102,8 @@ class _BankSource(Dataset):
             and as_json(open.get('pipeline', [])) != as_json(self.pipeline)
         ):
             raise ValueError(
-                f'open.pipeline: wanted that of closed, {self.pipeline}, whose images may be '
-                f'the same '
-                f'ones, found {open.get("pipeline", [])}'
+                f'open.pipeline: wanted that of closed, {self.pipeline}, whose images may be the '
+                f'same ones, found {open.get("pipeline", [])}'
             )
         self.choice = PixelChoice(closed_per_image, bank_seed)
         self.part, self.join = part, join
@@ -197,9 +196,8 @@ class _BankSource(Dataset):
                         else ''
                     )
                     raise ValueError(
-                        f'No {group} pixel to train on: the {len(images)} images that should '
-                        f'give some '
-                        f"have none in the feature bank '{self.root}'{hint}"
+                        f'No {group} pixel to train on: the {len(images)} images that should give '
+                        f"some have none in the feature bank '{self.root}'{hint}"
                     )
             self._bank = bank
         return self._bank
@@ -272,9 +270,8 @@ class OnlineSource(_BankSource):
         super().__init__(**kwargs)
         if self.sampler.closed_images_per_batch == 'all':
             raise ValueError(
-                "closed_images_per_batch='all' needs type='StoreSource': an online source "
-                'sends every '
-                'image of a batch through the segmentor'
+                "closed_images_per_batch='all' needs type='StoreSource': an online source sends "
+                'every image of a batch through the segmentor'
             )
 
     def prepare(self, extract: Callable[..., torch.Tensor], segmentor: dict) -> None:
@@ -362,9 +359,8 @@ def one_step(items: list) -> dict:
     """
     if len(items) != 1:
         raise ValueError(
-            f'train_dataloader.batch_size: wanted 1, as an item is the batch of a whole '
-            f'step, found '
-            f'{len(items)}. Pixels of a step are set in the sampler: num_closed, '
-            f'closed_images_per_batch.'
+            'train_dataloader.batch_size: wanted 1, as an item is the batch of a whole step, '
+            f'found {len(items)}. Pixels of a step are set in the sampler: num_closed, '
+            'closed_images_per_batch.'
         )
     return items[0]

@@ -124,11 +124,11 @@ def test_missing_things_are_named(tree):
         CamVidOpenSet(data_root=tree, split='odd')
     with pytest.raises(
         FileNotFoundError,
-        match=r"Image '.*b\.jpg' has no label: wanted 'b\.png'.*'train_labels32': 1",
+        match=r"Image '.*b\.jpg' has no label: wanted 'b\.png' in one of \['train_labels32'\]",
     ):
         CamVidOpenSet(data_root=tree, split='closed_train', closed_label_dirs=())
     with pytest.raises(
-        FileNotFoundError, match=r"701_StillsRaw_full/c\.png' has no label.*\{'absent': 0\}"
+        FileNotFoundError, match=r"701_StillsRaw_full/c\.png' has no label: .*\['absent'\]"
     ):
         CamVidOpenSet(data_root=tree, split='test', **dict(ORIGINAL, label_dirs=('absent',)))
 

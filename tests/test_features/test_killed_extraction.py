@@ -12,7 +12,7 @@ import time
 
 import pytest
 from mmengine.registry import init_default_scope
-from tiny_cityscapes import SEGMENTOR, STRIDE, content, extract, images, source, write_images
+from tiny_cityscapes import SEGMENTOR, content, extract, images, source, write_images
 
 from mmseg_opengan.features.bank import FeatureBank, read_manifest
 from mmseg_opengan.features.stored_taps import StoredTaps
