@@ -92,7 +92,10 @@ def _shows_colours(image: ImageFile, ids: np.ndarray, labels: LabelMap) -> bool:
     if labels.colours is None:
         return False
     used = np.unique(ids)
-    shown = np.reshape(image.getpalette('RGB'), (-1, 3))[used].tolist()
+    palette = np.reshape(image.getpalette('RGB'), (-1, 3))
+    if used.max(initial=0) >= len(palette):
+        return False
+    shown = palette[used].tolist()
     colours = labels.colours.tolist()
     if not all(colour in colours for colour in shown):
         return False
