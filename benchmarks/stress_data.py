@@ -23,7 +23,8 @@ def passes(test: str, *options: str, **environment: object) -> bool:
         [*command, *options], env={**os.environ, **variables}, capture_output=True, text=True
     )
     lines = done.stdout.splitlines()
-    shown = [line for line in lines if ' kills, ' in line] if done.returncode == 0 else [line for line in lines if line.startswith(("FAILED", "E ", "ERROR"))]
+    said = (' kills, ',) if done.returncode == 0 else ('FAILED', 'ERROR', 'E  ')
+    shown = [line for line in lines if any(word in line for word in said)]
     print(*shown, sep='\n', end='\n' if shown else '')
     print(f'{test} {" ".join(options)}: rc {done.returncode}', flush=True)
     return done.returncode == 0

@@ -9,7 +9,7 @@ from unittest.mock import Mock
 
 import pytest
 import torch
-from mmengine.opengan_hook import Hook
+from mmengine.hooks import Hook
 from mmengine.runner import EpochBasedTrainLoop
 from mmengine.runner.checkpoint import find_latest_checkpoint
 from tiny_cityscapes import StoreSource, write_images, write_segmentor
