@@ -59,12 +59,6 @@ class BankWriter:
         self._index = {
             name: i for i, name in enumerate(self.bank['images'], first_of(self.bank, 'image'))
         }
-        self._stored = {
-            group: {
-                name for shard in self.bank['shards'] for name in shard['groups'][group]['images']
-            }
-            for group in GROUPS
-        }
         self._pending: list[tuple[str, dict, dict]] = []  # image, parts, files
         self._thread = ThreadPoolExecutor(1, thread_name_prefix='bank-writer')
         self._writing: Future[None] = Future()
@@ -87,12 +81,10 @@ class BankWriter:
 
     def has(self, group: str, image: str) -> bool:
         """Whether a finished shard holds a group of an image."""
-        return image in self._stored[group]
+        return self.files(group, image) is not None
 
     def files(self, group: str, image: str) -> list | None:
-        """Digests of the files that a stored group of an image came from, as given to
-        :meth:`add`.
-        """
+        """Digests of the files of a stored group of an image, as given to :meth:`add`."""
         return self.bank['files'].get(image, {}).get(group)
 
     def add(
@@ -111,7 +103,7 @@ class BankWriter:
                 earlier image, which is named.
             OSError: an earlier shard could not be written.
         """
-        self._pending.append((image, parts, files or {}))
+        self._pending.append((image, parts, files or {group: [] for group in parts}))
         if len(self._pending) >= self.images_per_shard:
             self._start_writing()
 
@@ -146,15 +138,13 @@ class BankWriter:
         stem = next_stem(self.bank)
         record: dict = dict(
             images=new,
-            files={image: files for image, _, files in pending if files},
+            files={image: files for image, _, files in pending},
             groups={
                 group: self._write_group(f'{stem}.{group}', group, pending) for group in GROUPS
             },
         )
         write_record(self.root / f'{stem}.json', record)
         add_shard(self.bank, record)
-        for group in GROUPS:
-            self._stored[group].update(record['groups'][group]['images'])
 
     def _write_group(self, stem, group, pending):
         parts = [(image, *parts[group]) for image, parts, _ in pending if group in parts]
