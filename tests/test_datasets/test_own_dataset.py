@@ -2,6 +2,7 @@
 edited.
 """
 
+import dataclasses
 import re
 from pathlib import Path
 
