@@ -73,7 +73,7 @@ def test_an_edited_table_is_another_policy(tree):
 
     names = [
         policy(),
-        policy(("7: 'animal'", "7: 'void'")),
+        policy(("7: 'animal', 8: 'debris'", "7: 'debris', 8: 'animal'")),
         policy(("0: 'road', 1: 'car'", "0: 'car', 1: 'road'")),
         policy((" 255: 'void'", " 255: 'void', 9: 'void'")),
     ]
@@ -98,10 +98,11 @@ def test_policies_of_this_package_keep_their_names():
 
 def test_a_string_is_not_several_classes(tree):
     edit = ("OPEN_CLASSES = ('animal', 'debris')", "OPEN_CLASSES = ('thing')")
-    with pytest.raises(
-        TypeError, match=r"'my policy', open_classes: wanted .* \('thing',\), found"
-    ):
+    with pytest.raises(TypeError, match=r"open_classes: wanted several names, .* \('thing',\), fo"):
         own(edit)['MyOpenSet'](data_root=tree, split='train')
+    for option in ('closed_classes', 'open_classes'):
+        with pytest.raises(TypeError, match=rf"'camvid', {option}: wanted several names"):
+            dataclasses.replace(label_map.camvid_labels(), **{option: 'thing'})
 
 
 @pytest.mark.parametrize('encoding', ['utf-8', 'utf-8-sig', 'utf-16', 'utf-16-le', 'utf-16-be'])
