@@ -139,6 +139,12 @@ def built(root, bank, **options):
     return made
 
 
+def stored_images(bank, group):
+    """Names of the images that gave (possibly zero) pixels to a group of a bank."""
+    shards = bank.manifest['shards']
+    return [name for shard in shards for name in shard['groups'][group]['images']]
+
+
 def content(folder):
     """The bytes of every file of a bank, by name."""
     return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}

@@ -126,13 +126,6 @@ class LabelMap:
                     f"label policy '{self.policy}', {name}: wanted several names, such as "
                     f"('{getattr(self, name)}',), found a string"
                 )
-        for name, kind in (('closed_lut', np.uint8), ('open_lut', np.uint8), ('known', np.bool_)):
-            table = getattr(self, name)
-            if table.dtype != kind or table.shape != (256,):
-                raise ValueError(
-                    f"label policy '{self.policy}': wanted {name} of 256 {np.dtype(kind)}, found "
-                    f'shape {table.shape} of {table.dtype}'
-                )
 
     @property
     def name(self) -> str:

@@ -105,13 +105,10 @@ class LoadOpenSetAnnotations(BaseTransform):
 
 def orientation_of(path: str) -> int:
     """The EXIF orientation of an image file; 1 is upright, and where it has none."""
-    with open(path, 'rb') as file:
-        head = file.read(1 << 16)
-    marks = (b'Exif', b'EXIF', b'eXIf')
-    if not head.startswith((b'II', b'MM')) and not any(mark in head for mark in marks):
-        return 1
     try:
         with Image.open(path) as image:
+            if image.format == 'PNG' and 'exif' not in image.info:
+                return 1  # it would be decoded, in search of it
             return image.getexif().get(ORIENTATION, 1)
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
         return 1  # whoever reads the image says what is wrong with it

@@ -123,10 +123,6 @@ class FeatureBank:
         ):  # a private mapping counts as memory where the kernel commits no more than it has
             return np.memmap(path, np.float16, 'r', head, shape)
 
-    def images(self, group: str) -> list[str]:
-        """Names of the images that gave (possibly zero) pixels to a group."""
-        return list(self._rows[group])
-
     def num_pixels(self, group: str) -> int:
         return self._starts[group][-1]
 

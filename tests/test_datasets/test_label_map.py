@@ -1,7 +1,6 @@
 """The policies of the design, id by id, and the colour conversion against a pixel loop."""
 
 import csv
-import dataclasses
 import pickle
 
 import numpy as np
@@ -63,21 +62,6 @@ def test_wrong_shape_and_type():
         labels.split(np.zeros((2, 2, 3), np.uint8), 'a_color.png')
     with pytest.raises(ValueError, match='int32'):
         labels.split(np.zeros((2, 2), np.int32), 'a.png')
-
-
-@pytest.mark.parametrize(
-    ('name', 'table', 'found'),
-    [
-        ('closed_lut', np.zeros(256, np.int64), r'shape \(256,\) of int64'),
-        ('open_lut', np.zeros(34, np.uint8), r'shape \(34,\) of uint8'),
-        ('known', np.ones(256, np.uint8), 'of uint8'),
-    ],
-)
-def test_a_table_of_another_kind_is_named(name, table, found):
-    with pytest.raises(
-        ValueError, match=rf"policy 'cityscapes/paper': wanted {name} of 256 .*{found}"
-    ):
-        dataclasses.replace(ol.cityscapes_labels(), **{name: table})
 
 
 def test_camvid_table_matches_the_published_one(shared):

@@ -32,6 +32,7 @@ from tiny_cityscapes import (
     label_ids,
     source,
     source_config,
+    stored_images,
     write_images,
 )
 
@@ -100,9 +101,9 @@ def test_every_closed_and_open_pixel_is_there_once_and_no_void_one(world, tmp_pa
 
 def test_images_that_lack_a_group_have_zero_rows(world, tmp_path):
     bank = built(world, tmp_path).bank
-    assert len(bank.images('closed')) == len(bank.images('open')) == NUM_IMAGES
+    assert len(stored_images(bank, 'closed')) == len(stored_images(bank, 'open')) == NUM_IMAGES
     for group, number in (('open', NO_OPEN), ('closed', NO_CLOSED)):
-        lengths = bank.pool(group, bank.images(group)).lengths
+        lengths = bank.pool(group, stored_images(bank, group)).lengths
         assert lengths[number] == 0
         assert (np.delete(lengths, number) > 0).all()
 
@@ -145,7 +146,7 @@ def test_gather_equals_indexing_the_concatenated_shards(world, tmp_path):
 
 def test_pool_of_some_images(world, tmp_path):
     bank = built(world, tmp_path).bank
-    names = [bank.images('closed')[i] for i in (4, NO_CLOSED, 0)]
+    names = [stored_images(bank, 'closed')[i] for i in (4, NO_CLOSED, 0)]
     pool = bank.pool('closed', names)
     rows = bank.gather('closed', pool.rows(np.arange(len(pool))))
     assert rows[:, 0].unique_consecutive().tolist() == [4, 0]

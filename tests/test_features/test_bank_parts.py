@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tiny_cityscapes import SEGMENTOR, built, content, extract, source
+from tiny_cityscapes import SEGMENTOR, built, content, extract, source, stored_images
 
 from mmseg_opengan import files
 from mmseg_opengan.features import bank as feature_bank
@@ -123,7 +123,10 @@ def test_a_part_is_a_bank(world, root, tmp_path):
     for group in feature_bank.GROUPS:
         rows, wanted = (
             bank.gather(
-                group, bank.pool(group, part.images(group)).rows(np.arange(part.num_pixels(group)))
+                group,
+                bank.pool(group, stored_images(part, group)).rows(
+                    np.arange(part.num_pixels(group))
+                ),
             )
             for bank in (part, whole)
         )

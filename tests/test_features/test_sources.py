@@ -25,6 +25,7 @@ from tiny_cityscapes import (
     pixel_ids,
     source,
     source_config,
+    stored_images,
     write_images,
 )
 from torch.utils.data import DataLoader
@@ -218,7 +219,7 @@ def test_open_pixels_come_from_the_open_images_only(world, bank):
 def test_without_open_pixels(world, tmp_path, options):
     made = built(world, tmp_path / 'store', **options)
     assert made[0, 0]['open'] is None
-    assert made.bank.images('open') == []
+    assert stored_images(made.bank, 'open') == []
     made = built(world, tmp_path / 'online', kind='OnlineSource', **options)
     assert made[0, 0]['open'] is None
     assert not (tmp_path / 'online').exists()  # nothing to cache
