@@ -66,7 +66,7 @@ def extract_to_bank(
             for name, dataset, index in images:
                 if writer.has(group, name):
                     found = file_digests(dataset, index, digest, since)
-                    require_same_files(root, name, writer.files(group, name), found)
+                    require_same_files(root, name, writer.files(group, name) or [], found)
                 else:
                     groups = todo.setdefault(name, {})
                     for other in groups.values():
