@@ -222,7 +222,7 @@ FAMILIES = [path.parent.name for path in METAFILES]
 TRAINABLE = [
     file
     for file in LEAVES
-    if not read(file).get('load_from')
+    if not file.startswith('demo/compare')
     and ('segmentor' not in read(file).model or read(file).model.get('discriminator'))
 ]
 
