@@ -16,8 +16,8 @@ Pixel metrics are ruled by large objects; here each 8-connected component of ope
 As in the benchmark's code: void cuts predictions before they are connected; predicted components
 below the track's size are dropped; ground-truth components below it become void, together with the
 predicted pixels on them. The benchmark calls a pixel open at the threshold of the best pixel F1 of
-the same data set (``curves.best_f1``): that takes a first pass over the data, and is chosen on test
-data. A threshold from open validation needs neither; say which it was.
+the same data set (``detection.best_f1``): that takes a first pass over the data, and is chosen on
+test data. A threshold from open validation needs neither; say which it was.
 scipy labels the components: this file alone of ``functional`` needs more than torch and numpy.
 """
 
@@ -129,13 +129,6 @@ class ComponentCounts:
         if missing:
             raise ValueError(f'prediction must hold numbers: {missing} scored pixels are NaN')
         return scores >= np.float32(self.threshold)
-
-    def merge(self, other: 'ComponentCounts') -> None:
-        """Add the counts of ``other``, as if its images had been counted here."""
-        wanted, found = (self.threshold, self.min_sizes), (other.threshold, other.min_sizes)
-        if wanted != found:
-            raise ValueError(f'other must have (threshold, min_sizes) = {wanted}, got {found}')
-        self.tensor += other.tensor
 
     def compute(self) -> dict:
         """The numbers of all images counted so far.

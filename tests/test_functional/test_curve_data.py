@@ -5,11 +5,11 @@ import json
 import numpy as np
 import pytest
 import torch
+from recognition_counts import count
 
 from mmseg_opengan.functional.calibration import Calibration, fit_platt
 from mmseg_opengan.functional.curve_data import curve_data, density
 from mmseg_opengan.functional.detection import auroc, exact_bins
-from mmseg_opengan.functional.recognition import RecognitionCounts
 
 
 @pytest.fixture(scope='module')
@@ -21,12 +21,9 @@ def data():
 
 @pytest.fixture(scope='module')
 def recognition(data):
-    counts = RecognitionCounts(3)
     predicted = torch.arange(len(data[0])) % 3
-    counts.update(
-        data[0], predicted, predicted.masked_fill(torch.arange(len(predicted)) % 7 == 0, 1), data[1]
-    )
-    return counts
+    truth = predicted.masked_fill(torch.arange(len(predicted)) % 7 == 0, 1)
+    return count(data[0], predicted, truth, data[1], num_classes=3)
 
 
 def test_few_numbers_with_the_area_of_many(data):

@@ -8,6 +8,7 @@ import math
 
 import pytest
 import torch
+from recognition_counts import count
 
 from mmseg_opengan.functional import detection as curves
 from mmseg_opengan.functional.calibration import fit_platt, fit_temperature
@@ -20,7 +21,6 @@ from mmseg_opengan.functional.decisions import (
     is_rule,
 )
 from mmseg_opengan.functional.detection import exact_bins
-from mmseg_opengan.functional.recognition import RecognitionCounts
 
 
 def _data(shift=2.0):
@@ -30,10 +30,8 @@ def _data(shift=2.0):
 
 
 def _recognition(scores, labels):
-    counts = RecognitionCounts(2)
     predicted = (torch.arange(len(labels)) % 3 == 0).long()
-    counts.update(scores, predicted, torch.zeros_like(labels), labels)
-    return counts
+    return count(scores, predicted, torch.zeros_like(labels), labels, num_classes=2)
 
 
 def test_rules_are_those_of_the_curves():

@@ -61,7 +61,7 @@ def test_numbers_agree_with_scikit_learn_and_pair_counting(kind):
     assert curves.exact_auroc(scores, labels) == pytest.approx(
         _pairwise_auroc(is_open, score), abs=1e-12
     )
-    assert curves.exact_average_precision(scores, labels) == pytest.approx(
+    assert curves.average_precision(exact_bins(scores, labels)) == pytest.approx(
         metrics.average_precision_score(is_open, score), abs=1e-12
     )
 
@@ -74,7 +74,6 @@ def test_operating_points_agree_with_a_loop_over_thresholds(kind, wanted):
     table = _by_every_threshold(is_open, score)
     threshold, _, fp = next(row for row in table if row[1] / positives >= wanted)
     assert curves.fpr_at_tpr(bins, tpr=wanted) == fp / negatives
-    assert curves.exact_fpr_at_tpr(scores, labels, tpr=wanted) == fp / negatives
     assert curves.threshold_at_tpr(bins, tpr=wanted) == threshold
     allowed = [row[0] for row in table if row[2] / negatives <= wanted]
     assert curves.threshold_at_fpr(bins, fpr=wanted) == (allowed[-1] if allowed else math.inf)
@@ -134,10 +133,38 @@ def test_threshold_at_fpr_is_inf_where_the_top_bin_already_exceeds_it():
     assert curves.threshold_at_fpr(_bins([9, 1], [0, 5]), fpr=0.1) == 1
 
 
-def test_error_bound_counts_pairs_in_bins_of_several_scores_only():
+def test_error_bounds_are_of_bins_of_several_scores_only():
     closed, opened = [6, 4, 0], [1, 3, 6]
-    assert curves.auroc_error_bound(_bins(closed, opened)) == pytest.approx((6 + 12) / 10 / 10 / 2)
-    assert curves.auroc_error_bound(_bins(closed, opened, single=True)) == 0
+    bins = _bins(closed, opened)
+    assert curves.auroc_error_bound(bins) == pytest.approx((6 + 12) / 10 / 10 / 2)
+    assert curves.fpr_error_bound(bins) == 6 / 10
+    assert curves.fpr_error_bound(bins, tpr=0.7) == 4 / 10
+    assert curves.fpr_error_bound(bins, tpr=0.6) == 0
+    for bound in (curves.auroc_error_bound, curves.ap_error_bound, curves.fpr_error_bound):
+        assert bound(_bins(closed, opened, single=True)) == 0
+
+
+@pytest.mark.parametrize('seed', range(20))
+def test_error_bounds_hold_for_every_order_inside_the_bins(seed):
+    """Random bins, whose pixels are then told apart at random; tight, up to what a sum loses
+    against its integral.
+    """
+    rng = np.random.default_rng(seed)
+    closed, opened = rng.integers(0, 5, (2, 4)) + rng.integers(0, 2, (2, 4)) * 3
+    closed[0], opened[3] = closed[0] + 1, opened[3] + 1
+    bins = _bins(closed.tolist(), opened.tolist())
+    functions = {
+        curves.auroc: curves.auroc_error_bound,
+        curves.average_precision: curves.ap_error_bound,
+        curves.fpr_at_tpr: curves.fpr_error_bound,
+    }
+    labels = torch.tensor([0] * closed.sum() + [1] * opened.sum())
+    places = torch.tensor(np.concatenate([np.repeat(range(4), n) for n in (closed, opened)]))
+    orders = [torch.from_numpy(rng.integers(0, 6, len(labels))) for _ in range(200)]
+    for order in (*orders, labels, -labels):  # the last two are the best and the worst
+        exact = exact_bins(places.double() + order / 10, labels)
+        for function, bound in functions.items():
+            assert abs(function(exact) - function(bins)) <= bound(bins) + 1e-12
 
 
 def test_counts_of_a_billion_keep_every_digit():
@@ -250,15 +277,15 @@ def test_pooled_numbers_are_those_of_pytorch_ood_but_its_aupr_is_the_trapezoid()
     labels = torch.from_numpy(np.repeat([0, 1], [4500, 500]))
     scores = torch.from_numpy(np.round(rng.normal(size=5000) + 1.2 * labels.numpy(), 1))
     assert curves.exact_auroc(scores, labels) == pytest.approx(0.8165833333333333, abs=1e-12)
-    assert curves.exact_fpr_at_tpr(scores, labels) == pytest.approx(0.624, abs=1e-12)
+    assert curves.fpr_at_tpr(exact_bins(scores, labels)) == pytest.approx(0.624, abs=1e-12)
     recall, precision, _ = curves.pr_points(exact_bins(scores, labels))
     assert float(torch.trapezoid(precision, recall)) == pytest.approx(
         0.38370132182362165, abs=1e-12
     )
-    assert curves.exact_average_precision(scores, labels) == pytest.approx(
+    assert curves.average_precision(exact_bins(scores, labels)) == pytest.approx(
         metrics.average_precision_score(labels, scores), abs=1e-12
     )
-    assert curves.exact_average_precision(scores, labels) < 0.375
+    assert curves.average_precision(exact_bins(scores, labels)) < 0.375
 
 
 # Thresholds by rule.
