@@ -251,6 +251,8 @@ def test_report_counts_the_pixels_of_the_grid(root, tested):
         AP=None,
         FPR95=None,
         auroc_error_bound=None,
+        ap_error_bound=None,
+        fpr95_error_bound=None,
         num_open=0,
         num_closed=numbers['num_closed'],
     )

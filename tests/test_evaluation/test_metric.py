@@ -15,6 +15,7 @@ from mmengine.evaluator import Evaluator
 from mmengine.structures import PixelData
 from mmseg.evaluation import IoUMetric
 from mmseg.structures import SegDataSample
+from recognition_counts import count
 from sklearn.metrics import average_precision_score, roc_auc_score, roc_curve
 
 import mmseg_opengan.register  # noqa: F401
@@ -26,8 +27,7 @@ from mmseg_opengan.functional.calibration import Calibration
 from mmseg_opengan.functional.components import ComponentCounts
 from mmseg_opengan.functional.decisions import MACRO_F1, STANDARD_RULES, Decisions
 from mmseg_opengan.functional.detection import exact_bins, fpr_at_tpr, resolve_threshold
-from mmseg_opengan.functional.recognition import RecognitionCounts
-from mmseg_opengan.functional.score_counts import lower_edges, score_bins
+from mmseg_opengan.functional.score_layout import ScoreLayout
 
 META = dict(
     classes=('road', 'sky', 'car'),
@@ -235,7 +235,7 @@ def test_without_closed_classes_there_is_no_miou():
 
 
 def test_bootstrap_interval_holds_the_value():
-    metrics, metric = run(samples(12), bootstrap_block=2)
+    metrics, metric = run(samples(16), bootstrap_block=2)
     low, high = metric.report['scorers']['opengan']['AUROC_interval']
     assert 0 < low < metrics['opengan/AUROC'] < high < 1
 
@@ -295,20 +295,26 @@ def test_closed_classes_called_open(resolution):
 
 def test_recognition_and_operating_points_are_at_the_thresholds_of_open_validation():
     data = samples()
-    edges = lower_edges(
-        score_bins(torch.tensor([0.75, 1.28]))
-    ).tolist()  # open validation gives edges of bins
-    thresholds = dict(zip((MACRO_F1, 'fpr=0.05'), edges, strict=True))
+    thresholds = {MACRO_F1: 0.75, 'fpr=0.05': float(np.float32(1.28))}
     _, metric = run(
         data, setting=Setting(stage='test', decisions={'opengan': Decisions(thresholds)})
     )
     found = metric.report['scorers']['opengan']
-    counts = RecognitionCounts(3, thresholds=thresholds.values())
-    for scores, labels, prediction, truth in grid_maps(data):
-        counts.update(scores, prediction, truth, labels)
+    maps = [torch.cat([one.flatten() for one in maps]) for maps in zip(*grid_maps(data))]
+    scores, labels, prediction, truth = maps
+    first = next(grid_maps(data))
+    counts = count(
+        scores,
+        prediction,
+        truth,
+        labels,
+        num_classes=3,
+        thresholds=thresholds.values(),
+        layout=ScoreLayout.of(first[0], first[1]),
+    )
     assert found['recognition']['rule'] == MACRO_F1
-    assert found['recognition']['macro_F1'] == counts.macro_f1_at(edges[0])
-    assert list(found['recognition']['F1'].values()) == counts.f1_at(edges[0])
+    assert found['recognition']['macro_F1'] == counts.macro_f1_at(0.75)
+    assert list(found['recognition']['F1'].values()) == counts.f1_at(0.75)
     assert list(found['recognition']['F1']) == ['road', 'sky', 'car', 'open']
     assert found['recognition']['best_possible']['macro_F1'] == counts.best_macro_f1()[0]
     truth, scores = pooled(data, 'opengan')
@@ -507,7 +513,7 @@ def test_memory_does_not_grow_with_the_images():
 
     def held():
         tables = [table for counts in metric.counts.values() for table in counts.tables]
-        tensors = [*(table.tensor for table in tables), metric.areas, metric._image.tensor]
+        tensors = [*(table.tensor for table in tables), metric.areas.tensor]
         return sum(tensor.untyped_storage().nbytes() for tensor in tensors)
 
     sizes = []
@@ -544,8 +550,8 @@ def test_two_images_of_one_name_are_not_written_over_one_another(tmp_path):
 
 def test_two_ranks_may_not_write_images_of_one_name(tmp_path, monkeypatch):
     monkeypatch.setattr(
-        'mmseg_opengan.evaluation.metric.all_gather_object',
-        lambda value: [value, {'0': 'bonn/0.png'} if isinstance(value, dict) else []],
+        'mmseg_opengan.evaluation.map_files.all_gather_object',
+        lambda value: [value, {'0': 'bonn/0.png'}],
     )
     with pytest.raises(
         ValueError, match=r"output_dir: .* 'ulm/0\.png' and 'bonn/0\.png' have the same name"

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import torch
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from recognition_counts import count
 from sklearn.metrics import roc_curve
 
 from mmseg_opengan.functional.calibration import Calibration
 from mmseg_opengan.functional.curve_data import curve_data
-from mmseg_opengan.functional.recognition import RecognitionCounts
 from mmseg_opengan.functional.score_counts import ScoreCounts, summarize
 from mmseg_opengan.pictures.figures import FIGURES, density_figure, roc_figure
 
@@ -22,10 +22,9 @@ def bins(closed, opened):
     counts.update(scores, torch.tensor([0] * len(closed) + [1] * len(opened), dtype=torch.uint8))
     found = counts.bins()
     numbers = summarize(counts, ['thing'])
-    recognition = RecognitionCounts(2)
     is_open = torch.arange(len(scores)) >= len(closed)
-    recognition.update(
-        scores, (scores > 0).long(), torch.zeros(len(scores), dtype=torch.long), is_open
+    recognition = count(
+        scores, (scores > 0).long(), torch.zeros(len(scores)).long(), is_open, num_classes=2
     )
     return dict(
         {key: numbers[key] for key in ('AUROC', 'AP', 'FPR95', 'per_class')},
