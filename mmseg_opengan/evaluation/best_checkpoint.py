@@ -1,4 +1,4 @@
-"""By which number training may keep its best checkpoint: one that D can change, the right way up."""
+"""By which number training may keep its best checkpoint: one that D changes, the right way up."""
 
 from mmengine.hooks import CheckpointHook
 from mmengine.runner import Runner
@@ -33,9 +33,9 @@ def _check(runner, hook, key):
         return
     score, _, number = key.partition('/')
     if key not in known:
-        untrained = score in model_of(runner).score_names or not number
-        why = ' D does not change that number;' if untrained else ''
-        raise ValueError(f'save_best: wanted one of {known} or auto, found {key!r}.{why}')
+        fixed = score in set(model_of(runner).score_names) - {OPENGAN, HYBRID} or not number
+        why = ', which D does not change' if fixed else ''
+        raise ValueError(f'save_best: wanted one of {known} or auto, found {key!r}{why}')
     rule = hook.rules[hook.key_indicators.index(key)]
     if rule != _RULES[number]:
         raise ValueError(f"rule: wanted '{_RULES[number]}' for {key}, found {rule!r}")

@@ -174,6 +174,54 @@ def test_images_without_open_pixels_count_their_closed_ones():
     assert metric.report['scorers']['msp']['num_closed'] == (truth == 0).sum()
 
 
+@pytest.mark.parametrize('shift', [-1e4, 1e5])
+def test_a_constant_added_to_a_score_changes_nothing_that_float32_keeps(shift):
+    data = samples(3)
+    wanted, _ = run(data)
+    for one in data:
+        one.get(OPEN_SCORES).opengan.add_(shift)
+    found, metric = run(data)
+    assert found == pytest.approx(wanted, abs=1e-12)
+    assert 'WARNING: opengan' not in headline(metric.report)
+
+
+def test_the_table_warns_where_counting_may_have_moved_a_number():
+    """The first image says nothing of where the others' scores lie."""
+    data = samples(3)
+    data[0].get(OPEN_SCORES).opengan.fill_(0.5)
+    for one in data[1:]:
+        one.get(OPEN_SCORES).opengan.add_(1e6)
+    metrics, metric = run(data)
+    truth, scores = pooled(data, 'opengan')
+    report = metric.report['scorers']['opengan']
+    assert abs(metrics['opengan/AUROC'] - roc_auc_score(truth, scores)) > 1e-3
+    for number, exact in (
+        ('AUROC', roc_auc_score(truth, scores)),
+        ('AP', average_precision_score(truth, scores)),
+        ('FPR95', fpr95(truth, scores)),
+    ):
+        bound = report[f'{number.lower()}_error_bound']
+        assert abs(metrics[f'opengan/{number}'] - exact) <= bound
+        told = f'{number} by up to {bound:.4f}' in headline(metric.report)
+        assert told == (bound > 1e-3)
+    assert 'WARNING: opengan: counting may have moved AUROC' in headline(metric.report)
+    assert 'WARNING: opengan, box: ' in details(metric.report)
+
+
+def test_scores_that_are_no_numbers_are_refused_with_the_image_and_the_score_map():
+    data = samples(3)
+    data[1].get(OPEN_SCORES).msp[:] = float('nan')
+    message = r"ulm/1\.png, score map 'msp': scores: wanted numbers .* at \d+ of \d+ scored pixels"
+    with pytest.raises(ValueError, match=message):
+        run(data)
+
+
+@pytest.mark.parametrize(('labels', 'missing'), [((0, VOID), '0 open'), ((1, VOID), '0 closed')])
+def test_open_validation_without_one_kind_of_pixels_is_refused(labels, missing):
+    with pytest.raises(ValueError, match=f'open validation: wanted .* found .*{missing}'):
+        run(samples(2, open_labels=labels), setting=Setting(stage='val'))
+
+
 @pytest.mark.parametrize('labels', [(0, VOID), (1, 2, VOID), (VOID,)])
 def test_one_kind_of_pixels_only_is_nan(labels):
     with pytest.warns(UserWarning, match='AUROC, AP and FPR95 are undefined'):
