@@ -28,7 +28,7 @@ _LARGEST = 0x7F7FFFFF  # rank of the largest finite float32
 _BELOW_ZERO = 0x7F80  # cells of negative scores; as many are not
 _NUM_CELLS = 2 * _BELOW_ZERO
 _SPREAD = 2**19  # bins that go where the scores of the first map are
-# A score is cut out that two pixels of a sample share, and at least one in 16,384: of a large sample
+# A score is cut out that two pixels of a sample share, and one in 16,384 or more: of a large sample
 # two are equal by chance.
 _SAMPLE, _SHARE = 2**17, 2**14
 

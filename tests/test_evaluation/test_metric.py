@@ -499,6 +499,10 @@ def test_every_table_says_how_its_numbers_were_made():
     report = metric.report
     for said in ('toy/paper', 'image resolution', 'whole', '5 images'):
         assert said in describe(report)
+    found = report['scorers']['opengan']
+    assert found['num_closed'] != found['num_open']
+    pixels = f'{found["num_closed"]:,} closed and {found["num_open"]:,} open pixels of'
+    assert f'pooled over {pixels} 5 images' in describe(report)
     assert describe(report) in headline(report).replace('\n', '')
     printed = details(report)
     for said in (

@@ -61,6 +61,15 @@ def test_macro_f1_is_that_of_scikit_learn_at_any_threshold_named(threshold):
     assert counts.macro_f1_at(threshold) == pytest.approx(_oracle(data, threshold), abs=1e-12)
 
 
+def test_a_score_equal_to_a_threshold_is_open():
+    scores, *maps = _data()
+    rounded = (2 * scores).round() / 2  # a fifth of the pixels at .5
+    counts = _counts(rounded, *maps, layout=_layout((scores, *maps)), thresholds=[0.5, 1.0])
+    for threshold in (0.5, 1.0):
+        wanted = _oracle((rounded, *maps), threshold)
+        assert counts.macro_f1_at(threshold) == pytest.approx(wanted, abs=1e-12)
+
+
 def test_the_whole_curve_is_that_of_scikit_learn():
     data = _data(seed=3, count=1500)
     thresholds, f1 = _counts(*data, thresholds=[0.61]).macro_f1_curve()

@@ -125,6 +125,18 @@ def test_more_samples_are_closer_to_each_other(world):
     assert gap(500) < gap(5) / 3
 
 
+def test_what_is_kept_is_scaled_up_for_what_is_dropped(world):
+    """With no channel dropped, a score is that of the classifier with its weights scaled up.
+    """
+    scorer = SCORERS.build(dict(type='MCDropout', rate=0.4, num_samples=3)).fit(world.data)
+    scorer.kept_[:] = True
+    features, logits = world.features, world.logits
+    found = scorer.score(features, logits)
+    scaled = torch.einsum('kc,nchw->nkhw', scorer.weight_ / 0.6, features)
+    wanted = scores.entropy(scaled + scorer.bias_[:, None, None])
+    torch.testing.assert_close(found, wanted)
+
+
 def test_channels_are_dropped_at_the_given_rate(world):
     kept = SCORERS.build(dict(type='MCDropout', rate=0.3, num_samples=5000)).fit(world.data).kept_
     assert kept.float().mean().item() == pytest.approx(0.7, abs=0.01)

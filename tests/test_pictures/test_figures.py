@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import to_hex
 from recognition_counts import count
 from sklearn.metrics import roc_curve
 
@@ -96,6 +97,9 @@ def test_density_has_a_row_for_each_scorer_and_two_areas_of_size_one(curves):
     assert [axes.get_ylabel() for axes in figure.axes] == ['weak', 'strong']
     for axes in figure.axes:
         assert [patch.get_label() for patch in axes.patches] == ['closed', 'open']
+        edges = [to_hex(patch.get_edgecolor()) for patch in axes.patches]
+        faces = [to_hex(patch.get_facecolor()) for patch in axes.patches]
+        assert edges == faces == ['#0072b2', '#d55e00']  # blue is closed
         assert [patch.get_data().values.sum() for patch in axes.patches] == pytest.approx([1, 1])
 
 
