@@ -161,7 +161,9 @@ def test_error_bounds_hold_for_every_order_inside_the_bins(seed):
     labels = torch.tensor([0] * closed.sum() + [1] * opened.sum())
     places = torch.tensor(np.concatenate([np.repeat(range(4), n) for n in (closed, opened)]))
     orders = [torch.from_numpy(rng.integers(0, 6, len(labels))) for _ in range(200)]
-    for order in (*orders, labels, -labels):  # the last two are the best and the worst
+    one_by_one = torch.arange(len(labels)) / 100
+    best, worst = labels, torch.where(labels == 1, one_by_one, 9)
+    for order in (*orders, best, -labels, worst):
         exact = exact_bins(places.double() + order / 10, labels)
         for function, bound in functions.items():
             assert abs(function(exact) - function(bins)) <= bound(bins) + 1e-12

@@ -126,8 +126,7 @@ def test_more_samples_are_closer_to_each_other(world):
 
 
 def test_what_is_kept_is_scaled_up_for_what_is_dropped(world):
-    """With no channel dropped, a score is that of the classifier with its weights scaled up.
-    """
+    """With no channel dropped, a score is that of the classifier with its weights scaled up."""
     scorer = SCORERS.build(dict(type='MCDropout', rate=0.4, num_samples=3)).fit(world.data)
     scorer.kept_[:] = True
     features, logits = world.features, world.logits
