@@ -169,6 +169,13 @@ def test_error_bounds_hold_for_every_order_inside_the_bins(seed):
             assert abs(function(exact) - function(bins)) <= bound(bins) + 1e-12
 
 
+def test_ap_errs_most_where_the_closed_pixel_of_the_top_bin_comes_first():
+    worst = exact_bins(torch.arange(12.0), torch.tensor([0] + [1] * 10 + [0]))
+    bins = _bins([1, 1], [0, 10])
+    error = curves.average_precision(bins) - curves.average_precision(worst)
+    assert 0.11 < error <= curves.ap_error_bound(bins) < 0.15
+
+
 def test_counts_of_a_billion_keep_every_digit():
     """The same as exact integer arithmetic, although products of the counts exceed 2^63."""
     generator = torch.Generator().manual_seed(3)
