@@ -15,7 +15,7 @@ from mmseg.registry import METRICS
 
 from ..contracts import LABEL_POLICY, OPEN_SCORES, OPENGAN
 from ..functional.components import TRACKS
-from ..functional.decisions import FITS, STANDARD_RULES, Decisions, check_threshold, is_rule
+from ..functional.decisions import STANDARD_RULES, Decisions, check_threshold, is_rule
 from ..functional.pixels import open_map_of
 from ..functional.score_counts import checked
 from ..functional.score_layout import ScoreLayout
@@ -103,7 +103,6 @@ class OpenSetMetric(BaseMetric):
             What ``--threshold`` of the test tool sets.
         components: ``'anomaly'`` or ``'obstacle'``: also count components, of that track's sizes,
             at ``threshold``.
-        calibration: what open validation fits, ``'platt'`` or ``'temperature'``.
         protocol: a name of ``evaluation.protocol``, an error where the run does not follow it.
         bootstrap_block: also give a 95 % block-bootstrap interval of every AUROC, over blocks of so
             many consecutive images (time segments of a video); 0 gives none. One process only, and
@@ -126,7 +125,6 @@ class OpenSetMetric(BaseMetric):
         closed: bool = True,
         threshold: float | str | None = None,
         components: str | None = None,
-        calibration: str = 'platt',
         protocol: str | None = None,
         bootstrap_block: int = 0,
         output_dir: str | None = None,
@@ -138,7 +136,6 @@ class OpenSetMetric(BaseMetric):
         check_threshold(threshold)
         for name, value, known in (
             ('components', components, TRACKS),
-            ('calibration', calibration, FITS),
             ('protocol', protocol, PROTOCOLS),
         ):
             if value is not None and value not in known:
@@ -148,7 +145,7 @@ class OpenSetMetric(BaseMetric):
                 "components: wanted a threshold too, a number or a rule such as 'f1', found None"
             )
         self.closed = closed
-        self.threshold, self.components, self.calibration = threshold, components, calibration
+        self.threshold, self.components = threshold, components
         self.protocol = protocol
         self.files = None if output_dir is None else MapFiles(output_dir)
         if bootstrap_block and get_world_size() > 1:
@@ -384,7 +381,4 @@ class OpenSetMetric(BaseMetric):
         rules = list(STANDARD_RULES)
         if is_rule(self.threshold) and str(self.threshold) not in rules:
             rules.append(str(self.threshold))
-        return {
-            name: counts.decide(rules=rules, calibration=self.calibration)
-            for name, counts in self.counts.items()
-        }
+        return {name: counts.decide(rules) for name, counts in self.counts.items()}

@@ -118,7 +118,7 @@ def _components(found):
 def _calibration(found):
     before, after = found['ECE_mass']['before'], found['ECE_mass']['after']
     first = 'no probability' if before is None else f'{before:.4f}'
-    return f'ECE ({found["method"]}): {first} before, {after:.4f} after'
+    return f'ECE: {first} before, {after:.4f} after'
 
 
 def _cells(numbers):

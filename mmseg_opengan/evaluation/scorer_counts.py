@@ -130,7 +130,7 @@ class ScorerCounts:
         self.track, self.components = track, None
         if track is not None:
             assert component_rule is not None
-            self.components = ComponentCounts(threshold=self.thresholds[component_rule])
+            self.components = ComponentCounts(self.thresholds[component_rule])
         self.component_rule = component_rule
         self.bootstrap_block = bootstrap_block
         self._block, self._in_block = self._empty(), 0
@@ -174,9 +174,9 @@ class ScorerCounts:
             self._blocks.append(self._block.bins())
         self._block, self._in_block = self._empty(), 0
 
-    def decide(self, *, rules: Sequence[str], calibration: str) -> Decisions:
+    def decide(self, rules: Sequence[str]) -> Decisions:
         """Thresholds and calibration for these scores: for open validation only."""
-        return decide(self.scores.bins(), self.recognition, rules=rules, calibration=calibration)
+        return decide(self.scores.bins(), self.recognition, rules=rules)
 
     def compute(
         self,
@@ -279,13 +279,6 @@ def _recognition(recognition, points, classes):
 
 def _calibration(bins, calibration, open_logit):
     """ECE before (the plain sigmoid, of an open logit only) and after, and what was fitted."""
-    found = calibration.to_json()
-    for grouping in ('mass', 'width'):
-        shown = dict(before=UNCALIBRATED if open_logit else None, after=calibration)
-        found[f'ECE_{grouping}'] = {
-            name: None
-            if one is None
-            else expected_calibration_error(reliability(bins, one, grouping=grouping))
-            for name, one in shown.items()
-        }
-    return found
+    after = expected_calibration_error(reliability(bins, calibration))
+    before = expected_calibration_error(reliability(bins, UNCALIBRATED)) if open_logit else None
+    return dict(calibration.to_json(), ECE_mass=dict(before=before, after=after))

@@ -15,6 +15,7 @@ scikit-learn's, but points are thinned.
 import math
 import warnings
 from collections.abc import Callable
+from contextlib import suppress
 from typing import NamedTuple
 
 import torch
@@ -218,6 +219,28 @@ def rates(fp: int, tp: int, negative: int, positive: int) -> dict:
     return {name: part / whole if whole else math.nan for name, (part, whole) in ratios.items()}
 
 
+def parse_rule(rule: str) -> tuple[str, float | None]:
+    """A rule for a threshold as its kind and its rate: ``'fpr=0.05'``, ``'tpr=0.95'`` or ``'f1'``.
+
+    Raises:
+        ValueError: no such rule, or a rate out of range.
+    """
+    kind, separator, value = rule.partition('=')
+    try:
+        rate = float(value) if separator else None
+    except ValueError:
+        rate = math.nan
+    if kind == 'f1' and rate is None:
+        return kind, None
+    least = {'fpr': 0.0, 'tpr': math.ulp(0.0)}.get(kind)
+    if least is None or rate is None or not least <= rate <= 1:
+        raise ValueError(
+            "threshold: wanted a number, 'fpr=RATE', 'tpr=RATE' (rates from 0 to 1), 'f1' or "
+            f"'macro_f1', found {rule!r}"
+        )
+    return kind, rate
+
+
 def resolve_threshold(wanted: float | str, bins: ScoreBins | None = None) -> float:
     """The threshold that ``--threshold`` asks for, in the units of the score.
 
@@ -233,31 +256,21 @@ def resolve_threshold(wanted: float | str, bins: ScoreBins | None = None) -> flo
         ValueError: no such rule, a rate out of range, a rule without ``bins``, or bins without the
             pixels it needs.
     """
-    rule, separator, value = str(wanted).partition('=')
-    try:
-        number = float(value if separator else rule)
-    except ValueError:
-        number = math.nan
-    if not separator and not math.isnan(number):
-        return number
-    rules: dict[tuple[str, bool], Callable[[ScoreBins], float]] = {
-        ('f1', False): lambda bins: best_f1(bins)[1],
-        ('fpr', True): lambda bins: threshold_at_fpr(bins, fpr=number),
-        ('tpr', True): lambda bins: threshold_at_tpr(bins, tpr=number),
-    }
-    found = rules.get((rule, bool(separator)))
-    if found is None or (separator and math.isnan(number)):
-        raise ValueError(
-            f"threshold must be a number, 'fpr=RATE', 'tpr=RATE' or 'f1', got {wanted!r}"
-        )
+    with suppress(ValueError, TypeError):
+        number = float(wanted)
+        if not math.isnan(number):
+            return number
+    kind, rate = parse_rule(str(wanted))
     if bins is None:
-        raise ValueError(
-            f'threshold {wanted!r} is a rule and needs the scores of an open validation set, '
-            f'got none'
-        )
+        raise ValueError(f'threshold {wanted!r}: wanted scores of open validation, found none')
     with warnings.catch_warnings():
         warnings.simplefilter('ignore')  # an error follows
-        threshold = found(bins)
+        if rate is None:
+            threshold = best_f1(bins)[1]
+        elif kind == 'fpr':
+            threshold = threshold_at_fpr(bins, fpr=rate)
+        else:
+            threshold = threshold_at_tpr(bins, tpr=rate)
     if math.isnan(threshold):
         raise ValueError(
             f'threshold {wanted!r} is undefined: {int(bins.closed.sum())} closed and '

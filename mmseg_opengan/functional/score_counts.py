@@ -9,6 +9,7 @@ A float64 score is rounded to float32 first; a warning says so where that makes 
 float16 and bfloat16 lose nothing.
 """
 
+import math
 import warnings
 from collections.abc import Sequence
 
@@ -178,19 +179,10 @@ def checked(
             f'open_map: wanted the shape of scores, {tuple(scores.shape)}, found '
             f'{tuple(open_map.shape)}'
         )
-    labels = open_map.detach().to(device).reshape(-1)
-    if labels.dtype not in (torch.uint8, torch.bool):
-        labels = labels.long()
-    strange = (labels < CLOSED) | ((labels > num_open_classes) & (labels != VOID))
-    if strange.any():
-        raise ValueError(
-            f'open_map: wanted labels in [0, {num_open_classes}] or {VOID}, found label '
-            f'{int(labels[strange].max())} ({int(strange.sum())} pixels out of range)'
-        )
-    labels = labels.to(torch.uint8).contiguous()
+    labels = _labels(open_map.detach().to(device).reshape(-1), num_open_classes)
     found = scores.detach().to(device).reshape(-1)
     scores = found.float().contiguous()
-    if not scores.isfinite().all():
+    if not _finite(scores):
         bad = ~scores.isfinite()
         scored = labels != VOID
         number = int((bad & scored).sum())
@@ -203,6 +195,28 @@ def checked(
     if found.dtype == torch.float64:
         _warn_of_rounding(found, scores)
     return scores, labels
+
+
+def _labels(labels, num_open_classes):
+    """(n,) uint8 labels in range, or an error."""
+    if labels.dtype != torch.uint8:
+        labels = labels.long()
+    elif len(labels) and int((labels + 1).amax()) <= num_open_classes + 1:  # void wraps to 0
+        return labels.contiguous()
+    strange = (labels < CLOSED) | ((labels > num_open_classes) & (labels != VOID))
+    if strange.any():
+        raise ValueError(
+            f'open_map: wanted labels in [0, {num_open_classes}] or {VOID}, found label '
+            f'{int(labels[strange].max())} ({int(strange.sum())} pixels out of range)'
+        )
+    return labels.to(torch.uint8).contiguous()
+
+
+def _finite(scores):
+    if not len(scores):
+        return True
+    low, high = scores.aminmax()  # in one pass; NaN if any score is
+    return math.isfinite(low) and math.isfinite(high)
 
 
 def _warn_of_rounding(found, scores):

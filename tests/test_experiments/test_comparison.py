@@ -26,7 +26,7 @@ def evaluation(shift, *, shape=(20, 30), seed=0):
     layout = ScoreLayout.of(scores, labels)
     counts = ScorerCounts(layout, num_open_classes=1, num_classes=3, thresholds={'macro_f1': 0.5})
     counts.update(scores, GroundTruth.on_grid(shape, labels, truth, truth, num_classes=3))
-    decided = counts.decide(rules=['f1'], calibration='platt')
+    decided = counts.decide(['f1'])
     summary, curves = counts.compute(
         classes='abc', open_classes=['thing'], open_logit=True, calibration=decided.calibration
     )

@@ -216,7 +216,7 @@ def test_a_rule_is_resolved_on_open_validation(tiny, frames, resolution):
     assert ruled.panel['thresholds'] == [LogitThreshold(threshold), 0.9]
     assert isinstance(ruled.panel['thresholds'][0], LogitThreshold)
     assert ruled.picture.ndim == 3
-    with pytest.raises(ValueError, match="threshold must be a number, 'fpr=RATE'"):
+    with pytest.raises(ValueError, match="threshold: wanted a number, 'fpr=RATE'"):
         run(made, frames[0], thresholds=['nonsense'])
 
 

@@ -31,7 +31,7 @@ def bins(closed, opened):
         {key: numbers[key] for key in ('AUROC', 'AP', 'FPR95', 'per_class')},
         **curve_data(
             found,
-            calibration=Calibration(1.5, -2.0, 'platt', 0.1),
+            calibration=Calibration(1.5, -2.0),
             open_logit=True,
             recognition=recognition,
         ),
