@@ -44,15 +44,11 @@ class OpenSetEvaluationHook(Hook):
       validation are PNG, the six figures of a test PNG and PDF.
 
     Args:
-        folder: name of the folder below the work directory.
         plot_val: draw figures at every validation.
         plot_test: draw figures after a test.
     """
 
-    def __init__(
-        self, *, folder: str = 'open_set_eval', plot_val: bool = True, plot_test: bool = True
-    ):
-        self.folder = folder
+    def __init__(self, *, plot_val: bool = True, plot_test: bool = True):
         self.plot_val, self.plot_test = plot_val, plot_test
         self._loaded: dict | None = None  # what the checkpoint holds of open validation
         self._decided: dict | None = None  # by the last validation, until the next training step
@@ -116,22 +112,12 @@ class OpenSetEvaluationHook(Hook):
         for metric in _metrics(runner.val_evaluator):
             if metric.report is not None:
                 self._decided = stored_decisions(metric, step_of(runner))
-        self._write(
-            runner,
-            runner.val_evaluator,
-            'val',
-            ('roc', 'density') if self.plot_val else (),
-            ('png',),
-        )
+        figures = ('roc', 'density') if self.plot_val else ()
+        self._write(runner, runner.val_evaluator, 'val', figures, ('png',))
 
     def after_test_epoch(self, runner: Runner, metrics: dict | None = None) -> None:
-        self._write(
-            runner,
-            runner.test_evaluator,
-            'test',
-            tuple(FIGURES) if self.plot_test else (),
-            ('png', 'pdf'),
-        )
+        figures = tuple(FIGURES) if self.plot_test else ()
+        self._write(runner, runner.test_evaluator, 'test', figures, ('png', 'pdf'))
 
     @master_only
     def _write(
@@ -145,7 +131,7 @@ class OpenSetEvaluationHook(Hook):
         for metric in _metrics(evaluator):
             if metric.report is None:
                 continue
-            folder = Path(runner.work_dir) / self.folder / stage
+            folder = Path(runner.work_dir, 'open_set_eval', stage)
             folder.mkdir(parents=True, exist_ok=True)
             report = dict(
                 metric.report,

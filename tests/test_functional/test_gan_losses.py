@@ -42,10 +42,11 @@ def test_term_reduction_is_equation_2(lambda_open, lambda_fake):
     assert {name: term.item() for name, term in terms.items()} == pytest.approx(slow, rel=1e-9)
 
 
-def test_batch_reduction_is_a_weighted_mean_over_all_pixels(lambda_open=0.5, lambda_fake=0.9):
+def test_batch_reduction_is_a_weighted_mean_over_all_pixels():
     """As the notebook: binary cross entropy of the concatenated batch, target 1 for closed,
     weighted by group.
     """
+    lambda_open, lambda_fake = 0.5, 0.9
     closed, open_, fake = groups()
     pixels = [(x, 1, 1.0) for x in closed.tolist()]
     pixels += [(x, 0, lambda_open) for x in open_.tolist()] + [
