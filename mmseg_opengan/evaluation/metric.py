@@ -331,7 +331,10 @@ class OpenSetMetric(BaseMetric):
     def compute_metrics(self, results: list) -> dict:
         assert self.counts is not None
         deciding = self.setting.stage == 'val'
-        decisions = self._decide() if deciding else self.setting.decisions
+        decisions = self.setting.decisions
+        if deciding:
+            rules = self._rules()
+            decisions = {name: counts.decide(rules) for name, counts in self.counts.items()}
         summaries, self.curves = {}, {}
         for name, counts in self.counts.items():
             summary, curves = counts.compute(
@@ -377,8 +380,9 @@ class OpenSetMetric(BaseMetric):
                 metrics[f'{name}/{OVER_KINDS}'] = summary[OVER_KINDS]
         return metrics
 
-    def _decide(self):
+    def _rules(self):
+        """What open validation resolves: the standard rules, and the one that is asked for."""
         rules = list(STANDARD_RULES)
         if is_rule(self.threshold) and str(self.threshold) not in rules:
             rules.append(str(self.threshold))
-        return {name: counts.decide(rules) for name, counts in self.counts.items()}
+        return rules
