@@ -21,6 +21,7 @@ from sklearn.metrics import average_precision_score, roc_auc_score, roc_curve
 import mmseg_opengan.register  # noqa: F401
 from mmseg_opengan.contracts import GT_OPEN_MAP, IGNORE, OPEN_SCORES, VOID
 from mmseg_opengan.evaluation import scorer_counts
+from mmseg_opengan.evaluation.map_files import MapFiles
 from mmseg_opengan.evaluation.metric import OpenSetMetric, Setting
 from mmseg_opengan.evaluation.report import describe, details, headline
 from mmseg_opengan.functional.calibration import Calibration
@@ -588,6 +589,15 @@ def test_output_dir_holds_predictions_and_raw_scores(tmp_path):
         scores = np.load(f'{stem}.opengan.npy')
         assert scores.dtype == np.float16
         assert np.array_equal(scores, one.get(OPEN_SCORES).opengan[0].numpy())
+
+
+def test_more_than_256_classes_are_written_in_16_bits(tmp_path):
+    prediction = torch.tensor([[[0, 255], [256, 299]]])
+    one = {'img_path': 'a.jpg', 'pred_sem_seg': {'data': prediction}, OPEN_SCORES: {}}
+    MapFiles(tmp_path).write(one)
+    written = cv2.imread(str(tmp_path / 'a.png'), cv2.IMREAD_UNCHANGED)
+    assert written.dtype == np.uint16
+    assert np.array_equal(written, prediction[0])
 
 
 def test_two_images_of_one_name_are_not_written_over_one_another(tmp_path):
