@@ -8,7 +8,7 @@ Scores are those of CGNet (trained on Cityscapes) on RoadAnomaly21 at image reso
 --pixels. They need $MMSEG_OPENGAN_DATA, a folder with data/road_anomaly/RoadAnomaly21 and
 weights/cgnet_cityscapes.pth; without it scores are synthetic, and the first line says so. Times are
 CPU seconds on one thread (a busy machine does not stretch them), medians of --repetitions after one
-warm-up, all methods in turn. Ours counts void pixels too, and gives AP, FPR95 and the error bound
+warm-up, all methods in turn. Ours counts void pixels too, and gives AP, FPR95 and the error bounds
 with AUROC; the others get one array without void.
 """
 
@@ -197,7 +197,7 @@ def main():
         print(f'{name:28s} {seconds:8.2f} s  AUROC {results[name]:.7f}  {ratio}')
     print(
         f'accumulator: {ScoreCounts(1).tensor.numel() * 8 / 2**20:.1f} MiB for one open class, '
-        f'{ScoreCounts(9).tensor.numel() * 8 / 2**20:.1f} MiB for nine (target: below 64)'
+        f'{ScoreCounts(9).tensor.numel() * 8 / 2**20:.1f} MiB for nine (target: below 40)'
     )
     print(f'{args.maps} maps of 1024 x 2048: {streamed}')
 

@@ -123,7 +123,7 @@ def measure(resolution: str, size, repetitions: int, device: str) -> None:
         f'{100 * counted_cpu / (forward_cpu / threads):.2f} % of it '
         f'over {threads} threads (target: below {TARGET}); accumulators of at most '
         f'{max(held):.1f} MiB (target: '
-        'below 64)'
+        'below 40)'
     )
 
 

@@ -33,7 +33,8 @@ from mmseg_opengan.contracts import HYBRID, LABEL_POLICY, OPENGAN
 from mmseg_opengan.experiments.jobs import METRICS, Job, train
 from mmseg_opengan.files import sha256_of, write_json
 from mmseg_opengan.pictures.figures import density_figure, roc_figure
-from mmseg_opengan.pictures.visualizer import draw_panel, panel_fields
+from mmseg_opengan.pictures.panel import draw_panel
+from mmseg_opengan.pictures.visualizer import panel_fields
 
 #: Folder and config of each training -> its name in the table.
 TRAINED = {'cls': 'CLS', 'opengan0': 'OpenGAN-0', 'opengan': 'OpenGAN'}

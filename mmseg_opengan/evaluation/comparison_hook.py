@@ -18,7 +18,8 @@ from tqdm import tqdm
 from ..contracts import IGNORE
 from ..files import replacing
 from ..pictures.figures import roc_figure
-from ..pictures.visualizer import draw_panel, panel_fields
+from ..pictures.panel import draw_panel
+from ..pictures.visualizer import panel_fields
 from .metric import OpenSetMetric
 
 

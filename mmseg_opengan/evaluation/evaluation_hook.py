@@ -10,7 +10,7 @@ from typing import Any
 from mmengine.dist import master_only
 from mmengine.evaluator import Evaluator
 from mmengine.hooks import Hook
-from mmengine.runner import Runner
+from mmengine.runner import BaseLoop, Runner
 from mmseg.registry import HOOKS
 
 from .. import __version__
@@ -20,6 +20,7 @@ from ..files import write_json
 from ..functional.decisions import is_rule
 from ..functional.overlay import LogitThreshold
 from ..pictures.figures import FIGURES, save_figure
+from .best_checkpoint import check_save_best
 from .metric import OpenSetMetric, Setting
 from .open_validation import decisions_of, run_open_validation, stored_decisions
 
@@ -36,24 +37,25 @@ class OpenSetEvaluationHook(Hook):
       (``save_best``) keeps them in ``meta['opengan']['open_validation']``.
     - A test uses those of its checkpoint. Where it asks for a rule (``threshold`` of the metric)
       that they do not have for every scorer, the open validation set is evaluated first.
+    - Before a training, ``save_best`` is checked: see :func:`check_save_best`.
     - ``{work_dir}/open_set_eval/{val,test}/`` gets ``metrics.json`` (every number with its label
       policy, resolution, mode, counts, checkpoint, code version), ``curves.json`` (thinned) and
       figures; the figures go to the visualizer's backends too. The ROC curves and densities of a
       validation are PNG, the six figures of a test PNG and PDF.
 
     Args:
-        folder: name of the folder below the work directory.
         plot_val: draw figures at every validation.
         plot_test: draw figures after a test.
     """
 
-    def __init__(
-        self, *, folder: str = 'open_set_eval', plot_val: bool = True, plot_test: bool = True
-    ):
-        self.folder = folder
+    def __init__(self, *, plot_val: bool = True, plot_test: bool = True):
         self.plot_val, self.plot_test = plot_val, plot_test
         self._loaded: dict | None = None  # what the checkpoint holds of open validation
         self._decided: dict | None = None  # by the last validation, until the next training step
+
+    def before_run(self, runner: Runner) -> None:
+        if isinstance(runner._train_loop, BaseLoop) and runner.val_loop is not None:
+            check_save_best(runner)
 
     # ------------------------------------------------------------------ checkpoints
 
@@ -110,22 +112,12 @@ class OpenSetEvaluationHook(Hook):
         for metric in _metrics(runner.val_evaluator):
             if metric.report is not None:
                 self._decided = stored_decisions(metric, step_of(runner))
-        self._write(
-            runner,
-            runner.val_evaluator,
-            'val',
-            ('roc', 'density') if self.plot_val else (),
-            ('png',),
-        )
+        figures = ('roc', 'density') if self.plot_val else ()
+        self._write(runner, runner.val_evaluator, 'val', figures, ('png',))
 
     def after_test_epoch(self, runner: Runner, metrics: dict | None = None) -> None:
-        self._write(
-            runner,
-            runner.test_evaluator,
-            'test',
-            tuple(FIGURES) if self.plot_test else (),
-            ('png', 'pdf'),
-        )
+        figures = tuple(FIGURES) if self.plot_test else ()
+        self._write(runner, runner.test_evaluator, 'test', figures, ('png', 'pdf'))
 
     @master_only
     def _write(
@@ -139,7 +131,7 @@ class OpenSetEvaluationHook(Hook):
         for metric in _metrics(evaluator):
             if metric.report is None:
                 continue
-            folder = Path(runner.work_dir) / self.folder / stage
+            folder = Path(runner.work_dir, 'open_set_eval', stage)
             folder.mkdir(parents=True, exist_ok=True)
             report = dict(
                 metric.report,

@@ -5,26 +5,28 @@ memory.
 from collections.abc import Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 
-import cv2
 import numpy as np
 import torch
-from mmengine.dist import all_gather_object, all_reduce, get_world_size
+from mmengine.dist import all_reduce, broadcast_object_list, get_world_size
 from mmengine.evaluator import BaseMetric
 from mmengine.logging import MMLogger
-from mmseg.evaluation import IoUMetric
 from mmseg.registry import METRICS
 
-from ..contracts import IGNORE, LABEL_POLICY, OPEN_SCORES, OPENGAN
-from ..files import half_where_it_fits, replacing
+from ..contracts import LABEL_POLICY, OPEN_SCORES, OPENGAN
 from ..functional.components import TRACKS
-from ..functional.decisions import FITS, STANDARD_RULES, Decisions, check_threshold, is_rule
+from ..functional.decisions import STANDARD_RULES, Decisions, check_threshold, is_rule
 from ..functional.pixels import open_map_of
-from ..functional.score_counts import ScoreCounts
+from ..functional.score_counts import checked
+from ..functional.score_layout import ScoreLayout
+from .closed_areas import ClosedAreas
+from .map_files import MapFiles
 from .protocol import PROTOCOLS, Protocol, check_protocol
 from .report import details, headline
 from .scorer_counts import GroundTruth, ScorerCounts
+
+#: What a log shows of each scorer, and what of data with several open classes.
+NAMES, OVER_KINDS = ('AUROC', 'AP', 'FPR95'), 'AUROC_kinds'
 
 
 @dataclass(frozen=True)
@@ -64,6 +66,20 @@ def _one_thread():
         torch.set_num_threads(threads)
 
 
+@contextmanager
+def _naming(image, scorer=None):
+    """Errors say of which image and score map they are."""
+    try:
+        yield
+    except ValueError as error:
+        of = '' if scorer is None else f", score map '{scorer}'"
+        raise ValueError(f'{image}{of}: {error}') from error
+
+
+def _opengan_last(item):
+    return item[0] == OPENGAN, item[0]
+
+
 @METRICS.register_module()
 class OpenSetMetric(BaseMetric):
     """Open-set segmentation, evaluated on all pixels of all images pooled.
@@ -87,7 +103,6 @@ class OpenSetMetric(BaseMetric):
             What ``--threshold`` of the test tool sets.
         components: ``'anomaly'`` or ``'obstacle'``: also count components, of that track's sizes,
             at ``threshold``.
-        calibration: what open validation fits, ``'platt'`` or ``'temperature'``.
         protocol: a name of ``evaluation.protocol``, an error where the run does not follow it.
         bootstrap_block: also give a 95 % block-bootstrap interval of every AUROC, over blocks of so
             many consecutive images (time segments of a video); 0 gives none. One process only, and
@@ -110,7 +125,6 @@ class OpenSetMetric(BaseMetric):
         closed: bool = True,
         threshold: float | str | None = None,
         components: str | None = None,
-        calibration: str = 'platt',
         protocol: str | None = None,
         bootstrap_block: int = 0,
         output_dir: str | None = None,
@@ -122,7 +136,6 @@ class OpenSetMetric(BaseMetric):
         check_threshold(threshold)
         for name, value, known in (
             ('components', components, TRACKS),
-            ('calibration', calibration, FITS),
             ('protocol', protocol, PROTOCOLS),
         ):
             if value is not None and value not in known:
@@ -132,11 +145,9 @@ class OpenSetMetric(BaseMetric):
                 "components: wanted a threshold too, a number or a rule such as 'f1', found None"
             )
         self.closed = closed
-        self.threshold, self.components, self.calibration = threshold, components, calibration
+        self.threshold, self.components = threshold, components
         self.protocol = protocol
-        self.output_dir = None if output_dir is None else Path(output_dir)
-        if self.output_dir is not None:
-            self.output_dir.mkdir(parents=True, exist_ok=True)
+        self.files = None if output_dir is None else MapFiles(output_dir)
         if bootstrap_block and get_world_size() > 1:
             raise ValueError(
                 'bootstrap_block: wanted one process, whose images come in order, found '
@@ -149,52 +160,67 @@ class OpenSetMetric(BaseMetric):
         self._reset()
 
     def _reset(self):
-        self.counts: dict[str, ScorerCounts] = {}
-        self.areas = None
+        self.counts: dict[str, ScorerCounts] | None = None
+        self.areas: ClosedAreas | None = None
         self.num_images = 0
         self.resolution = None
-        self._image = None  # scratch space of one image
-        self._written = {}  # file stem -> image
+        if self.files is not None:
+            self.files.reset()
 
     # ------------------------------------------------------------------ one image
 
     def process(self, data_batch, data_samples) -> None:
         for sample in data_samples:
+            name = sample.get('img_path')
             if OPEN_SCORES not in sample:
                 raise ValueError(
-                    f'{sample.get("img_path")}: the model gave no score maps. Use an '
-                    f'OpenGANSegmentor '
-                    'with a discriminator or scorers.'
+                    f'{name}: the model gave no score maps. Use an OpenGANSegmentor with a '
+                    'discriminator or scorers.'
                 )
             with _one_thread():
-                if self.closed:
-                    self._count_classes(sample)
                 self._count(sample)
-            if self.output_dir is not None:
-                self._write(sample)
+            if self.files is not None:
+                self.files.write(sample)
             self.num_images += 1
-            self.results.append(sample.get('img_path'))
+            self.results.append(name)
 
     def _count(self, sample):
-        open_map = open_map_of(sample)['data'].squeeze(0)
-        maps = [open_map]
+        maps = [open_map_of(sample)['data'].squeeze(0)]
         if self.closed:
             maps += [sample[name]['data'].squeeze() for name in ('pred_sem_seg', 'gt_sem_seg')]
-        on_grid = {}
-        for name, scores in sample[OPEN_SCORES].items():
-            scores = scores.squeeze(0)
-            if scores.shape not in on_grid:
-                looks = 'image' if scores.shape == open_map.shape else 'feature'
+        scores = {name: one.squeeze(0) for name, one in sample[OPEN_SCORES].items()}
+        with _naming(sample.get('img_path')):
+            truths = self._on_grids(maps, scores.values())
+        if self.counts is None:
+            layouts = {}
+            for name, one in scores.items():
+                with _naming(sample.get('img_path'), name):
+                    layouts[name] = self._layout_of(one, truths[one.shape])
+            self._begin(layouts, next(iter(scores.values())).device)
+        assert self.counts is not None
+        if self.areas is not None:
+            with _naming(sample.get('img_path')):
+                self.areas.update(*maps[1:])
+        for name, one in scores.items():
+            with _naming(sample.get('img_path'), name):
+                self.counts[name].update(one, truths[one.shape])
+
+    def _on_grids(self, maps, scores):
+        """The labels on the grid of each score map, by its shape; the first image tells the
+        resolution.
+        """
+        found = {}
+        for one in scores:
+            if one.shape not in found:
+                looks = 'image' if one.shape == maps[0].shape else 'feature'
                 self._note_resolution(self.setting.resolution or looks)
-                on_grid[scores.shape] = GroundTruth.on_grid(
-                    scores.shape,
+                found[one.shape] = GroundTruth.on_grid(
+                    one.shape,
                     *maps,
                     num_classes=len(self.dataset_meta['classes']),
-                    device=scores.device,
+                    device=one.device,
                 )
-            if self._image is None:
-                self._image = ScoreCounts(num_open_classes=1, device=scores.device)
-            self._counts_of(name, scores.device).update(scores, on_grid[scores.shape], self._image)
+        return found
 
     def _note_resolution(self, resolution):
         if self.resolution is None and self.protocol is not None:
@@ -204,20 +230,37 @@ class OpenSetMetric(BaseMetric):
             )
         self.resolution = resolution
 
-    def _counts_of(self, name, device='cpu') -> ScorerCounts:
-        if name not in self.counts:
-            deciding = self.setting.stage == 'val'
-            thresholds = {} if deciding else self._thresholds_of(name)
-            self.counts[name] = ScorerCounts(
+    def _layout_of(self, scores, truth):
+        number = len(self.dataset_meta['open_classes'])
+        return ScoreLayout.of(*checked(scores, truth.open_map, number, scores.device))
+
+    def _begin(self, layouts: dict | None = None, device='cpu'):
+        """Make the tables, in the layouts of the main process's first image.
+
+        All ranks call it once an evaluation, before anything else that they do together: with their
+        first image, or at the end where they have none.
+        """
+        shared = [layouts]
+        broadcast_object_list(shared)
+        deciding = self.setting.stage == 'val'
+        classes = self.dataset_meta['classes']
+        # Samples name their maps in no order; reports and figures have the methods by name, OpenGAN
+        # last.
+        self.counts = {
+            name: ScorerCounts(
+                layout,
                 num_open_classes=len(self.dataset_meta['open_classes']),
-                num_classes=len(self.dataset_meta['classes']) if self.closed else None,
-                thresholds=thresholds,
+                num_classes=len(classes) if self.closed else None,
+                thresholds={} if deciding else self._thresholds_of(name),
                 component_rule=str(self.threshold),
                 track=None if deciding else self.components,
                 bootstrap_block=self.bootstrap_block,
                 device=device,
             )
-        return self.counts[name]
+            for name, layout in sorted((shared[0] or {}).items(), key=_opengan_last)
+        }
+        if self.closed:
+            self.areas = ClosedAreas(len(classes))
 
     def _thresholds_of(self, name):
         """Thresholds of a scorer, by rule; the one that was asked for first."""
@@ -242,122 +285,68 @@ class OpenSetMetric(BaseMetric):
         """
         return self._thresholds_of(name)[str(self.threshold)]
 
-    def _count_classes(self, sample):
-        """Add the four areas of mseg's IoUMetric (both, either, predicted, labelled), from one
-        table of pairs.
-        """
-        num_classes = len(self.dataset_meta['classes'])
-        prediction = sample['pred_sem_seg']['data'].squeeze()
-        label = sample['gt_sem_seg']['data'].squeeze().to(prediction)
-        highest = int(prediction.max())
-        if highest >= num_classes:
-            raise ValueError(
-                f'{sample.get("img_path")}: wanted predictions of the {num_classes} classes of '
-                f'the data, '
-                f'found class {highest}. A class for open pixels takes the scorer OpenClass.'
-            )
-        pairs = (
-            label.masked_fill(label == IGNORE, num_classes)
-            .mul_(num_classes)
-            .add_(prediction)
-            .flatten()
-        )
-        pairs = torch.bincount(pairs, minlength=(num_classes + 1) * num_classes)
-        pairs = pairs.cpu().view(-1, num_classes)[:num_classes].double()  # IoUMetric takes numpy
-        predicted, labelled, both = pairs.sum(0), pairs.sum(1), pairs.diag()
-        areas = torch.stack([both, predicted + labelled - both, predicted, labelled])
-        self.areas = areas if self.areas is None else self.areas + areas
-
-    def _write(self, sample):
-        assert self.output_dir is not None
-        stem = self.output_dir / Path(sample['img_path']).stem
-        self._note_written(self._written, stem.name, sample['img_path'])
-        prediction = sample['pred_sem_seg']['data'].squeeze().cpu().numpy().astype(np.uint8)
-        with replacing(f'{stem}.png') as file:
-            file.write(cv2.imencode('.png', prediction)[1].tobytes())
-        for name, scores in sample[OPEN_SCORES].items():
-            with replacing(f'{stem}.{name}.npy') as file:
-                np.save(file, half_where_it_fits(scores.squeeze(0).cpu().numpy()))
-
-    @staticmethod
-    def _note_written(written, name, image):
-        first = written.setdefault(name, image)
-        if first != image:
-            raise ValueError(
-                f"output_dir: files are named after images, and '{first}' and '{image}' have "
-                f'the same '
-                'name'
-            )
-
-    def _require_own_names(self):
-        """No two ranks have written images of one name."""
-        together: dict[str, str] = {}
-        for written in all_gather_object(self._written):
-            for name, image in written.items():
-                self._note_written(together, name, image)
-
     # ------------------------------------------------------------------ all images
 
     def evaluate(self, size: int) -> dict:
         """Add the tables of all ranks, then compute; see :class:`BaseMetric`."""
+        if self.counts is None:
+            self._begin()  # more ranks than images: one that saw none takes part with zeros
+        assert self.counts is not None
         seen = torch.tensor(self.num_images)
         all_reduce(seen)
-        if int(seen) != size:
+        try:
+            self._require(int(seen), size)
+            for counts in self.counts.values():
+                for table in counts.tables:
+                    all_reduce(table.tensor)
+            if self.areas is not None:
+                all_reduce(self.areas.tensor)
+            self.num_images = size
+            self._require_both_kinds()
+            return super().evaluate(size)
+        finally:
             self.results.clear()
             self._reset()
+
+    def _require(self, seen, size):
+        if seen != size:
             raise ValueError(
-                f'OpenSetMetric: the dataset has {size} images, {int(seen)} were evaluated. Use '
+                f'OpenSetMetric: the dataset has {size} images, {seen} were evaluated. Use '
                 "sampler=dict(type='DefaultSampler', shuffle=False, round_up=False)"
             )
-        self._require_own_names()
-        self.num_images = size
-        # More ranks than images: a rank that saw none must take part all the same, with zeros.
-        names = {name for found in all_gather_object(list(self.counts)) for name in found}
-        # Samples name their maps in no order; reports and figures have the methods by name, OpenGAN
-        # last.
-        self.counts = {
-            name: self._counts_of(name)
-            for name in sorted(names, key=lambda name: (name == OPENGAN, name))
-        }
-        for counts in self.counts.values():
-            for table in counts.tables:
-                all_reduce(table.tensor)
-        if self.closed:
-            if self.areas is None:
-                self.areas = torch.zeros(4, len(self.dataset_meta['classes']), dtype=torch.float64)
-            all_reduce(self.areas)
-        metrics = super().evaluate(size)
-        self._reset()
-        return metrics
+        if self.files is not None:
+            self.files.require_own_names()
+
+    def _require_both_kinds(self):
+        """Open validation without one kind of pixels decides nothing, and keeps no checkpoint."""
+        for counts in (self.counts or {}).values():
+            closed, opened = counts.scores.num_closed, counts.scores.num_open
+            if self.setting.stage == 'val' and not (closed and opened):
+                raise ValueError(
+                    f'open validation: wanted closed and open pixels, found {closed} closed and '
+                    f'{opened} open ones in the {self.num_images} images of val_dataloader. Give '
+                    'it images that show open classes'
+                )
 
     def compute_metrics(self, results: list) -> dict:
-        decisions = self._decide() if self.setting.stage == 'val' else self.setting.decisions
-        found = {
-            name: counts.compute(
+        assert self.counts is not None
+        deciding = self.setting.stage == 'val'
+        decisions = self.setting.decisions
+        if deciding:
+            rules = self._rules()
+            decisions = {name: counts.decide(rules) for name, counts in self.counts.items()}
+        summaries, self.curves = {}, {}
+        for name, counts in self.counts.items():
+            summary, curves = counts.compute(
                 classes=self.dataset_meta['classes'],
                 open_classes=self.dataset_meta['open_classes'],
                 open_logit=name in self.setting.open_logits,
                 calibration=decisions[name].calibration if name in decisions else None,
             )
-            for name, counts in self.counts.items()
-        }
-        summaries = {name: summary for name, (summary, _) in found.items()}
-        metrics = {
-            f'{name}/{key}': summary[key]
-            for name, summary in summaries.items()
-            for key in ('AUROC', 'AP', 'FPR95')
-        }
-        if len(self.dataset_meta['open_classes']) > 1:
-            for name, summary in summaries.items():
-                if not np.isnan(summary['AUROC_kinds']):  # no kind has pixels enough
-                    metrics[f'{name}/AUROC_kinds'] = summary['AUROC_kinds']
-        if self.areas is not None:
-            closed = IoUMetric.total_area_to_metrics(*self.areas.float(), ['mIoU'])
-            metrics.update(
-                mIoU=100 * float(np.nanmean(closed['IoU'])),
-                mAcc=100 * float(np.nanmean(closed['Acc'])),
-                aAcc=100 * float(closed['aAcc']),
-            )
+            summaries[name] = summary
+            drawn = {key: summary[key] for key in (*NAMES, 'per_class')}
+            self.curves[name] = dict(drawn, **curves)
+        closed = {} if self.areas is None else self.areas.compute()
         self.report = dict(
             label_policy=self.dataset_meta.get(LABEL_POLICY),
             resolution=self.resolution,
@@ -373,25 +362,27 @@ class OpenSetMetric(BaseMetric):
                     name: one.to_json() for name, one in decisions.items() if name in summaries
                 },
             ),
-            **{key: metrics[key] for key in ('mIoU', 'mAcc', 'aAcc') if key in metrics},
+            **closed,
         )
-        self.curves = {
-            name: dict(
-                {key: summary[key] for key in ('AUROC', 'AP', 'FPR95', 'per_class')}, **curves
-            )
-            for name, (summary, curves) in found.items()
-        }
-        text = headline(self.report) + (
-            '\n\n' + details(self.report) if self.setting.stage != 'val' else ''
-        )
+        text = headline(self.report)
+        if not deciding:
+            text += '\n\n' + details(self.report)
         MMLogger.get_current_instance().info('\n' + text)
+        return dict(self._metrics_of(summaries), **closed)
+
+    def _metrics_of(self, summaries):
+        metrics = {}
+        for name, summary in summaries.items():
+            for key in NAMES:
+                metrics[f'{name}/{key}'] = summary[key]
+            several = len(self.dataset_meta['open_classes']) > 1
+            if several and not np.isnan(summary[OVER_KINDS]):  # no kind has pixels enough
+                metrics[f'{name}/{OVER_KINDS}'] = summary[OVER_KINDS]
         return metrics
 
-    def _decide(self):
-        rules = dict.fromkeys(
-            [*STANDARD_RULES, *([str(self.threshold)] if is_rule(self.threshold) else [])]
-        )
-        return {
-            name: counts.decide(rules=list(rules), calibration=self.calibration)
-            for name, counts in self.counts.items()
-        }
+    def _rules(self):
+        """What open validation resolves: the standard rules, and the one that is asked for."""
+        rules = list(STANDARD_RULES)
+        if is_rule(self.threshold) and str(self.threshold) not in rules:
+            rules.append(str(self.threshold))
+        return rules

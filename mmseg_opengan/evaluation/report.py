@@ -4,36 +4,56 @@ import math
 
 from prettytable import PrettyTable
 
-_NUMBERS = ('AUROC', 'AP', 'FPR95')
+#: A number with a larger error bound comes with a warning.
+LARGE_ERROR = 1e-3
+_NUMBERS = dict(AUROC='auroc_error_bound', AP='ap_error_bound', FPR95='fpr95_error_bound')
 
 
 def headline(report: dict) -> str:
-    """One row per scorer, pooled numbers first; the means over images beside them."""
+    """One row per scorer, pooled numbers first; the means over images beside them. Below, numbers
+    that counting may have moved by more than ``LARGE_ERROR``.
+    """
     table = PrettyTable(['scorer', *_NUMBERS, *(f'{key}, mean of images' for key in _NUMBERS)])
     table.title = describe(report)
     for name, found in report['scorers'].items():
         table.add_row([name, *_cells(found), *_cells(found['per_image'])])
     images = {found['per_image']['num_images'] for found in report['scorers'].values()}
+    means = f'Means are over the {_join(images)} images that have closed and open pixels.'
+    doubts = [_doubt(name, found) for name, found in report['scorers'].items()]
+    return '\n'.join([table.get_string(), means, *filter(None, doubts)])
+
+
+def _doubt(name, found):
+    """What the error bounds of a summary warn of; an empty text where they are small."""
+    large = [
+        f'{number} by up to {found[bound]:.4f}'
+        for number, bound in _NUMBERS.items()
+        if (found[bound] or 0) > LARGE_ERROR  # null in a file, where it is undefined
+    ]
+    if not large:
+        return ''
     return (
-        f'{table.get_string()}\n'
-        f'Means are over the {_join(images)} images that have closed and open pixels.'
+        f'WARNING: {name}: counting may have moved {", ".join(large)}. Scores unlike those of '
+        'the first image are counted coarsely.'
     )
 
 
 def describe(report: dict) -> str:
     """Label policy, resolution, mode and counts: what has to be said beside every number."""
     first = next(iter(report['scorers'].values()))
-    parts = [
-        report['label_policy'],
+    parts = [f"protocol '{report['protocol']}'"] if report.get('protocol') else []
+    parts += [
+        str(report['label_policy']),
         f'{report["resolution"]} resolution',
         report.get('mode') or 'mode not recorded',
-        f'pooled over {first["num_closed"]:,} closed and {first["num_open"]:,} open pixels of '
-        f'{report["num_images"]} images',
     ]
     if report.get('smoothing'):
-        parts.insert(3, f'scores smoothed over {report["smoothing"]:g} pixels')
-    protocol = report.get('protocol')
-    return ', '.join([f"protocol '{protocol}'"] * bool(protocol) + [str(part) for part in parts])
+        parts.append(f'scores smoothed over {report["smoothing"]:g} pixels')
+    parts.append(
+        f'pooled over {first["num_closed"]:,} closed and {first["num_open"]:,} open pixels of '
+        f'{report["num_images"]} images'
+    )
+    return ', '.join(parts)
 
 
 def details(report: dict) -> str:
@@ -44,60 +64,61 @@ def details(report: dict) -> str:
 
 
 def _of_scorer(name, found):
+    kinds = {kind: one for kind, one in found['per_class'].items() if one['num_open']}
+    missing = [kind for kind in found['per_class'] if kind not in kinds]
     table = PrettyTable(['open class', 'pixels', *_NUMBERS])
     table.title = f'{name}: each open class against all closed pixels'
-    for open_class, numbers in found['per_class'].items():
-        if numbers['num_open']:
-            table.add_row([open_class, f'{numbers["num_open"]:,}', *_cells(numbers)])
+    for kind, one in kinds.items():
+        table.add_row([kind, f'{one["num_open"]:,}', *_cells(one)])
     lines = [table.get_string()]
-    missing = [
-        open_class for open_class, numbers in found['per_class'].items() if not numbers['num_open']
-    ]
+    lines += filter(None, [_doubt(f'{name}, {kind}', one) for kind, one in kinds.items()])
     if missing:
         lines.append(f'Without pixels: {", ".join(missing)}')
     if 'called_open' in found:
-        rows = list(found['called_open']['classes'].items())[:8]
-        lines.append(
-            'Called open at the FPR95 threshold: '
-            + ', '.join(
-                f'{closed} {100 * row["fraction"]:.1f} % of {row["num_pixels"]:,}'
-                for closed, row in rows
-            )
-        )
+        lines.append(_called_open(found['called_open']))
     for rule, point in found['operating_points'].items():
-        lines.append(
-            f'At {rule} (score >= {point["threshold"]:.6g}): '
-            + ', '.join(
-                f'{key} {_number(point[key])}'
-                for key in ('TPR', 'FPR', 'precision', 'F1', 'macro_F1')
-                if key in point
-            )
-        )
+        lines.append(_operating_point(rule, point))
     if 'recognition' in found:
-        numbers = found['recognition']
-        best = numbers['best_possible']
-        lines.append(
-            f'Macro-F1 of the closed prediction alone {_number(numbers["closed_only"])}; '
-            'no threshold gives '
-            f'more than {_number(best["macro_F1"])}'
-        )
+        lines.append(_recognition(found['recognition']))
     if 'components' in found:
-        part = found['components']
-        lines.append(
-            f'Components ({part["track"]}, at {part["rule"]}): sIoU {_number(part["sIoU"])}, PPV '
-            f'{_number(part["PPV"])}, mean F1 {_number(part["F1"])}; '
-            f'{part["num_ground_truth"]} in the ground '
-            f'truth, {part["num_predicted"]} predicted'
-        )
+        lines.append(_components(found['components']))
     if 'calibration' in found:
-        part = found['calibration']
-        before, after = part['ECE_mass']['before'], part['ECE_mass']['after']
-        lines.append(
-            f'ECE ({part["method"]}): '
-            f'{"no probability" if before is None else f"{before:.4f}"} before, '
-            f'{after:.4f} after'
-        )
+        lines.append(_calibration(found['calibration']))
     return '\n'.join(lines)
+
+
+def _called_open(found):
+    rows = list(found['classes'].items())[:8]
+    parts = [
+        f'{closed} {100 * row["fraction"]:.1f} % of {row["num_pixels"]:,}' for closed, row in rows
+    ]
+    return f'Called open at the FPR95 threshold: {", ".join(parts)}'
+
+
+def _operating_point(rule, point):
+    shown = [key for key in ('TPR', 'FPR', 'precision', 'F1', 'macro_F1') if key in point]
+    parts = [f'{key} {_number(point[key])}' for key in shown]
+    return f'At {rule} (score >= {point["threshold"]:.6g}): {", ".join(parts)}'
+
+
+def _recognition(found):
+    alone, best = _number(found['closed_only']), _number(found['best_possible']['macro_F1'])
+    return f'Macro-F1 of the closed prediction alone {alone}; no threshold gives more than {best}'
+
+
+def _components(found):
+    parts = [f'{key} {_number(found[key])}' for key in ('sIoU', 'PPV')]
+    return (
+        f'Components ({found["track"]}, at {found["rule"]}): {", ".join(parts)}, mean F1 '
+        f'{_number(found["F1"])}; {found["num_ground_truth"]} in the ground truth, '
+        f'{found["num_predicted"]} predicted'
+    )
+
+
+def _calibration(found):
+    before, after = found['ECE_mass']['before'], found['ECE_mass']['after']
+    first = 'no probability' if before is None else f'{before:.4f}'
+    return f'ECE: {first} before, {after:.4f} after'
 
 
 def _cells(numbers):

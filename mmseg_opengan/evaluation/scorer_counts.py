@@ -23,13 +23,13 @@ from ..functional.components import TRACKS, ComponentCounts, MinSizes
 from ..functional.curve_data import curve_data
 from ..functional.decisions import MACRO_F1, Decisions, decide
 from ..functional.detection import ScoreBins, fpr_at_tpr, rates, threshold_at_tpr
-from ..functional.image_means import ImageMeans, bins_of_few
+from ..functional.image_means import ImageMeans
 from ..functional.pixels import grid_stride, labels_on_grid
 from ..functional.recognition import Outcomes, RecognitionCounts, outcomes
-from ..functional.score_counts import NUM_BINS, ScoreCounts, binned, summarize
+from ..functional.score_counts import ScoreCounts, summarize
+from ..functional.score_layout import ScoreLayout
 
-# Pixels of an image up to which sorting them costs less than clearing and adding a whole table, on
-# a CPU.
+# Pixels of an image up to which sorting them costs less than a whole table, on a CPU.
 _FEW = 2**16
 
 
@@ -94,6 +94,7 @@ class ScorerCounts:
     """The tables of one scorer.
 
     Args:
+        layout: of its scores, the same on all ranks.
         num_open_classes: length of ``metainfo['open_classes']``.
         num_classes: K, or None where closed classes are not asked for.
         thresholds: of open validation or given, by rule: what the operating points and components
@@ -106,6 +107,7 @@ class ScorerCounts:
 
     def __init__(
         self,
+        layout: ScoreLayout,
         *,
         num_open_classes: int,
         num_classes: int | None = None,
@@ -116,58 +118,43 @@ class ScorerCounts:
         device='cpu',
     ):
         self.thresholds = dict(thresholds or {})
-        self.scores = ScoreCounts(num_open_classes, device=device)
+        self.scores = ScoreCounts(num_open_classes, layout=layout, device=device)
         self.called = CalledOpen(self.thresholds.values(), device)
         self.images = ImageMeans()
-        self.recognition = (
-            None
-            if num_classes is None
-            else RecognitionCounts(
-                num_classes,
-                thresholds=[t for t in self.thresholds.values() if math.isfinite(t)],
-                device=device,
+        self.recognition = None
+        if num_classes is not None:
+            finite = [value for value in self.thresholds.values() if math.isfinite(value)]
+            self.recognition = RecognitionCounts(
+                num_classes, layout, thresholds=finite, device=device
             )
-        )
         self.track, self.components = track, None
         if track is not None:
             assert component_rule is not None
-            self.components = ComponentCounts(threshold=self.thresholds[component_rule])
+            self.components = ComponentCounts(self.thresholds[component_rule])
         self.component_rule = component_rule
         self.bootstrap_block = bootstrap_block
-        self._block, self._in_block = None, 0
+        self._block, self._in_block = self._empty(), 0
         self._blocks: list[ScoreBins] = []
 
     @property
     def tables(self) -> list:
         """What is added over ranks."""
-        return [
-            table
-            for table in (self.scores, self.called, self.images, self.recognition, self.components)
-            if table is not None
-        ]
+        found = (self.scores, self.called, self.images, self.recognition, self.components)
+        return [table for table in found if table is not None]
 
-    def update(self, scores: torch.Tensor, truth: GroundTruth, image: ScoreCounts) -> None:
-        """Count one image.
+    def _empty(self):
+        """A table of some of the images; their open classes are not told apart."""
+        return ScoreCounts(1, layout=self.scores.layout, device=self.scores.tensor.device)
 
-        Args:
-            scores: (h, w), larger = more open.
-            truth: the labels on that grid.
-            image: scratch space, a ``ScoreCounts`` of one open class on the device of the tables.
-        """
-        bins, labels = binned(
-            scores,
-            truth.open_map,
-            num_open_classes=self.scores.num_open_classes,
-            device=self.scores.tensor.device,
-        )
-        if len(bins) <= _FEW and bins.device.type == 'cpu' and not self.bootstrap_block:
-            self.scores.add(bins, labels)
-            self.images.update(bins_of_few(bins, labels))
+    def update(self, scores: torch.Tensor, truth: GroundTruth) -> None:
+        """Count one image: scores (h, w), larger = more open, and the labels on that grid."""
+        bins, labels = self.scores.binned(scores, truth.open_map)
+        self.scores.add(bins, labels)
+        if len(bins) <= _FEW and bins.device.type == 'cpu':
+            self.images.update(self.scores.bins_of_few(bins, labels))
         else:
-            image.tensor.zero_()
+            image = self._empty()
             image.add(bins, labels)
-            self.scores.tensor[: 2 * NUM_BINS] += image.tensor
-            self.scores.add_classes(bins, labels)
             self.images.update(image.bins())
         self.called.add(scores, labels)
         if self.recognition is not None:
@@ -177,26 +164,19 @@ class ScorerCounts:
             self.components.min_sizes = grid_sizes(self.track, truth.stride)
             self.components.update(scores.float(), truth.open_map)
         if self.bootstrap_block:
-            self._add_to_block(image)
-
-    def _add_to_block(self, image):
-        self._block = (
-            image.tensor.clone() if self._block is None else self._block.add_(image.tensor)
-        )
-        self._in_block += 1
-        if self._in_block == self.bootstrap_block:
-            self._finish_block()
+            self._block.add(bins, labels)
+            self._in_block += 1
+            if self._in_block == self.bootstrap_block:
+                self._finish_block()
 
     def _finish_block(self):
-        if self._block is not None:
-            block = ScoreCounts(num_open_classes=1)
-            block.tensor = self._block
-            self._blocks.append(block.bins())
-        self._block, self._in_block = None, 0
+        if self._in_block:
+            self._blocks.append(self._block.bins())
+        self._block, self._in_block = self._empty(), 0
 
-    def decide(self, *, rules: Sequence[str], calibration: str) -> Decisions:
+    def decide(self, rules: Sequence[str]) -> Decisions:
         """Thresholds and calibration for these scores: for open validation only."""
-        return decide(self.scores.bins(), self.recognition, rules=rules, calibration=calibration)
+        return decide(self.scores.bins(), self.recognition, rules=rules)
 
     def compute(
         self,
@@ -299,13 +279,6 @@ def _recognition(recognition, points, classes):
 
 def _calibration(bins, calibration, open_logit):
     """ECE before (the plain sigmoid, of an open logit only) and after, and what was fitted."""
-    found = calibration.to_json()
-    for grouping in ('mass', 'width'):
-        shown = dict(before=UNCALIBRATED if open_logit else None, after=calibration)
-        found[f'ECE_{grouping}'] = {
-            name: None
-            if one is None
-            else expected_calibration_error(reliability(bins, one, grouping=grouping))
-            for name, one in shown.items()
-        }
-    return found
+    after = expected_calibration_error(reliability(bins, calibration))
+    before = expected_calibration_error(reliability(bins, UNCALIBRATED)) if open_logit else None
+    return dict(calibration.to_json(), ECE_mass=dict(before=before, after=after))

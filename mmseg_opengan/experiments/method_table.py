@@ -166,11 +166,11 @@ def report_text(
         for method, other in (pair for pair in _COMPARED if shown.keys() >= set(pair)):
             result = compare(report, method, other)
             low, high = result['interval']
+            between = 'undefined' if math.isnan(low) else f'{low:+.4f} to {high:+.4f}'
             seeds = ', '.join(f'{value:+.4f}' for value in result['per_seed']) or 'none in common'
             parts.append(
                 f'{labels[method]} minus {labels[other]}: mean {result["mean"]:+.4f} (paired 95 % '
-                f'interval '
-                f'{low:+.4f} to {high:+.4f}), per seed {seeds}.'
+                f'interval {between}), per seed {seeds}.'
             )
     if jobs:
         rows = ['| run | chosen step | open-validation AUROC | minutes |', '|---|---|---|---|']

@@ -6,6 +6,7 @@ wins is all that a resample needs, however many pixels there are; the table is e
 enough to store beside the metrics.
 """
 
+import warnings
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -13,6 +14,9 @@ import numpy as np
 import torch
 
 from .detection import ScoreBins
+
+#: With fewer blocks there is no interval: the few resamples that they allow spread too little.
+LEAST_BLOCKS = 8
 
 
 class BlockTable(NamedTuple):
@@ -60,9 +64,18 @@ def resampled_aurocs(
     The same seed draws the same blocks for every method, so that differences are paired.
 
     Returns:
-        (num_resamples,) float64; nan where a resample lacks open or closed pixels.
+        (num_resamples,) float64; nan where a resample lacks open or closed pixels, and everywhere,
+        with a warning, where there are fewer than ``LEAST_BLOCKS`` blocks.
     """
     number = len(tables[0].closed)
+    if number < LEAST_BLOCKS:
+        warnings.warn(
+            f'No bootstrap interval: wanted {LEAST_BLOCKS} blocks of images or more, found '
+            f'{number}, whose resamples say little of other images. Take smaller blocks or more '
+            'images',
+            stacklevel=2,
+        )
+        return np.full(num_resamples, np.nan)
     rng = np.random.default_rng(seed)
     weights = rng.multinomial(number, np.full(number, 1 / number), size=num_resamples).astype(float)
     values = np.zeros(num_resamples)
@@ -73,17 +86,12 @@ def resampled_aurocs(
     return values
 
 
-def interval(values: np.ndarray, *, level: float = 0.95) -> tuple[float, float]:
-    """Percentile interval of resampled values, those that are nan left out; (nan, nan) where none
-    is left.
-
-    Raises:
-        ValueError: level outside (0, 1).
+def interval(values: np.ndarray) -> tuple[float, float]:
+    """95 % percentile interval of resampled values, those that are nan left out; (nan, nan) where
+    none is left.
     """
-    if not 0 < level < 1:
-        raise ValueError(f'level: wanted a number in (0, 1), found {level}')
     values = values[~np.isnan(values)]
     if not len(values):
         return float('nan'), float('nan')
-    low, high = np.quantile(values, [(1 - level) / 2, (1 + level) / 2])
+    low, high = np.quantile(values, [0.025, 0.975])
     return float(low), float(high)

@@ -16,8 +16,8 @@ Pixel metrics are ruled by large objects; here each 8-connected component of ope
 As in the benchmark's code: void cuts predictions before they are connected; predicted components
 below the track's size are dropped; ground-truth components below it become void, together with the
 predicted pixels on them. The benchmark calls a pixel open at the threshold of the best pixel F1 of
-the same data set (``curves.best_f1``): that takes a first pass over the data, and is chosen on test
-data. A threshold from open validation needs neither; say which it was.
+the same data set (``detection.best_f1``): that takes a first pass over the data, and is chosen on
+test data. A threshold from open validation needs neither; say which it was.
 scipy labels the components: this file alone of ``functional`` needs more than torch and numpy.
 """
 
@@ -59,8 +59,7 @@ class ComponentCounts:
     """Components found, missed and invented: 26 integers that add over images and ranks.
 
     Args:
-        threshold: a pixel is called open where ``score >= threshold``; None where ``update`` gets
-            masks.
+        threshold: a pixel is called open where ``score >= threshold``.
         min_sizes: e.g. ``TRACKS['obstacle']``.
 
     Attributes:
@@ -68,74 +67,55 @@ class ComponentCounts:
             in place.
 
     Example:
-        >>> counts = ComponentCounts(min_sizes=MinSizes(predicted=1, ground_truth=1))
-        >>> counts.update(torch.tensor([[True, True, False, False]]), torch.tensor([[0, 1, 1, 1]]))
+        >>> counts = ComponentCounts(.5, min_sizes=MinSizes(predicted=1, ground_truth=1))
+        >>> counts.update(torch.tensor([[.6, .5, .1, .2]]), torch.tensor([[0, 1, 1, 1]]))
         >>> counts.compute()['sIoU'], counts.compute()['PPV']
         (0.25, 0.5)
     """
 
-    def __init__(self, *, threshold: float | None = None, min_sizes: MinSizes = TRACKS['anomaly']):
-        if threshold is not None and math.isnan(threshold):
-            raise ValueError('threshold must be a number, got nan')
+    def __init__(self, threshold: float, *, min_sizes: MinSizes = TRACKS['anomaly']):
+        if math.isnan(threshold):
+            raise ValueError('threshold: wanted a number, found nan')
         self.threshold = threshold
         self.min_sizes = MinSizes(*min_sizes)
         self.tensor = torch.zeros(4 + 2 * len(SIOU_THRESHOLDS), dtype=torch.int64)
 
-    def update(self, prediction: torch.Tensor, open_map: torch.Tensor) -> None:
+    def update(self, scores: torch.Tensor, open_map: torch.Tensor) -> None:
         """Count the components of one image.
 
         Args:
-            prediction: (H, W) open score, larger = more open, or bool mask of the pixels called
-                open.
+            scores: (H, W) larger = more open.
             open_map: (H, W) labels as in ``contracts``. Open classes are not told apart: components
                 of two classes that touch are one, as are the objects of one class.
 
         Raises:
-            TypeError: ``prediction`` is neither floating point nor bool.
-            ValueError: a shape is wrong, scores come without a threshold, or scored pixels are NaN.
+            TypeError: ``scores`` is not floating point.
+            ValueError: a shape is wrong, or scored pixels are NaN.
         """
         labels = torch.as_tensor(open_map).cpu().numpy()
-        siou, ppv = _compare(
-            self._mask(torch.as_tensor(prediction), labels), labels, self.min_sizes
-        )
-        self.tensor += torch.from_numpy(
-            np.concatenate(
-                [
-                    [len(siou), len(ppv), _fixed_point(siou), _fixed_point(ppv)],
-                    (siou[:, None] >= SIOU_THRESHOLDS).sum(0),
-                    (ppv[:, None] < SIOU_THRESHOLDS).sum(0),
-                ]
-            )
-        )
+        called = self._called_open(torch.as_tensor(scores), labels)
+        siou, ppv = _compare(called, labels, self.min_sizes)
+        counts = [
+            [len(siou), len(ppv), _fixed_point(siou), _fixed_point(ppv)],
+            (siou[:, None] >= SIOU_THRESHOLDS).sum(0),
+            (ppv[:, None] < SIOU_THRESHOLDS).sum(0),
+        ]
+        self.tensor += torch.from_numpy(np.concatenate(counts))
 
-    def _mask(self, prediction, labels):
+    def _called_open(self, scores, labels):
         """(H, W) bool array of the pixels called open."""
-        if prediction.ndim != 2 or prediction.shape != labels.shape:
+        if scores.ndim != 2 or scores.shape != labels.shape:
             raise ValueError(
-                f'prediction and open_map must be (H, W) of one image, got '
-                f'{tuple(prediction.shape)} and '
+                f'scores and open_map: wanted (H, W) of one image, found {tuple(scores.shape)} and '
                 f'{labels.shape}'
             )
-        if prediction.dtype == torch.bool:
-            return prediction.cpu().numpy()
-        if not prediction.is_floating_point():
-            raise TypeError(
-                f'prediction must be floating point scores or a bool mask, got {prediction.dtype}'
-            )
-        if self.threshold is None:
-            raise ValueError('prediction must be a bool mask where threshold is None, got scores')
-        scores = prediction.detach().float().cpu().numpy()
+        if not scores.is_floating_point():
+            raise TypeError(f'scores: wanted floating point, found {scores.dtype}')
+        scores = scores.detach().float().cpu().numpy()
         missing = int((np.isnan(scores) & (labels != VOID)).sum())
         if missing:
-            raise ValueError(f'prediction must hold numbers: {missing} scored pixels are NaN')
+            raise ValueError(f'scores: wanted numbers, found NaN at {missing} scored pixels')
         return scores >= np.float32(self.threshold)
-
-    def merge(self, other: 'ComponentCounts') -> None:
-        """Add the counts of ``other``, as if its images had been counted here."""
-        wanted, found = (self.threshold, self.min_sizes), (other.threshold, other.min_sizes)
-        if wanted != found:
-            raise ValueError(f'other must have (threshold, min_sizes) = {wanted}, got {found}')
-        self.tensor += other.tensor
 
     def compute(self) -> dict:
         """The numbers of all images counted so far.

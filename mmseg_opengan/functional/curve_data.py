@@ -11,6 +11,7 @@ from .calibration import UNCALIBRATED, Calibration, reliability
 from .detection import ScoreBins, pr_points, roc_points
 from .recognition import RecognitionCounts
 
+#: Of a curve; those dropped lie on the line between two that are kept, to the eye.
 MAX_POINTS = 400
 
 
@@ -20,7 +21,6 @@ def curve_data(
     calibration: Calibration | None = None,
     open_logit: bool = False,
     recognition: RecognitionCounts | None = None,
-    max_points: int = MAX_POINTS,
 ) -> dict:
     """Everything that figures show of one score map.
 
@@ -29,8 +29,6 @@ def curve_data(
         calibration: fitted on open validation.
         open_logit: the score is an open logit, so that its plain sigmoid means something.
         recognition: the same pixels with their closed classes.
-        max_points: points of a curve; those dropped lie on the line between two that are kept, to
-            the eye.
 
     Returns:
         dict of dicts of lists of floats: ``roc`` (fpr, tpr), ``pr`` (recall, precision),
@@ -41,18 +39,23 @@ def curve_data(
     """
     found: dict[str, dict] = {}
     if bins.closed.any() and bins.open.any():
-        fpr, tpr, _ = roc_points(bins, max_points=max_points)
-        recall, precision, _ = pr_points(bins, max_points=max_points)
+        fpr, tpr, _ = roc_points(bins, max_points=MAX_POINTS)
+        recall, precision, _ = pr_points(bins, max_points=MAX_POINTS)
         found.update(
             roc=dict(fpr=_short(fpr), tpr=_short(tpr)),
             pr=dict(recall=_short(recall), precision=_short(precision)),
         )
-        shown = dict(before=UNCALIBRATED if open_logit else None, after=calibration)
+        shown = {}
+        if open_logit:
+            shown['before'] = reliability(bins, UNCALIBRATED)
+        if calibration is not None:
+            shown['after'] = reliability(bins, calibration)
         found['reliability'] = {
-            name: _reliability(bins, one) for name, one in shown.items() if one is not None
+            name: {key: _short(values) for key, values in points._asdict().items()}
+            for name, points in shown.items()
         }
         if recognition is not None:
-            found['macro_f1'] = _macro_f1(recognition, max_points)
+            found['macro_f1'] = _macro_f1(recognition)
     if len(bins.lower):
         found['density'] = density(bins)
     return found
@@ -81,13 +84,7 @@ def density(bins: ScoreBins, *, num_bars: int = 100) -> dict:
     return dict(edges=borders.tolist(), **found)
 
 
-def _reliability(bins, calibration):
-    return {
-        name: _short(values) for name, values in reliability(bins, calibration)._asdict().items()
-    }
-
-
-def _macro_f1(recognition, max_points):
+def _macro_f1(recognition):
     """Macro-F1 and the open class's F1 where they change, thinned, from the smallest score to the
     largest.
     """
@@ -95,25 +92,18 @@ def _macro_f1(recognition, max_points):
         warnings.simplefilter('ignore')
         thresholds, macro = recognition.macro_f1_curve()
     open_f1 = recognition.f1_curves()[:, -1]
-    changes = torch.nonzero((macro.diff() != 0) | (open_f1.diff() != 0))[:, 0]
+    change = macro.diff().abs() + open_f1.diff().abs()
+    changes = torch.nonzero(change)[:, 0]
     if not len(changes):
         return dict(threshold=[], macro_f1=[], open_f1=[])
     keep = torch.arange(int(changes[0]), int(changes[-1]) + 2)
     keep = keep[thresholds[keep].isfinite()]
     # Evenly in score and evenly along the curve: neither a cliff nor a plateau loses its shape.
-    score = thresholds[keep].double()
-    along = torch.cat(
-        [macro.new_zeros(1), (macro[keep].diff().abs() + open_f1[keep].diff().abs()).cumsum(0)]
-    )
-    picked = [
-        torch.searchsorted(
-            values.contiguous(),
-            torch.linspace(
-                float(values[0]), float(values[-1]), max_points // 2, dtype=torch.float64
-            ),
-        )
-        for values in (score, along)
-    ]
+    length = torch.cat([macro.new_zeros(1), change.cumsum(0)])[keep]
+    picked = []
+    for along in (thresholds[keep].double(), length):
+        steps = np.linspace(float(along[0]), float(along[-1]), MAX_POINTS // 2)
+        picked.append(torch.searchsorted(along, torch.from_numpy(steps)))
     keep = keep[torch.cat(picked).clamp_(max=len(keep) - 1).unique()]
     return dict(
         threshold=_short(thresholds[keep]),

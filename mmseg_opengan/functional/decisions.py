@@ -8,16 +8,15 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import NamedTuple
 
-from .calibration import Calibration, fit_platt, fit_temperature
-from .detection import ScoreBins, resolve_threshold
+from .calibration import Calibration, fit_platt
+from .detection import ScoreBins, parse_rule, resolve_threshold
 from .recognition import RecognitionCounts
 
-#: Rules that are applied at every open validation, as in ``curves.resolve_threshold``.
+#: Rules that are applied at every open validation, as in ``detection.resolve_threshold``.
 STANDARD_RULES = ('fpr=0.05', 'tpr=0.95', 'f1')
 #: The rule that needs closed classes too: the threshold of the largest macro-F1 over the K + 1
 #: classes.
 MACRO_F1 = 'macro_f1'
-FITS = dict(platt=fit_platt, temperature=fit_temperature)
 
 
 class Decisions(NamedTuple):
@@ -62,26 +61,9 @@ def is_rule(threshold: float | str | None) -> bool:
 
 
 def check_threshold(threshold: float | str | None) -> None:
-    """Raise the ValueError of ``resolve_threshold`` for what is neither a number nor a rule."""
+    """Raise a ValueError for what is neither a number nor a rule."""
     if is_rule(threshold) and threshold != MACRO_F1:
-        name, separator, value = str(threshold).partition('=')
-        try:
-            good = (
-                name == 'f1'
-                if not separator
-                else (
-                    name in ('fpr', 'tpr')
-                    and 0 <= float(value) <= 1
-                    and (name, float(value)) != ('tpr', 0)
-                )
-            )
-        except ValueError:
-            good = False
-        if not good:
-            raise ValueError(
-                "threshold: wanted a number, 'fpr=RATE', 'tpr=RATE', 'f1' or 'macro_f1', found "
-                f'{threshold!r}'
-            )
+        parse_rule(str(threshold))
 
 
 def decide(
@@ -89,7 +71,6 @@ def decide(
     recognition: RecognitionCounts | None = None,
     *,
     rules: Sequence[str] = STANDARD_RULES,
-    calibration: str = 'platt',
 ) -> Decisions:
     """Apply rules to the scores of open validation, and calibrate them.
 
@@ -97,13 +78,10 @@ def decide(
         bins: the scores.
         recognition: the same pixels with their closed classes: gives the rule ``'macro_f1'`` too.
         rules: rules to apply.
-        calibration: ``'platt'`` or ``'temperature'``.
 
     Raises:
-        ValueError: no such rule or calibration.
+        ValueError: no such rule.
     """
-    if calibration not in FITS:
-        raise ValueError(f'calibration must be one of {tuple(FITS)}, got {calibration!r}')
     thresholds, fitted = {}, None
     for rule in rules:
         check_threshold(rule)
@@ -116,5 +94,5 @@ def decide(
         if not math.isnan(value):
             thresholds[MACRO_F1] = threshold
     with suppress(ValueError):  # the score does not separate the groups, or one is empty
-        fitted = FITS[calibration](bins)
+        fitted = fit_platt(bins)
     return Decisions(thresholds, fitted)

@@ -1,12 +1,11 @@
 """Numbers and curves of open-set detection, computed from counts of closed and open pixels per
 score bin.
 
-Every function takes :class:`ScoreBins` and is exact for what the bins hold; ``auroc_error_bound``
-says what binning itself can have moved. A pixel is called open where ``score >= threshold``. With
-TP, FP the open and closed pixels
-called open at a threshold, P and N all of them: TPR = recall = TP / P, FPR = FP / N, precision = TP
-/ (TP + FP).
-Scores in one bin tie: they pass a threshold together and count as half a pair in AUROC.
+Every function takes :class:`ScoreBins` and is exact for what the bins hold. The error bounds say
+what binning itself can have moved. A pixel is called open where ``score >= threshold``. With TP, FP
+the open and closed pixels called open at a threshold, P and N all of them: TPR = recall = TP / P,
+FPR = FP / N, precision = TP / (TP + FP). Scores in one bin tie: they pass a threshold together and
+count as half a pair in AUROC.
 
 Counts are int64 (sums to 4e18); ratios and their sums are float64. Where a number is undefined,
 because one of the two groups has no pixel, it is nan and a warning says so. Conventions are
@@ -16,6 +15,7 @@ scikit-learn's, but points are thinned.
 import math
 import warnings
 from collections.abc import Callable
+from contextlib import suppress
 from typing import NamedTuple
 
 import torch
@@ -87,20 +87,6 @@ def auroc(bins: ScoreBins) -> float:
     return float((bins.open.double() * rank).sum() / int(bins.open.sum()))
 
 
-def auroc_error_bound(bins: ScoreBins) -> float:
-    """Rigorous bound on |auroc(bins) - AUROC of the float32 scores|, of which those below 2^-120
-    count as zero.
-
-    Only pairs inside a bin can be ordered wrongly, each is counted as 1/2, so each errs by at most
-    1/2: the bound is sum_b closed_b open_b / (2 P N), over the bins that hold more than one score
-    value.
-    """
-    if _undefined('The AUROC error bound', bins):
-        return math.nan
-    pairs = (bins.closed.double() * bins.open.double())[~bins.single].sum()
-    return float(pairs / int(bins.closed.sum()) / int(bins.open.sum()) / 2)
-
-
 def average_precision(bins: ScoreBins) -> float:
     """AP as the step sum over thresholds of (recall gained) x (precision there); never the
     trapezoid.
@@ -154,22 +140,67 @@ def best_f1(bins: ScoreBins) -> tuple[float, float]:
     return float(f1[best]), float(bins.lower.flip(0)[best])
 
 
-def numbers(bins: ScoreBins) -> dict:
-    """AUROC, AP, FPR95, auroc_error_bound, num_closed, num_open; nan where closed or open pixels
-    are missing.
+def auroc_error_bound(bins: ScoreBins) -> float:
+    """Rigorous bound on |auroc(bins) - AUROC of the float32 scores|.
+
+    Only pairs inside a bin can be ordered wrongly. Each is counted as 1/2, and errs by at most 1/2.
+    The bound is sum_b closed_b open_b / (2 P N), over the bins that hold more than one score value.
     """
-    sizes = dict(num_closed=int(bins.closed.sum()), num_open=int(bins.open.sum()))
-    if not all(sizes.values()):
-        return dict(
-            AUROC=math.nan, AP=math.nan, FPR95=math.nan, auroc_error_bound=math.nan, **sizes
-        )
-    return dict(
-        AUROC=auroc(bins),
-        AP=average_precision(bins),
-        FPR95=fpr_at_tpr(bins),
-        auroc_error_bound=auroc_error_bound(bins),
-        **sizes,
-    )
+    if _undefined('The AUROC error bound', bins):
+        return math.nan
+    pairs = (bins.closed.double() * bins.open.double())[~bins.single].sum()
+    return float(pairs / int(bins.closed.sum()) / int(bins.open.sum()) / 2)
+
+
+def ap_error_bound(bins: ScoreBins) -> float:
+    """Rigorous bound on |average_precision(bins) - AP of the float32 scores|.
+
+    Of the o open and c closed pixels of a bin, with TP and FP above it, AP is largest where all
+    open ones tie and come first: precision (TP + o) / (TP + o + FP). It is smallest where all
+    closed ones come first and the open ones follow one by one: the sum over i = 1 .. o of
+    (TP + i) / (TP + i + F) with F = FP + c, which is at least o - F log(1 + o / (TP + F)).
+    """
+    if _undefined('The AP error bound', bins):
+        return math.nan
+    fp, tp = (counts.double() for counts in _called_open(bins))
+    closed, opened = bins.closed.flip(0).double(), bins.open.flip(0).double()
+    counted = opened * tp / (tp + fp)
+    most = opened * tp / (tp + fp - closed).clamp(min=1)
+    before = tp - opened + fp
+    least = torch.where(fp > 0, opened - fp * torch.log1p(opened / before), opened)
+    several = ~bins.single.flip(0) & (opened > 0)
+    above = float((most - counted)[several].sum())
+    below = float((counted - least)[several].sum())
+    return max(above, below) / float(tp[-1])
+
+
+def fpr_error_bound(bins: ScoreBins, *, tpr: float = 0.95) -> float:
+    """Rigorous bound on |fpr_at_tpr(bins) - that of the float32 scores|: the share of the closed
+    pixels in the bin of its threshold, which may lie at any score in it.
+    """
+    if _undefined('The error bound of an FPR', bins):
+        return math.nan
+    at = len(bins.open) - 1 - _first_reaching(bins, tpr)
+    return 0.0 if bins.single[at] else int(bins.closed[at]) / int(bins.closed.sum())
+
+
+#: What a summary holds of one score map, and how it is computed.
+NUMBERS: dict[str, Callable[[ScoreBins], float]] = dict(
+    AUROC=auroc,
+    AP=average_precision,
+    FPR95=fpr_at_tpr,
+    auroc_error_bound=auroc_error_bound,
+    ap_error_bound=ap_error_bound,
+    fpr95_error_bound=fpr_error_bound,
+)
+
+
+def numbers(bins: ScoreBins) -> dict:
+    """All of ``NUMBERS``, num_closed and num_open; nan where closed or open pixels are missing."""
+    closed, opened = int(bins.closed.sum()), int(bins.open.sum())
+    both = closed > 0 and opened > 0
+    found = {name: function(bins) if both else math.nan for name, function in NUMBERS.items()}
+    return dict(found, num_closed=closed, num_open=opened)
 
 
 def rates(fp: int, tp: int, negative: int, positive: int) -> dict:
@@ -188,6 +219,28 @@ def rates(fp: int, tp: int, negative: int, positive: int) -> dict:
     return {name: part / whole if whole else math.nan for name, (part, whole) in ratios.items()}
 
 
+def parse_rule(rule: str) -> tuple[str, float | None]:
+    """A rule for a threshold as its kind and its rate: ``'fpr=0.05'``, ``'tpr=0.95'`` or ``'f1'``.
+
+    Raises:
+        ValueError: no such rule, or a rate out of range.
+    """
+    kind, separator, value = rule.partition('=')
+    try:
+        rate = float(value) if separator else None
+    except ValueError:
+        rate = math.nan
+    if kind == 'f1' and rate is None:
+        return kind, None
+    least = {'fpr': 0.0, 'tpr': math.ulp(0.0)}.get(kind)
+    if least is None or rate is None or not least <= rate <= 1:
+        raise ValueError(
+            "threshold: wanted a number, 'fpr=RATE', 'tpr=RATE' (rates from 0 to 1), 'f1' or "
+            f"'macro_f1', found {rule!r}"
+        )
+    return kind, rate
+
+
 def resolve_threshold(wanted: float | str, bins: ScoreBins | None = None) -> float:
     """The threshold that ``--threshold`` asks for, in the units of the score.
 
@@ -203,31 +256,21 @@ def resolve_threshold(wanted: float | str, bins: ScoreBins | None = None) -> flo
         ValueError: no such rule, a rate out of range, a rule without ``bins``, or bins without the
             pixels it needs.
     """
-    rule, separator, value = str(wanted).partition('=')
-    try:
-        number = float(value if separator else rule)
-    except ValueError:
-        number = math.nan
-    if not separator and not math.isnan(number):
-        return number
-    rules: dict[tuple[str, bool], Callable[[ScoreBins], float]] = {
-        ('f1', False): lambda bins: best_f1(bins)[1],
-        ('fpr', True): lambda bins: threshold_at_fpr(bins, fpr=number),
-        ('tpr', True): lambda bins: threshold_at_tpr(bins, tpr=number),
-    }
-    found = rules.get((rule, bool(separator)))
-    if found is None or (separator and math.isnan(number)):
-        raise ValueError(
-            f"threshold must be a number, 'fpr=RATE', 'tpr=RATE' or 'f1', got {wanted!r}"
-        )
+    with suppress(ValueError, TypeError):
+        number = float(wanted)
+        if not math.isnan(number):
+            return number
+    kind, rate = parse_rule(str(wanted))
     if bins is None:
-        raise ValueError(
-            f'threshold {wanted!r} is a rule and needs the scores of an open validation set, '
-            f'got none'
-        )
+        raise ValueError(f'threshold {wanted!r}: wanted scores of open validation, found none')
     with warnings.catch_warnings():
         warnings.simplefilter('ignore')  # an error follows
-        threshold = found(bins)
+        if rate is None:
+            threshold = best_f1(bins)[1]
+        elif kind == 'fpr':
+            threshold = threshold_at_fpr(bins, fpr=rate)
+        else:
+            threshold = threshold_at_tpr(bins, tpr=rate)
     if math.isnan(threshold):
         raise ValueError(
             f'threshold {wanted!r} is undefined: {int(bins.closed.sum())} closed and '
@@ -274,16 +317,6 @@ def pr_points(
 def exact_auroc(scores: torch.Tensor, open_map: torch.Tensor) -> float:
     """:func:`auroc` without bins, see :func:`exact_bins`."""
     return auroc(exact_bins(scores, open_map))
-
-
-def exact_average_precision(scores: torch.Tensor, open_map: torch.Tensor) -> float:
-    """:func:`average_precision` without bins, see :func:`exact_bins`."""
-    return average_precision(exact_bins(scores, open_map))
-
-
-def exact_fpr_at_tpr(scores: torch.Tensor, open_map: torch.Tensor, *, tpr: float = 0.95) -> float:
-    """:func:`fpr_at_tpr` without bins, see :func:`exact_bins`."""
-    return fpr_at_tpr(exact_bins(scores, open_map), tpr=tpr)
 
 
 def _called_open(bins):

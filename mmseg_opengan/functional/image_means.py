@@ -11,19 +11,10 @@ import math
 
 import torch
 
-from .detection import ScoreBins, auroc, average_precision, exact_bins, fpr_at_tpr
-from .score_counts import bins_at
+from .detection import ScoreBins, auroc, average_precision, fpr_at_tpr
 
 _NUMBERS = dict(AUROC=auroc, AP=average_precision, FPR95=fpr_at_tpr)
 _FIXED_POINT = 2**40  # sums are kept as integers, so that the order of adding cannot change them
-
-
-def bins_of_few(bins: torch.Tensor, labels: torch.Tensor) -> ScoreBins:
-    """What ``ScoreCounts(1).bins()`` gives of pixels from ``roc.binned``, by sorting: quicker below
-    100,000 or so.
-    """
-    found = exact_bins(bins, labels)
-    return bins_at(found.lower.long(), found.closed, found.open)
 
 
 class ImageMeans:

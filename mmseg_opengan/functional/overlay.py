@@ -2,7 +2,7 @@
 pictures.
 
 Shapes: H, W a map's size; every picture is (H, W, 3) uint8 RGB. Text lives in
-``pictures/visualizer.py``.
+``pictures/panel.py``.
 """
 
 import math
@@ -177,16 +177,6 @@ def threshold_map(open_logit: np.ndarray, threshold: float) -> np.ndarray:
     if not 0 < threshold < 1:
         raise ValueError(f'threshold must lie strictly between 0 and 1, but got {threshold}.')
     return np.asarray(open_logit, np.float64) > math.log(threshold / (1 - threshold))
-
-
-def blend(image: np.ndarray, overlay: np.ndarray, alpha: float) -> np.ndarray:
-    """``alpha`` parts of ``overlay`` over ``1 - alpha`` parts of ``image``; both (H, W, 3) uint8,
-    or one colour.
-    """
-    if not 0 <= alpha <= 1:
-        raise ValueError(f'alpha must lie in [0, 1], but got {alpha}.')
-    mixed = (1 - alpha) * np.asarray(image, np.float64) + alpha * np.asarray(overlay, np.float64)
-    return mixed.round().astype(np.uint8)
 
 
 def stack_panels(

@@ -14,9 +14,8 @@ curve jump.) Where the ground truth holds all K + 1, the two agree.
 
 One pass over the scores fills a fixed-size table of rows of score cells: two for each closed
 prediction, right and wrong, and one for each true class, of the pixels that the closed prediction
-misses. The cells are runs of the bins of ``roc``, so their edges do not depend on data and counts
-add over images and ranks: 1.6 % apart for probabilities, 0.4 % for logits from 1 to 16. Extra
-thresholds are counted exactly.
+misses. The cells are runs of 128 bins of a :class:`ScoreLayout`, so counts add over images and
+ranks, and thresholds lie close together where scores crowd. Extra thresholds are counted exactly.
 """
 
 import math
@@ -27,10 +26,9 @@ from typing import NamedTuple
 import torch
 
 from ..contracts import CLOSED, VOID
-from .score_counts import NUM_BINS, binned, lower_edges
+from .score_layout import CHUNK, ScoreLayout
 
 _SHIFT = 7  # 2^7 score bins to a cell
-_CHUNK = 2**17  # pixels handled at once on a CPU, as in roc
 
 
 class Outcomes(NamedTuple):
@@ -77,12 +75,11 @@ def outcomes(
     maps = dict(closed_prediction=closed_prediction, gt_sem_seg=gt_sem_seg, open_map=open_map)
     for name, one in maps.items():
         if one.is_floating_point() or one.is_complex():
-            raise TypeError(f'{name} must hold integers, got {one.dtype}')
+            raise TypeError(f'{name}: wanted integers, found {one.dtype}')
         if one.shape != closed_prediction.shape:
             raise ValueError(
-                f'{name} must have the shape of closed_prediction '
-                f'{tuple(closed_prediction.shape)}, got '
-                f'{tuple(one.shape)}'
+                f'{name}: wanted the shape of closed_prediction, '
+                f'{tuple(closed_prediction.shape)}, found {tuple(one.shape)}'
             )
     predicted, truth, label = (one.to(device, torch.int32).reshape(-1) for one in maps.values())
     void = label == VOID
@@ -95,7 +92,7 @@ def outcomes(
         if one.numel() and (int(one.min()) < 0 or int(one.max()) >= num_classes):
             bad = one[(one < 0) | (one >= num_classes)]
             raise ValueError(
-                f'{name} must hold classes in [0, {num_classes - 1}] at {where} pixels, got '
+                f'{name}: wanted classes in [0, {num_classes - 1}] at {where} pixels, found '
                 f'{int(bad.max())} ({len(bad)} pixels out of range)'
             )
     wrong = predicted != truth
@@ -104,10 +101,11 @@ def outcomes(
 
 
 class RecognitionCounts:
-    """Counts from which macro-F1 follows at every threshold of a grid; 4.4 MB for 19 classes.
+    """Counts from which macro-F1 follows at every threshold of a grid; 4.2 MB for 19 classes.
 
     Args:
         num_classes: K, the number of closed classes, at least 1.
+        layout: of the scores.
         thresholds: added to the grid, e.g. one chosen on open validation. Rounded to float32, as
             scores are.
         device: where the counts live and updates are computed; best where the scores are.
@@ -119,9 +117,13 @@ class RecognitionCounts:
             it in place.
 
     Example:
-        >>> counts = RecognitionCounts(num_classes=2, thresholds=[.5])
-        >>> counts.update(torch.tensor([.1, .2, .9]), torch.tensor([0, 1, 1]), torch.tensor([0, 1,
-        255]), ...               torch.tensor([0, 0, 1]))
+        >>> scores, open_map = torch.tensor([.1, .2, .9]), torch.tensor([0, 0, 1])
+        >>> prediction, truth = torch.tensor([0, 1, 1]), torch.tensor([0, 1, 255])
+        >>> layout = ScoreLayout.of(scores, open_map)
+        >>> counts = RecognitionCounts(2, layout, thresholds=[.5])
+        >>> counts.add(
+        ...     layout.bins(scores), scores, outcomes(prediction, truth, open_map, num_classes=2)
+        ... )
         >>> counts.macro_f1_at(.5), round(counts.macro_f1_at(math.inf), 3)
         (1.0, 0.556)
     """
@@ -129,59 +131,35 @@ class RecognitionCounts:
     def __init__(
         self,
         num_classes: int,
+        layout: ScoreLayout,
         *,
         thresholds: Sequence[float] = (),
         device: torch.device | str = 'cpu',
     ):
         if num_classes < 1:
-            raise ValueError(f'num_classes must be at least 1, got {num_classes}')
+            raise ValueError(f'num_classes: wanted at least 1, found {num_classes}')
         self.num_classes = num_classes
         extra = torch.tensor(list(thresholds), dtype=torch.float32)
         if not extra.isfinite().all():
             raise ValueError(
-                f'thresholds must be finite (inf is always there), got {list(thresholds)}'
+                f'thresholds: wanted finite numbers (inf is always there), found {list(thresholds)}'
             )
-        grid = lower_edges(torch.arange(0, NUM_BINS, 2**_SHIFT))
-        self._extra = extra[~torch.isin(extra, grid)].unique().to(device)
-        self.thresholds = (
-            torch.cat([grid, self._extra.cpu(), torch.tensor([math.inf])]).sort().values
-        )
+        grid, _ = layout.edges(torch.arange(0, layout.num_bins, 1 << _SHIFT))
+        extra = extra[~torch.isin(extra, grid)].unique()
+        self._extra = extra.to(device)
+        self.thresholds = torch.cat([grid, extra, torch.tensor([math.inf])]).sort().values
         self._cells = len(self.thresholds) - 1
         self.tensor = torch.zeros(
             (3 * num_classes + 1) * self._cells, dtype=torch.int64, device=device
         )
 
-    def update(
-        self,
-        scores: torch.Tensor,
-        closed_prediction: torch.Tensor,
-        gt_sem_seg: torch.Tensor,
-        open_map: torch.Tensor,
-    ) -> None:
-        """Count the pixels of one or more images; void pixels are dropped, whatever the other maps
-        hold there.
+    def add(self, bins: torch.Tensor, scores: torch.Tensor, found: Outcomes) -> None:
+        """Count pixels.
 
         Args:
-            scores: floating point, any shape and device, larger = more open.
-            closed_prediction, gt_sem_seg, open_map: of that shape, as for :func:`outcomes`.
-
-        Raises:
-            TypeError, ValueError: as :func:`outcomes`; scores of another dtype or shape, or scored
-                pixels that are NaN or infinite. Nothing has been counted then.
-        """
-        device = self.tensor.device
-        bins, _ = binned(scores, open_map, device=device)
-        self.add(
-            bins,
-            scores,
-            outcomes(
-                closed_prediction, gt_sem_seg, open_map, num_classes=self.num_classes, device=device
-            ),
-        )
-
-    def add(self, bins: torch.Tensor, scores: torch.Tensor, found: Outcomes) -> None:
-        """Count pixels whose bins :func:`roc.binned` has given; ``scores`` place them among the
-        added thresholds.
+            bins: (n,) of the scores in the layout.
+            scores: any shape; place the pixels among the added thresholds.
+            found: what the closed prediction makes of them.
         """
         cell = bins >> _SHIFT
         if len(self._extra):
@@ -190,23 +168,12 @@ class RecognitionCounts:
                 cell += scores >= threshold
         missed = (found.truth + 2 * self.num_classes).mul_(self._cells).add_(cell[found.missed])
         self.tensor.scatter_add_(0, missed.long(), torch.ones_like(found.missed))
-        chunk = _CHUNK if cell.device.type == 'cpu' else max(1, cell.numel())
+        chunk = CHUNK if cell.device.type == 'cpu' else max(1, cell.numel())
         for some, called, scored in zip(
             *(one.split(chunk) for one in (cell, found.called, found.scored)), strict=True
         ):
             some += called * self._cells
             self.tensor.scatter_add_(0, some.long(), scored)
-
-    def merge(self, other: 'RecognitionCounts') -> None:
-        """Add the counts of ``other``, as if its pixels had been counted here."""
-        if self.num_classes != other.num_classes or not torch.equal(
-            self.thresholds, other.thresholds
-        ):
-            raise ValueError(
-                f'other must have {self.num_classes} classes and the same thresholds, got '
-                f'{other.num_classes} classes and {len(other.thresholds)} thresholds'
-            )
-        self.tensor += other.tensor.to(self.tensor.device)
 
     def f1_curves(self) -> torch.Tensor:
         """(T, K + 1) float64: F1 of each class at each of ``thresholds``, the open class last; nan
@@ -293,8 +260,7 @@ class RecognitionCounts:
         found = (self.thresholds == torch.tensor(threshold, dtype=torch.float32)).nonzero()
         if not len(found):
             raise ValueError(
-                f'threshold must be one of the {len(self.thresholds)} that were counted, got '
-                f'{threshold}; '
-                'name it in thresholds before counting'
+                f'threshold: wanted one of the {len(self.thresholds)} that were counted, found '
+                f'{threshold}; name it in thresholds before counting'
             )
         return int(found[0, 0])

@@ -27,8 +27,7 @@ def msp_log_odds(logits: Tensor, temperature: float = 1.0) -> Tensor:
     .. math:: T \log \frac{1}{K - 1} \sum_{k \ne m} e^{(v_k - v_m) / T}, \quad m = \arg\max_k v_k,
 
     T times the log-odds against the largest class, less the most that they can be. With T = 1000
-    all probabilities lie within 1 % of each other, where float32 and the bins of
-    ``functional.score_counts`` tell few apart.
+    all probabilities lie within 1 % of each other, where float32 tells few apart.
     """
     exact = (
         torch.float32 if logits.device.type == 'mps' else torch.float64

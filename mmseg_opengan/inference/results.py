@@ -14,7 +14,7 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from ..files import half_where_it_fits, replacing
-from ..pictures.visualizer import draw_panel
+from ..pictures.panel import draw_panel
 
 IMAGE_SUFFIXES = ('.bmp', '.jpeg', '.jpg', '.pgm', '.png', '.ppm', '.tif', '.tiff', '.webp')
 VIDEO_SUFFIXES = ('.avi', '.m4v', '.mkv', '.mov', '.mp4', '.mpeg', '.mpg', '.webm', '.wmv')
@@ -33,7 +33,7 @@ class OpenSetResult:
             feature grid.
         logits: the names among them whose scores are open logits: sigmoid gives a probability of
             open.
-        panel: the other arguments of :func:`pictures.visualizer.draw_panel`.
+        panel: the other arguments of :func:`pictures.panel.draw_panel`.
     """
 
     name: str

@@ -1,5 +1,6 @@
 """Panels of images with their score maps, and figures of curves."""
 
-from .visualizer import OpenSetVisualizer, draw_panel
+from .panel import draw_panel
+from .visualizer import OpenSetVisualizer
 
 __all__ = ['OpenSetVisualizer', 'draw_panel']

@@ -251,6 +251,8 @@ def test_report_counts_the_pixels_of_the_grid(root, tested):
         AP=None,
         FPR95=None,
         auroc_error_bound=None,
+        ap_error_bound=None,
+        fpr95_error_bound=None,
         num_open=0,
         num_closed=numbers['num_closed'],
     )
@@ -280,7 +282,7 @@ def test_a_test_leaves_every_figure_in_two_formats_and_what_they_draw(tested):
 
 
 def test_figures_in_validation_can_be_left_out(root):
-    hook = dict(type='OpenSetEvaluationHook', plot_val=False, folder='reports')
+    hook = dict(type='OpenSetEvaluationHook', plot_val=False)
     made = runner(
         root,
         root / 'plain',
@@ -288,7 +290,7 @@ def test_figures_in_validation_can_be_left_out(root):
         **{'train_cfg.max_iters': 2},
     )
     made.train()
-    assert {path.name for path in (root / 'plain/reports/val').iterdir()} == {
+    assert {path.name for path in (root / 'plain/open_set_eval/val').iterdir()} == {
         'metrics.json',
         'curves.json',
     }

@@ -13,7 +13,7 @@ from PIL import Image
 from mmseg_opengan.evaluation.scorer_counts import GroundTruth, ScorerCounts
 from mmseg_opengan.experiments.comparison import compare, load, table
 from mmseg_opengan.files import write_json
-from mmseg_opengan.functional.score_counts import ScoreCounts
+from mmseg_opengan.functional.score_layout import ScoreLayout
 from mmseg_opengan.pictures.figures import FIGURES
 
 
@@ -22,13 +22,11 @@ def evaluation(shift, *, shape=(20, 30), seed=0):
     generator = torch.Generator().manual_seed(seed)
     labels = (torch.rand(shape, generator=generator) < 0.2).to(torch.uint8)
     truth = torch.randint(3, shape, generator=generator)
-    counts = ScorerCounts(num_open_classes=1, num_classes=3, thresholds={'macro_f1': 0.5})
-    counts.update(
-        torch.randn(shape, generator=generator) + shift * labels,
-        GroundTruth.on_grid(shape, labels, truth, truth, num_classes=3),
-        ScoreCounts(1),
-    )
-    decided = counts.decide(rules=['f1'], calibration='platt')
+    scores = torch.randn(shape, generator=generator) + shift * labels
+    layout = ScoreLayout.of(scores, labels)
+    counts = ScorerCounts(layout, num_open_classes=1, num_classes=3, thresholds={'macro_f1': 0.5})
+    counts.update(scores, GroundTruth.on_grid(shape, labels, truth, truth, num_classes=3))
+    decided = counts.decide(['f1'])
     summary, curves = counts.compute(
         classes='abc', open_classes=['thing'], open_logit=True, calibration=decided.calibration
     )

@@ -6,7 +6,7 @@ import pytest
 from mmseg_opengan.experiments import method_table
 
 
-def summary(auroc, closed=(40, 60), opened=(10, 5)):
+def summary(auroc, closed=(10, 15) * 4, opened=(2, 2, 2, 1, 2, 2, 2, 2)):
     """A report entry whose blocks all have the same AUROC."""
     wins = auroc * np.outer(closed, opened)
     return dict(
@@ -107,7 +107,7 @@ def test_what_is_not_defined_has_no_number(report):
             AUROC=None,
             AP=None,
             num_open=0,
-            blocks=dict(wins=[[0.0, 0.0]] * 2, closed=[40, 60], open=[0, 0]),
+            blocks=dict(wins=[[0.0] * 8] * 8, closed=[10, 15] * 4, open=[0] * 8),
         )
     text = method_table.report_text([], {'image': report}, {'opengan': 'OpenGAN'})
     assert 'mIoU' not in text

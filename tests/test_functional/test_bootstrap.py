@@ -13,7 +13,7 @@ from mmseg_opengan.functional.bootstrap import BlockTable, block_table, interval
 from mmseg_opengan.functional.detection import exact_bins
 
 
-def make_blocks(num_blocks=4, pixels=60, seed=0, spread=1.0):
+def make_blocks(num_blocks=8, pixels=60, seed=0, spread=1.0):
     generator = torch.Generator().manual_seed(seed)
     blocks = []
     for i in range(num_blocks):
@@ -53,7 +53,7 @@ def test_one_entry_counts_the_pairs_of_two_blocks():
 def test_resamples_equal_pooling_the_drawn_blocks():
     blocks = make_blocks()
     values = resampled_aurocs(tables(blocks), num_resamples=300, seed=3)
-    draws = np.random.default_rng(3).multinomial(4, np.full(4, 0.25), size=300)
+    draws = np.random.default_rng(3).multinomial(8, np.full(8, 1 / 8), size=300)
     for value, draw in zip(values, draws):
         scores, labels = (
             torch.cat(parts) for parts in zip(*[b for b, n in zip(blocks, draw) for _ in range(n)])
@@ -70,14 +70,14 @@ def test_several_seeds_are_averaged_over_the_same_draws():
 
 
 def test_equal_blocks_have_no_spread():
-    low, high = interval(resampled_aurocs(tables(make_blocks(1) * 5), num_resamples=50))
+    low, high = interval(resampled_aurocs(tables(make_blocks(1) * 8), num_resamples=50))
     assert low == pytest.approx(high, abs=1e-12)
 
 
 def test_no_open_pixel_gives_nan():
     scores, labels = make_blocks(1)[0]
     low, high = interval(
-        resampled_aurocs(tables([(scores, torch.zeros_like(labels))]), num_resamples=10)
+        resampled_aurocs(tables([(scores, torch.zeros_like(labels))] * 8), num_resamples=10)
     )
     assert math.isnan(low)
     assert math.isnan(high)
@@ -89,6 +89,10 @@ def test_a_table_survives_json():
     assert all(np.array_equal(a, b) for a, b in zip(table, again))
 
 
-def test_level_outside_the_unit_interval_is_refused():
-    with pytest.raises(ValueError, match='level'):
-        interval(np.ones(3), level=95)
+def test_fewer_than_eight_blocks_give_no_interval_and_why():
+    with pytest.warns(UserWarning, match='wanted 8 blocks of images or more, found 7'):
+        low, high = interval(resampled_aurocs(tables(make_blocks(7))))
+    assert math.isnan(low)
+    assert math.isnan(high)
+    low, high = interval(resampled_aurocs(tables(make_blocks(8))))
+    assert 0 < low < high < 1

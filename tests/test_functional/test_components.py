@@ -27,8 +27,8 @@ def _mask(*rows):
 
 
 def _computed(mask, truth, min_sizes=ANY_SIZE):
-    counts = ComponentCounts(min_sizes=min_sizes)
-    counts.update(mask, truth)
+    counts = ComponentCounts(0.5, min_sizes=min_sizes)
+    counts.update(mask.float(), truth)
     return counts.compute()
 
 
@@ -214,12 +214,7 @@ def test_ranks_add_to_exactly_what_one_process_counts():
         for counts in (whole, one):
             counts.update(*_blobs(seed))
         ranks.append(one)
-    for other in reversed(ranks[:-1]):
-        ranks[-1].merge(other)
-    assert torch.equal(whole.tensor, ranks[-1].tensor)
-    assert whole.compute() == ranks[-1].compute()
-    with pytest.raises(ValueError, match='threshold, min_sizes'):
-        whole.merge(ComponentCounts(threshold=0.2, min_sizes=ANY_SIZE))
+    assert torch.equal(whole.tensor, sum(one.tensor for one in ranks))
 
 
 # Edges and errors.
@@ -244,15 +239,13 @@ def test_scores_are_called_open_at_the_threshold_and_above():
 
 
 def test_wrong_arguments_are_named():
-    counts = ComponentCounts(min_sizes=ANY_SIZE)
-    with pytest.raises(ValueError, match='bool mask where threshold is None'):
-        counts.update(torch.zeros(2, 2), _truth('..', '..'))
-    with pytest.raises(ValueError, match=r'got \(1, 2, 2\) and \(2, 2\)'):
+    counts = ComponentCounts(0.5, min_sizes=ANY_SIZE)
+    with pytest.raises(ValueError, match=r'found \(1, 2, 2\) and \(2, 2\)'):
         counts.update(torch.zeros(1, 2, 2), _truth('..', '..'))
-    with pytest.raises(TypeError, match=r'got torch\.uint8'):
+    with pytest.raises(TypeError, match=r'wanted floating point, found torch\.uint8'):
         counts.update(torch.zeros(2, 2, dtype=torch.uint8), _truth('..', '..'))
-    with pytest.raises(ValueError, match='1 scored pixels are NaN'):
-        ComponentCounts(threshold=0.0).update(torch.full((1, 2), math.nan), _truth('.v'))
-    with pytest.raises(ValueError, match='nan'):
-        ComponentCounts(threshold=math.nan)
+    with pytest.raises(ValueError, match='NaN at 1 scored pixels'):
+        counts.update(torch.full((1, 2), math.nan), _truth('.v'))
+    with pytest.raises(ValueError, match='found nan'):
+        ComponentCounts(math.nan)
     assert not counts.tensor.any()

@@ -7,7 +7,6 @@ from mmseg_opengan.contracts import IGNORE, VOID
 from mmseg_opengan.functional.overlay import (
     SCORE_COLOURS,
     LogitThreshold,
-    blend,
     colorize,
     open_pixels_white,
     robust_range,
@@ -135,14 +134,6 @@ def test_threshold_on_logits_is_that_of_an_evaluation(t):
 def test_threshold_must_be_a_probability(t):
     with pytest.raises(ValueError, match='threshold'):
         threshold_map(np.zeros(3), t)
-
-
-def test_blend():
-    a, b = np.full((1, 1, 3), 100, np.uint8), np.full((1, 1, 3), 200, np.uint8)
-    assert [int(blend(a, b, alpha)[0, 0, 0]) for alpha in (0, 0.25, 1)] == [100, 125, 200]
-    assert blend(a, (0, 0, 0), 0.5)[0, 0].tolist() == [50, 50, 50]
-    with pytest.raises(ValueError, match='alpha'):
-        blend(a, b, 2)
 
 
 def test_stack_panels_places_every_pixel():

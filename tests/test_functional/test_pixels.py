@@ -20,14 +20,12 @@ from mmseg_opengan.functional.pixels import (
 )
 
 
-@pytest.mark.parametrize('stride', [1, 2, 4, 8, 16, 32])
-@pytest.mark.parametrize('rounding', [math.ceil, math.floor])
-@pytest.mark.parametrize(
-    'size', [(1024, 2048), (360, 480), (720, 960), (375, 500), (350, 500), (65, 97)]
-)
-def test_stride_of_any_network_is_found(size, rounding, stride):
-    grid = tuple(rounding(length / stride) for length in size)
-    assert grid_stride(size, grid) == stride
+@pytest.mark.parametrize('size', [(1024, 2048), (360, 480), (375, 500), (65, 97)])
+def test_stride_of_any_network_is_found(size):
+    for stride in (1, 2, 4, 8, 16, 32):
+        for rounding in (math.ceil, math.floor):
+            grid = tuple(rounding(length / stride) for length in size)
+            assert grid_stride(size, grid) == stride
 
 
 def test_stride_that_is_no_power_of_two():
@@ -93,7 +91,7 @@ def test_step_rng_is_the_same_in_another_process():
     assert int(there) == step_rng(3, 14, 1).integers(1 << 62)
 
 
-@pytest.mark.parametrize(('num_images', 'per_step'), [(7, 1), (7, 3), (6, 3), (2, 5), (1, 1)])
+@pytest.mark.parametrize(('num_images', 'per_step'), [(7, 3), (6, 3), (2, 5)])
 def test_every_image_once_an_epoch(num_images, per_step):
     steps = [choose_image(num_images, step, 0, per_step) for step in range(6 * num_images)]
     assert all(len(images) == per_step for images in steps)

@@ -3,13 +3,15 @@ import warnings
 
 import pytest
 import torch
+from recognition_counts import count
 from sklearn.metrics import f1_score
 
 from mmseg_opengan.contracts import IGNORE, VOID
 from mmseg_opengan.functional import detection as curves
 from mmseg_opengan.functional import recognition
-from mmseg_opengan.functional.recognition import RecognitionCounts
+from mmseg_opengan.functional.recognition import RecognitionCounts, outcomes
 from mmseg_opengan.functional.score_counts import ScoreCounts
+from mmseg_opengan.functional.score_layout import ScoreLayout
 
 K = 4
 
@@ -33,10 +35,12 @@ def _data(seed=0, count=4000, classes=range(K)):
     return scores, predicted, truth.where(open_map == 0, torch.tensor(IGNORE)), open_map
 
 
-def _counts(*data, thresholds=(), num_classes=K):
-    counts = RecognitionCounts(num_classes, thresholds=thresholds)
-    counts.update(*data)
-    return counts
+def _layout(data):
+    return ScoreLayout.of(data[0], data[3])
+
+
+def _counts(*data, num_classes=K, **options):
+    return count(*data, num_classes=num_classes, **options)
 
 
 def _oracle(data, threshold):
@@ -55,6 +59,15 @@ def test_macro_f1_is_that_of_scikit_learn_at_any_threshold_named(threshold):
     data = _data()
     counts = _counts(*data, thresholds=[t for t in (threshold, 0.1, 0.1) if t < math.inf])
     assert counts.macro_f1_at(threshold) == pytest.approx(_oracle(data, threshold), abs=1e-12)
+
+
+def test_a_score_equal_to_a_threshold_is_open():
+    scores, *maps = _data()
+    rounded = (2 * scores).round() / 2  # a fifth of the pixels at .5
+    counts = _counts(rounded, *maps, layout=_layout((scores, *maps)), thresholds=[0.5, 1.0])
+    for threshold in (0.5, 1.0):
+        wanted = _oracle((rounded, *maps), threshold)
+        assert counts.macro_f1_at(threshold) == pytest.approx(wanted, abs=1e-12)
 
 
 def test_the_whole_curve_is_that_of_scikit_learn():
@@ -111,9 +124,15 @@ def test_the_best_threshold_is_on_the_curve_and_can_be_used_on_other_data():
     assert f1 == pytest.approx(_oracle(validation, threshold), abs=1e-12)
     assert all(f1 + 1e-12 >= _oracle(validation, t) for t in torch.linspace(-2, 4, 40))
     assert all(f1 > other for other in counts.macro_f1_curve()[1][counts.thresholds > threshold])
-    assert _counts(*test).macro_f1_at(threshold) == pytest.approx(
+    assert _counts(*test, thresholds=[threshold]).macro_f1_at(threshold) == pytest.approx(
         _oracle(test, threshold), abs=1e-12
     )
+
+
+def test_the_best_threshold_is_found_whatever_the_origin_of_the_scores():
+    scores, *maps = _data(seed=5)
+    best = _counts(scores, *maps).best_macro_f1()[0]
+    assert _counts(1e4 + scores, *maps).best_macro_f1()[0] == pytest.approx(best, abs=5e-3)
 
 
 def test_a_threshold_resolved_on_score_counts_is_counted_exactly():
@@ -125,30 +144,22 @@ def test_a_threshold_resolved_on_score_counts_is_counted_exactly():
     assert counts.macro_f1_at(threshold) == pytest.approx(_oracle(data, threshold), abs=1e-12)
 
 
-def test_grid_steps_are_as_fine_as_promised():
-    thresholds = RecognitionCounts(1).thresholds.double()
-    for low, high, step in ((0.01, 0.999, 0.016), (1.1, 16, 0.004)):
-        inside = thresholds[(thresholds > low) & (thresholds < high)]
-        assert (inside.diff() / inside[:-1]).max() < step
-    assert RecognitionCounts(19).tensor.numel() * 8 < 4.4e6
-    assert RecognitionCounts(254).tensor.numel() * 8 < 64 * 2**20
+def test_the_tables_are_small():
+    layout = _layout(_data())
+    assert RecognitionCounts(19, layout).tensor.numel() * 8 < 4.5e6
 
 
 def test_streamed_in_parts_and_added_over_ranks_equals_all_at_once(monkeypatch):
-    monkeypatch.setattr(recognition, '_CHUNK', 999)
+    monkeypatch.setattr(recognition, 'CHUNK', 999)
     data = _data(seed=1)
-    whole, parts = _counts(*data, thresholds=[0.3]), []
-    for part in zip(*(one.split(700) for one in data)):
-        parts.append(_counts(*part, thresholds=[0.3]))
-    for part in parts[1:]:
-        parts[0].merge(part)
-    assert torch.equal(parts[0].tensor, whole.tensor)
+    options = dict(layout=_layout(data), thresholds=[0.3])
+    whole = _counts(*data, **options)
+    parts = [_counts(*part, **options) for part in zip(*(one.split(700) for one in data))]
+    assert torch.equal(sum(part.tensor for part in parts), whole.tensor)
     image = [one.view(2, 40, 50) for one in data]
-    assert torch.equal(_counts(*image, thresholds=[0.3]).tensor, whole.tensor)
+    assert torch.equal(_counts(*image, **options).tensor, whole.tensor)
     small = [data[0], *(one.to(torch.uint8) for one in data[1:])]
-    assert torch.equal(_counts(*small, thresholds=[0.3]).tensor, whole.tensor)
-    with pytest.raises(ValueError, match='same thresholds'):
-        whole.merge(_counts(*data))
+    assert torch.equal(_counts(*small, **options).tensor, whole.tensor)
 
 
 def test_void_pixels_may_hold_anything():
@@ -172,35 +183,36 @@ def test_an_empty_batch_counts_nothing():
     assert not _counts(torch.zeros(0), none, none, none).tensor.any()
 
 
-def test_wrong_arguments_are_named_and_nothing_is_counted():
-    scores, predicted, truth, open_map = _data(count=10)
-    counts = RecognitionCounts(K)
+def test_wrong_arguments_are_named():
+    _, predicted, truth, open_map = data = _data(count=10)
     zeros = torch.zeros(10, dtype=torch.long)
-    with pytest.raises(TypeError, match=r'scores must be floating point, got torch\.int64'):
-        counts.update(predicted, predicted, truth, open_map)
-    with pytest.raises(TypeError, match='closed_prediction must hold integers'):
-        counts.update(scores, scores, truth, open_map)
-    with pytest.raises(
-        ValueError, match=r'open_map must have the shape of scores \(10,\), got \(9,\)'
+    for maps, error, message in (
+        ((data[0], truth, open_map), TypeError, 'closed_prediction: wanted integers'),
+        (
+            (predicted, truth, open_map[:9]),
+            ValueError,
+            r'open_map: wanted the shape of closed_prediction, \(10,\), found \(9,\)',
+        ),
+        (
+            (zeros + 4, zeros, zeros + 1),
+            ValueError,
+            r'closed_prediction: wanted classes in \[0, 3\] at scored pixels, found 4',
+        ),
+        (
+            (zeros, zeros + IGNORE, zeros),
+            ValueError,
+            r'gt_sem_seg: wanted classes in \[0, 3\] at closed pixels, found 255 \(10',
+        ),
     ):
-        counts.update(scores, predicted, truth, open_map[:9])
-    with pytest.raises(
-        ValueError, match=r'closed_prediction must hold classes in \[0, 3\] at scored pixels, got 4'
-    ):
-        counts.update(scores, zeros + 4, zeros, zeros + 1)
-    with pytest.raises(
-        ValueError, match=r'gt_sem_seg must hold classes in \[0, 3\] at closed pixels, got 255 \(10'
-    ):
-        counts.update(scores, zeros, zeros + IGNORE, zeros)
-    with pytest.raises(ValueError, match='10 of 10 scored pixels are NaN'):
-        counts.update(scores * math.nan, zeros, zeros, zeros)
-    with pytest.raises(ValueError, match='at least 1, got 0'):
-        RecognitionCounts(0)
-    with pytest.raises(ValueError, match='thresholds must be finite'):
-        RecognitionCounts(2, thresholds=[math.nan])
-    assert not counts.tensor.any()
-    with pytest.raises(ValueError, match=r'one of the \d+ that were counted, got 0\.61'):
-        _counts(scores, predicted, truth, open_map).macro_f1_at(0.61)
+        with pytest.raises(error, match=message):
+            outcomes(*maps, num_classes=K)
+    layout = _layout(data)
+    with pytest.raises(ValueError, match='wanted at least 1, found 0'):
+        RecognitionCounts(0, layout)
+    with pytest.raises(ValueError, match='thresholds: wanted finite numbers'):
+        RecognitionCounts(2, layout, thresholds=[math.nan])
+    with pytest.raises(ValueError, match=r'one of the \d+ that were counted, found 0\.61'):
+        _counts(*data).macro_f1_at(0.61)
 
 
 def test_a_full_table_gives_no_warning():
@@ -212,9 +224,9 @@ def test_a_full_table_gives_no_warning():
 @pytest.mark.skipif(not torch.cuda.is_available(), reason='no CUDA device')
 def test_a_gpu_counts_what_a_cpu_counts():
     data = _data(count=300_000)
-    counts = RecognitionCounts(K, thresholds=[0.3], device='cuda')
-    counts.update(*(one.cuda() for one in data))
-    assert torch.equal(counts.tensor.cpu(), _counts(*data, thresholds=[0.3]).tensor)
+    options = dict(layout=_layout(data), thresholds=[0.3])
+    counts = _counts(*(one.cuda() for one in data), **options)
+    assert torch.equal(counts.tensor.cpu(), _counts(*data, **options).tensor)
 
 
 def test_closed_pixels_called_open_are_counted_by_their_true_class():

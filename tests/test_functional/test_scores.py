@@ -125,9 +125,8 @@ def slow_gen(logits, gamma, top):
     return total
 
 
-@pytest.mark.parametrize('top', [None, 1, 3, 5, 9])
-@pytest.mark.parametrize('gamma', [0.1, 0.5, 1.0])
-@pytest.mark.parametrize('scale', [1, 10, 100])
+@pytest.mark.parametrize('top', [None, 3, 9])
+@pytest.mark.parametrize(('scale', 'gamma'), [(1, 0.1), (100, 0.1), (10, 1.0)])
 def test_gen_equals_the_slow_formula(scale, gamma, top):
     logits = scale * torch.randn(2, 5, 3, 4, generator=torch.Generator().manual_seed(0))
     found = scores.gen(logits, gamma, top)
@@ -136,8 +135,8 @@ def test_gen_equals_the_slow_formula(scale, gamma, top):
     np.testing.assert_allclose(found.numpy(), wanted, rtol=3e-5, atol=1e-30)
 
 
-@pytest.mark.parametrize('lead', [0.0, 7.0, 3e4, 1e30])
-@pytest.mark.parametrize('top', [None, 1, 2, 3])
+@pytest.mark.parametrize('lead', [0.0, 7.0, 1e30])
+@pytest.mark.parametrize('top', [None, 1])
 def test_gen_of_a_tie(lead, top):
     """Which of the tied classes counts as the winner changes nothing."""
     pixel = [lead, lead, -lead]

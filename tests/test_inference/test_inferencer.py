@@ -12,7 +12,8 @@ from mmengine.runner import Runner
 from PIL import Image
 from tiny_camvid import SIZES, write_checkpoints, write_config, write_images
 
-from mmseg_opengan.contracts import CLOSED, OPENGAN
+from mmseg_opengan.contracts import CLOSED, OPENGAN, VOID
+from mmseg_opengan.functional.detection import exact_bins, resolve_threshold
 from mmseg_opengan.functional.overlay import LogitThreshold
 from mmseg_opengan.inference.inferencer import OpenSetInferencer
 from mmseg_opengan.inference.results import OpenSetResult, score_png
@@ -206,11 +207,16 @@ def test_a_rule_is_resolved_on_open_validation(tiny, frames, resolution):
     threshold = made.threshold('fpr=0.1')
     assert (closed >= threshold).mean() <= 0.1
     assert (closed >= threshold - 1e-2 * np.ptp(closed)).mean() > 0.1 - 0.05
+    bins = exact_bins(torch.from_numpy(scores), torch.from_numpy(labels))  # void is left out
+    assert (labels == VOID).any()
+    assert made.threshold('tpr=0.9') == pytest.approx(
+        resolve_threshold('tpr=0.9', bins), abs=1e-3 * float(np.ptp(scores))
+    )
     (ruled,) = run(made, frames[0], thresholds=['fpr=0.1', '.9'])
     assert ruled.panel['thresholds'] == [LogitThreshold(threshold), 0.9]
     assert isinstance(ruled.panel['thresholds'][0], LogitThreshold)
     assert ruled.picture.ndim == 3
-    with pytest.raises(ValueError, match="threshold must be a number, 'fpr=RATE'"):
+    with pytest.raises(ValueError, match="threshold: wanted a number, 'fpr=RATE'"):
         run(made, frames[0], thresholds=['nonsense'])
 
 

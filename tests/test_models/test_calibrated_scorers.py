@@ -10,8 +10,8 @@ from scorer_world import World
 from small_models import NUM_CLASSES, SLIDE, batch_of, pair, raw_image
 
 from mmseg_opengan.contracts import OPEN_SCORES
-from mmseg_opengan.functional import score_counts as roc
 from mmseg_opengan.functional import scores
+from mmseg_opengan.functional.score_layout import ScoreLayout
 from mmseg_opengan.models.scorers.base import SCORERS
 
 MSPC = dict(odin=dict(type='MSPc', temperature=2.0, epsilon=0.05))
@@ -95,14 +95,15 @@ def test_without_a_step_mspc_is_msp_with_a_temperature(world):
 
 @pytest.mark.parametrize('temperature', [1.0, 5.0, 100.0, 1000.0])
 def test_msp_at_any_temperature_is_counted_as_finely(temperature):
-    """At T = 1000 probabilities crowd within 1 % of each other, where tables of counts tell 200 of
-    them apart.
+    """At T = 1000 probabilities crowd within 1 % of each other, where float32 tells few of them
+    apart.
     """
     logits = 4 * torch.randn(1, 11, 200, 200, generator=torch.Generator().manual_seed(0))
     found = scores.msp_log_odds(logits, temperature).flatten()
     exact = scores.msp(logits.double() / temperature).flatten()
     assert (exact[found.argsort()].diff() > -1e-6 / temperature).all()
-    assert len(roc.score_bins(found).unique()) > 10000
+    layout = ScoreLayout.of(found, torch.zeros(len(found)))
+    assert len(layout.bins(found).unique()) > 10000
     assert found.max() < 1e-6
 
 
@@ -122,6 +123,17 @@ def test_more_samples_are_closer_to_each_other(world):
         return (world.score(first) - world.score(second)).abs().mean()
 
     assert gap(500) < gap(5) / 3
+
+
+def test_what_is_kept_is_scaled_up_for_what_is_dropped(world):
+    """With no channel dropped, a score is that of the classifier with its weights scaled up."""
+    scorer = SCORERS.build(dict(type='MCDropout', rate=0.4, num_samples=3)).fit(world.data)
+    scorer.kept_[:] = True
+    features, logits = world.features, world.logits
+    found = scorer.score(features, logits)
+    scaled = torch.einsum('kc,nchw->nkhw', scorer.weight_ / 0.6, features)
+    wanted = scores.entropy(scaled + scorer.bias_[:, None, None])
+    torch.testing.assert_close(found, wanted)
 
 
 def test_channels_are_dropped_at_the_given_rate(world):

@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 import torch
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import to_hex
+from recognition_counts import count
 from sklearn.metrics import roc_curve
 
 from mmseg_opengan.functional.calibration import Calibration
 from mmseg_opengan.functional.curve_data import curve_data
-from mmseg_opengan.functional.recognition import RecognitionCounts
 from mmseg_opengan.functional.score_counts import ScoreCounts, summarize
 from mmseg_opengan.pictures.figures import FIGURES, density_figure, roc_figure
 
@@ -22,16 +23,15 @@ def bins(closed, opened):
     counts.update(scores, torch.tensor([0] * len(closed) + [1] * len(opened), dtype=torch.uint8))
     found = counts.bins()
     numbers = summarize(counts, ['thing'])
-    recognition = RecognitionCounts(2)
     is_open = torch.arange(len(scores)) >= len(closed)
-    recognition.update(
-        scores, (scores > 0).long(), torch.zeros(len(scores), dtype=torch.long), is_open
+    recognition = count(
+        scores, (scores > 0).long(), torch.zeros(len(scores)).long(), is_open, num_classes=2
     )
     return dict(
         {key: numbers[key] for key in ('AUROC', 'AP', 'FPR95', 'per_class')},
         **curve_data(
             found,
-            calibration=Calibration(1.5, -2.0, 'platt', 0.1),
+            calibration=Calibration(1.5, -2.0),
             open_logit=True,
             recognition=recognition,
         ),
@@ -97,6 +97,9 @@ def test_density_has_a_row_for_each_scorer_and_two_areas_of_size_one(curves):
     assert [axes.get_ylabel() for axes in figure.axes] == ['weak', 'strong']
     for axes in figure.axes:
         assert [patch.get_label() for patch in axes.patches] == ['closed', 'open']
+        edges = [to_hex(patch.get_edgecolor()) for patch in axes.patches]
+        faces = [to_hex(patch.get_facecolor()) for patch in axes.patches]
+        assert edges == faces == ['#0072b2', '#d55e00']  # blue is closed
         assert [patch.get_data().values.sum() for patch in axes.patches] == pytest.approx([1, 1])
 
 
@@ -115,21 +118,19 @@ def test_a_far_score_does_not_squeeze_the_picture():
     assert axes.patches[0].get_data().edges[-1] < 1.1
 
 
-@pytest.mark.parametrize('draw', FIGURES.values(), ids=list(FIGURES))
 @pytest.mark.parametrize(
     'case',
     [
         {},
-        {'only closed': ([1.0, 2.0], [])},
-        {'only open': ([], [3.0])},
-        {'nothing': ([], [])},
+        {'only closed': ([1.0, 2.0], []), 'only open': ([], [3.0]), 'nothing': ([], [])},
         {'constant': ([2.0] * 5, [2.0] * 3)},
         {'infinitely apart': ([-3e38], [3e38])},
     ],
 )
-def test_little_to_show(draw, case):
-    figure = draw({name: bins(*scores) for name, scores in case.items()}, 'title')
-    assert png(figure).startswith(b'\x89PNG')
+def test_little_to_show(case):
+    curves = {name: bins(*scores) for name, scores in case.items()}
+    for draw in FIGURES.values():
+        assert png(draw(curves, 'title')).startswith(b'\x89PNG')
 
 
 @pytest.mark.parametrize('draw', FIGURES.values(), ids=list(FIGURES))

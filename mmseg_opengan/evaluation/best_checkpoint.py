@@ -1,0 +1,52 @@
+"""By which number training may keep its best checkpoint: one that D changes, the right way up."""
+
+from mmengine.hooks import CheckpointHook
+from mmengine.runner import Runner
+
+from ..contracts import HYBRID, OPENGAN
+from ..engine.running import model_of
+from .metric import NAMES, OVER_KINDS, OpenSetMetric
+
+_RULES = {**dict.fromkeys(NAMES, 'greater'), 'FPR95': 'less', OVER_KINDS: 'greater'}
+
+
+def check_save_best(runner: Runner) -> None:
+    """Read ``save_best='auto'`` as the AUROC of the trained score, and refuse what cannot select.
+
+    Raises:
+        ValueError: a name that no validation gives, a number that D does not change (it would keep
+            the first D for ever), or one that is compared the wrong way round.
+    """
+    for hook in runner.hooks:
+        if isinstance(hook, CheckpointHook) and hook.save_best is not None:
+            for key in hook.save_best:
+                _check(runner, hook, key)
+
+
+def _check(runner, hook, key):
+    known = _selecting(runner)
+    if not known:
+        return  # another evaluation than ours
+    if key == 'auto':
+        hook.save_best = [f'{OPENGAN}/AUROC']
+        hook._init_rule(['greater'], hook.save_best)
+        return
+    score, _, number = key.partition('/')
+    if key not in known:
+        fixed = score in set(model_of(runner).score_names) - {OPENGAN, HYBRID} or not number
+        why = ', which D does not change' if fixed else ''
+        raise ValueError(f'save_best: wanted one of {known} or auto, found {key!r}{why}')
+    rule = hook.rules[hook.key_indicators.index(key)]
+    if rule != _RULES[number]:
+        raise ValueError(f"rule: wanted '{_RULES[number]}' for {key}, found {rule!r}")
+
+
+def _selecting(runner):
+    """Names of the numbers of a validation that D changes."""
+    metrics = [one for one in runner.val_evaluator.metrics if isinstance(one, OpenSetMetric)]
+    if not metrics:
+        return []
+    several = len(runner.val_dataloader.dataset.metainfo['open_classes']) > 1
+    numbers = [*NAMES, OVER_KINDS] if several else NAMES
+    trained = [name for name in (OPENGAN, HYBRID) if name in model_of(runner).score_names]
+    return [f'{name}/{number}' for name in trained for number in numbers]
