@@ -22,17 +22,6 @@ def parse_args():
     )
     parser.add_argument('checkpoint', help='checkpoint that training wrote')
     parser.add_argument('--out', required=True, help='folder for the files')
-    parser.add_argument(
-        '--sought', type=int, default=256, help='features per group compared with all stored pixels'
-    )
-    parser.add_argument('--points', type=int, default=1000, help='features per group in the maps')
-    parser.add_argument('--patches', type=int, default=16, help='patches per group')
-    parser.add_argument(
-        '--patch-size', type=int, default=64, help='height and width of a patch, in image pixels'
-    )
-    parser.add_argument(
-        '--l2', action='store_true', help='map features scaled to unit length (paper Figure 13)'
-    )
     parser.add_argument('--seed', type=int, default=0)
     parser.add_argument(
         '--device', default='cpu', help="e.g. 'cuda:0' for the search through a large bank"
@@ -49,11 +38,6 @@ def main():
         args.config,
         args.checkpoint,
         args.out,
-        num_sought=args.sought,
-        num_points=args.points,
-        num_patches=args.patches,
-        patch_size=args.patch_size,
-        l2=args.l2,
         seed=args.seed,
         device=args.device,
         cfg_options=args.cfg_options,

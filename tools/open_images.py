@@ -12,7 +12,6 @@ import argparse
 from mmengine.config import DictAction
 
 from mmseg_opengan import compat
-from mmseg_opengan.experiments.jobs import own_values
 from mmseg_opengan.experiments.open_images import open_images
 
 METHODS = ('cls', 'opengan0', 'opengan', 'cls-pix', 'opengan0-pix', 'opengan-pix')
@@ -32,7 +31,6 @@ def parse_args():
         help='training images that give open pixels',
     )
     parser.add_argument('--seeds', nargs='+', type=int, default=[0])
-    parser.add_argument('--resolution', choices=['feature', 'image'], default='feature')
     parser.add_argument('--out', default='work_dirs/open_images', help='folder for everything')
     parser.add_argument(
         '--processes', type=int, default=2, help='trainings at the same time, one thread each'
@@ -48,15 +46,14 @@ def main():
     compat.install()
     from mmseg_opengan.experiments.benchmark import LABELS
 
-    numbers = own_values(args.methods, args.num_open_images, 'num_open_images')
     print(
         open_images(
-            {method: args.config.format(method) for method in numbers},
-            numbers=numbers,
+            args.config,
+            args.methods,
+            numbers=args.num_open_images,
             seeds=args.seeds,
             out=args.out,
             labels=LABELS,
-            resolution=args.resolution,
             processes=args.processes,
             options=args.cfg_options,
         )

@@ -14,6 +14,9 @@ import torch
 
 from .detection import ScoreBins
 
+#: Resamples of fewer blocks say nothing of how the next ones would differ.
+MIN_BLOCKS = 8
+
 
 class BlockTable(NamedTuple):
     """What resampling needs to know of one score map.
@@ -60,9 +63,12 @@ def resampled_aurocs(
     The same seed draws the same blocks for every method, so that differences are paired.
 
     Returns:
-        (num_resamples,) float64; nan where a resample lacks open or closed pixels.
+        (num_resamples,) float64; nan where a resample lacks open or closed pixels, and everywhere
+        where there are fewer than ``MIN_BLOCKS`` blocks.
     """
     number = len(tables[0].closed)
+    if number < MIN_BLOCKS:
+        return np.full(num_resamples, np.nan)
     rng = np.random.default_rng(seed)
     weights = rng.multinomial(number, np.full(number, 1 / number), size=num_resamples).astype(float)
     values = np.zeros(num_resamples)

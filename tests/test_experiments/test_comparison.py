@@ -107,7 +107,7 @@ def test_table(runs):
     lines = table(methods).splitlines()
     summary = methods[1].summary
     assert lines[0] == (
-        f'label policy `toy`, feature resolution, whole mode, pooled over {summary["num_closed"]} '
+        f'toy, feature resolution, whole, pooled over {summary["num_closed"]} '
         f'closed and {summary["num_open"]} open pixels of 1 images.'
     )
     assert lines[2] == '| method | AUROC | AP | FPR95 | AUROC, mean of images | macro-F1 | ECE |'
