@@ -39,7 +39,7 @@ ALLOWED = {
     'register': {'compat', 'contrib', *ROOMS},
     'provenance': {'contracts', 'files', 'functional'},
     'inference': BELOW | ROOMS | {'register'},
-    'experiments': BELOW | ROOMS | {'__init__', 'contrib', 'register', 'inference'},
+    'experiments': BELOW | ROOMS | {'__init__', 'compat', 'contrib', 'register', 'inference'},
 }
 #: Third-party packages of the functional core; a further one names the only modules that may use
 #: it.

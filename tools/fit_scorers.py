@@ -1,8 +1,7 @@
 """Fit the scorers of a config on the feature bank and choose their options on the open-validation
 images.
 
-    python tools/fit_scorers.py configs/baselines/all_hr18s_camvid.py --out
-    work_dirs/scorers_hr18s_camvid
+    python tools/fit_scorers.py CONFIG --out work_dirs/scorers_hr18s_camvid
 
 The config looks for them in that folder (its 'fitted').
 """

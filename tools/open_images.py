@@ -1,7 +1,6 @@
 """AUROC against the number of open training images (paper Figure 5): train, test, table and plot.
 
-    python tools/open_images.py 'configs/opengan/{}_hr18s_camvid.py' --num-open-images 3 10 30 100
-    333
+    python tools/open_images.py 'configs/opengan/{}_hr18s_camvid.py' --num-open-images 3 10 30 333
 
 A method that takes long may have numbers of its own, after a colon: cls-pix:30,333. The same
 command goes on where an interrupted one stopped.

@@ -18,10 +18,9 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from mmengine.config import Config
-
 from ..models.scorers.base import SCORERS, FittedScorer
 from ..provenance import made_from
+from ..shipped import read_config_file
 from .jobs import Job, claim, own_values, quiet, train
 from .method_table import report_text, results_csv
 from .scorer_fitting import FitSettings, fit_scorers, learns
@@ -147,7 +146,7 @@ def _jobs(trained, seeds_of, out, options):
 
 
 def _scorers_of(config):
-    return Config.fromfile(config).model.get('scorers') or {}
+    return read_config_file(config).model.get('scorers') or {}
 
 
 def _free_scorers(config):
@@ -209,7 +208,7 @@ def run(
         processes=processes,
         hooks=[hook],
     )
-    paper = Config.fromfile(todo.scorers).get('paper_auroc')
+    paper = read_config_file(todo.scorers).get('paper_auroc')
     text = report_text(todo.jobs, reports, titles, paper, fitted)
     write_text(out / 'table.md', text)
     write_text(out / 'results.csv', results_csv(reports, _chosen(todo.jobs, fitted)))
@@ -221,7 +220,7 @@ def _fit_all(todo: Plan, out, options, threads) -> tuple[dict, dict]:
     tested, fitted = {}, {}
     for seed, wanted in todo.fits.items():
         folder = out / f'scorers_s{seed}'
-        cfg = Config.fromfile(todo.scorers)
+        cfg = read_config_file(todo.scorers)
         cfg.merge_from_dict(options or {})
         cfg.model.scorers = wanted
         settings = FitSettings(**cfg.get('scorer_fitting', {}))

@@ -132,7 +132,15 @@ def _by_class(axes, points, kinds, classes, palette) -> None:
             if kind != 'fake':
                 colour = np.array(palette[name]) / 255 if kind == 'closed' else next(bright)
             x, y = points[(kinds == kind) & (classes == name)].T
-            axes.scatter(x, y, s=size, color=colour, marker=marker, linewidths=0.7, label=_LABELS.get(name, name))
+            axes.scatter(
+                x,
+                y,
+                s=size,
+                color=colour,
+                marker=marker,
+                linewidths=0.7,
+                label=_LABELS.get(name, name),
+            )
     axes.legend(loc='center right', bbox_to_anchor=(-0.02, 0.5), frameon=False, fontsize=10)
 
 

@@ -21,9 +21,11 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from tqdm import tqdm
 
+from .. import compat
 from ..engine.launch import die_with_parent, free_memory, use_gpu, workers
 from ..files import write_json
 from ..provenance import digest_of_file, made_from, note, noted, require_same
+from ..shipped import read_config_file
 
 METRICS = ('AUROC', 'AP', 'FPR95')
 _DONE = 'best.json'
@@ -68,7 +70,7 @@ class Job:
 
     def load_config(self) -> Config:
         """The run's whole config."""
-        config = Config.fromfile(self.config)
+        config = read_config_file(self.config)
         config.merge_from_dict({**self.options, 'randomness.seed': self.seed})
         config.work_dir = str(self.work_dir)
         config.resume = True  # from the last checkpoint in the work directory, if any
@@ -234,9 +236,15 @@ def _raise_failure(done, job):
         raise RuntimeError(f"{job.name} failed; see '{log}'") from done.exception()
 
 
+def begin_worker() -> None:
+    """What a process of a command's own begins with."""
+    die_with_parent()
+    compat.install()
+
+
 def _start_worker(steps, places):
     """``steps`` counts those of all processes; of ``places`` there is one for each."""
-    die_with_parent()
+    begin_worker()
     use_gpu(places.get())
     _CountHook.steps = steps
 

@@ -25,6 +25,7 @@ from ..features.bank import FeatureBank
 from ..files import replacing, write_json
 from ..models.frozen_segmentor import noted_segmentor
 from ..provenance import made_from, require_same
+from ..shipped import read_config_file
 from .feature_comparison import CLOSED, FAKE, STORED, Comparison, draw_groups
 from .feature_figures import PROJECTIONS, Patch, map_figure, patch_figure
 
@@ -65,7 +66,7 @@ def look_inside(
         ValueError: a checkpoint without generator, a bank without closed pixels, or images that are
             not the bank's.
     """
-    cfg = Config.fromfile(config)
+    cfg = read_config_file(config)
     cfg.merge_from_dict(dict(cfg_options or {}))
     init_default_scope(cfg.get('default_scope', 'mmseg'))
     stored = CheckpointLoader.load_checkpoint(str(checkpoint), map_location='cpu')

@@ -17,11 +17,11 @@ from statistics import mean as average
 
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from mmengine.config import Config
 
 from ..evaluation.report import describe
 from ..files import replacing
 from ..provenance import made_from
+from ..shipped import read_config_file
 from .jobs import METRICS, Job, claim, own_values, require_each_once, train
 from .tables import csv_text, markdown, mean, write_text
 from .testing import evaluate_shares
@@ -52,7 +52,7 @@ def plan(
     filling, others = [], []
     for method, own in numbers.items():
         path = config.format(method)
-        source = Config.fromfile(path).train_dataloader.dataset
+        source = read_config_file(path).train_dataloader.dataset
         trains_on_open = source.get('open') is not None
         fills = trains_on_open and 'root' in source
         for number in own if trains_on_open else [None]:

@@ -18,6 +18,7 @@ from pathlib import Path
 from mmengine.config import Config
 
 from ..provenance import made_from
+from ..shipped import read_config_file
 from .jobs import Job, claim, require_each_once, train
 from .sweep_report import summarize, write_report
 from .testing import evaluate_shares
@@ -88,7 +89,7 @@ def _require_fit(config, smallest):
             f'lambdas: wanted values > 0, found {smallest}; lambda_G = 0 is CLS, which has a '
             'config of its own'
         )
-    found = Config.fromfile(config)
+    found = read_config_file(config)
     if found.model.get('generator') is None:
         raise ValueError(f"'{config}' has no generator: wanted a config of OpenGAN")
     if found.train_dataloader.dataset.get('root') is None:

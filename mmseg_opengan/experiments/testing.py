@@ -13,7 +13,8 @@ from tqdm import tqdm
 
 from ..engine.launch import use_gpu, workers
 from ..provenance import digest_of_file, is_done, made_from, note
-from .jobs import Job, own_modules, quiet
+from ..shipped import read_config_file
+from .jobs import Job, begin_worker, own_modules, quiet
 
 #: Where the work directory of a test has its report.
 REPORT = Path('open_set_eval', 'test', 'metrics.json')
@@ -47,11 +48,11 @@ def evaluate(
         dict: the report.
     """
     out = Path(out)
-    cfg = config if isinstance(config, Config) else Config.fromfile(config)
+    cfg = config if isinstance(config, Config) else read_config_file(config)
     cfg.merge_from_dict({**(options or {}), 'model.resolution': resolution, 'work_dir': str(out)})
     tested = dict((cfg.model.get('scorers') or {}) if scorers is None else scorers)
     for job in jobs:
-        tested[job.name] = _scorer_of(job)
+        tested[job.name] = scorer_of(job)
     cfg.model.update(discriminator=None, generator=None, fuse=None)
     cfg.model.scorers = tested  # update would keep those of the config
     cfg.load_from = None
@@ -67,7 +68,7 @@ def evaluate(
     return json.loads((out / REPORT).read_text())
 
 
-def _scorer_of(job: Job) -> dict:
+def scorer_of(job: Job) -> dict:
     """The discriminator that a run's open validation chose, as a scorer."""
     trained = job.load_config()
     network = trained.model.discriminator
@@ -152,7 +153,7 @@ def _run(calls, processes: int, threads: int = 1) -> list[dict]:
     """The reports of calls of :func:`evaluate`, each in a process of its own if there are any."""
     if processes == 0:
         return [_quietly(call, 0, 1) for call in tqdm(calls, desc='Testing', unit='pass')]
-    with workers(min(processes, len(calls))) as pool:
+    with workers(min(processes, len(calls)), initializer=begin_worker) as pool:
         running = [pool.submit(_quietly, call, i, threads) for i, call in enumerate(calls)]
         return [future.result() for future in tqdm(running, desc='Testing', unit='pass')]
 
