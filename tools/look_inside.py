@@ -10,6 +10,7 @@ import argparse
 
 from mmengine.config import DictAction
 
+from mmseg_opengan.cli import one_checkpoint
 from mmseg_opengan.experiments.look_inside import look_inside
 
 
@@ -20,7 +21,7 @@ def parse_args():
     parser.add_argument(
         'config', help='training config of OpenGAN or OpenGAN-0; its feature bank must exist'
     )
-    parser.add_argument('checkpoint', help='checkpoint that training wrote')
+    parser.add_argument('checkpoint', nargs='+', help='checkpoint that training wrote')
     parser.add_argument('--out', required=True, help='folder for the files')
     parser.add_argument('--seed', type=int, default=0)
     parser.add_argument(
@@ -29,7 +30,9 @@ def parse_args():
     parser.add_argument(
         '--cfg-options', nargs='+', action=DictAction, help='override config entries: key=value'
     )
-    return parser.parse_args()
+    args = parser.parse_args()
+    args.checkpoint = one_checkpoint(parser, args.checkpoint)
+    return args
 
 
 def main():
