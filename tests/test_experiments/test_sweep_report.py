@@ -72,6 +72,7 @@ def test_the_choice_is_open_validations(result, tmp_path):
     assert [row['lambda_fake'] for row in result['table']] == [0.3, 0.1]
     assert [row['test_AUROC'] for row in result['table']] == [[0.5, 0.8], [0.2]]
     assert result['chosen'] == 'job3'
+    result['runs'][0]['test']['AUROC'] = 0.99
     write_report(tmp_path, result, 'a.py')
     assert (tmp_path / 'chosen.pth').read_text() == 'weights of job3'
 
