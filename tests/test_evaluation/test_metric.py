@@ -235,7 +235,7 @@ def test_without_closed_classes_there_is_no_miou():
 
 
 def test_bootstrap_interval_holds_the_value():
-    metrics, metric = run(samples(12), bootstrap_block=2)
+    metrics, metric = run(samples(16), bootstrap_block=2)
     low, high = metric.report['scorers']['opengan']['AUROC_interval']
     assert 0 < low < metrics['opengan/AUROC'] < high < 1
 
