@@ -64,7 +64,6 @@ class Plan:
         jobs: training runs of methods that have a config of their own.
         fits: seed -> configs by name of scorers to fit with it.
         fixed: configs by name of scorers that learn nothing.
-        seeded: fits that differ between seeds and so have them in their names.
         base: config whose segmentor and test set are used.
         scorers: config whose bank and open validation the fits use.
     """
@@ -73,7 +72,6 @@ class Plan:
     jobs: list[Job]
     fits: dict[int, dict[str, dict]]
     fixed: dict[str, dict]
-    seeded: set[str]
     base: str
     scorers: str
 
@@ -111,19 +109,17 @@ def plan(
     chosen = {**free, **{name: known[name] for name in untrained}}
     fixed = {name: cfg for name, cfg in chosen.items() if not learns(cfg)}
     fits: dict[int, dict] = {}
-    seeded = set()
     for name in untrained:
         if name in fixed:
             continue
-        own = seeds_of[name]
-        if not issubclass(SCORERS.get(chosen[name]['type']), FittedScorer):
-            own = own[:1]
-        elif own != [0]:
-            seeded.add(name)
-        for seed in own:
+        for seed in seeds_of[name] if _has_seeds(chosen[name]) else seeds_of[name][:1]:
             fits.setdefault(seed, {})[name] = chosen[name]
     names = [name for name in fixed if name not in seeds_of] + list(seeds_of)
-    return Plan(names, jobs, dict(sorted(fits.items())), fixed, seeded, base, scorers or base)
+    return Plan(names, jobs, dict(sorted(fits.items())), fixed, base, scorers or base)
+
+
+def _has_seeds(scorer):
+    return issubclass(SCORERS.get(scorer['type']), FittedScorer)
 
 
 def _training_configs(config, methods):
@@ -197,17 +193,16 @@ def run(
     tested, fitted = _fit_all(todo, out, options, max(1, processes))
     titles = {method: LABELS.get(method, method) for method in todo.methods}
     hook = dict(type='ComparisonHook', out=str(out), titles=titles, num_panels=num_panels)
-    reports = evaluate_all(
-        todo.base,
-        todo.jobs,
-        resolutions=resolutions,
-        out=out,
+    how = dict(
+        config=todo.base,
+        jobs=todo.jobs,
         options=options,
         scorers={**todo.fixed, **tested},
         bootstrap_block=bootstrap_block,
-        processes=processes,
         hooks=[hook],
     )
+    passes = [dict(how, resolution=name, out=out / f'test_{name}') for name in resolutions]
+    reports = dict(zip(resolutions, evaluate_all(passes, processes)))
     paper = read_config_file(todo.scorers).get('paper_auroc')
     text = report_text(todo.jobs, reports, titles, paper, fitted)
     write_text(out / 'table.md', text)
@@ -227,9 +222,9 @@ def _fit_all(todo: Plan, out, options, threads) -> tuple[dict, dict]:
         with quiet(folder, threads=threads, bars=True):
             found = fit_scorers(cfg, out=folder, settings=dataclasses.replace(settings, seed=seed))
         for name, result in found.items():
-            run_name = f'{name}_s{seed}' if name in todo.seeded else name
-            kind = wanted[name]['type']
-            tested[run_name] = dict(type=kind, checkpoint=str(folder / f'{name}.pth'))
+            run_name = f'{name}_s{seed}' if _has_seeds(wanted[name]) else name
+            file = str(folder / f'{name}.pth')
+            tested[run_name] = dict(type=wanted[name]['type'], checkpoint=file)
             fitted[run_name] = result
     return tested, fitted
 

@@ -90,6 +90,19 @@ class Job:
         (found,) = self.best()['open_validation'].values()
         return found
 
+    def row(self, tested: dict) -> dict:
+        """Its values, what open validation chose, and its numbers in a test's report."""
+        best = self.best()
+        return dict(
+            **self.values,
+            seed=self.seed,
+            **{metric: tested[metric] for metric in METRICS},
+            validation=self.validation(),
+            step=best['step'],
+            steps=best['steps'],
+            minutes=best['minutes'],
+        )
+
     def recipe(self) -> dict:
         """What the run's weights and their choice depend on, but not where data lies."""
         config = self.load_config().to_dict()

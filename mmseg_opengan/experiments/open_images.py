@@ -22,7 +22,7 @@ from ..evaluation.report import describe
 from ..files import replacing
 from ..provenance import made_from
 from ..shipped import read_config_file
-from .jobs import METRICS, Job, claim, own_values, require_each_once, train
+from .jobs import Job, claim, own_values, require_each_once, train
 from .tables import csv_text, markdown, mean, write_text
 from .testing import evaluate_shares
 
@@ -109,16 +109,8 @@ def open_images(
     jobs = plan(config, numbers_of, seeds=seeds, out=out, options=options)
     claim(out, made_from(config=config, options=options or {}))
     train(jobs, processes=processes)
-    resolution = jobs[0].load_config().model.resolution
-    report = evaluate_shares(
-        jobs[0].config, jobs, resolution=resolution, out=out, processes=processes, options=options
-    )
-    rows = []
-    for job in jobs:
-        best, found = job.best(), report['scorers'][job.name]
-        row = dict(job.values, seed=job.seed, **{metric: found[metric] for metric in METRICS})
-        row.update(open_validation=job.validation(), step=best['step'], steps=best['steps'])
-        rows.append(dict(row, minutes=best['minutes']))
+    report = evaluate_shares(jobs, out=out, processes=processes, options=options)
+    rows = [job.row(report['scorers'][job.name]) for job in jobs]
     shown = {method: labels.get(method, method) for method in numbers_of}
     return write_report(out, rows, shown, describe(report))
 
@@ -168,22 +160,18 @@ def open_images_figure(
     """
     figure = Figure(figsize=(7, 4.2), layout='constrained')
     axes = figure.add_subplot()
-    for place, (name, points) in enumerate(curves.items()):
-        numbers = sorted(points)
-        means = [average(points[number]) for number in numbers]
-        axes.plot(numbers, means, 'o-', color=f'C{place}', markersize=4, label=name)
-        for number in numbers:
-            seeds = points[number]
-            axes.plot([number] * len(seeds), seeds, '.', color=f'C{place}', alpha=0.4)
-    for place, (name, values) in enumerate(flat.items(), len(curves)):
-        axes.axhline(average(values), color=f'C{place}', linestyle='--', linewidth=1.2, label=name)
-    axes.set(
-        xscale='log',
-        xlabel='number of open training images',
-        ylabel='AUROC, open against closed',
-    )
-    axes.set_title(title, fontsize='small', wrap=True)
+    colours = (f'C{place}' for place in range(len(curves) + len(flat)))
     numbers = sorted({number for points in curves.values() for number in points})
+    for (name, points), colour in zip(curves.items(), colours):
+        for number, values in points.items():
+            axes.plot([number] * len(values), values, '.', color=colour, alpha=0.4)
+        x = sorted(points)
+        means = [average(points[number]) for number in x]
+        axes.plot(x, means, 'o-', color=colour, markersize=4, label=name)
+    for (name, values), colour in zip(flat.items(), colours):
+        axes.axhline(average(values), color=colour, linestyle='--', linewidth=1.2, label=name)
+    axes.set(xscale='log', xlabel='number of open training images', ylabel='AUROC')
+    axes.set_title(title, fontsize='small', wrap=True)
     axes.set_xticks(numbers, [str(number) for number in numbers])
     axes.minorticks_off()
     axes.legend(frameon=False, loc='upper left', bbox_to_anchor=(1, 1))

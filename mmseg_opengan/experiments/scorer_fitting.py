@@ -293,7 +293,7 @@ def _choose_all(tasks: list[_Task], config: Config, choose_by: str) -> None:
             scorers[f'{task.name}-{index}'] = task.scorer(index)
     folder = tasks[0].path.with_name('open_validation')
     with quiet(folder, threads=torch.get_num_threads(), bars=True):
-        report = evaluate(plain, [], resolution='feature', out=folder, scorers=scorers)
+        report = evaluate(config=plain, jobs=[], resolution='feature', out=folder, scorers=scorers)
     first = next(iter(report['scorers'].values()))
     if not first['num_closed'] or not first['num_open']:
         raise ValueError(

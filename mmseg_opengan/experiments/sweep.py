@@ -131,10 +131,7 @@ def sweep(
     jobs = plan(config, **grid, out=out, options=options)
     claim(out, made_from(config=str(config), options=options or {}))
     train(jobs, processes=processes)
-    resolution = jobs[0].load_config().model.resolution
-    report = evaluate_shares(
-        config, jobs, resolution=resolution, out=out, processes=processes, options=options
-    )
+    report = evaluate_shares(jobs, out=out, processes=processes, options=options)
     result = summarize(jobs, report)
     write_report(out, result, config)
     return result

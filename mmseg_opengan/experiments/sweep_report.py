@@ -49,7 +49,7 @@ def summarize(jobs, report: dict) -> dict:
     for run in runs:
         of_number.setdefault(run['num_open_images'], []).append(run)
     table = [_choice(some) for some in of_number.values()]
-    tests = [(run['validation'], run['test']['AUROC']) for run in runs]
+    tests = [(run['validation'], run['AUROC']) for run in runs]
     validations = []
     for run in runs:
         validations += [(entry[FAKE], entry[VALIDATION]) for entry in run['history'].values()]
@@ -65,17 +65,10 @@ def summarize(jobs, report: dict) -> dict:
 
 
 def _run(job, test) -> dict:
-    best = job.best()
     return dict(
         name=job.name,
-        **job.values,
-        seed=job.seed,
-        step=best['step'],
-        steps=best['steps'],
-        minutes=best['minutes'],
-        checkpoint=str(job.work_dir / best['checkpoint']),
-        validation=job.validation(),
-        test={metric: as_number(test[metric]) for metric in METRICS},
+        **job.row({metric: as_number(test[metric]) for metric in METRICS}),
+        checkpoint=str(job.work_dir / job.best()['checkpoint']),
         history=history(job.work_dir),
     )
 
@@ -95,7 +88,7 @@ def _choice(runs) -> dict:
         num_open_images=runs[0]['num_open_images'],
         lambda_fake=chosen,
         validation=means[chosen],
-        test_AUROC=[run['test']['AUROC'] for run in of_value[chosen]],
+        test_AUROC=[run['AUROC'] for run in of_value[chosen]],
         run=max(of_value[chosen], key=lambda run: run['validation'])['name'],
     )
 
@@ -130,7 +123,7 @@ def figures(result: dict) -> dict:
         validations = [entry[VALIDATION] for entry in entries.values()]
         curves.append((run['lambda_fake'], list(entries), validations))
         points += [(entry[FAKE], entry[VALIDATION], step) for step, entry in entries.items()]
-        tuned.append((run['lambda_fake'], run['validation'], run['test']['AUROC']))
+        tuned.append((run['lambda_fake'], run['validation'], run['AUROC']))
     return dict(
         figure9=sweep_plots.training_figure(curves),
         figure10=sweep_plots.scatter_figure(points),
@@ -180,6 +173,8 @@ def _table_of_runs(runs):
     head = ['run', 'chosen step', 'open-validation AUROC', 'test AUROC', *METRICS[1:], 'minutes']
     rows = []
     for run in runs:
-        numbers = [number(value) for value in (run['validation'], *run['test'].values())]
+        numbers = [
+            number(value) for value in (run['validation'], *(run[metric] for metric in METRICS))
+        ]
         rows.append([run['name'], f'{run["step"]} of {run["steps"]}', *numbers, run['minutes']])
     return markdown(head, rows)

@@ -23,9 +23,9 @@ _TRAINING = ('lambda_open', 'lambda_fake', 'reduction', 'generator_loss', 'score
 
 
 def evaluate(
+    *,
     config: str | Config,
     jobs: list[Job],
-    *,
     resolution: str,
     out,
     options: dict | None = None,
@@ -37,6 +37,7 @@ def evaluate(
 
     Args:
         config: the config whose segmentor and test set are used.
+        jobs: finished trainings.
         resolution: ``'feature'`` or ``'image'``.
         out: work directory; its ``open_set_eval/test/metrics.json`` is the report.
         options: config overrides.
@@ -102,32 +103,39 @@ def _request(cfg: Config) -> dict:
     )
 
 
-def evaluate_all(config: str, jobs: list[Job], *, resolutions, out, processes: int, **how) -> dict:
-    """:func:`evaluate` at each resolution, in ``{out}/test_{resolution}``; reports by resolution.
+def evaluate_all(passes: list[dict], processes: int) -> list[dict]:
+    """The reports of some calls of :func:`evaluate`, by their arguments.
 
     Args:
-        processes: those to share among the resolutions, each of which has one of its own; 0 does
+        processes: those to share among the passes, each of which has one of its own; 0 does
             everything in this one.
-        how: of :func:`evaluate`.
     """
-    threads = max(1, processes // len(resolutions))
-    calls = []
-    for resolution in resolutions:
-        folder = Path(out) / f'test_{resolution}'
-        calls.append(((config, jobs), dict(how, resolution=resolution, out=folder)))
-    return dict(zip(resolutions, _run(calls, processes, threads)))
+    if processes == 0:
+        return [_quietly(one, 0, 1) for one in tqdm(passes, desc='Testing', unit='pass')]
+    threads = max(1, processes // len(passes))
+    with workers(min(processes, len(passes)), initializer=begin_worker) as pool:
+        running = [pool.submit(_quietly, one, i, threads) for i, one in enumerate(passes)]
+        return [future.result() for future in tqdm(running, desc='Testing', unit='pass')]
 
 
-def evaluate_shares(
-    config: str, jobs: list[Job], *, out, processes: int, options: dict | None = None, **how
-) -> dict:
-    """One report of many discriminators, dealt out to processes which pass over the test once each.
+def _quietly(options: dict, place: int, threads: int) -> dict:
+    """A call of :func:`evaluate` on its place's GPU; what is printed goes to its
+    ``console.log``.
+    """
+    use_gpu(place)
+    with quiet(options['out'], threads=threads, bars=True):
+        return evaluate(**options)
 
-    Discriminator i is tested in ``{out}/test_{i % shares}``, without figures and other scorers.
+
+def evaluate_shares(jobs: list[Job], *, out: Path, processes: int, options: dict | None) -> dict:
+    """One report of many discriminators, without figures and other scorers.
+
+    They are dealt out to processes, one thread each, which pass over the test images once: number i
+    is tested in ``{out}/test_{i % processes}``.
 
     Args:
-        processes: how many, one thread each; 0 does everything in this one.
-        how: of :func:`evaluate`.
+        processes: 0 does everything in this one.
+        options: config overrides.
     """
     quick = {
         'test_dataloader.num_workers': 0,
@@ -138,31 +146,15 @@ def evaluate_shares(
         ],
     }
     shares = max(1, min(processes, len(jobs)))
-    calls = []
-    for i in range(shares):
-        how_share = dict(how, options={**(options or {}), **quick}, scorers={})
-        calls.append(((config, jobs[i::shares]), dict(how_share, out=Path(out) / f'test_{i}')))
-    reports = _run(calls, processes)
-    found = {}
+    common = dict(
+        config=jobs[0].config,
+        resolution=jobs[0].load_config().model.resolution,
+        options={**(options or {}), **quick},
+        scorers={},
+    )
+    passes = [dict(common, jobs=jobs[i::shares], out=out / f'test_{i}') for i in range(shares)]
+    reports = evaluate_all(passes, processes)
+    scorers = {}
     for report in reports:
-        found.update(report['scorers'])
-    return dict(reports[0], scorers=found)
-
-
-def _run(calls, processes: int, threads: int = 1) -> list[dict]:
-    """The reports of calls of :func:`evaluate`, each in a process of its own if there are any."""
-    if processes == 0:
-        return [_quietly(call, 0, 1) for call in tqdm(calls, desc='Testing', unit='pass')]
-    with workers(min(processes, len(calls)), initializer=begin_worker) as pool:
-        running = [pool.submit(_quietly, call, i, threads) for i, call in enumerate(calls)]
-        return [future.result() for future in tqdm(running, desc='Testing', unit='pass')]
-
-
-def _quietly(call, place: int, threads: int) -> dict:
-    """A call of :func:`evaluate` on its place's GPU; what is printed goes to its
-    ``console.log``.
-    """
-    args, options = call
-    use_gpu(place)
-    with quiet(options['out'], threads=threads, bars=True):
-        return evaluate(*args, **options)
+        scorers.update(report['scorers'])
+    return dict(reports[0], scorers=scorers)

@@ -224,8 +224,8 @@ def test_training_goes_seed_by_seed(folder, tmp_path):
 def test_a_fit_with_another_seed_has_it_in_its_name(folder, monkeypatch):
     asked = {}
 
-    def evaluate_all(config, jobs, *, scorers, **options):
-        asked.update(scorers)
+    def evaluate_all(passes, processes):
+        asked.update(passes[0]['scorers'])
         raise KeyboardInterrupt
 
     monkeypatch.setattr(benchmark, 'evaluate_all', evaluate_all)
@@ -235,7 +235,7 @@ def test_a_fit_with_another_seed_has_it_in_its_name(folder, monkeypatch):
     for seed in (0, 3):
         with pytest.raises(KeyboardInterrupt):
             benchmark.run(str(folder / 'scorers_tiny.py'), ['gmm', 'mspc'], [seed], folder / 'one')
-    assert list(asked) == ['gmm', 'mspc', 'gmm_s3']
+    assert list(asked) == ['gmm_s0', 'mspc', 'gmm_s3']
 
 
 def test_a_bootstrap_without_blocks_is_refused_before_anything_is_trained(folder, tmp_path):

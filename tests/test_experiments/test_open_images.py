@@ -59,11 +59,11 @@ def test_rows_are_what_training_and_test_found(tmp_path, monkeypatch):
             best = dict(step=5, steps=9, minutes=0.5, open_validation={'opengan/AUROC': 0.7})
             (job.work_dir / 'best.json').write_text(json.dumps(best))
 
-    def evaluate_shares(config, jobs, *, resolution, **how):
+    def evaluate_shares(jobs, **how):
         entry = dict(AUROC=0.8, AP=0.1, FPR95=0.5, num_closed=2000, num_open=30)
         return dict(
             label_policy='camvid',
-            resolution=resolution,
+            resolution='feature',
             mode='whole',
             num_images=2,
             scorers={job.name: entry for job in jobs},
@@ -73,7 +73,7 @@ def test_rows_are_what_training_and_test_found(tmp_path, monkeypatch):
     monkeypatch.setattr(module, 'evaluate_shares', evaluate_shares)
     table = open_images(CONFIG, ['cls:3'], numbers=[30], seeds=[1], out=tmp_path, labels={})
     assert (tmp_path / 'figure5.csv').read_text() == (
-        'method,open_images,seed,AUROC,AP,FPR95,open_validation,step,steps,minutes\n'
+        'method,open_images,seed,AUROC,AP,FPR95,validation,step,steps,minutes\n'
         'cls,3,1,0.8,0.1,0.5,0.7,5,9,0.5\n'
     )
     assert table.startswith(
@@ -120,10 +120,11 @@ def test_the_figure_has_means_seeds_and_flat_lines():
     axes = open_images_figure({'CLS': {30: [0.9], 3: [0.7, 0.8]}}, {'OpenGAN-0': [0.5, 0.7]}).axes[
         0
     ]
-    line, seeds, single, flat = axes.lines
+    single, seeds, line, flat = axes.lines
     assert line.get_xydata().tolist() == [[3, 0.75], [30, 0.9]]
     assert seeds.get_xydata().tolist() == [[3, 0.7], [3, 0.8]]
     assert single.get_xydata().tolist() == [[30, 0.9]]
     assert list(flat.get_ydata()) == [0.6, 0.6]
+    assert line.get_color() == seeds.get_color() != flat.get_color()
     assert axes.get_xscale() == 'log'
     assert [text.get_text() for text in axes.get_legend().get_texts()] == ['CLS', 'OpenGAN-0']

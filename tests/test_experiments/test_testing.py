@@ -8,11 +8,10 @@ import pytest
 
 from mmseg_opengan.experiments import testing
 from mmseg_opengan.experiments.jobs import Job
-from mmseg_opengan.provenance import made_from, note
 
 CONFIG = """
 model = dict(segmentor=dict(config='closed.py', checkpoint='closed.pth'),
-             discriminator=dict(type='FeatureDiscriminator', act='leaky_relu'), generator=None,
+             discriminator=dict(type='FeatureDiscriminator', act='leaky_relu'), generator=None, resolution='image',
              lambda_fake=.2, scorers=dict(msp=dict(type='MSP')), smoothing=0.)
 test_dataloader = dict(dataset=dict(type='Images', data_root='images'), num_workers=2)
 test_evaluator = dict(type='OpenSetMetric')
@@ -70,7 +69,7 @@ def tested(world, monkeypatch):
 def evaluate(world, job_options=None, **options):
     job = Job('cls', 'cls.py', 0, world / 'cls_s0', job_options or {})
     how = {'resolution': 'image', 'out': world / 'test', **options}
-    return testing.evaluate('cls.py', [job], **how)
+    return testing.evaluate(config='cls.py', jobs=[job], **how)
 
 
 def test_a_discriminator_is_tested_with_the_options_that_it_was_trained_with(world, tested):
@@ -115,13 +114,12 @@ def test_a_test_that_fails_leaves_no_report_of_another_request(world, tested, mo
 
 
 def test_discriminators_are_dealt_out_and_a_share_that_is_done_is_kept(world, tested, monkeypatch):
-    """In this process, as many passes as there are processes."""
-    monkeypatch.setattr(
-        testing, '_run', lambda calls, processes: [testing._quietly(one, 0, 1) for one in calls]
-    )
+    """Here in this process, as many passes as there are processes."""
+    evaluate_all = testing.evaluate_all
+    monkeypatch.setattr(testing, 'evaluate_all', lambda passes, _: evaluate_all(passes, 0))
     jobs = [Job('cls', 'cls.py', seed, world / f'cls_s{seed}') for seed in range(3)]
-    how = dict(resolution='image', out=world / 'out', processes=2, options={'model.smoothing': 1.0})
-    found = testing.evaluate_shares('cls.py', jobs, **how)
+    how = dict(out=world / 'out', processes=2, options={'model.smoothing': 1.0})
+    found = testing.evaluate_shares(jobs, **how)
     assert [list(cfg.model.scorers) for cfg in tested] == [['cls_s0', 'cls_s2'], ['cls_s1']]
     assert found['scorers'] == {
         'cls_s0': dict(AUROC=1),
@@ -129,17 +127,17 @@ def test_discriminators_are_dealt_out_and_a_share_that_is_done_is_kept(world, te
         'cls_s1': dict(AUROC=2),
     }
     (world / 'cls_s1' / 'best.pth').write_bytes(b'retrained')
-    assert testing.evaluate_shares('cls.py', jobs, **how)['scorers']['cls_s1'] == dict(AUROC=3)
+    assert testing.evaluate_shares(jobs, **how)['scorers']['cls_s1'] == dict(AUROC=3)
     assert len(tested) == 3
 
 
-def test_each_resolution_has_a_report(world, tested):
-    found = testing.evaluate_all(
-        'cls.py', [], resolutions=['feature', 'image'], out=world / 'out', processes=0
-    )
-    assert list(found) == ['feature', 'image']
+def test_each_pass_has_a_report_in_its_own_folder(world, tested):
+    passes = [
+        dict(config='cls.py', jobs=[], resolution=name, out=world / name)
+        for name in ('feature', 'image')
+    ]
+    found = testing.evaluate_all(passes, 0)
+    assert [report['scorers']['msp']['AUROC'] for report in found] == [1, 2]
     assert [cfg.model.resolution for cfg in tested] == ['feature', 'image']
-    assert (world / 'out' / 'test_image' / testing.REPORT).exists()
-    note(world / 'out' / 'test_image', made_from())
-    testing.evaluate_all('cls.py', [], resolutions=['image'], out=world / 'out', processes=0)
-    assert len(tested) == 3
+    assert (world / 'image' / testing.REPORT).exists()
+    assert (world / 'image' / 'console.log').exists()
