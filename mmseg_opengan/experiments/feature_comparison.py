@@ -43,6 +43,12 @@ class Group:
         pixels = None if self.pixels is None else self.pixels[:number]
         return Group(self.features[:number], self.logits[:number], pixels)
 
+    def images(self) -> Tensor | None:
+        """(n,) number of each pixel's image."""
+        if self.pixels is None:
+            return None
+        return _tensor(self.pixels['image'], self.features.device)
+
 
 @torch.no_grad()
 def draw_groups(
@@ -92,30 +98,27 @@ class Comparison:
     def __init__(self, bank: FeatureBank, groups: dict[str, Group], *, num_sought: int = 256):
         self.bank = bank
         self.groups = groups
-        self.stored = [name for name in STORED if bank.num_pixels(name)]
+        self.stored = [name for name in STORED if name in groups]
         self.pixels = {name: bank.pixels(name) for name in self.stored}
         self.found: dict[tuple[str, str, str], NearestRows] = {}
         for stored in self.stored:
+            searches = {}
             for name, metric in product(groups, METRICS):
                 some = groups[name].head(num_sought)
-                images = None
-                if some.pixels is not None:
-                    images = _tensor(some.pixels['image'], some.features.device)
-                search = NearestRows(some.features, metric=metric, images=images)
-                self.found[name, stored, metric] = search
-            self._search(stored)
+                search = NearestRows(some.features, metric=metric, images=some.images())
+                searches[name, stored, metric] = search
+            self._search(stored, list(searches.values()))
+            self.found.update(searches)
 
-    def _search(self, stored):
+    def _search(self, stored, searches):
         device = self.groups[FAKE].features.device
-        searches = [search for key, search in self.found.items() if key[1] == stored]
-        total = len(self.pixels[stored])
-        blocks = range(0, total, _BLOCK)
+        images = self.pixels[stored]['image']
+        blocks = range(0, len(images), _BLOCK)
         for start in tqdm(blocks, desc=f'Comparing with {stored} pixels', unit='block'):
-            rows = np.arange(start, min(start + _BLOCK, total))
+            rows = np.arange(start, min(start + _BLOCK, len(images)))
             features = self.bank.gather(stored, rows).to(device)
-            images = _tensor(self.pixels[stored]['image'][rows], device)
             for nearest in searches:
-                nearest.update(features, _tensor(rows, device), images)
+                nearest.update(features, _tensor(rows, device), _tensor(images[rows], device))
 
     def class_of(self, stored: str, pixel) -> str:
         """Name of a stored pixel's class."""

@@ -8,13 +8,13 @@ Shape letters: n pixels, C channels, H, W image size.
 
 import ast
 import inspect
-from functools import lru_cache
 from pathlib import Path
 
 import mmcv
 import numpy as np
 import torch
 from mmengine.config import Config
+from mmengine.dataset import BaseDataset
 from mmengine.registry import init_default_scope
 from mmengine.runner import CheckpointLoader
 from mmseg.registry import DATASETS, MODELS
@@ -22,11 +22,12 @@ from torch import nn
 
 from .. import register  # noqa: F401
 from ..features.bank import FeatureBank
+from ..features.sources import named
 from ..files import replacing, write_json
 from ..models.frozen_segmentor import noted_segmentor
 from ..provenance import made_from, require_same
 from ..shipped import read_config_file
-from .feature_comparison import CLOSED, FAKE, STORED, Comparison, draw_groups
+from .feature_comparison import CLOSED, FAKE, OPEN, Comparison, draw_groups
 from .feature_figures import PROJECTIONS, Patch, map_figure, patch_figure
 
 _FOOTNOTE = (
@@ -182,55 +183,47 @@ class StoredImages:
 
     def __init__(self, cfg: Config, bank: FeatureBank):
         source = cfg.train_dataloader.dataset
-        datasets = {name: DATASETS.build(source[name]) for name in STORED if source.get(name)}
-        self.palette = datasets[CLOSED].metainfo['palette']
-        self.roots = [Path(dataset.data_root or '') for dataset in datasets.values()]
         self.names = bank.manifest['images']
-        self.read = lru_cache(maxsize=64)(
-            lambda number: mmcv.imread(str(self.path(number)), channel_order='rgb')
-        )
-        self.stride = self._stride(datasets[CLOSED], bank)
+        self._places = {}
+        for group in (OPEN, CLOSED):
+            if source.get(group):
+                dataset = DATASETS.build(source[group])
+                self._places.update({name: place for name, *place in named(dataset)})
+        self.palette = dataset.metainfo['palette']
+        self.stride = self._stride(bank)
 
-    def path(self, number: int) -> Path:
-        """File of the bank's image of that number."""
-        candidates = [root / self.names[number] for root in self.roots]
-        found = next((path for path in candidates if path.exists()), None)
-        if found is None:
-            raise FileNotFoundError(
-                f"Image '{self.names[number]}' of the feature bank is missing: wanted it below "
-                f'{" or ".join(sorted({str(root) for root in self.roots}))}'
-            )
-        return found
+    def place(self, number: int) -> tuple[BaseDataset, int]:
+        """The bank's image of that number, as a data set and an index."""
+        name = self.names[number]
+        if name not in self._places:
+            raise FileNotFoundError(f"wanted the feature bank's image '{name}' in the data sets")
+        return self._places[name]
 
-    def _stride(self, dataset, bank) -> int:
+    def _stride(self, bank) -> int:
         """The bank does not say: the largest stride at which the labels of an image are those of
         its stored pixels.
         """
         pixels = bank.pixels(CLOSED)
         number = int(np.bincount(pixels['image']).argmax())
         pixels = pixels[pixels['image'] == number]
-        path = self.path(number)
-        index = next(
-            (i for i in range(len(dataset)) if Path(dataset.get_data_info(i)['img_path']) == path),
-            None,
-        )
-        if index is not None:
-            labels, _ = dataset.read_labels(index)
-            for stride in _STRIDES:
-                rows, cols = (stride * pixels[axis].astype(np.int64) for axis in ('row', 'col'))
-                inside = rows.max() < labels.shape[0] and cols.max() < labels.shape[1]
-                if inside and (labels[rows, cols] == pixels['label']).all():
-                    return stride
+        dataset, index = self.place(number)
+        labels, _ = dataset.read_labels(index)
+        for stride in _STRIDES:
+            rows, cols = (stride * pixels[axis].astype(np.int64) for axis in ('row', 'col'))
+            inside = rows.max() < labels.shape[0] and cols.max() < labels.shape[1]
+            if inside and (labels[rows, cols] == pixels['label']).all():
+                return stride
         raise ValueError(
-            f"'{path}' and its labels are not those that "
-            f"the feature bank in '{bank.root}' was built "
-            'from: at no grid stride are the labels those of the stored pixels'
+            f"'{self.names[number]}': wanted the labels that the feature bank in '{bank.root}' was "
+            'built from, found others: at no grid stride are they those of the stored pixels'
         )
 
     def patch(self, pixel) -> tuple[np.ndarray, tuple[int, int]]:
         """:func:`cut_patch` around a stored pixel."""
+        dataset, index = self.place(int(pixel['image']))
+        image = mmcv.imread(dataset.get_data_info(index)['img_path'], channel_order='rgb')
         row, col = (int(pixel[axis]) * self.stride for axis in ('row', 'col'))
-        return cut_patch(self.read(int(pixel['image'])), row, col, _PATCH_SIZE)
+        return cut_patch(image, row, col, _PATCH_SIZE)
 
 
 def cut_patch(

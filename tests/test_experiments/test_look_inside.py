@@ -228,17 +228,12 @@ def test_images_that_are_not_those_of_the_bank_are_refused(made, tmp_path):
     other = write_images(tmp_path / 'other', size=(48, 40))
     for group in ('closed', 'open'):
         config.train_dataloader.dataset[group].data_root = str(other)
-    with pytest.raises(
-        ValueError, match='at no grid stride are the labels those of the stored pixels'
-    ):
+    with pytest.raises(ValueError, match='at no grid stride are they those of the stored pixels'):
         StoredImages(config, FeatureBank(made / 'bank'))
     images = StoredImages(Config.fromfile(made / 'config.py'), FeatureBank(made / 'bank'))
     images.names = ['gone.png']
-    with pytest.raises(
-        FileNotFoundError,
-        match=r"Image 'gone.png' of the feature bank is missing: wanted it below '?",
-    ):
-        images.path(0)
+    with pytest.raises(FileNotFoundError, match=r"the feature bank's image 'gone\.png' in"):
+        images.place(0)
 
 
 def test_a_missing_bank_is_named(made, tmp_path):
