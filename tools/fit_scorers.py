@@ -19,9 +19,6 @@ def parse_args():
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument('config', help='config file')
-    parser.add_argument(
-        '--scorers', nargs='+', help='names in model.scorers (default: all that learn)'
-    )
     parser.add_argument('--out', required=True, help='folder for NAME.pth and fitting.json')
     parser.add_argument(
         '--cfg-options', nargs='+', action=DictAction, help='override config entries: key=value'
@@ -37,7 +34,7 @@ def main():
     cfg = read_config_file(args.config)
     if args.cfg_options is not None:
         cfg.merge_from_dict(args.cfg_options)
-    for name, found in fit_scorers(cfg, out=args.out, names=args.scorers).items():
+    for name, found in fit_scorers(cfg, out=args.out).items():
         print(f'{name}: open-validation AUROC {found["AUROC"]:.4f} with {found["options"]}')
 
 

@@ -23,7 +23,6 @@ def parse_args():
     )
     parser.add_argument('checkpoint', nargs='+', help='checkpoint that training wrote')
     parser.add_argument('--out', required=True, help='folder for the files')
-    parser.add_argument('--seed', type=int, default=0)
     parser.add_argument(
         '--device', default='cpu', help="e.g. 'cuda:0' for the search through a large bank"
     )
@@ -41,7 +40,6 @@ def main():
         args.config,
         args.checkpoint,
         args.out,
-        seed=args.seed,
         device=args.device,
         cfg_options=args.cfg_options,
     )

@@ -34,7 +34,6 @@ class Method:
     """One scorer of one evaluation.
 
     Attributes:
-        scorer: its name there.
         name: in table and legends.
         run: the work directory.
         summary: its entry in ``metrics.json``.
@@ -42,7 +41,6 @@ class Method:
         report: the whole ``metrics.json``.
     """
 
-    scorer: str
     name: str
     run: Path
     summary: dict
@@ -67,7 +65,6 @@ def compare(
     runs: Sequence[str | Path],
     out_dir: str | Path,
     *,
-    scorers: Sequence[str] | None = None,
     mixed: bool = False,
 ) -> str:
     """Write ``table.md`` and every figure of ``pictures.figures`` as PNG and PDF.
@@ -76,7 +73,6 @@ def compare(
         runs: work directories of tests, folders that hold a ``metrics.json``, or such files; each
             with the ``curves.json`` of its evaluation beside it.
         out_dir: folder to write, made where it is missing.
-        scorers: names of the scorers to take from each run; None takes all.
         mixed: allow evaluations by different protocols; every row then says its own.
 
     Returns:
@@ -84,9 +80,9 @@ def compare(
 
     Raises:
         FileNotFoundError: a run without a report or curves.
-        ValueError: no method found, or protocols differ and ``mixed`` is False.
+        ValueError: protocols differ and ``mixed`` is False.
     """
-    methods = load(runs, scorers=scorers)
+    methods = load(runs)
     text = table(methods, mixed=mixed)
     out_dir = Path(out_dir)
     out_dir.mkdir(parents=True, exist_ok=True)
@@ -101,7 +97,7 @@ def compare(
     return text
 
 
-def load(runs: Sequence[str | Path], *, scorers: Sequence[str] | None = None) -> list[Method]:
+def load(runs: Sequence[str | Path]) -> list[Method]:
     """The methods of all runs, in order. Names that occur in several runs get the run's; equal
     methods are one.
 
@@ -112,10 +108,7 @@ def load(runs: Sequence[str | Path], *, scorers: Sequence[str] | None = None) ->
         for method in _methods_of(_report_file(Path(run).absolute())):
             # MSP does not depend on D: two tests of one segmentor have the same
             same = json.dumps([method.name, method.summary, method.evaluated_on])
-            if scorers is None or method.scorer in scorers:
-                unique.setdefault(same, method)
-    if not unique:
-        raise ValueError(f'scorers: wanted some that the runs have, found {scorers}')
+            unique.setdefault(same, method)
     return [_with_its_own_name(method, list(unique.values())) for method in unique.values()]
 
 
@@ -153,7 +146,7 @@ def _methods_of(file: Path) -> list[Method]:
     ending = f', smoothed over {pixels:g} pixels' if pixels else ''
     methods = []
     for scorer, summary in report['scorers'].items():
-        methods.append(Method(scorer, scorer + ending, run, summary, curves[scorer], report))
+        methods.append(Method(scorer + ending, run, summary, curves[scorer], report))
     return methods
 
 

@@ -63,19 +63,19 @@ def _draw_patch(axes, patch: Patch) -> None:
     axes.set_xlabel(patch.note, fontsize=9.5)
 
 
-def project_pca(features: np.ndarray, is_real: np.ndarray, seed: int) -> tuple[np.ndarray, str]:
+def project_pca(features: np.ndarray, is_real: np.ndarray) -> tuple[np.ndarray, str]:
     """(n, 2) coordinates on the two main axes of the real features, and a title that says how much
     they show.
     """
-    pca = PCA(2, random_state=seed).fit(features[is_real])
+    pca = PCA(2, random_state=0).fit(features[is_real])
     share = pca.explained_variance_ratio_.sum()
     return pca.transform(features), f'PCA ({100 * share:.0f} % of the variance of real features)'
 
 
-def project_tsne(features: np.ndarray, is_real: np.ndarray, seed: int) -> tuple[np.ndarray, str]:
+def project_tsne(features: np.ndarray, is_real: np.ndarray) -> tuple[np.ndarray, str]:
     """(n, 2) coordinates and a title; all features are embedded together."""
     perplexity = min(30, (len(features) - 1) / 3)
-    return TSNE(perplexity=perplexity, random_state=seed).fit_transform(features), 't-SNE'
+    return TSNE(perplexity=perplexity, random_state=0).fit_transform(features), 't-SNE'
 
 
 PROJECTIONS = {'pca': project_pca, 'tsne': project_tsne}

@@ -44,7 +44,6 @@ def look_inside(
     checkpoint,
     out,
     *,
-    seed: int = 0,
     device: str = 'cpu',
     cfg_options: dict | None = None,
 ) -> dict:
@@ -54,7 +53,6 @@ def look_inside(
         config: training config of OpenGAN or OpenGAN-0 (a file); its feature bank must exist.
         checkpoint: what that training wrote, with D and G.
         out: folder, made if needed.
-        seed: of the noise and of every choice of pixels.
         device: where D, G and the search run.
         cfg_options: overrides of the config, keys with dots.
 
@@ -78,7 +76,6 @@ def look_inside(
         bank,
         discriminator.to(device),
         generator.to(device),
-        seed=seed,
         batch=cfg.train_dataloader.dataset.sampler.get('num_fake') or 2500,
     )
     comparison = Comparison(bank, groups)
@@ -86,7 +83,6 @@ def look_inside(
         config=str(cfg.filename),
         checkpoint=str(checkpoint),
         bank=str(bank.root),
-        seed=seed,
         label_policy=bank.manifest['identity']['label_policy'],
         **comparison.report(),
     )
@@ -96,7 +92,7 @@ def look_inside(
     _save(patch_figure(patch_blocks(comparison, images), _FOOTNOTE), out / 'patches.png')
     shown = {name: group.head(_POINTS) for name, group in groups.items()}
     for name in PROJECTIONS:
-        figure = feature_map(name, shown, comparison, images.palette, seed=seed)
+        figure = feature_map(name, shown, comparison, images.palette)
         _save(figure, out / f'features_{name}.png')
     write_json(out / 'look_inside.json', report)
     return report
@@ -265,7 +261,7 @@ def patch_blocks(comparison: Comparison, images: StoredImages) -> dict[str, list
     return blocks
 
 
-def feature_map(projection: str, groups: dict, comparison: Comparison, palette, *, seed: int):
+def feature_map(projection: str, groups: dict, comparison: Comparison, palette):
     """Figure of groups of features, projected to a plane and coloured in four ways."""
     features = torch.cat([group.features for group in groups.values()]).cpu().numpy()
     p_open = torch.cat([(-group.logits).sigmoid() for group in groups.values()]).cpu().numpy()
@@ -276,7 +272,7 @@ def feature_map(projection: str, groups: dict, comparison: Comparison, palette, 
             classes += [FAKE] * len(group.logits)
         else:
             classes += [comparison.class_of(name, pixel) for pixel in group.pixels]
-    points, title = PROJECTIONS[projection](features, kinds != FAKE, seed)
+    points, title = PROJECTIONS[projection](features, kinds != FAKE)
     colours = dict(zip(comparison.bank.manifest['identity']['closed_classes'], palette))
     return map_figure(points, kinds, np.array(classes), p_open, colours, title)
 

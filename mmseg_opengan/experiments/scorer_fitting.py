@@ -42,8 +42,8 @@ class FitSettings:
     """What is the same for all scorers; a config's ``scorer_fitting`` has the same names.
 
     Args:
-        num_pixels: closed training pixels to fit on, drawn from all images' without replacement.
-        num_open: the same for open pixels, where the training config has any.
+        num_pixels: closed training pixels to fit on, and as many open ones where the training
+            config has any, drawn from all images' without replacement.
         seed: of the draw, and of what is random in a scorer.
         choose_by: ``'AUROC'``, pooled, or ``'AUROC_kinds'``, the mean over open kinds.
         grids: candidates by scorer name, ``{option: values}``, in place of the class's own. An
@@ -51,7 +51,6 @@ class FitSettings:
     """
 
     num_pixels: int = 200000
-    num_open: int = 200000
     seed: int = 0
     choose_by: str = 'AUROC'
     grids: dict = field(default_factory=dict)
@@ -86,9 +85,7 @@ def candidates_of(scorer: dict, grid: dict | None = None) -> list[dict]:
     return [dict(fixed, **dict(zip(open_grid, values))) for values in combinations]
 
 
-def fit_scorers(
-    config: Config, *, out, names=None, settings: FitSettings | None = None
-) -> dict[str, dict]:
+def fit_scorers(config: Config, *, out, settings: FitSettings | None = None) -> dict[str, dict]:
     """Fit the scorers of a config that have something to fit, and write ``{out}/{name}.pth`` and
     ``fitting.json``.
 
@@ -99,7 +96,6 @@ def fit_scorers(
         config: a training config: its segmentor, feature bank (built where missing) and
             open-validation images.
         out: folder.
-        names: some of the names in ``model.scorers``; all by default.
         settings: those of the config's ``scorer_fitting`` by default.
 
     Returns:
@@ -108,7 +104,6 @@ def fit_scorers(
     """
     init_default_scope('mmseg')
     settings = settings or FitSettings(**config.get('scorer_fitting', {}))
-    scorers = _chosen(config.model.get('scorers') or {}, names)
     out = Path(out)
     out.mkdir(parents=True, exist_ok=True)
     model = load_segmentor(config)
@@ -124,14 +119,15 @@ def fit_scorers(
     common = made_from(
         bank=source.identity,
         num_pixels=settings.num_pixels,
-        num_open=settings.num_open,
         seed=settings.seed,
         choose_by=settings.choose_by,
         open_validation=data['val_dataloader']['dataset'],
         training={group: trained_on.get(group) for group in GROUPS},
     )
     tasks = []
-    for name, cfg in scorers.items():
+    for name, cfg in (config.model.get('scorers') or {}).items():
+        if not learns(cfg):
+            continue
         candidates = candidates_of(cfg, settings.grids.get(name))
         tasks.append(_Task(name, candidates, out, common))
     todo = [task for task in tasks if not task.done()]
@@ -142,14 +138,6 @@ def fit_scorers(
     before = json.loads((out / SUMMARY).read_text()) if (out / SUMMARY).exists() else {}
     write_json(out / SUMMARY, {**before, **summary})
     return summary
-
-
-def _chosen(scorers: dict, names) -> dict:
-    unknown = sorted(set(names or ()) - set(scorers))
-    if unknown:
-        raise ValueError(f'scorers: wanted some of {sorted(scorers)}, found {unknown}')
-    learning = {name: cfg for name, cfg in scorers.items() if learns(cfg)}
-    return {name: cfg for name, cfg in learning.items() if not names or name in names}
 
 
 def load_segmentor(config: Config) -> nn.Module:
@@ -186,16 +174,16 @@ def fit_data(source, model, settings: FitSettings) -> FitData:
     if weight.device.type == 'mps':  # fits are in float64, which Apple's GPUs do not have
         weight, bias = weight.cpu(), bias.cpu()
 
-    def sample(group, number):
+    def sample(group):
         pool = source.pool(group)
-        rows = pool.sample(number, [settings.seed, len(group)])
+        rows = pool.sample(settings.num_pixels, [settings.seed, len(group)])
         return source.bank.gather(group, rows).float().to(weight.device), rows
 
-    features, rows = sample('closed', settings.num_pixels)
+    features, rows = sample('closed')
     labels = torch.from_numpy(source.bank.pixels('closed')[rows]['label'].astype(np.int64)).to(
         weight.device
     )
-    opened = None if source.open_images is None else sample('open', settings.num_open)[0]
+    opened = None if source.open_images is None else sample('open')[0]
     logits = torch.addmm(bias, features, weight.T)
     labels = torch.where(labels == IGNORE, logits.argmax(1), labels)
     return FitData(features, logits, labels, weight, bias, opened, settings.seed)
