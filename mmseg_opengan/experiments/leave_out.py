@@ -21,11 +21,11 @@ from ..contracts import CLOSED, GT_OPEN_MAP
 from ..files import write_json
 from ..functional.detection import LEAST_PIXELS, auroc, average_precision, exact_bins
 from ..functional.pixels import labels_on_grid, pixels_first
-from ..models.fusion import scores_of_pixels
+from ..models.fusion import require_of_tap, scores_of_pixels
 from ..models.scorers.base import SCORERS, FitData, FittedScorer, Scorer
 from ..provenance import made_from
 from ..shipped import read_config_file
-from .benchmark import LABELS, plan
+from .benchmark import LABELS, Plan, plan
 from .jobs import Job, claim, train
 from .scorer_fitting import FitSettings, fit_data, load_segmentor
 from .tables import markdown, mean, write_text
@@ -63,12 +63,13 @@ def run(
         ``METHOD, D alone``.
 
     Raises:
-        ValueError: no open kind has enough pixels in the training images; see also
-            :func:`benchmark.plan`.
+        ValueError: no open kind has enough pixels in the training images; a method reads the image,
+            which stored pixels do not have; see also :func:`benchmark.plan`.
     """
     init_default_scope('mmseg')
     out = Path(out)
     todo = plan(config, methods, seeds, out, scorers=scorers, options=options)
+    untrained = _untrained(todo)
     claim(out, made_from(config=str(config), options=options or {}))
     base = read_config_file(todo.base)
     base.merge_from_dict(options or {})
@@ -85,9 +86,6 @@ def run(
     train([job for group in jobs.values() for job in group], processes=processes)
     data = fit_data(source, model, FitSettings())
     closed = closed_pixels(model, DATASETS.build(base.val_dataloader.dataset))
-    untrained = {**todo.fixed}
-    for fits in todo.fits.values():
-        untrained.update(fits)
     found: dict[str, dict] = {}
     for kind, rows in kinds.items():
         opened = source.bank.gather('open', rows).float().to(closed.features.device)
@@ -102,6 +100,17 @@ def run(
     text = table(found)
     write_text(out / 'leave_out.md', text + '\n')
     return text
+
+
+def _untrained(todo: Plan) -> dict[str, dict]:
+    """Configs of the methods without a training, as yet unfitted."""
+    found = dict(todo.fixed)
+    for fits in todo.fits.values():
+        for name, config in fits.items():
+            found[name] = {key: value for key, value in config.items() if key != 'checkpoint'}
+    for name, config in found.items():
+        require_of_tap(name, SCORERS.build(dict(config)))
+    return found
 
 
 def _without(job: Job, kind: str, out: Path) -> Job:

@@ -125,3 +125,14 @@ def test_pixels_of_validation_are_drawn_alike_from_all_images(folder, monkeypatc
     assert pixels.features.shape == (wanted, model.head.channels)
     again = leave_out.closed_pixels(model, dataset)
     assert torch.equal(pixels.logits, again.logits)
+
+
+def test_scorers_are_fitted_anew_and_those_of_images_refused(folder, tmp_path):  # noqa: F811
+    learned = dict(type='ClassCentroid', checkpoint='not/yet.pth')
+    config = f"_base_ = '{folder / 'scorers_tiny.py'}'\nmodel = dict(scorers=dict(own={learned}))\n"
+    (tmp_path / 'own.py').write_text(config)
+    todo = leave_out.plan(str(tmp_path / 'own.py'), ['own', 'msp'], [0], tmp_path)
+    assert leave_out._untrained(todo) == dict(msp=dict(type='MSP'), own=dict(type='ClassCentroid'))
+    with pytest.raises(ValueError, match='mspc: wanted a scorer of features or logits'):
+        leave_out.run(str(tmp_path / 'own.py'), ['mspc'], [0], tmp_path / 'out')
+    assert not (tmp_path / 'out').exists()
