@@ -3,7 +3,6 @@ written.
 """
 
 import json
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -97,30 +96,34 @@ def compare(
     return text
 
 
-def load(runs: Sequence[str | Path]) -> list[Method]:
+def load(runs: Sequence[str | Path], *, scorers: Sequence[str] | None = None) -> list[Method]:
     """The methods of all runs, in order. Names that occur in several runs get the run's; equal
-    methods are one.
+    methods are one. ``scorers`` names those to take; None takes all.
 
     Smoothed score maps (``model.smoothing``) may stand beside others, and say so in their names.
     """
     unique: dict[str, Method] = {}
     for run in runs:
-        for method in _methods_of(_report_file(Path(run).absolute())):
+        for method in _methods_of(_report_file(Path(run).absolute()), scorers):
             # MSP does not depend on D: two tests of one segmentor have the same
             same = json.dumps([method.name, method.summary, method.evaluated_on])
             unique.setdefault(same, method)
+    if not unique:
+        raise ValueError(f'scorers: wanted some that the runs have, found {scorers}')
     return [_with_its_own_name(method, list(unique.values())) for method in unique.values()]
 
 
 def _with_its_own_name(method: Method, methods: list[Method]) -> Method:
-    """A method whose name no other has: where several runs have it, with the run's path below the
-    folder of them all.
+    """A method whose name no other has: where several runs have it, with as much of the run's path
+    as tells them apart.
     """
     runs = [other.run for other in methods if other.name == method.name]
     if len(runs) == 1:
         return method
-    place = method.run.relative_to(os.path.commonpath(runs)).as_posix()
-    return replace(method, name=f'{method.name} ({place})')
+    depth = 1
+    while len({run.parts[-depth:] for run in runs}) < len(set(runs)):
+        depth += 1
+    return replace(method, name=f'{method.name} ({"/".join(method.run.parts[-depth:])})')
 
 
 def _report_file(run: Path) -> Path:
@@ -137,7 +140,7 @@ def _report_file(run: Path) -> Path:
     )
 
 
-def _methods_of(file: Path) -> list[Method]:
+def _methods_of(file: Path, scorers) -> list[Method]:
     report = json.loads(file.read_text())
     curves = json.loads(file.with_name('curves.json').read_text())
     in_work_dir = file.parts[-len(REPORT.parts) :] == REPORT.parts
@@ -146,7 +149,8 @@ def _methods_of(file: Path) -> list[Method]:
     ending = f', smoothed over {pixels:g} pixels' if pixels else ''
     methods = []
     for scorer, summary in report['scorers'].items():
-        methods.append(Method(scorer + ending, run, summary, curves[scorer], report))
+        if scorers is None or scorer in scorers:
+            methods.append(Method(scorer + ending, run, summary, curves[scorer], report))
     return methods
 
 

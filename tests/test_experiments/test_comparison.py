@@ -69,6 +69,9 @@ def test_names(runs):
     methods = load(runs)
     assert [method.name for method in methods] == ['msp', 'opengan (cls)', 'opengan (full)']
     assert [method.name for method in load(runs[:1])] == ['msp', 'opengan']
+    assert [method.name for method in load(runs, scorers=['msp'])] == ['msp']
+    with pytest.raises(ValueError, match='scorers: wanted some that the runs have'):
+        load(runs, scorers=['nonsense'])
 
 
 def test_as_much_of_the_path_as_tells_runs_apart(tmp_path):
