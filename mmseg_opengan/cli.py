@@ -36,6 +36,17 @@ def main() -> None:
     runpy.run_path(str(tool), run_name='__main__')
 
 
+def one_checkpoint(parser, paths: list[str]) -> str | None:
+    """The only checkpoint on a command line, whose shell may have put several files in the place of
+    ``best_*.pth``; None of none. Otherwise the parser's error says what was found.
+    """
+    if len(paths) > 1:
+        parser.error(f'CHECKPOINT: wanted one file, found {len(paths)}: {", ".join(paths)}')
+    if paths and '*' in paths[0]:
+        parser.error(f"CHECKPOINT: wanted one file, found none that matches '{paths[0]}'")
+    return paths[0] if paths else None
+
+
 def _help() -> str:
     lines = ['usage: mmseg-opengan COMMAND [arguments]', '', 'commands:']
     lines += [f'  {name:<18}{text}' for name, text in COMMANDS.items()]

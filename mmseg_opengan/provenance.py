@@ -1,150 +1,87 @@
-"""What the runs of a folder were made from: noted when they begin, compared before they go on or
-count as finished.
+"""What a folder's files were made from: noted beside them, and compared before they are used again.
+
+A record is a dict of plain values. Whoever makes something lists all that it depends on, notes that
+in the folder, and asks for the same when it comes back.
 """
 
-import importlib.util
 import json
 from pathlib import Path
+from typing import Any
 
 from .files import as_json, sha256_of, write_json
 
-DONE = 'best.json'
-#: Where the work directory of a test has its report.
-REPORT = Path('open_set_eval', 'test', 'metrics.json')
-_SETTINGS = 'settings.json'
-_RECIPE = 'recipe.json'
-_BEGUN = (
-    DONE,
-    'last_checkpoint',
-    'metrics.json',
-)  # one of them is in a folder whose settings matter
-_RECIPE_KEYS = (
-    'model',
-    'train_dataloader',
-    'val_dataloader',
-    'val_evaluator',
-    'optim_wrapper',
-    'param_scheduler',
-    'train_cfg',
-    'custom_hooks',
-    'randomness',
-)
-_ELSEWHERE = (
-    'data_root',
-    'root',
-    'scorers',
-    'num_workers',
-    'persistent_workers',
-)  # without a part in what is trained
+#: Name of the record in the folder that it describes.
+RECORD = 'made_from.json'
 
 
-def claim(out, config: str | dict[str, str], options: dict | None = None) -> None:
-    """Note in ``{out}/settings.json`` what is trained there, and refuse a folder that has results
-    of something else.
+def made_from(**parts: Any) -> dict:
+    """A record of these parts, as JSON gives it back."""
+    return as_json(parts)
 
-    A folder without that file is accepted, and so is one in which no run has a checkpoint or a
-    report yet.
+
+def digest_of_file(path: str | Path | None) -> str | None:
+    """SHA-256 of a local file; None of what is no such file."""
+    return sha256_of(path) if path is not None and Path(path).is_file() else None
+
+
+def note(folder: str | Path, record: dict) -> None:
+    """Write a folder's record. The folder is made where it is missing."""
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    write_json(folder / RECORD, record)
+
+
+def noted(folder: str | Path) -> dict:
+    """A folder's record; {} where it has none."""
+    path = Path(folder) / RECORD
+    return json.loads(path.read_text()) if path.exists() else {}
+
+
+def differences(wanted: dict, found: dict) -> list[str]:
+    """One text for each value of ``wanted`` that ``found`` does not have. Further keys of ``found``
+    do not matter; those of dicts inside do.
+
+    Example:
+        >>> differences(dict(seed=1, model=dict(act='relu')), dict(seed=1, model={}, more=2))
+        ["model.act: wanted 'relu', found None"]
+    """
+    texts: list[str] = []
+    for key, value in wanted.items():
+        texts += _differences(key, value, found.get(key))
+    return texts
+
+
+def _differences(name: str, wanted: Any, found: Any) -> list[str]:
+    if wanted == found:
+        return []
+    if not (isinstance(wanted, dict) and isinstance(found, dict)):
+        return [f'{name}: wanted {wanted!r}, found {found!r}']
+    texts = []
+    for key in sorted({*wanted, *found}):
+        texts += _differences(f'{name}.{key}', wanted.get(key), found.get(key))
+    return texts
+
+
+def require_same(
+    what: str, wanted: dict, found: dict, *, advice: str, error: type[Exception] = ValueError
+) -> None:
+    """Refuse what was made from something else.
 
     Args:
-        out: folder of all runs.
-        config: path of the config, or that of each method; methods that the folder does not know
-            yet may join.
-        options: config overrides of all runs, as of ``--cfg-options``.
+        what: the thing, as the error's subject.
+        wanted: its record if it were made now.
+        found: its record.
+        advice: what to do.
+        error: class of the error.
 
     Raises:
-        ValueError: the folder's runs have another config or other options.
+        ValueError: or ``error``; names every difference.
     """
-    out = Path(out)
-    path = out / _SETTINGS
-    settings = as_json(dict(config=config, options=options or {}))
-    if path.exists() and any(next(out.rglob(name), None) for name in _BEGUN):
-        found = json.loads(path.read_text())
-        if isinstance(config, dict) and isinstance(found['config'], dict):
-            settings['config'] = {**found['config'], **settings['config']}
-            found['config'] = {**settings['config'], **found['config']}
-        differing = [
-            f'{key}: wanted {value}, found {found.get(key)}'
-            for key, value in settings.items()
-            if found.get(key) != value
-        ]
-        if differing:
-            raise ValueError(
-                f"'{out}' holds runs of something else ({'; '.join(differing)}). Choose "
-                f'another folder.'
-            )
-    out.mkdir(parents=True, exist_ok=True)
-    write_json(path, settings)
+    texts = differences(wanted, found) if found else [f'found no {RECORD} that says of what']
+    if texts:
+        raise error(f'{what} was made from something else ({"; ".join(texts)}). {advice}')
 
 
-def note_recipe(job) -> None:
-    """Note what a run is trained by. Of one that has begun it stays as it was noted, or unknown."""
-    if not _begun(job.work_dir):
-        job.work_dir.mkdir(parents=True, exist_ok=True)
-        write_json(job.work_dir / _RECIPE, _recipe_of(job))
-
-
-def check_recipe(job) -> None:
-    """Refuse to go on from, or to take as finished, a run whose config has changed since.
-
-    Raises:
-        ValueError: names the run's folder and every option that differs.
-    """
-    path = job.work_dir / _RECIPE
-    if path.exists() and _begun(job.work_dir):
-        differing = list(_differences(_recipe_of(job), json.loads(path.read_text())))
-        if differing:
-            raise ValueError(
-                f"'{job.work_dir}' was trained by another recipe ({'; '.join(differing)}). Choose "
-                'another folder, or remove this one.'
-            )
-
-
-def _begun(folder):
-    """Whether a run has a checkpoint to go on from, or has finished."""
-    return any((folder / name).exists() for name in _BEGUN)
-
-
-def _recipe_of(job):
-    """What the run's weights and their choice depend on, as JSON gives it back, but not where data
-    lies.
-    """
-    config = job.load_config().to_dict()
-    parts = {key: _without(config[key], _ELSEWHERE) for key in _RECIPE_KEYS if key in config}
-    choice = config['default_hooks']['checkpoint']
-    return as_json(
-        dict(
-            parts,
-            **own_modules(config),
-            choice={key: choice.get(key) for key in ('save_best', 'rule')},
-        )
-    )
-
-
-def own_modules(config: dict) -> dict[str, dict[str, str]]:
-    """``{'own modules': {name: digest of its file}}`` of the user's modules in ``custom_imports``;
-    {} without any.
-    """
-    names = (config.get('custom_imports') or {}).get('imports', [])
-    found = {}
-    for name in [names] if isinstance(names, str) else names:
-        if name.split('.')[0] not in ('mmseg_opengan', 'mmseg', 'mmpretrain'):
-            spec = importlib.util.find_spec(name)
-            if spec is not None and spec.origin is not None and Path(spec.origin).is_file():
-                found[name] = sha256_of(spec.origin)
-    return {'own modules': found} if found else {}
-
-
-def _without(value, keys):
-    if isinstance(value, dict):
-        return {key: _without(item, keys) for key, item in value.items() if key not in keys}
-    return [_without(item, keys) for item in value] if isinstance(value, (list, tuple)) else value
-
-
-def _differences(wanted, found, path=''):
-    if isinstance(wanted, dict) and isinstance(found, dict):
-        for key in sorted({*wanted, *found}):
-            yield from _differences(
-                wanted.get(key), found.get(key), f'{path}.{key}' if path else key
-            )
-    elif wanted != found:
-        yield f'{path}: wanted {wanted}, found {found}'
+def is_done(folder: str | Path, result: str | Path, wanted: dict) -> bool:
+    """Whether a folder has a result, and its record everything of ``wanted``."""
+    return (Path(folder) / result).exists() and not differences(wanted, noted(folder))

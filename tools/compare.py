@@ -11,7 +11,6 @@ def parse_args():
         'runs', nargs='+', metavar='RUN', help='work directory of a test, or its metrics.json'
     )
     parser.add_argument('--out-dir', required=True, help='folder for table.md and figures')
-    parser.add_argument('--scorers', nargs='+', help='scorers to show (default: all of every run)')
     parser.add_argument(
         '--mixed',
         action='store_true',
@@ -22,7 +21,7 @@ def parse_args():
 
 def main():
     args = parse_args()
-    print(compare(args.runs, args.out_dir, scorers=args.scorers, mixed=args.mixed))
+    print(compare(args.runs, args.out_dir, mixed=args.mixed))
 
 
 if __name__ == '__main__':

@@ -1,8 +1,7 @@
 """Fit the scorers of a config on the feature bank and choose their options on the open-validation
 images.
 
-    python tools/fit_scorers.py configs/baselines/all_hr18s_camvid.py --out
-    work_dirs/scorers_hr18s_camvid
+    python tools/fit_scorers.py CONFIG --out work_dirs/scorers_hr18s_camvid
 
 The config looks for them in that folder (its 'fitted').
 """
@@ -20,9 +19,6 @@ def parse_args():
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument('config', help='config file')
-    parser.add_argument(
-        '--scorers', nargs='+', help='names in model.scorers (default: all that learn)'
-    )
     parser.add_argument('--out', required=True, help='folder for NAME.pth and fitting.json')
     parser.add_argument(
         '--cfg-options', nargs='+', action=DictAction, help='override config entries: key=value'
@@ -38,7 +34,7 @@ def main():
     cfg = read_config_file(args.config)
     if args.cfg_options is not None:
         cfg.merge_from_dict(args.cfg_options)
-    for name, found in fit_scorers(cfg, out=args.out, names=args.scorers).items():
+    for name, found in fit_scorers(cfg, out=args.out).items():
         print(f'{name}: open-validation AUROC {found["AUROC"]:.4f} with {found["options"]}')
 
 

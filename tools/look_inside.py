@@ -10,6 +10,7 @@ import argparse
 
 from mmengine.config import DictAction
 
+from mmseg_opengan.cli import one_checkpoint
 from mmseg_opengan.experiments.look_inside import look_inside
 
 
@@ -20,27 +21,17 @@ def parse_args():
     parser.add_argument(
         'config', help='training config of OpenGAN or OpenGAN-0; its feature bank must exist'
     )
-    parser.add_argument('checkpoint', help='checkpoint that training wrote')
+    parser.add_argument('checkpoint', nargs='+', help='checkpoint that training wrote')
     parser.add_argument('--out', required=True, help='folder for the files')
-    parser.add_argument(
-        '--sought', type=int, default=256, help='features per group compared with all stored pixels'
-    )
-    parser.add_argument('--points', type=int, default=1000, help='features per group in the maps')
-    parser.add_argument('--patches', type=int, default=16, help='patches per group')
-    parser.add_argument(
-        '--patch-size', type=int, default=64, help='height and width of a patch, in image pixels'
-    )
-    parser.add_argument(
-        '--l2', action='store_true', help='map features scaled to unit length (paper Figure 13)'
-    )
-    parser.add_argument('--seed', type=int, default=0)
     parser.add_argument(
         '--device', default='cpu', help="e.g. 'cuda:0' for the search through a large bank"
     )
     parser.add_argument(
         '--cfg-options', nargs='+', action=DictAction, help='override config entries: key=value'
     )
-    return parser.parse_args()
+    args = parser.parse_args()
+    args.checkpoint = one_checkpoint(parser, args.checkpoint)
+    return args
 
 
 def main():
@@ -49,12 +40,6 @@ def main():
         args.config,
         args.checkpoint,
         args.out,
-        num_sought=args.sought,
-        num_points=args.points,
-        num_patches=args.patches,
-        patch_size=args.patch_size,
-        l2=args.l2,
-        seed=args.seed,
         device=args.device,
         cfg_options=args.cfg_options,
     )

@@ -1,7 +1,6 @@
 """AUROC against the number of open training images (paper Figure 5): train, test, table and plot.
 
-    python tools/open_images.py 'configs/opengan/{}_hr18s_camvid.py' --num-open-images 3 10 30 100
-    333
+    python tools/open_images.py 'configs/opengan/{}_hr18s_camvid.py' --num-open-images 3 10 30 333
 
 A method that takes long may have numbers of its own, after a colon: cls-pix:30,333. The same
 command goes on where an interrupted one stopped.
@@ -12,7 +11,6 @@ import argparse
 from mmengine.config import DictAction
 
 from mmseg_opengan import compat
-from mmseg_opengan.experiments.jobs import own_values
 from mmseg_opengan.experiments.open_images import open_images
 
 METHODS = ('cls', 'opengan0', 'opengan', 'cls-pix', 'opengan0-pix', 'opengan-pix')
@@ -32,7 +30,6 @@ def parse_args():
         help='training images that give open pixels',
     )
     parser.add_argument('--seeds', nargs='+', type=int, default=[0])
-    parser.add_argument('--resolution', choices=['feature', 'image'], default='feature')
     parser.add_argument('--out', default='work_dirs/open_images', help='folder for everything')
     parser.add_argument(
         '--processes', type=int, default=2, help='trainings at the same time, one thread each'
@@ -48,15 +45,14 @@ def main():
     compat.install()
     from mmseg_opengan.experiments.benchmark import LABELS
 
-    numbers = own_values(args.methods, args.num_open_images, 'num_open_images')
     print(
         open_images(
-            {method: args.config.format(method) for method in numbers},
-            numbers=numbers,
+            args.config,
+            args.methods,
+            numbers=args.num_open_images,
             seeds=args.seeds,
             out=args.out,
             labels=LABELS,
-            resolution=args.resolution,
             processes=args.processes,
             options=args.cfg_options,
         )

@@ -3,8 +3,8 @@ write the report.
 
     python tools/sweep.py configs/opengan/opengan_hr18s_camvid.py --out work_dirs/sweep
 
-DIR gets sweep.md (Table 6 of the paper), figure9.png to figure11.png, sweep.json, history.csv and
-chosen.pth. The same command goes on where an interrupted sweep stopped.
+DIR gets sweep.md (Table 6 of the paper), figure9.png to figure11.png, sweep.json and chosen.pth.
+The same command goes on where an interrupted sweep stopped.
 """
 
 import argparse
@@ -37,12 +37,6 @@ def parse_args():
         '--processes', type=int, default=2, help='trainings at the same time, one thread each'
     )
     parser.add_argument(
-        '--block',
-        type=int,
-        default=0,
-        help='test images in a block of the bootstrap; 0: no intervals',
-    )
-    parser.add_argument(
         '--cfg-options', nargs='+', action=DictAction, default={}, help='override config entries'
     )
     return parser.parse_args()
@@ -59,7 +53,6 @@ def main():
         num_open_images=args.num_open_images,
         processes=args.processes,
         options=args.cfg_options,
-        bootstrap_block=args.block,
     )
     print(Path(args.out, 'sweep.md').read_text())
 

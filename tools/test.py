@@ -11,6 +11,7 @@ from mmengine.config import DictAction
 from mmengine.runner import Runner
 
 from mmseg_opengan import compat
+from mmseg_opengan.cli import one_checkpoint
 from mmseg_opengan.engine.launch import start_processes
 from mmseg_opengan.evaluation.protocol import PROTOCOLS, use_protocol
 from mmseg_opengan.shipped import read_config_file
@@ -21,7 +22,7 @@ def parse_args():
     parser.add_argument('config', help='config file')
     parser.add_argument(
         'checkpoint',
-        nargs='?',
+        nargs='*',
         help='checkpoint that training wrote (not needed where model.discriminator is None and '
         'model.segmentor has its weights)',
     )
@@ -60,7 +61,9 @@ def parse_args():
     )
     parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none')
     parser.add_argument('--local_rank', '--local-rank', type=int, default=0)
-    return parser.parse_args()
+    args = parser.parse_args()
+    args.checkpoint = one_checkpoint(parser, args.checkpoint)
+    return args
 
 
 def main():

@@ -6,6 +6,7 @@ import argparse
 
 from mmengine.config import DictAction
 
+from mmseg_opengan.cli import one_checkpoint
 from mmseg_opengan.inference.inferencer import SPLITS, OpenSetInferencer
 
 
@@ -16,7 +17,7 @@ def parse_args():
         'checkpoint',
         help='checkpoint that training wrote; of a plain MMSegmentation config, its weights',
     )
-    parser.add_argument('input', nargs='?', help='image, folder of images, or video')
+    parser.add_argument('input', nargs='*', help='image, folder of images, or video')
     parser.add_argument(
         '--split',
         choices=SPLITS,
@@ -53,8 +54,10 @@ def parse_args():
         '--cfg-options', nargs='+', action=DictAction, help='override config entries: key=value'
     )
     args = parser.parse_args()
-    if (args.input is None) == (args.split is None):
-        parser.error('give either an INPUT or --split')
+    others = [path for path in args.input if path.endswith('.pth')]
+    args.checkpoint = one_checkpoint(parser, [args.checkpoint, *others])
+    if len(args.input) != (args.split is None):
+        parser.error(f'wanted either an INPUT or --split, found {[*args.input, args.split]}')
     return args
 
 
@@ -69,7 +72,7 @@ def main():
         scorers=args.scorers,
     )
     files = inferencer(
-        args.input if args.split is None else inferencer.dataset(args.split),
+        inferencer.dataset(args.split) if args.split else args.input[0],
         out_dir=args.out_dir,
         batch_size=args.batch_size,
         scorers=args.scorers,

@@ -37,6 +37,10 @@ class WholeCheckpointHook(CheckpointHook):
     Args: as for ``CheckpointHook``, with one metric in ``save_best``. ``backend_args`` may name
     another place than the
         local disk, whose writes are then that backend's.
+
+    Raises:
+        FileExistsError: at the start of a run that does not resume, where the folder has the best
+            checkpoint of another one: two of them would lie there.
     """
 
     def __init__(self, *args, backend_args: dict | None = None, **kwargs):
@@ -72,8 +76,18 @@ class WholeCheckpointHook(CheckpointHook):
             # Where a better best is to be noted, and which one it replaces.
             self.last_ckpt = self._here(runner, 'last_ckpt')
             self.best_ckpt_path = self._here(runner, 'best_ckpt')
-        if self.save_best is not None and resumed and is_main_process():
-            self._remove_other_bests()
+        if self.save_best is None:
+            return
+        others = self._other_bests()
+        if others and not runner._resume:
+            raise FileExistsError(
+                f"'{self.out_dir}': wanted a work directory without the best checkpoint of another "
+                f'run, found {others[0].name}. Add --resume to go on with that run, choose another '
+                '--work-dir, or remove the file.'
+            )
+        if runner._load_from is None and is_main_process():
+            for path in others:
+                path.unlink()
 
     def _here(self, runner, name):
         """A checkpoint that the message hub names, in this folder if it lies there: the folder may
@@ -87,16 +101,14 @@ class WholeCheckpointHook(CheckpointHook):
             return own
         return path
 
-    def _remove_other_bests(self):
-        """Best checkpoints that were written or replaced in the moment of a kill."""
-        names = f'best_{self.key_indicators[0]}_{self.filename_tmpl}'.replace('/', '_').replace(
-            '{}', '*'
-        )
+    def _other_bests(self):
+        """Best checkpoints of another run in this folder, or of this one, written or replaced in
+        the moment of a kill.
+        """
+        name = f'best_{self.key_indicators[0]}_{self.filename_tmpl}'.replace('/', '_')
+        found = sorted(Path(self.out_dir).glob(name.replace('{}', '*')))
         kept = os.path.basename(self.best_ckpt_path or '')
-        if os.path.isdir(self.out_dir):
-            for path in Path(self.out_dir).glob(names):
-                if path.name != kept:
-                    path.unlink()
+        return [path for path in found if path.name != kept]
 
     def _save_best_checkpoint(self, runner, metrics) -> None:
         if self.save_best is None or not hasattr(

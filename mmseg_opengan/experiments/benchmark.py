@@ -13,22 +13,19 @@ The folder gets::
 What is there already is not done again.
 """
 
-import csv
 import dataclasses
-import io
 import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from mmengine.config import Config
-
-from ..files import replacing
 from ..models.scorers.base import SCORERS, FittedScorer
-from ..provenance import claim
-from . import jobs as experiment
-from .jobs import METRICS, Job, evaluate_all, own_values, quiet, train
-from .method_table import interval_of, method_and_seed, report_text
+from ..provenance import made_from
+from ..shipped import read_config_file
+from .jobs import Job, claim, own_values, quiet, train
+from .method_table import report_text, results_csv
 from .scorer_fitting import FitSettings, fit_scorers, learns
+from .tables import write_text
+from .testing import evaluate_all
 
 #: Names of methods in tables; others go by their own.
 LABELS = {
@@ -62,17 +59,21 @@ LABELS = {
 class Plan:
     """What has to be done for each method.
 
-    Args:
-        seeds: of each method, in the order of the table.
+    Attributes:
+        methods: in the order of the table.
         jobs: training runs of methods that have a config of their own.
         fits: seed -> configs by name of scorers to fit with it.
         fixed: configs by name of scorers that learn nothing.
+        base: config whose segmentor and test set are used.
+        scorers: config whose bank and open validation the fits use.
     """
 
-    seeds: dict[str, list[int]]
+    methods: list[str]
     jobs: list[Job]
     fits: dict[int, dict[str, dict]]
     fixed: dict[str, dict]
+    base: str
+    scorers: str
 
 
 def plan(
@@ -90,43 +91,62 @@ def plan(
         ValueError: a method is neither, and names those there are; its seeds are no numbers; or a
             method or seed is given twice.
     """
-    methods = own_values(methods, seeds, 'seeds')
-    files = {method: config.format(method) for method in methods if '{}' in config}
-    trained = {method: path for method, path in files.items() if Path(path).is_file()}
-    own = {}
-    for path in list(trained.values())[:1]:
-        own = {
-            name: cfg
-            for name, cfg in (Config.fromfile(path).model.get('scorers') or {}).items()
-            if not learns(cfg)
-        }
-    known = dict(own)
+    seeds_of = own_values(methods, seeds, 'seeds')
+    trained = _training_configs(config, seeds_of)
+    jobs = _jobs(trained, seeds_of, Path(out), options or {})
+    base = jobs[0].config if jobs else scorers or config
+    free = _free_scorers(base) if jobs else {}
+    known = dict(free)
     if scorers or '{}' not in config:
-        known.update(Config.fromfile(scorers or config).model.get('scorers') or {})
-    unknown = [method for method in methods if method not in trained and method not in known]
+        known.update(_scorers_of(scorers or config))
+    untrained = [method for method in seeds_of if method not in trained]
+    unknown = [method for method in untrained if method not in known]
     if unknown:
         raise ValueError(
             f"methods: {unknown} are neither configs ('{config}') nor scorers; there are the "
-            f'scorers '
-            f'{sorted(known)}'
+            f'scorers {sorted(known)}'
         )
-    chosen = {**own, **{name: known[name] for name in methods if name not in trained}}
-    fits = {}
-    for name, cfg in chosen.items():
-        if learns(cfg):
-            several = issubclass(SCORERS.get(cfg['type']), FittedScorer)
-            for seed in methods[name] if several else methods[name][:1]:
-                fits.setdefault(seed, {})[name] = cfg
-    jobs = [
-        job
-        for method, path in trained.items()
-        for job in experiment.plan({method: path}, methods[method], out, options)
-    ]
-    jobs.sort(
-        key=lambda job: methods[job.method].index(job.seed)
-    )  # cut short, it has something of every method
+    chosen = {**free, **{name: known[name] for name in untrained}}
     fixed = {name: cfg for name, cfg in chosen.items() if not learns(cfg)}
-    return Plan(methods, jobs, dict(sorted(fits.items())), fixed)
+    fits: dict[int, dict] = {}
+    for name in untrained:
+        if name in fixed:
+            continue
+        for seed in seeds_of[name] if _has_seeds(chosen[name]) else seeds_of[name][:1]:
+            fits.setdefault(seed, {})[name] = chosen[name]
+    names = [name for name in fixed if name not in seeds_of] + list(seeds_of)
+    return Plan(names, jobs, dict(sorted(fits.items())), fixed, base, scorers or base)
+
+
+def _has_seeds(scorer):
+    return issubclass(SCORERS.get(scorer['type']), FittedScorer)
+
+
+def _training_configs(config, methods):
+    """Paths of the methods' own configs, of those that have one."""
+    if '{}' not in config:
+        return {}
+    files = {method: config.format(method) for method in methods}
+    return {method: path for method, path in files.items() if Path(path).is_file()}
+
+
+def _jobs(trained, seeds_of, out, options):
+    """The first seed of every method comes first: cut short, the folder has something of each."""
+    jobs = []
+    most = max((len(seeds_of[method]) for method in trained), default=0)
+    for place in range(most):
+        for method, path in trained.items():
+            for seed in seeds_of[method][place : place + 1]:
+                jobs.append(Job(method, path, seed, out / f'{method}_s{seed}', options))
+    return jobs
+
+
+def _scorers_of(config):
+    return read_config_file(config).model.get('scorers') or {}
+
+
+def _free_scorers(config):
+    return {name: cfg for name, cfg in _scorers_of(config).items() if not learns(cfg)}
 
 
 def run(
@@ -168,109 +188,58 @@ def run(
         raise ValueError(f'bootstrap_block: wanted at least 1 image, found {bootstrap_block}')
     out = Path(out)
     todo = plan(config, methods, seeds, out, scorers=scorers, options=options)
-    base = todo.jobs[0].config if todo.jobs else scorers or config
-    claim(out, str(config), options)
+    claim(out, made_from(config=str(config), options=options or {}))
     train(todo.jobs, processes=processes)
-    tested, fitted = dict(todo.fixed), {}
-    for seed, wanted in todo.fits.items():
-        folder = out / f'scorers_s{seed}'
-        for name, found in _fit(
-            scorers or base, wanted, seed, folder, options, max(1, processes)
-        ).items():
-            has_seed = issubclass(SCORERS.get(wanted[name]['type']), FittedScorer) and todo.seeds[
-                name
-            ] != [0]
-            run_name = f'{name}_s{seed}' if has_seed else name
-            tested[run_name] = dict(
-                type=wanted[name]['type'], checkpoint=str(folder / f'{name}.pth')
-            )
-            fitted[run_name] = found
-    unasked = (method for method in todo.fixed if method not in todo.seeds)
-    titles = {method: LABELS.get(method, method) for method in (*unasked, *todo.seeds)}
+    tested, fitted = _fit_all(todo, out, options, max(1, processes))
+    titles = {method: LABELS.get(method, method) for method in todo.methods}
     hook = dict(type='ComparisonHook', out=str(out), titles=titles, num_panels=num_panels)
-    reports = evaluate_all(
-        base,
-        todo.jobs,
-        resolutions=resolutions,
-        out=out,
+    how = dict(
+        config=todo.base,
+        jobs=todo.jobs,
         options=options,
-        scorers=tested,
+        scorers={**todo.fixed, **tested},
         bootstrap_block=bootstrap_block,
-        processes=processes,
         hooks=[hook],
     )
-    paper = Config.fromfile(scorers or base).get('paper_auroc')
+    passes = [dict(how, resolution=name, out=out / f'test_{name}') for name in resolutions]
+    reports = dict(zip(resolutions, evaluate_all(passes, processes)))
+    paper = read_config_file(todo.scorers).get('paper_auroc')
     text = report_text(todo.jobs, reports, titles, paper, fitted)
-    with replacing(out / 'table.md') as file:
-        file.write(text.encode())
-    with replacing(out / 'results.csv') as file:
-        file.write(results_csv(reports, todo.jobs, fitted).encode())
+    write_text(out / 'table.md', text)
+    write_text(out / 'results.csv', results_csv(reports, _chosen(todo.jobs, fitted)))
     return text
 
 
-def _fit(config, wanted, seed, folder, options, threads) -> dict[str, dict]:
-    cfg = Config.fromfile(config)
-    cfg.merge_from_dict(options or {})
-    cfg.model.scorers = wanted
-    with quiet(folder, threads=threads, bars=True):
-        settings = dataclasses.replace(FitSettings(**cfg.get('scorer_fitting', {})), seed=seed)
-        return fit_scorers(cfg, out=folder, settings=settings)
+def _fit_all(todo: Plan, out, options, threads) -> tuple[dict, dict]:
+    """Configs of the fitted scorers, and what open validation found, by their names in tables."""
+    tested, fitted = {}, {}
+    for seed, wanted in todo.fits.items():
+        folder = out / f'scorers_s{seed}'
+        cfg = read_config_file(todo.scorers)
+        cfg.merge_from_dict(options or {})
+        cfg.model.scorers = wanted
+        settings = FitSettings(**cfg.get('scorer_fitting', {}))
+        with quiet(folder, threads=threads, bars=True):
+            found = fit_scorers(cfg, out=folder, settings=dataclasses.replace(settings, seed=seed))
+        for name, result in found.items():
+            run_name = f'{name}_s{seed}' if _has_seeds(wanted[name]) else name
+            file = str(folder / f'{name}.pth')
+            tested[run_name] = dict(type=wanted[name]['type'], checkpoint=file)
+            fitted[run_name] = result
+    return tested, fitted
 
 
-def results_csv(reports: dict[str, dict], jobs: list[Job], fitted: dict[str, dict]) -> str:
-    """A flat row for each resolution and tested scorer: settings, what open validation said,
-    results.
-    """
-    chosen = {
-        name: dict(open_validation_AUROC=found['AUROC'], chosen=json.dumps(found['options']))
-        for name, found in fitted.items()
-    }
-    chosen.update(
-        {
-            job.name: dict(
-                open_validation_AUROC=next(iter(best['open_validation'].values())),
-                chosen=json.dumps(dict(step=best['step'])),
-                minutes=best['minutes'],
-            )
-            for job in jobs
-            if (best := job.best())
-        }
-    )
-    fields = [
-        'resolution',
-        'label_policy',
-        'num_images',
-        'method',
-        'seed',
-        *METRICS,
-        'AUROC_low',
-        'AUROC_high',
-        'num_closed',
-        'num_open',
-        'open_validation_AUROC',
-        'chosen',
-        'minutes',
-    ]
-    text = io.StringIO()
-    writer = csv.DictWriter(text, fields, lineterminator='\n')
-    writer.writeheader()
-    for resolution, report in reports.items():
-        for name, summary in report['scorers'].items():
-            method, seed = method_and_seed(name)
-            low, high = interval_of([summary])
-            writer.writerow(
-                dict(
-                    resolution=resolution,
-                    label_policy=report['label_policy'],
-                    num_images=report['num_images'],
-                    method=method,
-                    seed=seed,
-                    **{metric: summary[metric] for metric in METRICS},
-                    AUROC_low=low,
-                    AUROC_high=high,
-                    num_closed=summary['num_closed'],
-                    num_open=summary['num_open'],
-                    **chosen.get(name, {}),
-                )
-            )
-    return text.getvalue()
+def _chosen(jobs, fitted) -> dict[str, dict]:
+    """What open validation chose of each run and fit, as columns of the CSV."""
+    chosen = {}
+    for name, found in fitted.items():
+        options = json.dumps(found['options'])
+        chosen[name] = dict(open_validation_AUROC=found['AUROC'], chosen=options, minutes=None)
+    for job in jobs:
+        best = job.best()
+        chosen[job.name] = dict(
+            open_validation_AUROC=job.validation(),
+            chosen=json.dumps(dict(step=best['step'])),
+            minutes=best['minutes'],
+        )
+    return chosen

@@ -3,15 +3,15 @@ written.
 """
 
 import json
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ..contracts import LABEL_POLICY
-from ..files import replacing
+from ..evaluation.report import describe
 from ..pictures.figures import FIGURES, save_figure
-from ..provenance import REPORT
+from .tables import markdown, number, write_text
+from .testing import REPORT
 
 #: What has to be equal before numbers may stand in one table.
 SAME = (LABEL_POLICY, 'resolution', 'mode', 'num_images')
@@ -49,17 +49,21 @@ class Method:
     @property
     def evaluated_on(self) -> dict:
         """What has to be equal before this method's numbers may be compared with another's."""
-        return {
-            **{key: self.report.get(key) for key in SAME},
-            **{key: self.summary[key] for key in ('num_closed', 'num_open')},
-        }
+        counts = {key: self.summary[key] for key in ('num_closed', 'num_open')}
+        return {**{key: self.report.get(key) for key in SAME}, **counts}
+
+    def value(self, column: str) -> float | None:
+        """Its number in a column of the table, if it has one."""
+        found = self.summary
+        for key in _COLUMNS[column]:
+            found = found.get(key) if found is not None else None
+        return found
 
 
 def compare(
     runs: Sequence[str | Path],
     out_dir: str | Path,
     *,
-    scorers: Sequence[str] | None = None,
     mixed: bool = False,
 ) -> str:
     """Write ``table.md`` and every figure of ``pictures.figures`` as PNG and PDF.
@@ -68,7 +72,6 @@ def compare(
         runs: work directories of tests, folders that hold a ``metrics.json``, or such files; each
             with the ``curves.json`` of its evaluation beside it.
         out_dir: folder to write, made where it is missing.
-        scorers: names of the scorers to take from each run; None takes all.
         mixed: allow evaluations by different protocols; every row then says its own.
 
     Returns:
@@ -76,21 +79,18 @@ def compare(
 
     Raises:
         FileNotFoundError: a run without a report or curves.
-        ValueError: no method found, or protocols differ and ``mixed`` is False.
+        ValueError: protocols differ and ``mixed`` is False.
     """
-    methods = load(runs, scorers=scorers)
+    methods = load(runs)
     text = table(methods, mixed=mixed)
     out_dir = Path(out_dir)
     out_dir.mkdir(parents=True, exist_ok=True)
-    with replacing(out_dir / 'table.md') as file:
-        file.write(text.encode())
+    write_text(out_dir / 'table.md', text)
     curves = {method.name: method.curves for method in methods}
-    found = methods[0].evaluated_on
-    title = (
-        ''
-        if mixed
-        else f'{found[LABEL_POLICY]}, {found["resolution"]} resolution, {found["mode"]} mode'
-    )
+    title = ''
+    if not mixed:
+        found = methods[0].evaluated_on
+        title = f'{found[LABEL_POLICY]}, {found["resolution"]} resolution, {found["mode"]} mode'
     for name, draw in FIGURES.items():
         save_figure(draw(curves, title), out_dir / name, ('png', 'pdf'))
     return text
@@ -98,120 +98,105 @@ def compare(
 
 def load(runs: Sequence[str | Path], *, scorers: Sequence[str] | None = None) -> list[Method]:
     """The methods of all runs, in order. Names that occur in several runs get the run's; equal
-    methods are one.
+    methods are one. ``scorers`` names those to take; None takes all.
 
     Smoothed score maps (``model.smoothing``) may stand beside others, and say so in their names.
     """
-    found = []
-    for file in (_report_file(Path(run).absolute()) for run in runs):
-        report, curves = (
-            json.loads(path.read_text()) for path in (file, file.with_name('curves.json'))
-        )
-        run = file.parents[2 if file.parts[-3:] == REPORT.parts else 0]
-        smoothing = report.get('smoothing')
-        ending = f', smoothed over {smoothing:g} pixels' if smoothing else ''
-        found += [
-            Method(f'{name}{ending}', run, summary, curves[name], report)
-            for name, summary in report['scorers'].items()
-            if scorers is None or name in scorers
-        ]
-    if not found:
+    unique: dict[str, Method] = {}
+    for run in runs:
+        for method in _methods_of(_report_file(Path(run).absolute()), scorers):
+            # MSP does not depend on D: two tests of one segmentor have the same
+            same = json.dumps([method.name, method.summary, method.evaluated_on])
+            unique.setdefault(same, method)
+    if not unique:
         raise ValueError(f'scorers: wanted some that the runs have, found {scorers}')
-    unique = []
-    for method in found:  # MSP does not depend on D: two tests of one segmentor have the same
-        if not any(
-            (method.name, method.summary, method.evaluated_on)
-            == (other.name, other.summary, other.evaluated_on)
-            for other in unique
-        ):
-            unique.append(method)
-    return [
-        _with_its_own_name(method, [other.run for other in unique if other.name == method.name])
-        for method in unique
-    ]
+    return [_with_its_own_name(method, list(unique.values())) for method in unique.values()]
 
 
-def _with_its_own_name(method: Method, runs: list[Path]) -> Method:
-    """A method whose name is that of one run only: with as much of the run's path as tells the runs
-    apart.
+def _with_its_own_name(method: Method, methods: list[Method]) -> Method:
+    """A method whose name no other has: where several runs have it, with as much of the run's path
+    as tells them apart.
     """
+    runs = [other.run for other in methods if other.name == method.name]
     if len(runs) == 1:
         return method
-    for depth in range(1, max(len(run.parts) for run in runs) + 1):
-        if len({run.parts[-depth:] for run in runs}) == len(runs):
-            break
+    depth = 1
+    while len({run.parts[-depth:] for run in runs}) < len(set(runs)):
+        depth += 1
     return replace(method, name=f'{method.name} ({"/".join(method.run.parts[-depth:])})')
+
+
+def _report_file(run: Path) -> Path:
+    for file in (run / REPORT, run / REPORT.name, run):
+        if not file.is_file():
+            continue
+        if not file.with_name('curves.json').is_file():
+            raise FileNotFoundError(
+                f"'{file}' has no curves.json beside it: test again to write it"
+            )
+        return file
+    raise FileNotFoundError(
+        f"'{run}' holds no evaluation: wanted {REPORT} in it, as tools/test.py writes it"
+    )
+
+
+def _methods_of(file: Path, scorers) -> list[Method]:
+    report = json.loads(file.read_text())
+    curves = json.loads(file.with_name('curves.json').read_text())
+    in_work_dir = file.parts[-len(REPORT.parts) :] == REPORT.parts
+    run = file.parents[len(REPORT.parts) - 1 if in_work_dir else 0]
+    pixels = report.get('smoothing')
+    ending = f', smoothed over {pixels:g} pixels' if pixels else ''
+    methods = []
+    for scorer, summary in report['scorers'].items():
+        if scorers is None or scorer in scorers:
+            methods.append(Method(scorer + ending, run, summary, curves[scorer], report))
+    return methods
 
 
 def table(methods: Sequence[Method], *, mixed: bool = False) -> str:
     """Markdown: what was evaluated, then one row per method with the columns that any method
     has.
     """
-    different = [
-        key
-        for key, value in methods[0].evaluated_on.items()
-        if any(method.evaluated_on[key] != value for method in methods)
-    ]
-    if different and not mixed:
-        found = '; '.join(
-            f'{method.name}: ' + ', '.join(f'{key} {method.evaluated_on[key]}' for key in different)
-            for method in methods
-        )
-        raise ValueError(f'These numbers cannot be compared, their protocols differ: {found}')
-    columns = [
-        column
-        for column, place in _COLUMNS.items()
-        if any(_value(method.summary, place) is not None for method in methods)
-    ]
-    head = ['method', *columns, *(['evaluated on'] if mixed else [])]
-    lines = [] if mixed else [_protocol(methods[0]) + '.', '']
-    lines += ['| ' + ' | '.join(head) + ' |', '|' + '---|' * len(head)]
+    if not mixed:
+        _require_one_protocol(methods)
+    columns = []
+    for column in _COLUMNS:
+        if any(method.value(column) is not None for method in methods):
+            columns.append(column)
+    rows = []
     for method in methods:
-        cells = [
-            method.name,
-            *(_cell(_value(method.summary, _COLUMNS[column])) for column in columns),
-        ]
-        lines.append('| ' + ' | '.join([*cells, *([_protocol(method)] if mixed else [])]) + ' |')
-    rules = {method.name: method.summary.get('recognition', {}).get('rule') for method in methods}
-    if any(rules.values()):
-        lines += [
-            '',
-            'macro-F1 at the threshold chosen on open validation: '
-            + ', '.join(f'{name} by {rule}' for name, rule in rules.items() if rule)
-            + '.',
-        ]
-    return '\n'.join(lines) + '\n'
+        row = [method.name, *(number(method.value(column)) for column in columns)]
+        rows.append([*row, describe(method.report)] if mixed else row)
+    head = ['method', *columns, *(['evaluated on'] if mixed else [])]
+    parts = [] if mixed else [describe(methods[0].report) + '.']
+    parts += [markdown(head, rows), *_rules(methods)]
+    return '\n\n'.join(parts) + '\n'
 
 
-def _report_file(run):
-    candidates = [run / REPORT, run / REPORT.name, run]
-    for file in candidates:
-        if file.is_file():
-            if not file.with_name('curves.json').is_file():
-                raise FileNotFoundError(
-                    f"'{file}' has no curves.json beside it: test again to write it"
-                )
-            return file
-    raise FileNotFoundError(
-        f"'{run}' holds no evaluation: wanted {REPORT} in it, as tools/test.py writes it"
-    )
+def _require_one_protocol(methods):
+    first = methods[0].evaluated_on
+    different = []
+    for key, value in first.items():
+        if any(method.evaluated_on[key] != value for method in methods):
+            different.append(key)
+    if different:
+        found = []
+        for method in methods:
+            own = ', '.join(f'{key} {method.evaluated_on[key]}' for key in different)
+            found.append(f'{method.name}: {own}')
+        raise ValueError(
+            f'These numbers cannot be compared, their protocols differ: {"; ".join(found)}'
+        )
 
 
-def _protocol(method):
-    found = method.evaluated_on
-    return (
-        f'label policy `{found[LABEL_POLICY]}`, {found["resolution"]} resolution, '
-        f'{found["mode"]} mode, '
-        f'pooled over {found["num_closed"]:,} closed and {found["num_open"]:,} open pixels of '
-        f'{found["num_images"]} images'
-    )
-
-
-def _value(summary, place):
-    for key in place:
-        summary = summary.get(key) if summary is not None else None
-    return summary
-
-
-def _cell(value):
-    return '' if value is None or math.isnan(value) else f'{value:.4f}'
+def _rules(methods):
+    """A sentence on how the thresholds of macro-F1 were chosen, where there are any."""
+    rules = []
+    for method in methods:
+        rule = method.summary.get('recognition', {}).get('rule')
+        if rule:
+            rules.append(f'{method.name} by {rule}')
+    if not rules:
+        return []
+    return [f'macro-F1 at the threshold chosen on open validation: {", ".join(rules)}.']

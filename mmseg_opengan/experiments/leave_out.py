@@ -5,6 +5,7 @@ pixels in the training images, on which nothing was trained or chosen, are told 
 pixels of the open-validation images. No test image is read.
 """
 
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -20,11 +21,15 @@ from ..contracts import CLOSED, GT_OPEN_MAP
 from ..files import write_json
 from ..functional.detection import LEAST_PIXELS, auroc, average_precision, exact_bins
 from ..functional.pixels import labels_on_grid, pixels_first
-from ..models.fusion import scores_of_pixels
+from ..models.fusion import require_of_tap, scores_of_pixels
 from ..models.scorers.base import SCORERS, FitData, FittedScorer, Scorer
+from ..provenance import made_from
 from ..shipped import read_config_file
-from . import jobs
+from .benchmark import LABELS, Plan, plan
+from .jobs import Job, claim, train
 from .scorer_fitting import FitSettings, fit_data, load_segmentor
+from .tables import markdown, mean, write_text
+from .testing import scorer_of
 
 RESULT = 'leave_out.json'
 MOST_CLOSED = 200_000
@@ -38,33 +43,35 @@ class Pixels(NamedTuple):
 
 
 def run(
-    configs: dict[str, str],
-    seeds: list[int],
-    out: str | Path,
+    config: str,
+    methods,
+    seeds,
+    out,
     *,
-    scorers: dict[str, dict] | None = None,
+    scorers: str | None = None,
     options: dict | None = None,
     processes: int = 1,
-) -> dict[str, dict]:
+) -> str:
     """Train each method without each kind, and score the kind.
 
-    Args:
-        configs: training configs by method. Their sources store closed pixels (``StoreSource``).
-        seeds: of the trainings.
-        out: folder of all that is written; trainings that have finished there are kept.
-        scorers: configs of scorers without training, by name.
-        options: config overrides, as of ``--cfg-options``.
-        processes: trainings at the same time.
+    Args: as of :func:`benchmark.run`. Sources of the training configs store closed pixels
+        (``StoreSource``). Scorers that learn are fitted with the options of their config.
 
     Returns:
-        dict: by method and kind, one dict with ``AUROC`` and ``AP`` for each seed. A method with
-        ``model.fuse`` has a second row, ``METHOD, D alone``.
+        str: the table, as in ``leave_out.md``. ``leave_out.json`` has, by method and kind, one dict
+        with ``AUROC`` and ``AP`` for each seed. A method with ``model.fuse`` has a second row,
+        ``METHOD, D alone``.
 
     Raises:
-        ValueError: no open kind has enough pixels in the training images.
+        ValueError: no open kind has enough pixels in the training images; a method reads the image,
+            which stored pixels do not have; see also :func:`benchmark.plan`.
     """
     init_default_scope('mmseg')
-    base = read_config_file(next(iter(configs.values())))
+    out = Path(out)
+    todo = plan(config, methods, seeds, out, scorers=scorers, options=options)
+    untrained = _untrained(todo)
+    claim(out, made_from(config=str(config), options=options or {}))
+    base = read_config_file(todo.base)
     base.merge_from_dict(options or {})
     model = load_segmentor(base)
     source = DATASETS.build(base.train_dataloader.dataset)
@@ -75,23 +82,45 @@ def run(
             f'leave_out: wanted open kinds with at least {LEAST_PIXELS} pixels in the training '
             'images, found none'
         )
-    planned = {kind: _plan(configs, seeds, Path(out) / kind, kind, options) for kind in kinds}
-    jobs.train([job for group in planned.values() for job in group], processes=processes)
+    jobs = {kind: [_without(job, kind, out) for job in todo.jobs] for kind in kinds}
+    train([job for group in jobs.values() for job in group], processes=processes)
     data = fit_data(source, model, FitSettings())
     closed = closed_pixels(model, DATASETS.build(base.val_dataloader.dataset))
     found: dict[str, dict] = {}
     for kind, rows in kinds.items():
         opened = source.bank.gather('open', rows).float().to(closed.features.device)
         pixels = Pixels(opened, torch.addmm(data.bias, opened, data.weight.T))
-        for name, config in (scorers or {}).items():
-            numbers = _numbers(_fitted(config, data), closed, pixels)
-            found.setdefault(name, {})[kind] = [numbers]
-        for job in tqdm(planned[kind], desc=kind, unit='run'):
-            for name, config in _scorers_of(job).items():
-                numbers = _numbers(_fitted(config, data), closed, pixels)
-                found.setdefault(name, {}).setdefault(kind, []).append(numbers)
-    write_json(Path(out) / RESULT, found)
+        named = list(untrained.items())
+        for job in jobs[kind]:
+            named += _scorers_of(job).items()
+        for name, scorer in tqdm(named, desc=kind, unit='score'):
+            numbers = _numbers(_fitted(scorer, data), closed, pixels)
+            found.setdefault(name, {}).setdefault(kind, []).append(numbers)
+    write_json(out / RESULT, found)
+    text = table(found)
+    write_text(out / 'leave_out.md', text + '\n')
+    return text
+
+
+def _untrained(todo: Plan) -> dict[str, dict]:
+    """Configs of the methods without a training, as yet unfitted."""
+    found = dict(todo.fixed)
+    for fits in todo.fits.values():
+        for name, config in fits.items():
+            found[name] = {key: value for key, value in config.items() if key != 'checkpoint'}
+    for name, config in found.items():
+        require_of_tap(name, SCORERS.build(dict(config)))
     return found
+
+
+def _without(job: Job, kind: str, out: Path) -> Job:
+    """A job that does not know a kind, in a folder of the kind's."""
+    changed = {
+        'train_dataloader.dataset.leave_out': [kind],
+        'val_dataloader.dataset.ignore_open': [kind],
+    }
+    folder = out / kind / job.work_dir.name
+    return replace(job, work_dir=folder, options={**job.options, **changed})
 
 
 def kinds_of(source) -> dict[str, np.ndarray]:
@@ -119,50 +148,32 @@ def closed_pixels(model, dataset) -> Pixels:
 
 
 def table(found: dict[str, dict]) -> str:
-    """Markdown: AUROC of each kind when it was left out, and the mean over kinds.
+    """Markdown: AUROC of each kind when it was left out, the mean over kinds, and that of AP.
 
     Where there are several seeds, mean and standard deviation over them.
     """
     kinds = list(next(iter(found.values())))
-    lines = ['| method | ' + ' | '.join(kinds) + ' | mean over kinds |']
-    lines.append('|---' * (len(kinds) + 2) + '|')
+    rows = []
     for name, by_kind in found.items():
-        values = np.array([[one['AUROC'] for one in by_kind[kind]] for kind in kinds])
-        cells = [_cell(row) for row in [*values, values.mean(axis=0)]]
-        lines.append(f'| {name} | ' + ' | '.join(cells) + ' |')
-    return '\n'.join(lines)
+        cells = [LABELS.get(name, name)]
+        means = []
+        for metric in ('AUROC', 'AP'):
+            values = np.array([[one[metric] for one in by_kind[kind]] for kind in kinds])
+            means.append(mean(values.mean(axis=0).tolist()))
+            if metric == 'AUROC':
+                cells += [mean(of_kind) for of_kind in values.tolist()]
+        rows.append(cells + means)
+    return markdown(['method', *kinds, 'mean AUROC', 'mean AP'], rows)
 
 
-def _cell(values: np.ndarray) -> str:
-    mean = f'{values.mean():.4f}'
-    return mean if len(values) == 1 else f'{mean} ± {values.std(ddof=1):.4f}'
-
-
-def _plan(configs, seeds, out: Path, kind: str, options: dict | None) -> list[jobs.Job]:
-    without = {
-        'train_dataloader.dataset.leave_out': [kind],
-        'val_dataloader.dataset.ignore_open': [kind],
-    }
-    return jobs.plan(configs, seeds, out, {**(options or {}), **without})
-
-
-def _scorers_of(job: jobs.Job) -> dict[str, dict]:
+def _scorers_of(job: Job) -> dict[str, dict]:
     """What a finished training is scored by: D, or D with the free score that it was fused with."""
-    model = job.load_config().model
-    best = job.best()
-    assert best is not None  # jobs.train has finished it
-    trained = dict(
-        type='DiscriminatorScorer',
-        discriminator=model.discriminator,
-        checkpoint=str(job.work_dir / best['checkpoint']),
-    )
-    fuse = model.get('fuse')
+    trained = scorer_of(job)
+    fuse = job.load_config().model.get('fuse')
     if fuse is None:
         return {job.method: trained}
-    return {
-        f'{job.method}, D alone': trained,
-        job.method: dict(type='Hybrid', trained=trained, **fuse),
-    }
+    fused = dict(type='Hybrid', trained=trained, **fuse)
+    return {f'{job.method}, D alone': trained, job.method: fused}
 
 
 def _fitted(config: dict, data: FitData) -> Scorer:
@@ -171,7 +182,7 @@ def _fitted(config: dict, data: FitData) -> Scorer:
 
 
 def _numbers(scorer: Scorer, closed: Pixels, opened: Pixels) -> dict[str, float]:
-    scores = [scores_of_pixels(scorer, *pixels) for pixels in (closed, opened)]
-    labels = torch.cat([torch.full((len(one),), i > 0) for i, one in enumerate(scores)])
-    bins = exact_bins(torch.cat(scores).cpu(), labels)
+    scores = [scores_of_pixels(scorer, *pixels).cpu() for pixels in (closed, opened)]
+    is_open = torch.arange(2).repeat_interleave(torch.tensor([len(one) for one in scores])) > 0
+    bins = exact_bins(torch.cat(scores), is_open)
     return dict(AUROC=auroc(bins), AP=average_precision(bins))

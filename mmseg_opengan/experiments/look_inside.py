@@ -8,13 +8,13 @@ Shape letters: n pixels, C channels, H, W image size.
 
 import ast
 import inspect
-from functools import lru_cache
 from pathlib import Path
 
 import mmcv
 import numpy as np
 import torch
 from mmengine.config import Config
+from mmengine.dataset import BaseDataset
 from mmengine.registry import init_default_scope
 from mmengine.runner import CheckpointLoader
 from mmseg.registry import DATASETS, MODELS
@@ -22,9 +22,12 @@ from torch import nn
 
 from .. import register  # noqa: F401
 from ..features.bank import FeatureBank
+from ..features.sources import named
 from ..files import replacing, write_json
 from ..models.frozen_segmentor import noted_segmentor
-from .feature_comparison import CLOSED, FAKE, STORED, Comparison, draw_groups
+from ..provenance import made_from, require_same
+from ..shipped import read_config_file
+from .feature_comparison import CLOSED, FAKE, OPEN, Comparison, draw_groups
 from .feature_figures import PROJECTIONS, Patch, map_figure, patch_figure
 
 _FOOTNOTE = (
@@ -32,6 +35,8 @@ _FOOTNOTE = (
     'L1: distance from the generated feature to this pixel'
 )
 _STRIDES = (32, 16, 8, 4, 2, 1)
+_POINTS = 1000  # features of each group in the maps
+_PATCHES, _PATCH_SIZE = 16, 64  # of each group; image pixels
 
 
 def look_inside(
@@ -39,29 +44,15 @@ def look_inside(
     checkpoint,
     out,
     *,
-    num_sought: int = 256,
-    num_points: int = 1000,
-    num_patches: int = 16,
-    patch_size: int = 64,
-    l2: bool = False,
-    seed: int = 0,
     device: str = 'cpu',
     cfg_options: dict | None = None,
 ) -> dict:
     """Write ``patches.png``, ``features_pca.png``, ``features_tsne.png`` and ``look_inside.json``.
 
     Args:
-        config: training config of OpenGAN or OpenGAN-0 (file or Config); its feature bank must
-            exist.
+        config: training config of OpenGAN or OpenGAN-0 (a file); its feature bank must exist.
         checkpoint: what that training wrote, with D and G.
         out: folder, made if needed.
-        num_sought: features of each group whose nearest stored pixels are sought, among all stored
-            pixels.
-        num_points: features of each group in the maps.
-        num_patches: patches of each group.
-        patch_size: height and width of a patch, in pixels of the image.
-        l2: map features scaled to unit length (paper Figure 13).
-        seed: of the noise and of every choice of pixels.
         device: where D, G and the search run.
         cfg_options: overrides of the config, keys with dots.
 
@@ -74,13 +65,7 @@ def look_inside(
         ValueError: a checkpoint without generator, a bank without closed pixels, or images that are
             not the bank's.
     """
-    numbers = dict(
-        num_sought=num_sought, num_points=num_points, num_patches=num_patches, patch_size=patch_size
-    )
-    for name, value in numbers.items():
-        if value < 2:
-            raise ValueError(f'{name}: wanted at least 2, found {value}')
-    cfg = config.copy() if isinstance(config, Config) else Config.fromfile(config)
+    cfg = read_config_file(config)
     cfg.merge_from_dict(dict(cfg_options or {}))
     init_default_scope(cfg.get('default_scope', 'mmseg'))
     stored = CheckpointLoader.load_checkpoint(str(checkpoint), map_location='cpu')
@@ -91,32 +76,24 @@ def look_inside(
         bank,
         discriminator.to(device),
         generator.to(device),
-        seed=seed,
         batch=cfg.train_dataloader.dataset.sampler.get('num_fake') or 2500,
     )
-    comparison = Comparison(bank, groups, num_sought=num_sought, seed=seed)
+    comparison = Comparison(bank, groups)
     report = dict(
         config=str(cfg.filename),
         checkpoint=str(checkpoint),
         bank=str(bank.root),
-        seed=seed,
-        **numbers,
         label_policy=bank.manifest['identity']['label_policy'],
         **comparison.report(),
     )
 
     out = Path(out)
     out.mkdir(parents=True, exist_ok=True)
-    _save(
-        patch_figure(patch_blocks(comparison, images, num_patches, patch_size), _FOOTNOTE),
-        out / 'patches.png',
-    )
-    shown = {name: group.head(num_points) for name, group in groups.items()}
+    _save(patch_figure(patch_blocks(comparison, images), _FOOTNOTE), out / 'patches.png')
+    shown = {name: group.head(_POINTS) for name, group in groups.items()}
     for name in PROJECTIONS:
-        _save(
-            feature_map(name, shown, comparison, images.palette, l2=l2, seed=seed),
-            out / f'features_{name}.png',
-        )
+        figure = feature_map(name, shown, comparison, images.palette)
+        _save(figure, out / f'features_{name}.png')
     write_json(out / 'look_inside.json', report)
     return report
 
@@ -148,33 +125,35 @@ def load_networks(
             weights of two generators look alike where one ends in a ReLU and the other does not;
             their features do not.
     """
-    weights = checkpoint.get('state_dict', checkpoint)
     networks = []
     for name, width in (('discriminator', 'in_channels'), ('generator', 'out_channels')):
-        own = {
-            key[len(name) + 1 :]: value
-            for key, value in weights.items()
-            if key.startswith(f'{name}.')
-        }
-        if not own or not cfg.model.get(name):
+        prefix = f'{name}.'
+        weights = {}
+        for key, value in checkpoint['state_dict'].items():
+            if key.startswith(prefix):
+                weights[key.removeprefix(prefix)] = value
+        wanted = cfg.model.get(name)
+        if not weights or not wanted:
             raise ValueError(
                 f"'{path}' or its config has no {name}: wanted a checkpoint of OpenGAN or OpenGAN-0"
             )
-        trained, wanted = trained_options(checkpoint, name), dict(cfg.model[name])
-        if trained is not None and _with_defaults(trained) != _with_defaults(wanted):
-            raise ValueError(
-                f"model.{name}: '{path}' was trained with {trained}, found {wanted}. "
-                'Use the config that '
-                'lies in the work directory of its training.'
+        trained = trained_options(checkpoint, name)
+        if trained is not None:
+            require_same(
+                f"The {name} of '{path}'",
+                made_from(**_with_defaults(wanted)),
+                made_from(**_with_defaults(trained)),
+                advice='Use the config that lies in the work directory of its training.',
             )
-        networks.append(MODELS.build({**cfg.model[name], width: channels}))
-        networks[-1].load_state_dict(own)
+        network = MODELS.build({**wanted, width: channels})
+        network.load_state_dict(weights)
+        networks.append(network)
     return networks[0].eval(), networks[1].train()
 
 
 def trained_options(checkpoint: dict, name: str) -> dict | None:
     """Config of a network in the config that a checkpoint carries as Python text, which is read and
-    not run.
+    not run; None where it carries none.
     """
     try:
         text = checkpoint['meta']['cfg']
@@ -200,55 +179,47 @@ class StoredImages:
 
     def __init__(self, cfg: Config, bank: FeatureBank):
         source = cfg.train_dataloader.dataset
-        datasets = {name: DATASETS.build(source[name]) for name in STORED if source.get(name)}
-        self.palette = datasets[CLOSED].metainfo['palette']
-        self.roots = [Path(dataset.data_root or '') for dataset in datasets.values()]
         self.names = bank.manifest['images']
-        self.read = lru_cache(maxsize=64)(
-            lambda number: mmcv.imread(str(self.path(number)), channel_order='rgb')
-        )
-        self.stride = self._stride(datasets[CLOSED], bank)
+        self._places = {}
+        for group in (OPEN, CLOSED):
+            if source.get(group):
+                dataset = DATASETS.build(source[group])
+                self._places.update({name: place for name, *place in named(dataset)})
+        self.palette = dataset.metainfo['palette']
+        self.stride = self._stride(bank)
 
-    def path(self, number: int) -> Path:
-        """File of the bank's image of that number."""
-        candidates = [root / self.names[number] for root in self.roots]
-        found = next((path for path in candidates if path.exists()), None)
-        if found is None:
-            raise FileNotFoundError(
-                f"Image '{self.names[number]}' of the feature bank is missing: wanted it below "
-                f'{" or ".join(sorted({str(root) for root in self.roots}))}'
-            )
-        return found
+    def place(self, number: int) -> tuple[BaseDataset, int]:
+        """The bank's image of that number, as a data set and an index."""
+        name = self.names[number]
+        if name not in self._places:
+            raise FileNotFoundError(f"wanted the feature bank's image '{name}' in the data sets")
+        return self._places[name]
 
-    def _stride(self, dataset, bank) -> int:
+    def _stride(self, bank) -> int:
         """The bank does not say: the largest stride at which the labels of an image are those of
         its stored pixels.
         """
         pixels = bank.pixels(CLOSED)
         number = int(np.bincount(pixels['image']).argmax())
         pixels = pixels[pixels['image'] == number]
-        path = self.path(number)
-        index = next(
-            (i for i in range(len(dataset)) if Path(dataset.get_data_info(i)['img_path']) == path),
-            None,
-        )
-        if index is not None:
-            labels, _ = dataset.read_labels(index)
-            for stride in _STRIDES:
-                rows, cols = (stride * pixels[axis].astype(np.int64) for axis in ('row', 'col'))
-                inside = rows.max() < labels.shape[0] and cols.max() < labels.shape[1]
-                if inside and (labels[rows, cols] == pixels['label']).all():
-                    return stride
+        dataset, index = self.place(number)
+        labels, _ = dataset.read_labels(index)
+        for stride in _STRIDES:
+            rows, cols = (stride * pixels[axis].astype(np.int64) for axis in ('row', 'col'))
+            inside = rows.max() < labels.shape[0] and cols.max() < labels.shape[1]
+            if inside and (labels[rows, cols] == pixels['label']).all():
+                return stride
         raise ValueError(
-            f"'{path}' and its labels are not those that "
-            f"the feature bank in '{bank.root}' was built "
-            'from: at no grid stride are the labels those of the stored pixels'
+            f"'{self.names[number]}': wanted the labels that the feature bank in '{bank.root}' was "
+            'built from, found others: at no grid stride are they those of the stored pixels'
         )
 
-    def patch(self, pixel, size: int) -> tuple[np.ndarray, tuple[int, int]]:
+    def patch(self, pixel) -> tuple[np.ndarray, tuple[int, int]]:
         """:func:`cut_patch` around a stored pixel."""
+        dataset, index = self.place(int(pixel['image']))
+        image = mmcv.imread(dataset.get_data_info(index)['img_path'], channel_order='rgb')
         row, col = (int(pixel[axis]) * self.stride for axis in ('row', 'col'))
-        return cut_patch(self.read(int(pixel['image'])), row, col, size)
+        return cut_patch(image, row, col, _PATCH_SIZE)
 
 
 def cut_patch(
@@ -266,57 +237,44 @@ def cut_patch(
     return image[top : top + size, left : left + size], (row - top, col - left)
 
 
-def patch_blocks(
-    comparison: Comparison, images: StoredImages, number: int, size: int
-) -> dict[str, list[Patch]]:
+def patch_blocks(comparison: Comparison, images: StoredImages) -> dict[str, list[Patch]]:
     """Titles with patches: random real pixels of each group, then the stored pixels nearest to
     fakes.
     """
+
+    def patch(stored, pixel, note):
+        return Patch(*images.patch(pixel), stored, comparison.class_of(stored, pixel), note)
+
     blocks = {}
     for stored in comparison.stored:
-        some = comparison.groups[stored].head(number)
+        some = comparison.groups[stored].head(_PATCHES)
+        p_closed = some.logits.sigmoid().tolist()
         blocks[f'real {stored} pixels, random'] = [
-            Patch(
-                *images.patch(pixel, size), stored, comparison.class_of(stored, pixel), f'D {p:.2f}'
-            )
-            for pixel, p in zip(some.pixels, some.logits.sigmoid().tolist())
+            patch(stored, pixel, f'D {p:.2f}') for pixel, p in zip(some.pixels, p_closed)
         ]
     p_closed = comparison.groups[FAKE].logits.sigmoid().tolist()
+    nearest = comparison.nearest_of_fakes()[:_PATCHES]
     blocks['generated: nearest real pixel of each'] = [
-        Patch(
-            *images.patch(pixel, size),
-            stored,
-            comparison.class_of(stored, pixel),
-            f'D {p:.2f}, L1 {distance:.0f}',
-        )
-        for (stored, pixel, distance), p in zip(comparison.nearest(FAKE)[:number], p_closed)
+        patch(stored, pixel, f'D {p:.2f}, L1 {distance:.0f}')
+        for (stored, pixel, distance), p in zip(nearest, p_closed)
     ]
     return blocks
 
 
-def feature_map(
-    projection: str, groups: dict, comparison: Comparison, palette, *, l2: bool, seed: int
-):
+def feature_map(projection: str, groups: dict, comparison: Comparison, palette):
     """Figure of groups of features, projected to a plane and coloured in four ways."""
-    features = torch.cat([group.features for group in groups.values()]).cpu()
-    features = nn.functional.normalize(features, dim=1) if l2 else features
-    kinds = np.repeat(list(groups), [len(group.logits) for group in groups.values()])
-    classes = [
-        comparison.class_of(name, pixel)
-        for name in comparison.stored
-        for pixel in groups[name].pixels
-    ]
+    features = torch.cat([group.features for group in groups.values()]).cpu().numpy()
     p_open = torch.cat([(-group.logits).sigmoid() for group in groups.values()]).cpu().numpy()
-    points, title = PROJECTIONS[projection](features.numpy(), kinds != FAKE, seed)
+    kinds = np.repeat(list(groups), [len(group.logits) for group in groups.values()])
+    classes = []
+    for name, group in groups.items():
+        if group.pixels is None:
+            classes += [FAKE] * len(group.logits)
+        else:
+            classes += [comparison.class_of(name, pixel) for pixel in group.pixels]
+    points, title = PROJECTIONS[projection](features, kinds != FAKE)
     colours = dict(zip(comparison.bank.manifest['identity']['closed_classes'], palette))
-    return map_figure(
-        points,
-        kinds,
-        np.array(classes + [FAKE] * int((kinds == FAKE).sum())),
-        p_open,
-        colours,
-        title + (', features scaled to unit length' if l2 else ''),
-    )
+    return map_figure(points, kinds, np.array(classes), p_open, colours, title)
 
 
 def _save(figure, path: Path) -> None:

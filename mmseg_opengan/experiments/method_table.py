@@ -1,14 +1,13 @@
 """Tables and differences of methods over seeds, from the report of a test run."""
 
-import math
 import re
 import statistics
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-import numpy as np
-
-from ..functional.bootstrap import BlockTable, interval, resampled_aurocs
+from ..evaluation.report import describe
+from ..functional.bootstrap import MIN_BLOCKS, BlockTable, interval, resampled_aurocs
 from .jobs import METRICS, Job
+from .tables import as_number, csv_text, interval_text, markdown, mean, number
 
 #: Differences below a table, where it has both methods.
 _COMPARED = (
@@ -21,42 +20,28 @@ _COMPARED = (
 
 @dataclass
 class Row:
-    """One method in a table: its numbers over seeds, and the interval of their mean AUROC."""
+    """One method: its entries in a report, by seed."""
 
-    method: str
-    seeds: list[int]
-    values: dict[str, list[float]]
-    tables: list[BlockTable]
+    entries: dict[int, dict] = field(default_factory=dict)
 
-    def cell(self, metric: str, digits: int = 4) -> str:
-        values = self.values[metric]
-        if any(map(math.isnan, values)):
-            return ''
-        spread = f' ± {statistics.stdev(values):.{digits}f}' if len(values) > 1 else ''
-        return f'{statistics.mean(values):.{digits}f}{spread}'
+    def values(self, metric: str) -> list[float]:
+        return [as_number(entry[metric]) for entry in self.entries.values()]
+
+    def resampled(self):
+        """Mean AUROC over seeds of each resample of the test's blocks."""
+        tables = [BlockTable.from_json(entry['blocks']) for entry in self.entries.values()]
+        return resampled_aurocs(tables)
+
+    def num_blocks(self) -> int:
+        return min(len(entry['blocks']['closed']) for entry in self.entries.values())
 
     def of_seeds(self, seeds) -> 'Row':
-        """The same method with some of its seeds."""
-        places = [self.seeds.index(seed) for seed in seeds]
-        values = {
-            metric: [found[place] for place in places] for metric, found in self.values.items()
-        }
-        return Row(self.method, list(seeds), values, [self.tables[place] for place in places])
+        return Row({seed: self.entries[seed] for seed in seeds})
 
-    def interval(self) -> tuple[float, float]:
-        return interval(resampled_aurocs(self.tables))
-
-
-def interval_of(summaries: list[dict]) -> tuple[float, float]:
-    """95 % interval of the mean AUROC of some entries of a report."""
-    return interval(
-        resampled_aurocs([BlockTable.from_json(summary['blocks']) for summary in summaries])
-    )
-
-
-def number(value: float | None) -> float:
-    """A number of a report, where null stands for what is not defined."""
-    return math.nan if value is None else value
+    def repeated(self, seeds) -> 'Row':
+        """The only entry, for each of these seeds."""
+        (entry,) = self.entries.values()
+        return Row(dict.fromkeys(seeds, entry))
 
 
 def method_and_seed(scorer: str) -> tuple[str, int]:
@@ -65,71 +50,39 @@ def method_and_seed(scorer: str) -> tuple[str, int]:
     return (match[1], int(match[2])) if match else (scorer, 0)
 
 
-def rows(report: dict) -> list[Row]:
-    """The report's scorers, the seeds of a method (``method_s0``, ``method_s1``, ...) in one
-    row.
+def rows(report: dict) -> dict[str, Row]:
+    """The methods of a report, whose scorers are ``method_s0``, ``method_s1``, ... or
+    ``method``.
     """
-    found = {}
-    parts = {name: method_and_seed(name) for name in report['scorers']}
-    for name, (method, seed) in sorted(
-        parts.items(), key=lambda item: item[1]
-    ):  # differences pair equal seeds
-        summary = report['scorers'][name]
-        row = found.setdefault(method, Row(method, [], {metric: [] for metric in METRICS}, []))
-        row.seeds.append(seed)
-        for metric in METRICS:
-            row.values[metric].append(number(summary[metric]))
-        row.tables.append(BlockTable.from_json(summary['blocks']))
-    return list(found.values())
+    found: dict[str, Row] = {}
+    parts = [(*method_and_seed(name), entry) for name, entry in report['scorers'].items()]
+    for method, seed, entry in sorted(parts, key=lambda part: part[:2]):
+        found.setdefault(method, Row()).entries[seed] = entry
+    return found
 
 
-def markdown(report: dict, labels: dict[str, str], paper: dict[str, float] | None = None) -> str:
-    """A table of the methods in ``labels``, in that order, with the paper's Cityscapes numbers
-    beside it if given.
+def compare(report: dict, method: str, other: str) -> dict | None:
+    """AUROC of one method minus another's, ``per_seed`` that both have, their ``mean``, and its
+    paired ``interval``. A method without seeds is compared with every seed of the other.
+
+    Returns:
+        None where both have seeds and share none.
     """
-    found = {row.method: row for row in rows(report)}
-    head = [
-        'method',
-        'AUROC',
-        '95 % interval',
-        'AP',
-        'FPR95',
-        *(['paper, Cityscapes AUROC'] if paper else []),
-    ]
-    lines = ['| ' + ' | '.join(head) + ' |', '|' + '---|' * len(head)]
-    for method, label in labels.items():
-        row = found[method]
-        low, high = row.interval()
-        between = '' if math.isnan(low) else f'{low:.3f} to {high:.3f}'
-        cells = [label, row.cell('AUROC'), between, row.cell('AP'), row.cell('FPR95')]
-        cells += [f'{paper[method]:.3f}' if method in paper else ''] if paper else []
-        lines.append('| ' + ' | '.join(cells) + ' |')
-    return '\n'.join(lines)
-
-
-def compare(report: dict, method: str, other: str) -> dict:
-    """AUROC of one method minus another's, per seed, and the paired interval of the difference of
-    their means.
-
-    Of two methods with several seeds, those that both have are compared (``per_seed``, in order);
-    where they share none, only the means are. One without seeds is compared with every seed of the
-    other.
-    """
-    found = {row.method: row for row in rows(report)}
+    found = rows(report)
     first, second = found[method], found[other]
-    several = len(first.seeds) > 1 and len(second.seeds) > 1
-    shared = [seed for seed in first.seeds if seed in second.seeds]
-    if several and shared:
-        first, second = first.of_seeds(shared), second.of_seeds(shared)
-    aurocs, others = (row.values['AUROC'] for row in (first, second))
-    pairs = [] if several and not shared else np.broadcast_arrays(aurocs, others)
-    low, high = interval(resampled_aurocs(first.tables) - resampled_aurocs(second.tables))
+    if len(second.entries) == 1:
+        second = second.repeated(first.entries)
+    elif len(first.entries) == 1:
+        first = first.repeated(second.entries)
+    shared = [seed for seed in first.entries if seed in second.entries]
+    if not shared:
+        return None
+    first, second = first.of_seeds(shared), second.of_seeds(shared)
+    per_seed = [a - b for a, b in zip(first.values('AUROC'), second.values('AUROC'))]
     return dict(
-        method=method,
-        other=other,
-        per_seed=[float(a - b) for a, b in zip(*pairs)],
-        mean=float(np.mean(aurocs) - np.mean(others)),
-        interval=(low, high),
+        per_seed=per_seed,
+        mean=statistics.mean(per_seed),
+        interval=interval(first.resampled() - second.resampled()),
     )
 
 
@@ -150,41 +103,97 @@ def report_text(
         paper: the paper's AUROC by method, for a column beside ours.
         fitted: what ``fit_scorers`` returned, by scorer.
     """
-    present = {method_and_seed(name)[0] for name in next(iter(reports.values()))['scorers']}
-    shown = {method: label for method, label in labels.items() if method in present}
     parts = []
-    for resolution, report in reports.items():
-        first = next(iter(report['scorers'].values()))
-        parts.append(
-            f'**{resolution} resolution**: label policy `{report["label_policy"]}`, '
-            f'{report["num_images"]} '
-            f'images, {first["num_closed"]:,} closed and {first["num_open"]:,} open pixels, pooled'
-            + (f'; mIoU {report["mIoU"]:.1f} %' if report.get('mIoU') is not None else '')
-            + '\n\n'
-            + markdown(report, shown, paper)
-        )
-        for method, other in (pair for pair in _COMPARED if shown.keys() >= set(pair)):
-            result = compare(report, method, other)
-            low, high = result['interval']
-            between = 'undefined' if math.isnan(low) else f'{low:+.4f} to {high:+.4f}'
-            seeds = ', '.join(f'{value:+.4f}' for value in result['per_seed']) or 'none in common'
+    for report in reports.values():
+        found = rows(report)
+        shown = {method: label for method, label in labels.items() if method in found}
+        parts += [_title(report), _table(found, shown, paper or {})]
+        few = min(found[method].num_blocks() for method in shown)
+        if few < MIN_BLOCKS:
             parts.append(
-                f'{labels[method]} minus {labels[other]}: mean {result["mean"]:+.4f} (paired 95 % '
-                f'interval {between}), per seed {seeds}.'
+                f'No intervals: wanted at least {MIN_BLOCKS} blocks of test images, found {few}. '
+                'Fewer images in a block (--block) make more of them.'
             )
-    if jobs:
-        rows = ['| run | chosen step | open-validation AUROC | minutes |', '|---|---|---|---|']
-        for job in jobs:
-            best = job.best()
-            if best:
-                auroc = next(iter(best['open_validation'].values()))
-                step = f'{best["step"]} of {best["steps"]}'
-                rows.append(f'| {job.name} | {step} | {auroc:.4f} | {best["minutes"] or ""} |')
-        parts.append('\n'.join(rows))
+        for method, other in _COMPARED:
+            both = method in shown and other in shown
+            difference = compare(report, method, other) if both else None
+            if difference is not None:
+                parts.append(_sentence(shown[method], shown[other], difference))
+    finished = [job for job in jobs if job.best()]
+    if finished:
+        parts.append(_table_of_runs(finished))
     if fitted:
-        rows = ['| fitted scorer | chosen options | open-validation AUROC |', '|---|---|---|']
-        for name, found in fitted.items():
-            options = ', '.join(f'{key} {value}' for key, value in found['options'].items())
-            rows.append(f'| {name} | {options or "none"} | {found["AUROC"]:.4f} |')
-        parts.append('\n'.join(rows))
+        parts.append(_table_of_fits(fitted))
     return '\n\n'.join(parts) + '\n'
+
+
+def _title(report):
+    title = f'**{report["resolution"]} resolution**: {describe(report)}'
+    miou = report.get('mIoU')
+    return title if miou is None else f'{title}; mIoU {miou:.1f} %'
+
+
+def _table(found, labels, paper):
+    head = ['method', 'AUROC', '95 % interval', 'AP', 'FPR95']
+    if paper:
+        head.append('paper, Cityscapes AUROC')
+    lines = []
+    for method, label in labels.items():
+        row = found[method]
+        auroc, ap, fpr95 = (mean(row.values(metric)) for metric in METRICS)
+        cells = [label, auroc, interval_text(interval(row.resampled())), ap, fpr95]
+        if paper:
+            cells.append(number(paper.get(method), '.3f'))
+        lines.append(cells)
+    return markdown(head, lines)
+
+
+def _sentence(method, other, difference):
+    per_seed = ', '.join(f'{value:+.4f}' for value in difference['per_seed'])
+    between = interval_text(difference['interval'], '+.4f')
+    paired = f' (paired 95 % interval {between})' if between else ''
+    return f'{method} minus {other}: mean {difference["mean"]:+.4f}{paired}, per seed {per_seed}.'
+
+
+def _table_of_runs(jobs):
+    lines = []
+    for job in jobs:
+        best = job.best()
+        step = f'{best["step"]} of {best["steps"]}'
+        lines.append([job.name, step, number(job.validation()), best['minutes']])
+    return markdown(['run', 'chosen step', 'open-validation AUROC', 'minutes'], lines)
+
+
+def _table_of_fits(fitted):
+    lines = []
+    for name, found in fitted.items():
+        options = ', '.join(f'{key} {value}' for key, value in found['options'].items())
+        lines.append([name, options or 'none', number(found['AUROC'])])
+    return markdown(['fitted scorer', 'chosen options', 'open-validation AUROC'], lines)
+
+
+def results_csv(reports: dict[str, dict], chosen: dict[str, dict]) -> str:
+    """A flat row for each resolution and tested scorer: settings, results, and what open validation
+    said (``chosen``, by scorer).
+    """
+    lines = []
+    for resolution, report in reports.items():
+        for name, entry in report['scorers'].items():
+            method, seed = method_and_seed(name)
+            low, high = interval(Row({seed: entry}).resampled())
+            lines.append(
+                dict(
+                    resolution=resolution,
+                    label_policy=report['label_policy'],
+                    num_images=report['num_images'],
+                    method=method,
+                    seed=seed,
+                    **{metric: entry[metric] for metric in METRICS},
+                    AUROC_low=low,
+                    AUROC_high=high,
+                    num_closed=entry['num_closed'],
+                    num_open=entry['num_open'],
+                    **chosen.get(name, {}),
+                )
+            )
+    return csv_text(lines)

@@ -1,123 +1,99 @@
 """Figure 5 of the paper: how many training images must give open pixels.
 
 Every method is trained with every number, its checkpoint chosen on open validation, and all are
-tested in one pass. The draw of 10 images is part of the draw of 20; closed pixels always come from
-all training images. Methods that train on no open pixel (OpenGAN-0) are trained once a seed. What
-the folder gets::
+tested. The draw of 10 images is part of the draw of 20; closed pixels always come from all training
+images. Methods that train on no open pixel (OpenGAN-0) are trained once a seed. What the folder
+gets::
 
     runs/{job}/       work directory of each training
-    test_{key}/       the test report of these jobs
+    test_{i}/         test reports
     figure5.csv       one row for each job
     figure5.png
     figure5.md        the table, ready for a results page
 """
 
-import csv
-import hashlib
-import io
-from dataclasses import dataclass
 from pathlib import Path
-from statistics import mean, stdev
+from statistics import mean as average
 
 from matplotlib.backends.backend_agg import FigureCanvasAgg
-from mmengine.config import Config
+from matplotlib.figure import Figure
 
+from ..evaluation.report import describe
 from ..files import replacing
-from ..provenance import claim
-from .jobs import Job, evaluate, train
-from .open_images_figure import open_images_figure
+from ..provenance import made_from
+from ..shipped import read_config_file
+from .jobs import Job, claim, own_values, require_each_once, train
+from .tables import csv_text, markdown, mean, write_text
+from .testing import evaluate_shares
 
 NUMBER = 'train_dataloader.dataset.open.num_open_images'
 
 
-@dataclass(frozen=True)
-class OpenImagesJob(Job):
-    """One training; ``number`` is None for a method that trains on no open pixel."""
-
-    number: int | None = None
-
-
 def plan(
-    configs: dict[str, str],
-    *,
-    numbers: dict[str, list[int]],
-    seeds,
-    out,
-    options: dict | None = None,
-) -> list[OpenImagesJob]:
+    config: str, numbers: dict[str, list[int]], *, seeds, out, options: dict | None = None
+) -> list[Job]:
     """One job for each (method, number of open images, seed); those that fill a feature bank and
     the most images first.
 
+    Args:
+        config: path of the configs, with ``{}`` where the method stands.
+        numbers: of each method.
+
     Raises:
-        ValueError: no number, no seed, one that is given twice, a number below 1, or two methods of
-            one config.
+        ValueError: no seed, one that is given twice, a number below 1, or a ``config`` without
+            ``{}``.
     """
-    if len(set(configs.values())) < len(configs):
+    if '{}' not in config:
         raise ValueError(
-            f"methods: wanted a config each, found {configs}. In the config's name '{{}}' stands "
-            f'for the '
-            "method, as in 'configs/opengan/{}_hr18s_camvid.py'."
+            "config: wanted a path with '{}' for the method, as in "
+            f"'configs/opengan/{{}}_hr18s_camvid.py', found {config!r}"
         )
-    for name, values in (
-        *((f"num_open_images of '{method}'", numbers[method]) for method in configs),
-        ('seeds', seeds),
-    ):
-        if not values or len(set(values)) < len(values):
-            raise ValueError(f'{name}: wanted at least one value, each once, found {list(values)}')
-    every = sorted({number for method in configs for number in numbers[method]}, reverse=True)
-    if every[-1] < 1:
-        raise ValueError(f'num_open_images: wanted numbers of at least 1, found {every[-1]}')
-    jobs = []
-    sources = {
-        method: Config.fromfile(config).train_dataloader.dataset
-        for method, config in configs.items()
-    }
-    without_open = {method for method, source in sources.items() if source.get('open') is None}
-    fills = {
-        configs[method]
-        for method, source in sources.items()
-        if 'root' in source and method not in without_open
-    }
-    for number in every:
-        for method, config in configs.items():
-            if number not in numbers[method]:
-                continue
-            if method in without_open:
-                name, values, used = method, {}, None
-            else:
-                name, values, used = f'{method}_open{number}', {NUMBER: number}, number
-            jobs += [
-                OpenImagesJob(
-                    name,
-                    config,
-                    seed,
-                    Path(out) / 'runs' / f'{name}_s{seed}',
-                    {**(options or {}), **values},
-                    used,
-                )
-                for seed in seeds
-            ]
-    jobs.sort(key=lambda job: job.config not in fills)
-    return list({job.name: job for job in jobs}.values())
+    require_each_once('seeds', seeds)
+    filling, others = [], []
+    for method, own in numbers.items():
+        path = config.format(method)
+        source = read_config_file(path).train_dataloader.dataset
+        trains_on_open = source.get('open') is not None
+        fills = trains_on_open and 'root' in source
+        for number in own if trains_on_open else [None]:
+            jobs = _jobs(method, path, number, seeds, Path(out) / 'runs', options or {})
+            (filling if fills else others).extend(jobs)
+    for some in (filling, others):
+        some.sort(key=lambda job: -(job.values['open_images'] or 0))
+    return filling + others
+
+
+def _jobs(method, config, number, seeds, out, options):
+    """The jobs of one number; None for a method that trains on no open pixel."""
+    if number is not None and number < 1:
+        raise ValueError(f'num_open_images: wanted numbers of at least 1, found {number}')
+    name = method if number is None else f'{method}_open{number}'
+    changed = {} if number is None else {NUMBER: number}
+    values = dict(method=method, open_images=number)
+    return [
+        Job(name, config, seed, out / f'{name}_s{seed}', {**options, **changed}, values)
+        for seed in seeds
+    ]
 
 
 def open_images(
-    configs: dict[str, str],
+    config: str,
+    methods,
     *,
-    numbers: dict[str, list[int]],
+    numbers,
     seeds,
     out,
-    labels: dict[str, str] | None = None,
-    resolution: str = 'feature',
+    labels: dict[str, str],
     processes: int = 2,
     options: dict | None = None,
 ) -> str:
     """Train, test and report everything, or what is missing of it.
 
     Args:
-        configs: training config of each method.
-        numbers: for each method, how many training images give open pixels; of no effect where it
-            trains on none.
+        config: path of the configs, with ``{}`` where the method stands.
+        methods: their names; ``'cls-pix:30,333'`` has these numbers in place of ``numbers``.
+        numbers: how many training images give open pixels; of no effect on a method that trains on
+            none.
         out: folder of everything; finished trainings are skipped, unfinished ones go on.
         labels: how a method is called in table and figure; its own name by default.
         options: config overrides for all jobs, as of ``--cfg-options``.
@@ -129,81 +105,74 @@ def open_images(
         ValueError: see :func:`plan`; or ``out`` holds trainings of another config or other options.
     """
     out = Path(out)
-    jobs = plan(configs, numbers=numbers, seeds=seeds, out=out, options=options)
-    claim(out, configs, options)
+    numbers_of = own_values(methods, numbers, 'num_open_images')
+    jobs = plan(config, numbers_of, seeds=seeds, out=out, options=options)
+    claim(out, made_from(config=config, options=options or {}))
     train(jobs, processes=processes)
-    key = hashlib.sha256('\n'.join(job.name for job in jobs).encode()).hexdigest()[:8]
-    report = evaluate(
-        jobs[0].config, jobs, resolution=resolution, out=out / f'test_{key}', options=options
-    )
-    rows = [_row(job, report) for job in jobs]
-    return write_report(
-        out, rows, {method: (labels or {}).get(method, method) for method in configs}, report
-    )
+    report = evaluate_shares(jobs, out=out, processes=processes, options=options)
+    rows = [job.row(report['scorers'][job.name]) for job in jobs]
+    shown = {method: labels.get(method, method) for method in numbers_of}
+    return write_report(out, rows, shown, describe(report))
 
 
-def _row(job: OpenImagesJob, report: dict) -> dict:
-    best, found = job.best(), report['scorers'][job.name]
-    return dict(
-        method=job.method.rpartition('_open')[0] if job.number else job.method,
-        open_images=job.number,
-        seed=job.seed,
-        AUROC=found['AUROC'],
-        AP=found['AP'],
-        FPR95=found['FPR95'],
-        open_validation=next(iter(best['open_validation'].values())),
-        step=best['step'],
-        steps=best['steps'],
-        minutes=best['minutes'],
-    )
-
-
-def write_report(out: Path, rows: list[dict], labels: dict[str, str], protocol: dict) -> str:
+def write_report(out: Path, rows: list[dict], labels: dict[str, str], protocol: str) -> str:
     """Write ``figure5.csv``, ``figure5.png`` and ``figure5.md``; return the table.
 
     Args:
         rows: one dict per job: ``method``, ``open_images`` (None where no open pixel was trained
             on), ``seed``, ``AUROC`` and whatever else the CSV shall have.
         labels: names of the methods, in the order of table and figure.
-        protocol: ``label_policy``, ``resolution`` and ``num_images`` of the test.
+        protocol: sentence on the test.
     """
-    out.mkdir(parents=True, exist_ok=True)
-    values = {}
-    for row in rows:
-        values.setdefault(row['method'], {}).setdefault(row['open_images'], []).append(row['AUROC'])
-    curves = {labels[method]: values[method] for method in labels if None not in values[method]}
-    flat = {labels[method]: values[method][None] for method in labels if None in values[method]}
-    title = f'{protocol["label_policy"]}, {protocol["resolution"]} resolution'
+    curves, flat = {}, {}
+    for method, label in labels.items():
+        points = {}
+        for row in rows:
+            if row['method'] == method:
+                points.setdefault(row['open_images'], []).append(row['AUROC'])
+        if None in points:
+            flat[label] = points[None]
+        else:
+            curves[label] = points
     numbers = sorted({number for points in curves.values() for number in points})
-    lines = [
-        f'{title}, {protocol["num_images"]} test images; AUROC',
-        '',
-        '| open training images | ' + ' | '.join(str(number) for number in numbers) + ' |',
-        '|' + '---|' * (len(numbers) + 1),
-    ]
-    lines += [
-        f'| {name} | ' + ' | '.join(_cell(points.get(number, [])) for number in numbers) + ' |'
-        for name, points in curves.items()
-    ]
-    lines += [
-        f'| {name} (trains on none) | ' + ' | '.join([_cell(found)] * len(numbers)) + ' |'
-        for name, found in flat.items()
-    ]
-    table = '\n'.join(lines) + '\n'
-    with replacing(out / 'figure5.md') as file:
-        file.write(table.encode())
-    text = io.StringIO()
-    writer = csv.DictWriter(text, list(rows[0]), lineterminator='\n')
-    writer.writeheader()
-    writer.writerows(rows)
-    with replacing(out / 'figure5.csv') as file:
-        file.write(text.getvalue().encode())
+    lines = []
+    for name, points in curves.items():
+        lines.append([name, *(mean(points.get(number, [])) for number in numbers)])
+    for name, values in flat.items():
+        lines.append([f'{name} (trains on none)', *[mean(values)] * len(numbers)])
+    table = f'{protocol}; AUROC\n\n{markdown(["open training images", *numbers], lines)}\n'
+    write_text(out / 'figure5.md', table)
+    write_text(out / 'figure5.csv', csv_text(rows))
     with replacing(out / 'figure5.png') as file:
-        FigureCanvasAgg(open_images_figure(curves, flat, title)).print_png(file)
+        FigureCanvasAgg(open_images_figure(curves, flat, protocol)).print_png(file)
     return table
 
 
-def _cell(values: list[float]) -> str:
-    if not values:
-        return ''
-    return f'{mean(values):.4f}' + (f' ± {stdev(values):.4f}' if len(values) > 1 else '')
+def open_images_figure(
+    curves: dict[str, dict[int, list[float]]], flat: dict[str, list[float]], title: str = ''
+) -> Figure:
+    """AUROC against the number of open training images: one line per method; dots are seeds, lines
+    are their means.
+
+    Args:
+        curves: method -> number of open training images -> AUROC of each seed.
+        flat: methods that train on no open pixel -> AUROC of each seed; horizontal lines.
+    """
+    figure = Figure(figsize=(7, 4.2), layout='constrained')
+    axes = figure.add_subplot()
+    colours = (f'C{place}' for place in range(len(curves) + len(flat)))
+    numbers = sorted({number for points in curves.values() for number in points})
+    for (name, points), colour in zip(curves.items(), colours):
+        for number, values in points.items():
+            axes.plot([number] * len(values), values, '.', color=colour, alpha=0.4)
+        x = sorted(points)
+        means = [average(points[number]) for number in x]
+        axes.plot(x, means, 'o-', color=colour, markersize=4, label=name)
+    for (name, values), colour in zip(flat.items(), colours):
+        axes.axhline(average(values), color=colour, linestyle='--', linewidth=1.2, label=name)
+    axes.set(xscale='log', xlabel='number of open training images', ylabel='AUROC')
+    axes.set_title(title, fontsize='small', wrap=True)
+    axes.set_xticks(numbers, [str(number) for number in numbers])
+    axes.minorticks_off()
+    axes.legend(frameon=False, loc='upper left', bbox_to_anchor=(1, 1))
+    return figure

@@ -5,7 +5,6 @@ few that look at them). Every candidate of its options is fitted; the one with t
 open-validation images, on the feature grid, is kept. No test image is read.
 """
 
-import hashlib
 import itertools
 import json
 import shutil
@@ -24,13 +23,14 @@ from torch import nn
 from tqdm import tqdm
 
 from .. import register  # noqa: F401
-from ..contracts import GT_OPEN_MAP, IGNORE
+from ..contracts import IGNORE
 from ..features.bank import GROUPS
 from ..features.stored_taps import images_of
-from ..files import sha256_of, write_json
-from ..functional.pixels import labels_on_grid
-from ..functional.score_counts import ScoreCounts, summarize
-from ..models.scorers.base import SCORERS, FitData, FittedScorer, Scorer
+from ..files import write_json
+from ..models.scorers.base import SCORERS, FitData, FittedScorer
+from ..provenance import differences, digest_of_file, made_from, note, noted
+from .jobs import quiet
+from .testing import evaluate
 
 SUMMARY = 'fitting.json'
 #: What open validation may choose by.
@@ -42,8 +42,8 @@ class FitSettings:
     """What is the same for all scorers; a config's ``scorer_fitting`` has the same names.
 
     Args:
-        num_pixels: closed training pixels to fit on, drawn from all images' without replacement.
-        num_open: the same for open pixels, where the training config has any.
+        num_pixels: closed training pixels to fit on, and as many open ones where the training
+            config has any, drawn from all images' without replacement.
         seed: of the draw, and of what is random in a scorer.
         choose_by: ``'AUROC'``, pooled, or ``'AUROC_kinds'``, the mean over open kinds.
         grids: candidates by scorer name, ``{option: values}``, in place of the class's own. An
@@ -51,7 +51,6 @@ class FitSettings:
     """
 
     num_pixels: int = 200000
-    num_open: int = 200000
     seed: int = 0
     choose_by: str = 'AUROC'
     grids: dict = field(default_factory=dict)
@@ -75,23 +74,18 @@ def candidates_of(scorer: dict, grid: dict | None = None) -> list[dict]:
     """
     cls = SCORERS.get(scorer['type'])
     fixed = {key: value for key, value in scorer.items() if key != 'checkpoint'}
-    grid = {
-        key: list(values)
-        for key, values in (cls.candidates if grid is None else grid).items()
-        if key not in fixed
-    }
-    unknown = sorted(
-        set(grid)
-        - set(cls(**{key: value for key, value in fixed.items() if key != 'type'}).options())
-    )
+    open_grid = {}
+    for name, values in (cls.candidates if grid is None else grid).items():
+        if name not in fixed:
+            open_grid[name] = list(values)
+    unknown = sorted(open_grid.keys() - SCORERS.build(dict(fixed)).options().keys())
     if unknown:
         raise ValueError(f'grid of {scorer["type"]}: {unknown} are no options of it')
-    return [dict(fixed, **dict(zip(grid, values))) for values in itertools.product(*grid.values())]
+    combinations = itertools.product(*open_grid.values())
+    return [dict(fixed, **dict(zip(open_grid, values))) for values in combinations]
 
 
-def fit_scorers(
-    config: Config, *, out, names=None, settings: FitSettings | None = None
-) -> dict[str, dict]:
+def fit_scorers(config: Config, *, out, settings: FitSettings | None = None) -> dict[str, dict]:
     """Fit the scorers of a config that have something to fit, and write ``{out}/{name}.pth`` and
     ``fitting.json``.
 
@@ -102,7 +96,6 @@ def fit_scorers(
         config: a training config: its segmentor, feature bank (built where missing) and
             open-validation images.
         out: folder.
-        names: some of the names in ``model.scorers``; all by default.
         settings: those of the config's ``scorer_fitting`` by default.
 
     Returns:
@@ -111,7 +104,6 @@ def fit_scorers(
     """
     init_default_scope('mmseg')
     settings = settings or FitSettings(**config.get('scorer_fitting', {}))
-    scorers = _chosen(config.model.get('scorers') or {}, names)
     out = Path(out)
     out.mkdir(parents=True, exist_ok=True)
     model = load_segmentor(config)
@@ -119,41 +111,33 @@ def fit_scorers(
     if not source.stores_closed:
         raise ValueError(
             "train_dataloader.dataset: wanted type='StoreSource', which stores closed pixels to "
-            'fit on, '
-            f'found {type(source).__name__}'
+            f'fit on, found {type(source).__name__}'
         )
     source.prepare(model.extract_image, model.segmentor_identity())
-    common = dict(
+    data = config.to_dict()
+    trained_on = data['train_dataloader']['dataset']
+    common = made_from(
         bank=source.identity,
         num_pixels=settings.num_pixels,
-        num_open=settings.num_open,
         seed=settings.seed,
         choose_by=settings.choose_by,
-        open_validation=_plain(config.val_dataloader.dataset),
-        training={group: _plain(config.train_dataloader.dataset.get(group)) for group in GROUPS},
+        open_validation=data['val_dataloader']['dataset'],
+        training={group: trained_on.get(group) for group in GROUPS},
     )
-    tasks = [
-        _Task(name, cfg, candidates_of(cfg, settings.grids.get(name)), out, common)
-        for name, cfg in scorers.items()
-    ]
+    tasks = []
+    for name, cfg in (config.model.get('scorers') or {}).items():
+        if not learns(cfg):
+            continue
+        candidates = candidates_of(cfg, settings.grids.get(name))
+        tasks.append(_Task(name, candidates, out, common))
     todo = [task for task in tasks if not task.done()]
     if todo:
         _fit_all(todo, fit_data(source, model, settings))
-        dataset = DATASETS.build(images_of(config.val_dataloader.dataset))
-        _choose_all(todo, model, dataset, settings.choose_by)
+        _choose_all(todo, config, settings.choose_by)
     summary = {task.name: task.summary() for task in tasks}
     before = json.loads((out / SUMMARY).read_text()) if (out / SUMMARY).exists() else {}
     write_json(out / SUMMARY, {**before, **summary})
     return summary
-
-
-def _chosen(scorers: dict, names) -> dict:
-    unknown = sorted(set(names or ()) - set(scorers))
-    if unknown:
-        raise ValueError(f'scorers: the config has {sorted(scorers)}, not {unknown}')
-    return {
-        name: cfg for name, cfg in scorers.items() if learns(cfg) and (not names or name in names)
-    }
 
 
 def load_segmentor(config: Config) -> nn.Module:
@@ -190,16 +174,16 @@ def fit_data(source, model, settings: FitSettings) -> FitData:
     if weight.device.type == 'mps':  # fits are in float64, which Apple's GPUs do not have
         weight, bias = weight.cpu(), bias.cpu()
 
-    def sample(group, number):
+    def sample(group):
         pool = source.pool(group)
-        rows = pool.sample(number, [settings.seed, len(group)])
+        rows = pool.sample(settings.num_pixels, [settings.seed, len(group)])
         return source.bank.gather(group, rows).float().to(weight.device), rows
 
-    features, rows = sample('closed', settings.num_pixels)
+    features, rows = sample('closed')
     labels = torch.from_numpy(source.bank.pixels('closed')[rows]['label'].astype(np.int64)).to(
         weight.device
     )
-    opened = None if source.open_images is None else sample('open', settings.num_open)[0]
+    opened = None if source.open_images is None else sample('open')[0]
     logits = torch.addmm(bias, features, weight.T)
     labels = torch.where(labels == IGNORE, logits.argmax(1), labels)
     return FitData(features, logits, labels, weight, bias, opened, settings.seed)
@@ -208,50 +192,44 @@ def fit_data(source, model, settings: FitSettings) -> FitData:
 class _Task:
     """One scorer: its candidates, and the files that say how far it has come."""
 
-    def __init__(self, name: str, cfg: dict, candidates: list[dict], out: Path, common: dict):
+    def __init__(self, name: str, candidates: list[dict], out: Path, common: dict):
         self.name = name
-        self.candidates = [_plain(candidate) for candidate in candidates]
-        self.path = out / f'{name}.pth'
-        self.settings = _plain(
-            dict(common, scorer=cfg['type'], candidates=self.candidates, files=_digests(cfg))
+        self.record = made_from(
+            **common, candidates=candidates, files=[_digests(each) for each in candidates]
         )
-        key = hashlib.sha256(json.dumps(self.settings, sort_keys=True).encode()).hexdigest()[:16]
-        self.folder = out / 'candidates' / f'{name}-{key}'
-        self.segmentor = common['bank']['segmentor_sha256']
+        self.candidates = self.record['candidates']
+        self.path = out / f'{name}.pth'
+        self.folder = out / 'candidates' / name
 
     def done(self) -> bool:
-        if not self.path.exists():
-            return False
-        found = self._meta().get('settings') or {}
-        return {
-            'training': self.settings['training'],
-            **found,
-        } == self.settings  # older files do not say it
+        return self.path.exists() and not differences(self.record, self._meta().get('settings', {}))
 
     def _meta(self) -> dict:
-        return CheckpointLoader.load_checkpoint(
+        stored = CheckpointLoader.load_checkpoint(
             str(self.path), map_location='cpu', logger='silent'
-        ).get('meta', {})
+        )
+        return stored['meta']
 
     def summary(self) -> dict:
         meta = self._meta()
         return dict(scorer=meta['scorer'], options=meta['options'], **meta['fitting'])
 
+    def scorer(self, index: int) -> dict:
+        """Config of a fitted candidate."""
+        return dict(self.candidates[index], checkpoint=str(self.folder / f'{index}.pth'))
+
     def fit(self, index: int, data: FitData) -> None:
-        """Fit one candidate into a file of its own, unless it is there."""
-        path = self.folder / f'{index}.pth'
+        """Fit one candidate into a file of its own, unless an interrupted run has left it there."""
+        if differences(self.record, noted(self.folder)):
+            shutil.rmtree(self.folder, ignore_errors=True)
+            note(self.folder, self.record)
+        path = Path(self.scorer(index)['checkpoint'])
         if path.exists():
             return
-        self.folder.mkdir(parents=True, exist_ok=True)
         scorer, start = SCORERS.build(dict(self.candidates[index])), time.monotonic()
         if isinstance(scorer, FittedScorer):
             scorer.fit(data)
         scorer.save_file(path, seconds=round(time.monotonic() - start, 2))
-
-    def load(self, index: int) -> Scorer:
-        return SCORERS.build(
-            dict(self.candidates[index], checkpoint=str(self.folder / f'{index}.pth'))
-        )
 
     def keep(self, found: list[dict], choose_by: str) -> None:
         """Write the best candidate, the earliest of equals, and forget the others."""
@@ -260,10 +238,10 @@ class _Task:
         for candidate, numbers in zip(self.candidates, found):
             options = {key: value for key, value in candidate.items() if key != 'type'}
             tried.append(dict(options=options, **{key: numbers[key] for key in CHOICES}))
-        self.load(best).save_file(
+        SCORERS.build(self.scorer(best)).save_file(
             self.path,
-            segmentor_sha256=self.segmentor,
-            settings=self.settings,
+            segmentor_sha256=self.record['bank']['segmentor_sha256'],
+            settings=self.record,
             fitting=dict({key: found[best][key] for key in CHOICES}, candidates=tried),
         )
         shutil.rmtree(self.folder)
@@ -277,57 +255,51 @@ def _fit_all(tasks: list[_Task], data: FitData) -> None:
             task.fit(index, data)
 
 
-@torch.no_grad()
-def _choose_all(tasks: list[_Task], model, dataset, choose_by: str) -> None:
-    """Score the open-validation images with all candidates; each image goes through the segmentor
-    once.
-    """
-    names = {
-        f'{task.name}-{index}': (task, index)
-        for task in tasks
-        for index in range(len(task.candidates))
-    }
-    model.scorers = nn.ModuleDict(
-        {name: task.load(index) for name, (task, index) in names.items()}
-    ).to(get_device())
-    kinds = dataset.metainfo['open_classes']
-    counts = {name: ScoreCounts(num_open_classes=len(kinds)) for name in names}
-    for number in tqdm(range(len(dataset)), desc='Open validation', unit='image'):
-        item = dataset[number]
-        batch = model.data_preprocessor(
-            dict(inputs=[item['inputs']], data_samples=[item['data_samples']])
+def _choose_all(tasks: list[_Task], config: Config, choose_by: str) -> None:
+    """Test all candidates in one pass over the open-validation images, and keep the best."""
+    plain = Config(
+        dict(
+            default_scope='mmseg',
+            model=config.model,
+            test_dataloader=dict(
+                batch_size=1,
+                num_workers=0,
+                sampler=dict(type='DefaultSampler', shuffle=False, round_up=False),
+                dataset=images_of(config.val_dataloader.dataset),
+            ),
+            test_evaluator=dict(type='OpenSetMetric', closed=False),
+            test_cfg=dict(type='TestLoop'),
+            custom_hooks=[
+                dict(type='OpenGANHook'),
+                dict(type='OpenSetEvaluationHook', plot_test=False),
+            ],
         )
-        tap = model.extract_taps(batch['inputs'])
-        grid = tap.logits.shape[2:]
-        labels = labels_on_grid(item['data_samples'].get(GT_OPEN_MAP).data[0], grid)
-        for name, scores in {
-            **model.score_features(tap),
-            **model.score_inputs(batch['inputs'], grid),
-        }.items():
-            counts[name].update(scores[0], labels)
-    first = next(iter(counts.values()))
-    if not first.num_closed or not first.num_open:
+    )
+    scorers = {}
+    for task in tasks:
+        for index in range(len(task.candidates)):
+            scorers[f'{task.name}-{index}'] = task.scorer(index)
+    folder = tasks[0].path.with_name('open_validation')
+    with quiet(folder, threads=torch.get_num_threads(), bars=True):
+        report = evaluate(config=plain, jobs=[], resolution='feature', out=folder, scorers=scorers)
+    first = next(iter(report['scorers'].values()))
+    if not first['num_closed'] or not first['num_open']:
         raise ValueError(
             f'val_dataloader: wanted images with closed and open pixels to choose on, found '
-            f'{first.num_closed} closed and {first.num_open} open pixels'
+            f'{first["num_closed"]} closed and {first["num_open"]} open pixels'
         )
     for task in tasks:
-        found = [summarize(counts[f'{task.name}-{i}'], kinds) for i in range(len(task.candidates))]
-        task.keep(found, choose_by)
+        names = [f'{task.name}-{index}' for index in range(len(task.candidates))]
+        task.keep([report['scorers'][name] for name in names], choose_by)
 
 
-def _digests(cfg) -> dict[str, str]:
-    """Digests of the checkpoints that a scorer is made of, by their paths; not of its own."""
+def _digests(cfg) -> dict[str, str | None]:
+    """Digests of the checkpoints of the scorers inside a scorer's config, by their paths."""
     found = {}
     for value in cfg.values():
         if isinstance(value, dict):
             path = value.get('checkpoint')
             if path is not None:
-                found[str(path)] = sha256_of(path)
+                found[str(path)] = digest_of_file(path)
             found.update(_digests(value))
     return found
-
-
-def _plain(value):
-    """A config as values that JSON and safe loading know."""
-    return json.loads(json.dumps(value, default=str))

@@ -31,6 +31,7 @@ import torch
 from tqdm import tqdm
 
 from ..files import json_bytes, sha256_of, write_json
+from ..provenance import require_same
 
 try:
     import fcntl
@@ -326,17 +327,13 @@ def _digest(content: dict) -> str:
 
 def check_identity(root: Path, manifest: dict, wanted: dict) -> None:
     """Refuse a bank made from something else."""
-    found = manifest['identity']
-    differing = [
-        f'{key}: wanted {value!r}, found {found.get(key)!r}'
-        for key, value in wanted.items()
-        if found.get(key) != value
-    ]
-    if differing:
-        raise FeatureBankError(
-            f"The feature bank in '{root}' was made from something else ({'; '.join(differing)}). "
-            'Choose another folder for this one, or delete it.'
-        )
+    require_same(
+        f"The feature bank in '{root}'",
+        wanted,
+        manifest['identity'],
+        advice='Choose another folder for this one, or delete it.',
+        error=FeatureBankError,
+    )
 
 
 @contextmanager

@@ -16,7 +16,7 @@ import torch
 from .detection import ScoreBins
 
 #: With fewer blocks there is no interval: the few resamples that they allow spread too little.
-LEAST_BLOCKS = 8
+MIN_BLOCKS = 8
 
 
 class BlockTable(NamedTuple):
@@ -65,12 +65,12 @@ def resampled_aurocs(
 
     Returns:
         (num_resamples,) float64; nan where a resample lacks open or closed pixels, and everywhere,
-        with a warning, where there are fewer than ``LEAST_BLOCKS`` blocks.
+        with a warning, where there are fewer than ``MIN_BLOCKS`` blocks.
     """
     number = len(tables[0].closed)
-    if number < LEAST_BLOCKS:
+    if number < MIN_BLOCKS:
         warnings.warn(
-            f'No bootstrap interval: wanted {LEAST_BLOCKS} blocks of images or more, found '
+            f'No bootstrap interval: wanted {MIN_BLOCKS} blocks of images or more, found '
             f'{number}, whose resamples say little of other images. Take smaller blocks or more '
             'images',
             stacklevel=2,

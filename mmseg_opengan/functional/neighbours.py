@@ -1,10 +1,9 @@
-"""Exact nearest neighbours of a few features among many, and how varied what was found is.
+"""Exact nearest neighbours of a few features among many.
 
 Shape letters: Q queries, B rows of a block, C channels.
 """
 
 import math
-from collections.abc import Hashable, Iterable, Sequence
 
 import torch
 from torch import Tensor
@@ -73,21 +72,3 @@ def quartiles(values: Tensor) -> dict[str, float]:
         values.double(), torch.tensor([0.25, 0.5, 0.75], dtype=torch.float64, device=values.device)
     )
     return dict(zip(('q25', 'median', 'q75'), found.tolist()))
-
-
-def effective_number(items: Iterable) -> float:
-    """exp(entropy) of how often each item occurs: n where n items occur equally often, 1 where all
-    are the same.
-
-    Example:
-        >>> round(effective_number('aabbcc'), 6)
-        3.0
-    """
-    counts = torch.unique(torch.tensor(_codes(items)), return_counts=True)[1].double()
-    share = counts / counts.sum()
-    return float(torch.exp(-(share * share.log()).sum()))
-
-
-def _codes(items: Iterable) -> Sequence[int]:
-    known: dict[Hashable, int] = {}
-    return [known.setdefault(item, len(known)) for item in items]

@@ -254,3 +254,19 @@ def test_a_half_written_last_checkpoint_does_not_outlive_a_resumed_training(root
     (folder / 'last_checkpoint.tmp').write_bytes(b'/half/of/a/pa')
     assert live(root, folder, 'StoreSource', steps=2)
     assert not (folder / 'last_checkpoint.tmp').exists()
+
+
+def test_two_runs_do_not_share_a_folder(root):
+    """A run that does not go on with the other is refused; what was cut off before its first
+    checkpoint begins anew.
+    """
+    folder = root / 'shared'
+    other = folder / 'best_opengan_AUROC_iter_9.pth'
+    folder.mkdir()
+    other.touch()
+    with pytest.raises(FileExistsError, match=r'another run, found best_opengan_AUROC_iter_9\.pth'):
+        runner(root, folder, custom_hooks=HOOKS).train()
+    assert other.exists()
+    training(root, folder, 'StoreSource', steps=2).train()
+    (best,) = folder.glob('best_*.pth')
+    assert best.name == 'best_opengan_AUROC_iter_2.pth'

@@ -16,7 +16,7 @@ from tiny_cityscapes import StoreSource, write_images, write_segmentor
 from tiny_training import INTERVAL, STEPS, runner
 
 from mmseg_opengan.engine.opengan_hook import OpenGANHook
-from mmseg_opengan.provenance import REPORT
+from mmseg_opengan.experiments.testing import REPORT
 
 NO_PLOTS = [dict(type='OpenGANHook'), dict(type='OpenSetEvaluationHook', plot_val=False)]
 

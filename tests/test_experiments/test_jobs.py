@@ -1,6 +1,5 @@
 """Jobs of an experiment."""
 
-import json
 import multiprocessing
 import queue
 import subprocess
@@ -11,17 +10,155 @@ from types import SimpleNamespace
 
 import pytest
 
-from mmseg_opengan import provenance as run_folder
 from mmseg_opengan.engine import launch
 from mmseg_opengan.experiments import jobs as experiment
+from mmseg_opengan.experiments.jobs import Job, claim, own_values, train
+from mmseg_opengan.provenance import made_from
+
+TRAINED = """
+data_root = '/here'
+model = dict(lambda_fake=.2, scorers=dict(msp=dict(type='MSP')))
+train_dataloader = dict(num_workers=0, dataset=dict(root='bank', images=[dict(data_root=data_root, size=(4, 5))]))
+optim_wrapper = dict(clip_grad=dict(norm_type=float('inf')))
+custom_hooks = [dict(type='OpenGANHook')]
+randomness = dict(deterministic=False)
+default_hooks = dict(checkpoint=dict(save_best='opengan/AUROC'))
+visualizer = dict(name='visualizer')
+"""
 
 
-def test_a_run_counts_as_finished_only_with_its_record(tmp_path):
-    (job,) = experiment.plan({'cls': 'config.py'}, [3], tmp_path)
-    assert (job.name, job.work_dir, job.best()) == ('cls_s3', tmp_path / 'cls_s3', None)
-    job.work_dir.mkdir()
-    (job.work_dir / 'best.json').write_text('{"checkpoint": "best.pth", "step": 5}')
-    assert job.best()['step'] == 5
+@pytest.fixture
+def job(tmp_path):
+    """A job whose config is TRAINED."""
+    (tmp_path / 'cls.py').write_text(TRAINED)
+    return Job('cls', str(tmp_path / 'cls.py'), 0, tmp_path / 'cls_s0')
+
+
+@pytest.fixture
+def trained(monkeypatch):
+    """A runner in mmengine's place: the calls of its ``train``, and what its message hub says."""
+    told = {'best_ckpt': 'best_iter_4.pth', 'best_score': 1}
+    calls = []
+    runner = SimpleNamespace(
+        register_hook=lambda hook: None,
+        train=lambda: calls.append(1),
+        message_hub=SimpleNamespace(get_info=told.get),
+        max_iters=4,
+    )
+    monkeypatch.setattr(experiment, 'Runner', SimpleNamespace(from_cfg=lambda cfg: runner))
+    monkeypatch.setattr(experiment, '_prepare_bank', lambda job: None)
+    return SimpleNamespace(calls=calls, told=told)
+
+
+def edit(job, old, new):
+    assert old in TRAINED
+    Path(job.config).write_text(TRAINED.replace(old, new))
+
+
+def test_a_run_counts_as_finished_only_with_its_record(job, trained):
+    assert (job.name, job.best()) == ('cls_s0', None)
+    train([job], processes=0)
+    assert (job.best()['step'], job.best()['steps'], job.validation()) == (4, 4, 1)
+    train([job], processes=0)
+    assert len(trained.calls) == 1
+
+
+@pytest.mark.parametrize(
+    ('old', 'new'), [("'/here'", "'/there'"), ('MSP', 'Energy'), ("'bank'", "'moved'")]
+)
+def test_where_data_lies_and_scorers_have_no_part_in_a_run(old, new, job, trained):
+    train([job], processes=0)
+    edit(job, old, new)
+    train([job], processes=0)
+    assert len(trained.calls) == 1
+
+
+@pytest.mark.parametrize(
+    ('old', 'new', 'found'),
+    [
+        ('.2', '.3', r'model\.lambda_fake: wanted 0\.3, found 0\.2'),
+        ('(4, 5)', '(4, 6)', r'train_dataloader\.dataset\.images: wanted .*6.*, found .*5.*'),
+        ('AUROC', 'AP', r"choice\.save_best: wanted 'opengan/AP', found 'opengan/AUROC'"),
+        ('OpenGANHook', 'MyHook', r'custom_hooks: wanted .*MyHook.*, found .*OpenGANHook.*'),
+        ('False', 'True', r'randomness\.deterministic: wanted True, found False'),
+        ("'inf'", "'1'", r'optim_wrapper\.clip_grad\.norm_type: wanted 1\.0, found None'),
+    ],
+)
+def test_a_run_of_an_edited_config_is_neither_finished_nor_resumed(old, new, found, job, trained):
+    train([job], processes=0)
+    edit(job, old, new)
+    refused = rf"cls_s0' was made from something else \({found}\)\. Choose another folder, or"
+    with pytest.raises(ValueError, match=refused):
+        train([job], processes=0)
+    (job.work_dir / 'best.json').rename(job.work_dir / 'last_checkpoint')  # as it was cut off
+    with pytest.raises(ValueError, match=refused):
+        train([job], processes=0)
+    (job.work_dir / 'last_checkpoint').unlink()
+    train([job], processes=0)
+    assert len(trained.calls) == 2
+
+
+def test_an_edited_module_of_the_users_is_another_recipe(job, trained, tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(tmp_path)
+    imports = "custom_imports = dict(imports=['mmseg_opengan.register', 'own_data_set'])"
+    Path(job.config).write_text(TRAINED + imports)
+    module = tmp_path / 'own_data_set.py'
+    module.write_text('IDS = {7: "debris"}')
+    before = job.recipe()
+    assert list(before['own_modules']) == ['own_data_set']
+    module.write_text('IDS = {8: "debris"}')
+    assert job.recipe() != before
+
+
+def test_a_folder_belongs_to_one_record_once_a_run_in_it_has_begun(tmp_path):
+    first, other = (made_from(config='a.py', options=dict(steps=n)) for n in (5, 6))
+    claim(tmp_path, other)  # a start that failed
+    claim(tmp_path, first)
+    (tmp_path / 'runs' / 'cls_s0').mkdir(parents=True)
+    (tmp_path / 'runs' / 'cls_s0' / 'last_checkpoint').touch()
+    claim(tmp_path, first)
+    text = rf"'{tmp_path}' was made from something else \(options\.steps: wanted 6, found 5\)"
+    with pytest.raises(ValueError, match=text):
+        claim(tmp_path, other)
+
+
+def test_methods_may_have_values_of_their_own():
+    assert own_values(['cls', 'opengan:3,30'], [0, 1], 'seeds') == dict(cls=[0, 1], opengan=[3, 30])
+
+
+@pytest.mark.parametrize(
+    ('methods', 'seeds', 'message'),
+    [
+        (['cls'], [0, 0], r"seeds of 'cls': wanted at least one value, each once, found \[0, 0\]"),
+        (['cls:1,1'], [0], r"seeds of 'cls': .* found \[1, 1\]"),
+        (['cls'], [], r"seeds of 'cls': wanted at least one value"),
+        (['cls:0', 'cls:1'], [0], r"methods: .* found \['cls', 'cls'\]"),
+        (['cls:a'], [0], r"methods: wanted seeds after the colon, as in 'cls:0,1', found 'cls:a'"),
+    ],
+)
+def test_two_runs_in_one_folder_are_refused(methods, seeds, message):
+    with pytest.raises(ValueError, match=message):
+        own_values(methods, seeds, 'seeds')
+
+
+def test_a_run_whose_validations_gave_no_number_says_so(job, trained):
+    trained.told.clear()
+    with pytest.raises(RuntimeError, match=r'cls_s0: no validation gave a number for opengan/AUR'):
+        train([job], processes=0)
+    assert job.best() is None
+
+
+@pytest.mark.parametrize('resumed', [False, True])
+def test_minutes_are_told_of_runs_that_were_not_resumed(resumed, job, trained):
+    if resumed:
+        claim(job.work_dir, job.recipe())
+        (job.work_dir / 'last_checkpoint').write_text('iter_2.pth')
+    train([job], processes=0)
+    assert (job.best()['minutes'] is None) == resumed
+
+
+# ----------------------------------------------------------------------------------------------
+# processes
 
 
 PARENT = """
@@ -50,248 +187,6 @@ def test_a_worker_does_not_outlive_a_killed_command(tmp_path):
     before = (tmp_path / 'alive').read_text()
     time.sleep(0.5)
     assert (tmp_path / 'alive').read_text() == before
-
-
-TRAINED = """
-data_root = '/here'
-model = dict(lambda_fake=.2, scorers=dict(msp=dict(type='MSP')))
-train_dataloader = dict(num_workers=0, dataset=dict(root='bank', images=[dict(data_root=data_root, size=(4, 5))]))
-optim_wrapper = dict(clip_grad=dict(norm_type=float('inf')))
-default_hooks = dict(checkpoint=dict(save_best='opengan/AUROC'))
-visualizer = dict(name='visualizer')
-"""
-
-
-def test_a_run_of_an_edited_config_is_neither_finished_nor_resumed(tmp_path, monkeypatch):
-    trained = []
-    monkeypatch.setattr(experiment, '_prepare_bank', lambda job: None)
-
-    class Runner:
-        message_hub, max_iters = (
-            SimpleNamespace(get_info={'best_ckpt': 'best_iter_4.pth', 'best_score': 1}.get),
-            4,
-        )
-        from_cfg = staticmethod(lambda config: Runner())
-        register_hook = staticmethod(lambda hook: None)
-        train = staticmethod(lambda: trained.append(1))
-
-    monkeypatch.setattr(experiment, 'Runner', Runner)
-    config = tmp_path / 'cls.py'
-    (job,) = experiment.plan({'cls': str(config)}, [0], tmp_path)
-    config.write_text(TRAINED)
-    experiment.train([job], processes=0)
-    for old, new in (
-        ('', ''),
-        ("'/here'", "'/there'"),
-        ('MSP', 'Energy'),
-        ("'bank'", "'moved'"),
-    ):  # no part in it
-        config.write_text(TRAINED.replace(old, new))
-        experiment.train([job], processes=0)
-    assert trained == [1]
-    refused = (
-        r"cls_s0' was trained by another recipe \(%s\)\. Choose another folder, or remove this one"
-    )
-    edits = (
-        ('.2', '.3', r'model\.lambda_fake: wanted 0\.3, found 0\.2'),
-        ('(4, 5)', '(4, 6)', r'train_dataloader\.dataset\.images: wanted .*6.*, found .*5.*'),
-        ('AUROC', 'AP', r'choice\.save_best: wanted opengan/AP, found opengan/AUROC'),
-    )
-    for old, new, found in edits:
-        config.write_text(TRAINED.replace(old, new))
-        with pytest.raises(ValueError, match=refused % found):
-            experiment.train([job], processes=0)
-    module = tmp_path / 'own_data_set.py'
-    module.write_text('IDS = {7: "debris"}')
-    monkeypatch.syspath_prepend(tmp_path)
-    config.write_text(
-        TRAINED + "custom_imports = dict(imports=['mmseg_opengan.register', 'own_data_set'])"
-    )
-    with pytest.raises(
-        ValueError, match=refused % r'own modules: wanted .*own_data_set.*, found None'
-    ):
-        experiment.train([job], processes=0)
-    config.write_text(TRAINED.replace(*edits[-1][:2]))
-    (job.work_dir / 'best.json').rename(job.work_dir / 'last_checkpoint')  # as it was cut off
-    with pytest.raises(ValueError, match=refused % edits[-1][2]):
-        experiment.train([job], processes=0)
-    (job.work_dir / 'last_checkpoint').unlink()
-    experiment.train([job], processes=0)
-    assert trained == [1, 1]
-
-
-def test_a_run_begun_before_recipes_were_noted_goes_on(tmp_path, monkeypatch):
-    """And its recipe stays unknown: the config of today may not be the one that it began with."""
-    (tmp_path / 'cls.py').write_text(TRAINED)
-    (job,) = experiment.plan({'cls': str(tmp_path / 'cls.py')}, [0], tmp_path)
-    job.work_dir.mkdir()
-    (job.work_dir / 'last_checkpoint').write_text('iter_2.pth')
-    hub = SimpleNamespace(get_info={'best_ckpt': 'best_iter_4.pth', 'best_score': 1}.get)
-    runner = SimpleNamespace(
-        register_hook=lambda hook: None, train=lambda: None, message_hub=hub, max_iters=4
-    )
-    monkeypatch.setattr(experiment, 'Runner', SimpleNamespace(from_cfg=lambda config: runner))
-    run_folder.check_recipe(job)
-    experiment._train_one(job)
-    assert job.best()['step'] == 4
-    assert not (job.work_dir / 'recipe.json').exists()
-
-
-def finish(out, name='cls_s0'):
-    (out / name).mkdir(parents=True, exist_ok=True)
-    (out / name / 'best.json').write_text('{}')
-
-
-def test_a_folder_belongs_to_one_config_and_its_options(tmp_path):
-    run_folder.claim(tmp_path, '{}_a.py', {'train_cfg.max_iters': 5})
-    finish(tmp_path)
-    run_folder.claim(tmp_path, '{}_a.py', {'train_cfg.max_iters': 5})
-    with pytest.raises(
-        ValueError,
-        match=rf"'{tmp_path}' .*\(options: wanted {{'train_cfg.max_iters': 6}}, found "
-        r"{'train_cfg.max_iters': 5}\)\. Choose another folder",
-    ):
-        run_folder.claim(tmp_path, '{}_a.py', {'train_cfg.max_iters': 6})
-    with pytest.raises(ValueError, match=r'\(config: wanted {}_b\.py, found {}_a\.py\)'):
-        run_folder.claim(tmp_path, '{}_b.py', {'train_cfg.max_iters': 5})
-
-
-def test_methods_join_a_folder_and_keep_their_configs(tmp_path):
-    run_folder.claim(tmp_path, {'cls': 'cls_a.py'})
-    finish(tmp_path)
-    run_folder.claim(tmp_path, {'opengan': 'opengan_a.py'})
-    run_folder.claim(tmp_path, {'cls': 'cls_a.py'})
-    for other in ({'cls': 'cls_b.py'}, {'opengan': 'opengan_b.py'}):
-        with pytest.raises(ValueError, match=r'config: wanted .*_b\.py'):
-            run_folder.claim(tmp_path, other)
-
-
-def test_a_folder_without_settings_or_without_results_is_anyones(tmp_path):
-    finish(tmp_path / 'old')
-    run_folder.claim(tmp_path / 'old', 'a.py')
-    run_folder.claim(tmp_path / 'failed', 'a.py', {'model.typo': 1})
-    run_folder.claim(tmp_path / 'failed', 'a.py')
-    finish(tmp_path / 'failed')
-    with pytest.raises(ValueError, match='something else'):
-        run_folder.claim(tmp_path / 'failed', 'a.py', {'model.typo': 1})
-
-
-TESTED = """
-model = dict(segmentor=dict(config='closed.py', checkpoint='closed.pth'),
-             discriminator=dict(type='FeatureDiscriminator', act='leaky_relu'), generator=None, lambda_fake=.2,
-             scorers=dict(msp=dict(type='MSP')), smoothing=0.)
-test_dataloader = dict(dataset=dict(type='Images', data_root='images'), num_workers=2)
-test_evaluator = dict(type='OpenSetMetric')
-"""
-
-
-@pytest.fixture
-def tests_run(tmp_path, monkeypatch):
-    """``cls.py`` with a finished run of it, and the configs of all tests, whose report has the
-    scorers' names.
-    """
-    ran = []
-
-    class Runner:
-        def __init__(self, cfg):
-            self.cfg = cfg
-
-        @classmethod
-        def from_cfg(cls, cfg):
-            return cls(cfg)
-
-        def test(self):
-            ran.append(self.cfg)
-            folder = Path(self.cfg.work_dir, 'open_set_eval', 'test')
-            folder.mkdir(parents=True, exist_ok=True)
-            (folder / 'metrics.json').write_text(
-                json.dumps(dict(scorers=dict(self.cfg.model.scorers)))
-            )
-
-    monkeypatch.setattr(experiment, 'Runner', Runner)
-    (tmp_path / 'cls.py').write_text(TESTED)
-    finish(tmp_path)
-    (tmp_path / 'cls_s0' / 'best.json').write_text('{"checkpoint": "best.pth"}')
-    (tmp_path / 'cls_s0' / 'best.pth').write_bytes(b'weights')
-    (tmp_path / 'test').mkdir()
-    return ran
-
-
-def evaluate(folder, job_options=None, **options):
-    jobs = experiment.plan({'cls': str(folder / 'cls.py')}, [0], folder, job_options)
-    return experiment.evaluate(
-        str(folder / 'cls.py'), jobs, out=folder / 'test', **{'resolution': 'image', **options}
-    )
-
-
-def test_a_discriminator_is_tested_with_the_options_that_it_was_trained_with(tmp_path, tests_run):
-    evaluate(tmp_path, {'model.discriminator.act': 'relu'})
-    assert tests_run[0].model.scorers.cls_s0.discriminator.act == 'relu'
-
-
-@pytest.mark.parametrize(
-    'change',
-    [
-        dict(resolution='feature'),
-        dict(bootstrap_block=5),
-        dict(options={'model.smoothing': 8.0}),
-        dict(options={'test_dataloader.dataset.data_root': 'others'}),
-        dict(scorers=dict(msp=dict(type='MSP', k=2))),
-    ],
-)
-def test_a_report_is_made_again_where_something_else_is_asked_for(change, tmp_path, tests_run):
-    evaluate(tmp_path)
-    evaluate(tmp_path, options={'test_dataloader.num_workers': 0, 'model.lambda_fake': 0.4})
-    assert len(tests_run) == 1
-    evaluate(tmp_path, **change)
-    assert len(tests_run) == 2
-    evaluate(tmp_path)
-    assert len(tests_run) == 3
-
-
-def test_a_report_is_made_again_where_a_checkpoint_was_replaced(tmp_path, tests_run):
-    evaluate(tmp_path)
-    evaluate(tmp_path, scorers={})
-    assert len(tests_run) == 1
-    (tmp_path / 'cls_s0' / 'best.pth').write_bytes(b'retrained')
-    evaluate(tmp_path)
-    assert len(tests_run) == 2
-
-
-def test_a_report_without_a_request_is_known_by_its_names(tmp_path, tests_run):
-    evaluate(tmp_path)
-    (tmp_path / 'test' / 'tested.json').unlink()
-    evaluate(tmp_path, bootstrap_block=5)
-    assert len(tests_run) == 1
-
-
-def test_a_test_that_fails_leaves_no_report_of_another_request(tmp_path, tests_run, monkeypatch):
-    evaluate(tmp_path)
-    monkeypatch.setattr(experiment.Runner, 'test', lambda self: 1 / 0)
-    with pytest.raises(ZeroDivisionError):
-        evaluate(tmp_path, bootstrap_block=5)
-    with pytest.raises(ZeroDivisionError):
-        evaluate(tmp_path, bootstrap_block=5)
-
-
-def test_a_run_whose_validations_gave_no_number_says_so(tmp_path, monkeypatch):
-    hub = SimpleNamespace(get_info=lambda key: None)
-    runner = SimpleNamespace(register_hook=lambda hook: None, train=lambda: None, message_hub=hub)
-    monkeypatch.setattr(experiment, 'Runner', SimpleNamespace(from_cfg=lambda cfg: runner))
-    (tmp_path / 'cls.py').write_text(
-        "default_hooks = dict(checkpoint=dict(save_best='opengan/AUROC'))\n"
-        "visualizer = dict(type='OpenSetVisualizer')"
-    )
-    (job,) = experiment.plan({'cls': str(tmp_path / 'cls.py')}, [0], tmp_path)
-    with pytest.raises(
-        RuntimeError, match=r'cls_s0: no validation gave a number for opengan/AUROC'
-    ):
-        experiment._train_one(job)
-    assert job.best() is None
-
-
-# ----------------------------------------------------------------------------------------------
-# processes
 
 
 def _note(folder, number):
@@ -329,19 +224,3 @@ def test_processes_take_the_gpus_in_turns(monkeypatch):
         experiment._start_worker('steps', places)
     assert used == [0, 1, 0]
     assert experiment._CountHook.steps == 'steps'
-
-
-@pytest.mark.parametrize('resumed', [False, True])
-def test_minutes_are_told_of_runs_that_were_not_resumed(resumed, tmp_path, monkeypatch):
-    hub = SimpleNamespace(get_info={'best_ckpt': 'best_iter_4.pth', 'best_score': 1}.get)
-    runner = SimpleNamespace(
-        register_hook=lambda hook: None, train=lambda: None, message_hub=hub, max_iters=4
-    )
-    monkeypatch.setattr(experiment, 'Runner', SimpleNamespace(from_cfg=lambda cfg: runner))
-    (tmp_path / 'cls.py').write_text(TRAINED)
-    (job,) = experiment.plan({'cls': str(tmp_path / 'cls.py')}, [0], tmp_path)
-    job.work_dir.mkdir()
-    if resumed:
-        (job.work_dir / 'last_checkpoint').write_text('iter_2.pth')
-    experiment._train_one(job)
-    assert (job.best()['minutes'] is None) == resumed

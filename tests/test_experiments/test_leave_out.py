@@ -21,34 +21,35 @@ KINDS = 2
 
 @pytest.fixture(scope='module')
 def done(folder):  # noqa: F811
-    """(folder of the results, what run returned), for the first kinds alone."""
+    """(folder of the results, their numbers), for the first kinds alone."""
     every, out = leave_out.kinds_of, folder / 'left_out'
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(
             leave_out, 'kinds_of', lambda source: dict(list(every(source).items())[:KINDS])
         )
-        found = leave_out.run(
-            dict(cls=str(folder / 'cls_tiny.py')),
+        text = leave_out.run(
+            str(folder / '{}_tiny.py'),
+            ['cls', 'msp', 'centroid'],
             [0, 1],
             out,
-            scorers=dict(gen=dict(type='GEN')),
+            scorers=str(folder / 'scorers_tiny.py'),
             processes=0,
         )
-    return out, found
+    assert (out / 'leave_out.md').read_text() == text + '\n'
+    return out, json.loads((out / leave_out.RESULT).read_text())
 
 
 def test_every_kind_has_a_training_without_it(done):
     out, found = done
-    assert list(found) == ['gen', 'cls']
+    assert list(found) == ['entropy', 'msp', 'centroid', 'cls']
     kinds = list(found['cls'])
     assert len(kinds) == KINDS
-    assert [len(found[name][kind]) for name in found for kind in kinds] == [1, 1, 2, 2]
+    assert [len(found[name][kind]) for name in found for kind in kinds] == [1, 1] * 3 + [2, 2]
     for kind in kinds:
         for seed in (0, 1):
             cfg = Config.fromfile(next((out / kind / f'cls_s{seed}').glob('*.py')))
             assert cfg.train_dataloader.dataset.leave_out == [kind]
             assert cfg.val_dataloader.dataset.ignore_open == [kind]
-    assert json.loads((out / leave_out.RESULT).read_text()) == found
 
 
 def test_numbers_are_those_of_pixels_nothing_was_trained_on(done, folder):  # noqa: F811
@@ -85,18 +86,18 @@ def test_numbers_are_those_of_pixels_nothing_was_trained_on(done, folder):  # no
 
 
 def test_the_table_has_mean_and_deviation_over_seeds():
+    def numbers(*aurocs):
+        return [dict(AUROC=auroc, AP=auroc / 2) for auroc in aurocs]
+
     found = dict(
-        gen=dict(a=[dict(AUROC=0.5)], b=[dict(AUROC=0.7)]),
-        cls=dict(
-            a=[dict(AUROC=0.8), dict(AUROC=0.9)],
-            b=[dict(AUROC=0.6), dict(AUROC=0.7)],
-        ),
+        msp=dict(a=numbers(0.5), b=numbers(0.7)),
+        own=dict(a=numbers(0.8, 0.9), b=numbers(0.6, 0.7)),
     )
     assert leave_out.table(found).splitlines() == [
-        '| method | a | b | mean over kinds |',
-        '|---|---|---|---|',
-        '| gen | 0.5000 | 0.7000 | 0.6000 |',
-        '| cls | 0.8500 ± 0.0707 | 0.6500 ± 0.0707 | 0.7500 ± 0.0707 |',
+        '| method | a | b | mean AUROC | mean AP |',
+        '|---|---|---|---|---|',
+        '| MSP | 0.5000 | 0.7000 | 0.6000 | 0.3000 |',
+        '| own | 0.8500 ± 0.0707 | 0.6500 ± 0.0707 | 0.7500 ± 0.0707 | 0.3750 ± 0.0354 |',
     ]
 
 
@@ -104,10 +105,9 @@ def test_a_method_with_a_fused_score_has_two_rows(folder, tmp_path):  # noqa: F8
     (tmp_path / 'fused.py').write_text(
         f"_base_ = '{folder / 'cls_tiny.py'}'\nmodel = dict(fuse=dict(free=dict(type='Energy')))\n"
     )
-    job = leave_out.jobs.Job('cls', str(tmp_path / 'fused.py'), 0, tmp_path)
-    (tmp_path / 'opengan.json').write_text(json.dumps(dict(checkpoint='best.pth')))
+    job = leave_out.Job('cls', str(tmp_path / 'fused.py'), 0, tmp_path)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(leave_out.jobs.Job, 'best', lambda self: dict(checkpoint='best.pth'))
+        patch.setattr(leave_out.Job, 'best', lambda self: dict(checkpoint='best.pth'))
         rows = leave_out._scorers_of(job)
     assert list(rows) == ['cls, D alone', 'cls']
     assert rows['cls']['free'] == dict(type='Energy')
@@ -125,3 +125,14 @@ def test_pixels_of_validation_are_drawn_alike_from_all_images(folder, monkeypatc
     assert pixels.features.shape == (wanted, model.head.channels)
     again = leave_out.closed_pixels(model, dataset)
     assert torch.equal(pixels.logits, again.logits)
+
+
+def test_scorers_are_fitted_anew_and_those_of_images_refused(folder, tmp_path):  # noqa: F811
+    learned = dict(type='ClassCentroid', checkpoint='not/yet.pth')
+    config = f"_base_ = '{folder / 'scorers_tiny.py'}'\nmodel = dict(scorers=dict(own={learned}))\n"
+    (tmp_path / 'own.py').write_text(config)
+    todo = leave_out.plan(str(tmp_path / 'own.py'), ['own', 'msp'], [0], tmp_path)
+    assert leave_out._untrained(todo) == dict(msp=dict(type='MSP'), own=dict(type='ClassCentroid'))
+    with pytest.raises(ValueError, match='mspc: wanted a scorer of features or logits'):
+        leave_out.run(str(tmp_path / 'own.py'), ['mspc'], [0], tmp_path / 'out')
+    assert not (tmp_path / 'out').exists()

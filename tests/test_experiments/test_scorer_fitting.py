@@ -31,7 +31,6 @@ from mmseg_opengan.models.scorers.base import FittedScorer
 
 SETTINGS = FitSettings(
     num_pixels=200,
-    num_open=50,
     seed=1,
     grids=dict(nn=dict(k=[1, 3]), gmm=dict(num_components=[1, 2], covariance=['diag'])),
 )
@@ -43,6 +42,10 @@ SCORERS = dict(
     mspc=dict(type='MSPc', temperature=2.0, epsilon=0.01),
 )
 LEARN = ['nn', 'gmm', 'centroid', 'mspc']
+
+
+def some(*names):
+    return {name: SCORERS[name] for name in names}
 
 
 def make_config(folder, scorers=SCORERS) -> Config:
@@ -167,7 +170,7 @@ def test_what_is_done_is_not_done_again(folder, fitted, monkeypatch):
     monkeypatch.setattr(FittedScorer, 'fit', refuse)
     assert fit_scorers(make_config(folder), out=fitted[0], settings=SETTINGS) == fitted[1]
     with pytest.raises(AssertionError, match='fitted again'):
-        fit_scorers(make_config(folder), out=fitted[0], names=['nn'], settings=FitSettings(seed=2))
+        fit_scorers(make_config(folder), out=fitted[0], settings=FitSettings(seed=2))
 
 
 def test_a_fit_on_other_training_images_is_made_again(folder, tmp_path, monkeypatch):
@@ -175,21 +178,13 @@ def test_a_fit_on_other_training_images_is_made_again(folder, tmp_path, monkeypa
     monkeypatch.setattr(
         FittedScorer, 'fit', lambda self, data: fits.append(len(data.labels)) or fit(self, data)
     )
-    options, path = (
-        dict(out=tmp_path, names=['centroid'], settings=SETTINGS),
-        tmp_path / 'centroid.pth',
-    )
-    fit_scorers(make_config(folder), **options)
-    config = make_config(folder)
+    options = dict(out=tmp_path, settings=SETTINGS)
+    config = make_config(folder, some('centroid'))
+    fit_scorers(config, **options)
     config.train_dataloader.dataset.closed.num_open_val = 3
     for _ in range(2):
         fit_scorers(config, **options)
         assert len(fits) == 2
-    older = torch.load(path)
-    del older['meta']['settings']['training']
-    torch.save(older, path)
-    fit_scorers(make_config(folder), **options)
-    assert len(fits) == 2
 
 
 def test_an_interrupted_run_goes_on_with_the_next_candidate(folder, fitted, tmp_path, monkeypatch):
@@ -202,10 +197,11 @@ def test_an_interrupted_run_goes_on_with_the_next_candidate(folder, fitted, tmp_
         return fit(self, data)
 
     monkeypatch.setattr(FittedScorer, 'fit', fail_at_the_third)
-    options = dict(out=tmp_path, names=['nn', 'gmm'], settings=SETTINGS)
+    options = dict(out=tmp_path, settings=SETTINGS)
+    config = make_config(folder, some('nn', 'gmm'))
     with pytest.raises(KeyboardInterrupt):
-        fit_scorers(make_config(folder), **options)
-    found = fit_scorers(make_config(folder), **options)
+        fit_scorers(config, **options)
+    found = fit_scorers(config, **options)
     assert fits == ['NearestNeighbour'] * 2 + ['GMM'] * 3
     assert found == {
         name: fitted[1][name] for name in ('nn', 'gmm')
@@ -225,7 +221,7 @@ def test_data_are_the_banks_pixels_with_their_classes_and_logits(folder, fitted)
     source.prepare(model.extract_image, model.segmentor_identity())
     data = fit_data(source, model, SETTINGS)
     assert len(data.features) == 200
-    assert 0 < len(data.open_features) <= 50
+    assert 0 < len(data.open_features) <= 200
     seen = {}  # feature -> its class and logits, from the images themselves
     dataset = DATASETS.build(cfg.train_dataloader.dataset.closed)
     for item in dataset:
@@ -286,12 +282,10 @@ def test_validation_without_open_pixels_cannot_choose(folder, tmp_path):
     with pytest.raises(
         ValueError, match=r'wanted images with closed and open pixels to choose on, found .* 0 open'
     ):
-        fit_scorers(cfg, out=tmp_path, names=['nn'], settings=SETTINGS)
+        fit_scorers(cfg, out=tmp_path, settings=SETTINGS)
 
 
 def test_wrong_requests(folder, tmp_path):
-    with pytest.raises(ValueError, match=r"the config has .*'nn'.*, not \['knn'\]"):
-        fit_scorers(make_config(folder), out=tmp_path, names=['knn'])
     cfg = make_config(folder)
     cfg.train_dataloader.dataset.update(type='OnlineSource')
     with pytest.raises(ValueError, match=r"wanted type='StoreSource', .* found OnlineSource"):
@@ -310,9 +304,9 @@ def test_candidates_are_all_combinations_of_what_the_config_leaves_open():
 
 
 def test_a_config_may_hold_the_settings(folder, tmp_path):
-    cfg = make_config(folder)
+    cfg = make_config(folder, some('nn'))
     cfg.scorer_fitting = dict(num_pixels=50, seed=7, grids=dict(nn=dict(k=[2])))
-    found = fit_scorers(cfg, out=tmp_path, names=['nn'])
+    found = fit_scorers(cfg, out=tmp_path)
     assert found['nn']['options'] == dict(k=2, normalize=True, num_references=100)
     assert torch.load(tmp_path / 'nn.pth')['state_dict']['references_'].shape == (50, 12)
     assert scorer_fitting.SUMMARY in [path.name for path in tmp_path.iterdir()]

@@ -3,12 +3,19 @@ down here.
 """
 
 import json
-from types import SimpleNamespace
 
 import pytest
 from scipy.stats import spearmanr
 
-from mmseg_opengan.experiments.sweep_report import _spearman, figures, summarize
+from mmseg_opengan.experiments.jobs import Job
+from mmseg_opengan.experiments.sweep_report import (
+    _choice,
+    _spearman,
+    figures,
+    summarize,
+    text,
+    write_report,
+)
 
 # open images, lambda_G, seed, {step: (open-validation, fake-versus-real AUROC)}, test AUROC
 RUNS = [
@@ -39,18 +46,55 @@ def result(tmp_path):
             checkpoint='best.pth',
             open_validation={'opengan/AUROC': max(validations.values())[0]},
         )
-        jobs.append(
-            SimpleNamespace(
-                name=f'job{i}',
-                num_open_images=number,
-                lambda_fake=lambda_fake,
-                seed=seed,
-                work_dir=tmp_path / str(i),
-                best=lambda best=best: best,
-            )
+        (tmp_path / str(i) / 'best.json').write_text(json.dumps(best))
+        shown = dict(num_open_images=number, lambda_fake=lambda_fake)
+        jobs.append(Job(f'job{i}', 'a.py', seed, tmp_path / str(i), {}, shown))
+        (tmp_path / str(i) / 'best.pth').write_text(f'weights of job{i}')
+        scorers[f'job{i}_s{seed}'] = dict(
+            AUROC=test, AP=0.125, FPR95=0.25, num_closed=1000, num_open=10
         )
-        scorers[f'job{i}'] = dict(AUROC=test, AP=0, FPR95=0, num_closed=1, num_open=1)
-    return summarize(jobs, dict(scorers=scorers, protocol={}))
+    report = dict(
+        label_policy='toy', resolution='feature', mode='whole', num_images=3, scorers=scorers
+    )
+    return summarize(jobs, report)
+
+
+def test_the_choice_is_open_validations(result, tmp_path):
+    """The value with the best mean over seeds, and its best seed, where test would choose others.
+
+    Of 0.1 and 0.3, test prefers 0.1 (0.725 to 0.65); of the seeds of 0.3, validation the second.
+    """
+    assert [row['lambda_fake'] for row in result['table']] == [0.3, 0.1]
+    assert [row['test_AUROC'] for row in result['table']] == [[0.5, 0.8], [0.2]]
+    assert result['chosen'] == 'job3_s1'
+    result['runs'][0]['AUROC'] = 0.99
+    write_report(tmp_path, result, 'a.py')
+    assert (tmp_path / 'chosen.pth').read_text() == 'weights of job3'
+
+
+def test_of_equal_seeds_the_one_that_validated_best_is_chosen(result):
+    runs = [dict(run, lambda_fake=0.1) for run in result['runs'][:2]]
+    assert _choice(runs)['run'] == 'job1_s1'
+    runs[0]['AUROC'] = 0.99
+    assert _choice(runs)['run'] == 'job1_s1'
+
+
+def test_the_text_has_table_6_and_every_run(result):
+    lines = text(result, 'a.py', 'out').splitlines()
+    assert lines[0].startswith('5 trainings of 4 steps: lambda_G 0.1 to 0.3 (2 values), seeds 0, 1')
+    assert 'toy, feature resolution, whole, pooled over 1,000 closed and 10 open pixels' in lines[0]
+    assert lines[2:7] == [
+        '| open images | all | 3 |',
+        '|---|---|---|',
+        '| chosen lambda_G | 0.3 | 0.1 |',
+        '| open-validation AUROC | 0.7500 | 0.1000 |',
+        '| test AUROC | 0.6500 ± 0.2121 | 0.2000 |',
+    ]
+    assert '| job3_s1 | 0 of 4 | 0.9000 | 0.8000 | 0.1250 | 0.2500 | 1 |' in lines
+    assert (
+        lines[-1]
+        == 'Chosen: job3_s1, `out/chosen.pth`. `python tools/test.py a.py out/chosen.pth` tests it.'
+    )
 
 
 def test_rank_correlations_are_spearmans(result):

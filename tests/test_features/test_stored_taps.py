@@ -153,7 +153,7 @@ def test_what_does_not_belong_is_refused(root, tmp_path):
     with pytest.raises(RuntimeError, match='read before OpenGANHook prepared them'):
         stored(root, tmp_path)[0]
     stored(root, tmp_path).prepare(taps_of, SEGMENTOR)
-    with pytest.raises(FeatureBankError, match=r'segmentor: wanted .*bbb'):
+    with pytest.raises(FeatureBankError, match=r'segmentor\.sha256: wanted .bbb'):
         stored(root, tmp_path).prepare(taps_of, dict(SEGMENTOR, sha256='b' * 64))
     path = tmp_path / f'00001.{TAP_FEATURES}.npy'
     path.write_bytes(path.read_bytes()[:-1])

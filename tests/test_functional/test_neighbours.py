@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from mmseg_opengan.functional.neighbours import METRICS, NearestRows, effective_number, quartiles
+from mmseg_opengan.functional.neighbours import METRICS, NearestRows, quartiles
 
 
 def slow_distance(a, b, metric):
@@ -87,18 +87,3 @@ def test_quartiles_are_those_of_numpy():
     expected = np.quantile(values, [0.25, 0.5, 0.75])
     assert list(quartiles(torch.from_numpy(values)).values()) == pytest.approx(expected.tolist())
     assert quartiles(torch.tensor([2.0])) == dict(q25=2.0, median=2.0, q75=2.0)
-
-
-@pytest.mark.parametrize(
-    ('items', 'expected'),
-    [
-        ('aaaa', 1),
-        ('abcd', 4),
-        ('aabb', 2),
-        ('aaab', 4 / 3**0.75),
-        ([7], 1),
-        ([(0, 1), (0, 1), (1, 0)], 3 / 4 ** (1 / 3)),
-    ],
-)
-def test_effective_number_by_hand(items, expected):
-    assert effective_number(items) == pytest.approx(expected)

@@ -23,6 +23,7 @@ def tiny(tmp_path_factory):
 def call(tool, *arguments):
     """Run a tool as a user does."""
     environment = {**os.environ, 'PYTHONPATH': str(ROOT), 'CUDA_VISIBLE_DEVICES': ''}
+    environment['OMP_NUM_THREADS'] = '1'  # as in this process: sums depend on it
     return subprocess.run(
         [sys.executable, ROOT / 'tools' / tool, *map(str, arguments)],
         text=True,

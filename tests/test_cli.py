@@ -1,0 +1,32 @@
+"""Checkpoints on a command line."""
+
+import runpy
+import sys
+from pathlib import Path
+
+import pytest
+
+TOOLS = Path(__file__).resolve().parents[1] / 'tools'
+
+
+@pytest.mark.parametrize(
+    ('tool', 'more'),
+    [
+        ('test.py', []),
+        ('look_inside.py', ['--out', 'out']),
+        ('visualize.py', ['--split', 'test', '--out-dir', 'out']),
+    ],
+)
+@pytest.mark.parametrize(
+    ('paths', 'found'),
+    [
+        (['best_1.pth', 'best_2.pth', 'best_3.pth'], 'found 3: best_1.pth, best_2.pth, best_3.pth'),
+        (['work/best_*.pth'], "found none that matches 'work/best_*.pth'"),
+    ],
+)
+def test_a_pattern_that_names_not_one_file_is_told(tool, more, paths, found, monkeypatch, capsys):
+    """Two trainings in one folder, or none."""
+    monkeypatch.setattr(sys, 'argv', [tool, 'config.py', *paths, *more])
+    with pytest.raises(SystemExit):
+        runpy.run_path(str(TOOLS / tool), run_name='__main__')
+    assert f'CHECKPOINT: wanted one file, {found}' in capsys.readouterr().err
