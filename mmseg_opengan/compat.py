@@ -18,10 +18,14 @@ import ctypes
 import os
 import pickle
 import sys
+import zipfile
 from functools import lru_cache
 
 import numpy as np
 import torch
+
+#: Words of torch where a file wants code to be run.
+_CODE = ('GLOBAL', 'Unsupported global', 'Unsupported class', 'is not allowed')
 
 
 def allow_mmengine_checkpoints() -> None:
@@ -58,36 +62,67 @@ def load_checkpoint_file(filename: str, map_location='cpu'):
 
     Raises:
         FileNotFoundError: there is no such file.
-        RuntimeError: the file holds something other than tensors and plain values, or is not a
-            checkpoint.
+        RuntimeError: the file holds something other than tensors and plain values, is damaged, or
+            is no checkpoint.
     """
     filename = os.path.expanduser(filename)
     if not os.path.isfile(filename):
         raise FileNotFoundError(f"Checkpoint '{filename}' does not exist.")
+    _require_checkpoint(filename)
     try:
         return torch.load(filename, map_location=map_location, weights_only=True)
-    except pickle.UnpicklingError as error:
-        reason = next(
-            (
-                line.strip()
-                for line in str(error).splitlines()
-                if 'GLOBAL' in line or 'global' in line
-            ),
-            str(error).splitlines()[0],
+    except Exception as error:  # damaged bytes end in errors of many kinds
+        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+        refused = [line for line in lines if any(sign in line for sign in _CODE)]
+        if isinstance(error, pickle.UnpicklingError) and refused:
+            raise RuntimeError(
+                f"Checkpoint '{filename}' holds more than tensors and plain values and was "
+                f'refused, because loading it would run code from the file: {refused[0]} If you '
+                'trust whoever made it, load it once in a sandbox with torch.load(..., '
+                "weights_only=False) and save only its 'state_dict' with torch.save; that file "
+                'loads here.'
+            ) from error
+        reason = [line for line in lines if 'weights_only' not in line] or [type(error).__name__]
+        raise RuntimeError(
+            f"'{filename}' could not be read as a checkpoint ({reason[0]}). Is it complete? Copy "
+            'or download it again.'
+        ) from error
+
+
+def _require_checkpoint(filename: str) -> None:
+    """Raise a RuntimeError of files that are often found in a checkpoint's place, and of damaged
+    ones.
+    """
+    with open(filename, 'rb') as file:
+        start = file.read(512)
+    found = None
+    if not start:
+        found = 'an empty file'
+    elif start.startswith(b'version https://git-lfs'):
+        found = "a Git LFS pointer: 'git lfs pull' fetches the file"
+    elif start.lstrip()[:5].lower() in (b'<!doc', b'<html', b'<?xml'):
+        found = 'a web page: download the file itself'
+    elif start[8:9] == b'{' and int.from_bytes(start[:8], 'little') < os.path.getsize(filename):
+        found = (
+            'a safetensors file: torch.save(safetensors.torch.load_file(...), PATH) makes a '
+            'checkpoint of it'
         )
+    elif start.startswith(b'PK'):
+        found = _damage(filename)
+    if found is not None:
         raise RuntimeError(
-            f"Checkpoint '{filename}' holds more than tensors and plain values and was refused, "
-            f'because loading it '
-            f'would run code from the file: {reason} If you trust whoever made it, load it once '
-            f'in a sandbox with '
-            "torch.load(..., weights_only=False) and save only its 'state_dict' with torch.save; "
-            'that file loads '
-            'here.'
-        ) from error
-    except (EOFError, RuntimeError) as error:
-        raise RuntimeError(
-            f"'{filename}' could not be read as a checkpoint ({error}). Is it complete?"
-        ) from error
+            f"'{filename}': wanted a checkpoint that torch.save wrote, found {found}"
+        )
+
+
+def _damage(filename: str) -> str | None:
+    """What is wrong with the parts of a zip file, whose checksums torch does not compare."""
+    try:
+        with zipfile.ZipFile(filename) as parts:
+            damaged = parts.testzip()
+    except Exception as error:  # damaged bytes end in errors of many kinds
+        return f'a damaged file ({error}). Is it complete? Copy or download it again.'
+    return damaged and f"a damaged file: the checksum of its part '{damaged}' is another"
 
 
 def _load_from_local(filename, map_location=None):

@@ -209,22 +209,46 @@ def test_getattr_is_allowed_for_the_statistics_of_history_buffers_only(tmp_path,
 
 
 @pytest.mark.parametrize(
-    'content', [b'', b'<html>404</html>', pickle.dumps(dict(a=1), protocol=2)[:10]]
+    ('content', 'found'),
+    [
+        (b'', 'an empty file'),
+        (b'<!DOCTYPE html><html>404</html>', 'a web page'),
+        (b'version https://git-lfs.github.com/spec/v1\noid sha256:0\n', 'git lfs pull'),
+        ((8).to_bytes(8, 'little') + b'{"a":{}}' + b'0' * 9, 'a safetensors file'),
+        (b'hello world', 'Is it complete'),
+        (pickle.dumps(dict(a=1), protocol=2)[:10], 'Is it complete'),
+    ],
 )
-def test_a_file_that_is_no_checkpoint(tmp_path, content):
+def test_a_file_that_is_no_checkpoint(tmp_path, content, found):
     path = tmp_path / 'broken.pth'
     path.write_bytes(content)
-    with pytest.raises(RuntimeError, match=r'broken\.pth'):
+    with pytest.raises(RuntimeError, match=rf'broken\.pth.*{found}') as error:
         load(path)
+    assert 'run code' not in str(error.value)
+
+
+def test_a_flipped_bit_is_an_error_or_changes_nothing(tmp_path):
+    path = tmp_path / 'flipped.pth'
+    torch.save(dict(weight=torch.arange(16.0), step=3), path)
+    whole, errors = path.read_bytes(), []
+    for i in range(0, len(whole), 7):
+        path.write_bytes(whole[:i] + bytes([whole[i] ^ 1]) + whole[i + 1 :])
+        try:
+            found = load(path)
+        except RuntimeError as error:
+            errors.append(str(error))
+        else:
+            assert found['weight'].equal(torch.arange(16.0))
+            assert found['step'] == 3
+    assert len(errors) > 50
+    assert all('flipped.pth' in error for error in errors)
 
 
 def test_a_checkpoint_that_was_cut_off(tmp_path):
     path = tmp_path / 'cut.pth'
     torch.save(dict(weight=torch.ones(1000)), path)
     path.write_bytes(path.read_bytes()[:2000])
-    with pytest.raises(
-        RuntimeError, match=r"cut\.pth' could not be read as a checkpoint.*Is it complete"
-    ):
+    with pytest.raises(RuntimeError, match=r"cut\.pth': wanted a checkpoint.*Is it complete"):
         load(path)
 
 

@@ -54,11 +54,19 @@ class WholeCheckpointHook(CheckpointHook):
 
         ``last_checkpoint`` has a whole path, which is another one where the folder was moved or
         copied.
+
+        Raises:
+            ValueError: ``last_checkpoint`` names no checkpoint.
         """
         note = Path(runner.work_dir, 'last_checkpoint')
         if runner._resume and runner._load_from is None and note.exists():
-            noted = note.read_text().strip()
+            noted = note.read_bytes().decode(errors='replace').strip()
             own = os.path.join(runner.work_dir, os.path.basename(noted))
+            if not os.path.isfile(own) and not os.path.isfile(noted):
+                raise ValueError(
+                    f"'{note}': wanted the path of a checkpoint, found {noted!r}. Write that of an "
+                    'iter_*.pth of the folder there, or remove the file to begin again.'
+                )
             if is_main_process():
                 for half in note.parent.glob('*.tmp'):
                     half.unlink()

@@ -248,6 +248,35 @@ def test_killed_at_each_event(root, uninterrupted):
     assert deadline > 4 * steps
 
 
+@pytest.mark.parametrize('noted', [b'', b'\xff\xfe\x00', b'/nowhere/iter_2.pth'])
+def test_a_last_checkpoint_that_names_none_is_told(root, noted):
+    folder = root / 'noted'
+    folder.mkdir(exist_ok=True)
+    (folder / 'last_checkpoint').write_bytes(noted)
+    with pytest.raises(ValueError, match="last_checkpoint': wanted the path of a checkpoint"):
+        training(root, folder, 'StoreSource').train()
+
+
+def test_a_last_checkpoint_that_holds_code_is_refused(root):
+    folder = root / 'code'
+    folder.mkdir()
+    torch.save(dict(state_dict=Payload(folder / 'ran')), folder / 'iter_2.pth')
+    (folder / 'last_checkpoint').write_text(str(folder / 'iter_2.pth'))
+    with pytest.raises(RuntimeError, match='was refused'):
+        training(root, folder, 'StoreSource').train()
+    assert not (folder / 'ran').exists()
+
+
+class Payload:
+    """Unpickling it would run a shell command."""
+
+    def __init__(self, target):
+        self.target = str(target)
+
+    def __reduce__(self):
+        return os.system, (f'touch {self.target}',)
+
+
 def test_a_half_written_last_checkpoint_does_not_outlive_a_resumed_training(root):
     folder = root / 'finished'
     assert live(root, folder, 'StoreSource', steps=2)
