@@ -100,6 +100,7 @@ class FrozenSegmentor:
         self.config = read_config(config)
         if test_cfg is not None:
             self.config['model']['test_cfg'] = plain(test_cfg)
+        self.config['model']['test_cfg'] = _checked_test_cfg(self.config['model'].get('test_cfg'))
         imports = self.config.get('custom_imports')
         if imports:
             import_modules_from_strings(**imports)
@@ -123,7 +124,13 @@ class FrozenSegmentor:
         return bool(self.digest.any())
 
     def load(self, weights: dict[str, Tensor], source: str | None = None) -> None:
-        """Take all weights, under mmseg's names; those of an auxiliary head are not needed."""
+        """Take all weights, under mmseg's names; those of an auxiliary head are not needed.
+
+        Raises:
+            RuntimeError: a weight is missing, unknown or of another shape; it is named.
+            ValueError: a weight is NaN; it is named.
+        """
+        require_numbers(weights, source)
         load_whole(self.network, _own(weights), 'segmentor', f"The checkpoint '{source}'")
         self.source = absolute(source)
         self.digest = self._digest({})
@@ -135,6 +142,38 @@ class FrozenSegmentor:
     def _digest(self, others: dict[str, Tensor]) -> Tensor:
         digest = bytes.fromhex(digest_of({**self.network.state_dict(), **others}))
         return torch.tensor(list(digest), dtype=torch.uint8)
+
+
+def _checked_test_cfg(test_cfg: dict | None) -> dict:
+    """``test_cfg`` of whole images, or of windows that cover them; else a ValueError."""
+    found = dict(test_cfg or dict(mode='whole'))
+    mode = found.setdefault('mode', 'whole')
+    if mode not in ('whole', 'slide'):
+        raise ValueError(f"model.test_cfg.mode: wanted 'whole' or 'slide', found {mode!r}")
+    if mode == 'slide':
+        crop, stride = found.get('crop_size'), found.get('stride')
+        pairs = all(_is_size(one) for one in (crop, stride))
+        if not pairs or any(step > window for step, window in zip(stride, crop)):
+            raise ValueError(
+                'model.test_cfg: wanted crop_size=(rows, columns) and a stride=(rows, columns) not '
+                f'above it, found crop_size={crop} and stride={stride}'
+            )
+    return found
+
+
+def _is_size(value: Any) -> bool:
+    is_pair = isinstance(value, (list, tuple)) and len(value) == 2
+    return is_pair and all(isinstance(one, int) and one > 0 for one in value)
+
+
+def require_numbers(state: dict[str, Tensor], source: str | None) -> None:
+    """Raise a ValueError where weights of a checkpoint are NaN."""
+    wrong = [key for key, value in state.items() if value.isnan().any()]
+    if wrong:
+        raise ValueError(
+            f"'{source}': wanted numbers as weights, found NaN in {', '.join(wrong[:5])} "
+            f'({len(wrong)} in all)'
+        )
 
 
 def _own(weights: dict[str, Tensor]) -> dict[str, Tensor]:
