@@ -4,6 +4,8 @@ import math
 
 from prettytable import PrettyTable
 
+from ..functional.decisions import MACRO_F1
+
 #: A number with a larger error bound comes with a warning.
 LARGE_ERROR = 1e-3
 _NUMBERS = dict(AUROC='auroc_error_bound', AP='ap_error_bound', FPR95='fpr95_error_bound')
@@ -96,9 +98,14 @@ def _called_open(found):
 
 
 def _operating_point(rule, point):
+    if math.isinf(point['threshold']):
+        why = 'no threshold has so few false alarms'
+        if rule == MACRO_F1:
+            why = 'on open validation every threshold lowers macro-F1'
+        return f'At {rule} nothing is called open: {why}'
     shown = [key for key in ('TPR', 'FPR', 'precision', 'F1', 'macro_F1') if key in point]
-    parts = [f'{key} {_number(point[key])}' for key in shown]
-    return f'At {rule} (score >= {point["threshold"]:.6g}): {", ".join(parts)}'
+    numbers = ', '.join(f'{key} {_number(point[key])}' for key in shown)
+    return f'At {rule} (score >= {point["threshold"]:.6g}): {numbers}'
 
 
 def _recognition(found):

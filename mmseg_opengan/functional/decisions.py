@@ -85,8 +85,9 @@ def decide(
     thresholds, fitted = {}, None
     for rule in rules:
         check_threshold(rule)
-        if rule != MACRO_F1 and bins.closed.any() and bins.open.any():
-            thresholds[rule] = resolve_threshold(rule, bins)
+        if rule != MACRO_F1:
+            with suppress(ValueError):  # pixels that the rule needs are missing
+                thresholds[rule] = resolve_threshold(rule, bins)
     if recognition is not None:
         with warnings.catch_warnings():
             warnings.simplefilter('ignore')  # undefined: left out

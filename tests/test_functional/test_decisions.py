@@ -47,11 +47,13 @@ def test_rules_are_those_of_the_curves():
     assert found.calibration == fit_platt(bins)
 
 
-@pytest.mark.parametrize('labels', [0, 1, 255])
-def test_what_is_undefined_is_left_out(labels):
+@pytest.mark.parametrize(('label', 'rules'), [(0, ['fpr=0.05']), (1, ['tpr=0.95']), (255, [])])
+def test_what_is_undefined_is_left_out(label, rules):
     scores = torch.randn(50)
-    labels = torch.full((50,), labels)
-    assert decide(exact_bins(scores, labels), _recognition(scores, labels)) == Decisions({}, None)
+    labels = torch.full((50,), label)
+    found = decide(exact_bins(scores, labels), _recognition(scores, labels))
+    assert list(found.thresholds) == rules  # each needs pixels of one kind
+    assert found.calibration is None
 
 
 def test_a_score_that_does_not_separate_is_not_calibrated():
