@@ -73,6 +73,11 @@ def half_where_it_fits(array: np.ndarray) -> np.ndarray:
     return array.astype(np.float16)
 
 
+def label_type(num_classes: int) -> type:
+    """Of arrays and PNG files that hold class ids: 8 bits, or 16 of more than 256 classes."""
+    return np.uint8 if num_classes <= 256 else np.uint16
+
+
 def as_json(value):
     """A value as :func:`write_json` and a reader give it back; what JSON does not have becomes its
     ``repr``.

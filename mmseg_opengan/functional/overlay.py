@@ -66,7 +66,7 @@ _NO_SCORE = (128, 128, 128)
 
 
 def colorize(label_map: np.ndarray, palette: Sequence) -> np.ndarray:
-    """Class colours of a label map; ``IGNORE`` is black.
+    """Class colours of a label map; ``IGNORE`` is black where it is no class.
 
     Args:
         label_map: (H, W) integer class ids 0 .. K-1, or IGNORE.
@@ -81,7 +81,7 @@ def colorize(label_map: np.ndarray, palette: Sequence) -> np.ndarray:
     label_map, colours = np.asarray(label_map), np.asarray(palette, np.uint8).reshape(-1, 3)
     if label_map.ndim != 2:
         raise ValueError(f'label_map must have shape (H, W), but got {label_map.shape}.')
-    table = np.full((256, 3), VOID_COLOUR, np.uint8)
+    table = np.full((max(256, len(colours)), 3), VOID_COLOUR, np.uint8)
     table[: len(colours)] = colours
     strange = np.setdiff1d(label_map, [*range(len(colours)), IGNORE])
     if strange.size:
