@@ -6,6 +6,7 @@ threshold. H, W: size of the image; h, w: of a map, which may lie on the coarser
 """
 
 import math
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -14,6 +15,7 @@ from pathlib import Path
 import cv2
 import matplotlib
 import numpy as np
+from matplotlib.ft2font import FT2Font
 from PIL import Image, ImageDraw, ImageFont
 
 from ..contracts import CLOSED, IGNORE, OPENGAN, VOID
@@ -34,6 +36,7 @@ WIDTH = 1200  # pixels; what a README shows without shrinking
 _GAP = 12
 _TITLE, _BAR, _ENTRY = 26, 24, 26  # heights of a title, of a colour bar and of a line of the legend
 _INK, _PAPER, _LINE = (34, 36, 42), (255, 255, 255), (150, 152, 158)
+_DEJAVU = Path(matplotlib.get_data_path(), 'fonts', 'ttf', 'DejaVuSans.ttf')
 _CLOSED_GREY = (112, 114, 120)  # ground truth that says closed without saying which class
 _IN_ONE_ROW = 4  # pictures that fit beside each other in the first row
 _MAPS_IN_A_ROW = 5
@@ -54,9 +57,10 @@ class Panel:
         palette: Their K colours, RGB.
         thresholds: Probabilities p, a map shows sigmoid(open logit) > p in white; or
             ``LogitThreshold``.
-        threshold_of: Name of the score that is an open logit; not among ``scores``, the maps are
-            left out.
+        threshold_of: Name of the score that is thresholded, an open logit where a threshold is a
+            probability; not among ``scores``, the maps are left out.
         legend: Name the classes that occur.
+        font: File (.ttf, .otf) for the class names; None: DejaVu Sans.
 
     Raises:
         ValueError: an image that is not (H, W, 3) uint8, or a class without a colour.
@@ -72,6 +76,7 @@ class Panel:
     thresholds: Sequence[float] = (0.6, 0.7, 0.8, 0.9)
     threshold_of: str = OPENGAN
     legend: bool = True
+    font: str | Path | None = None
 
     def __post_init__(self):
         image = self.image_rgb
@@ -106,7 +111,7 @@ class Panel:
             rows.append(self._open_pixels())
         entries = self.legend_entries() if self.legend else []
         if entries:
-            rows.append([_legend(entries)])
+            rows.append([_legend(entries, self.font)])
         return rows
 
     def legend_entries(self) -> list[tuple[str, tuple]]:
@@ -152,7 +157,7 @@ class Panel:
         for threshold in self.thresholds:
             rule = f'p(open) > {threshold:g}'
             if isinstance(threshold, LogitThreshold):
-                rule = f'open logit >= {threshold:.4g}'
+                rule = f'score >= {threshold:.4g}'
             is_open = threshold_map(self.scores[self.threshold_of], threshold)
             row.append(_titled(f'{self.threshold_of}: {rule}', _whitened(dimmed, is_open)))
         return row
@@ -239,11 +244,13 @@ def _titled(title: str, picture: np.ndarray) -> np.ndarray:
     return np.vstack([_text(band, [(0, 2, title)], 17), picture])
 
 
-def _legend(entries) -> np.ndarray:
+def _legend(entries, font: str | Path | None = None) -> np.ndarray:
     """Swatch and name of each entry, in as many lines as it takes."""
+    file = str(font or _DEJAVU)
+    _warn_of_missing_letters(file, ''.join(name for name, _ in entries))
     x, line, places = 0, 0, []
     for name, colour in entries:
-        length = 22 + int(_font(15).getlength(name)) + 16
+        length = 22 + int(_font(15, file).getlength(name)) + 16
         if x and x + length > WIDTH - 2 * _GAP:
             x, line = 0, line + 1
         places.append((x, line * _ENTRY, name, colour))
@@ -252,21 +259,34 @@ def _legend(entries) -> np.ndarray:
     for x, y, _, colour in places:
         strip[y + 5 : y + 21, x : x + 16] = _LINE
         strip[y + 6 : y + 20, x + 1 : x + 15] = colour
-    return _text(strip, [(x + 22, y + 4, name) for x, y, name, _ in places], 15)
+    return _text(strip, [(x + 22, y + 4, name) for x, y, name, _ in places], 15, file)
 
 
-def _text(picture: np.ndarray, lines, size: int) -> np.ndarray:
+def _text(picture: np.ndarray, lines, size: int, file: str | None = None) -> np.ndarray:
     """A copy with (x, y, text) written on it."""
     canvas = Image.fromarray(picture)
     pen = ImageDraw.Draw(canvas)
     for x, y, text in lines:
-        pen.text((x, y), text, fill=_INK, font=_font(size))
+        pen.text((x, y), text, fill=_INK, font=_font(size, file))
     return np.array(canvas)
 
 
 @lru_cache(maxsize=8)
-def _font(size: int) -> ImageFont.FreeTypeFont:
-    """DejaVu Sans, which matplotlib brings along: the same picture on every machine."""
-    return ImageFont.truetype(
-        str(Path(matplotlib.get_data_path(), 'fonts', 'ttf', 'DejaVuSans.ttf')), size
-    )
+def _font(size: int, file: str | None = None) -> ImageFont.FreeTypeFont:
+    """A font file; DejaVu Sans, which matplotlib brings along, is the same on every machine."""
+    try:
+        return ImageFont.truetype(file or str(_DEJAVU), size)
+    except OSError as error:
+        raise ValueError(f"font: wanted a .ttf or .otf file, found '{file}' ({error})") from error
+
+
+@lru_cache(maxsize=8)
+def _warn_of_missing_letters(file: str, text: str) -> None:
+    letters = FT2Font(file).get_charmap() if Path(file).is_file() else {}
+    missing = sorted({one for one in text if letters and ord(one) not in letters})
+    if missing:
+        warnings.warn(
+            f"Class names hold {', '.join(missing[:5])}, which '{Path(file).name}' cannot draw. "
+            'Give a font file that has these letters: font=...',
+            stacklevel=4,
+        )

@@ -21,6 +21,7 @@ class OpenSetVisualizer(SegLocalVisualizer):
         name: Name of the instance.
         thresholds: Probabilities of the thresholded open-pixel maps.
         threshold_of: Name of the score that they threshold.
+        font: File (.ttf, .otf) for the class names.
         **kwargs: As for ``SegLocalVisualizer``.
     """
 
@@ -30,9 +31,11 @@ class OpenSetVisualizer(SegLocalVisualizer):
         *,
         thresholds: Sequence[float] = (0.6, 0.7, 0.8, 0.9),
         threshold_of: str = OPENGAN,
+        font: str | None = None,
         **kwargs,
     ):
         super().__init__(name, **kwargs)
+        self.font = font
         self.thresholds, self.threshold_of = tuple(thresholds), threshold_of
 
     @master_only
@@ -72,6 +75,7 @@ class OpenSetVisualizer(SegLocalVisualizer):
             thresholds=self.thresholds,
             threshold_of=self.threshold_of,
             legend=bool(with_labels),
+            font=self.font,
         )
         self.set_image(drawn)
         if show:
