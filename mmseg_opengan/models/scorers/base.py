@@ -16,6 +16,7 @@ from mmengine.runner import CheckpointLoader
 from torch import Tensor, nn
 
 from ...files import replacing
+from ..safe_types import require_registered_types
 
 SCORERS = Registry('open-set scorer', scope='mmseg')
 
@@ -126,8 +127,8 @@ class Scorer(nn.Module, metaclass=ABCMeta):
         The file's options replace those given: they are what the state was learned with.
 
         Raises:
-            RuntimeError: the file belongs to another kind of scorer, or does not hold exactly this
-                scorer's state.
+            RuntimeError: the file belongs to another kind of scorer, does not hold exactly this
+                scorer's state, or names a type that is no registered part.
         """
         if path is None:
             return
@@ -141,6 +142,7 @@ class Scorer(nn.Module, metaclass=ABCMeta):
                 f'{meta.get("scorer") or "one that names no scorer"}. tools/fit_scorers.py '
                 f'writes them.'
             )
+        require_registered_types(meta['options'], str(path))
         self._take_options(meta['options'])
         self.segmentor_sha256 = meta.get('segmentor_sha256')
         try:

@@ -133,7 +133,7 @@ class Hybrid(FittedScorer):
     def _build(self, trained: dict, free: dict) -> None:
         self.trained_scorer = SCORERS.build(dict(trained))
         self.free_scorer = SCORERS.build(dict(free))
-        self.trained = _whole(trained, self.trained_scorer)
+        self.trained = whole_config(trained, self.trained_scorer)
         self.free = dict(free)
         require_of_tap('trained', self.trained_scorer)
         require_of_tap('free', self.free_scorer)
@@ -158,7 +158,7 @@ class Hybrid(FittedScorer):
         return scores.fused(values, self.mean_, self.deviation_, self.weight)
 
 
-def _whole(config: dict, scorer: Scorer) -> dict:
+def whole_config(config: dict, scorer: Scorer) -> dict:
     """The config of a scorer whose state is stored beside it: no checkpoint, all shapes stated."""
     config = {key: value for key, value in config.items() if key != 'checkpoint'}
     if 'discriminator' in config:
