@@ -12,6 +12,8 @@ COMMANDS = {
     'visualize': 'draw score maps of images, folders, videos or a split of the data',
     'export': 'write a model as one ONNX or torch.export file',
     'smiyc': 'write a SegmentMeIfYouCan submission',
+    'find': 'rank unlabelled frames by what is unknown in them; boxes and polygons',
+    'bundle': 'write a model with all that it needs as one file',
     'benchmark': 'train and test several methods over several seeds, one table',
     'compare': 'one table and one set of figures from several tests',
     'report': 'one HTML page about several tests, with a slider over score maps',

@@ -1,86 +1,89 @@
-"""Draw what a trained model finds: panels, label maps and score maps of images, or of a split of
-the config's data.
+"""Draw what a trained model finds: panels, overlays, label maps, score maps and videos of images,
+or of a split of the config's data.
 """
 
 import argparse
+import csv
+import sys
 
-from mmengine.config import DictAction
-
-from mmseg_opengan.cli import one_checkpoint
-from mmseg_opengan.inference.inferencer import SPLITS, OpenSetInferencer
+from mmseg_opengan.inference.arguments import add_model_arguments, build_inferencer
+from mmseg_opengan.inference.inferencer import SPLITS
 
 
 def parse_args():
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument('config', help='config file')
-    parser.add_argument(
-        'checkpoint',
-        help='checkpoint that training wrote; of a plain MMSegmentation config, its weights',
+    add_model_arguments(
+        parser, '; then an image, a folder of images, a list of them (.txt) or a video'
     )
-    parser.add_argument('input', nargs='*', help='image, folder of images, or video')
     parser.add_argument(
         '--split',
         choices=SPLITS,
         help="images of the config's data instead, with their ground truth",
     )
-    parser.add_argument('--out-dir', required=True, help='folder for the files')
+    parser.add_argument('--out-dir', help='folder for the files')
+    parser.add_argument('--video', help='file for the overlays as a video (.mp4, .avi)')
     parser.add_argument(
-        '--scorers',
-        nargs='+',
-        help='score maps to show (default: all of the config): names of the '
-        "config's, opengan, or scores that need no training: msp entropy energy maxlogit gen",
+        '--threshold',
+        help="score at and above which a pixel is unknown: a number, or 'fpr=0.05', 'tpr=0.95', "
+        "'f1', decided on open validation. Label maps with unknown pixels are written too",
+    )
+    parser.add_argument(
+        '--unknown-id', type=int, default=255, help='what those hold there (default: 255)'
     )
     parser.add_argument(
         '--thresholds',
         nargs='*',
-        default=[0.6, 0.7, 0.8, 0.9],
-        help='probabilities above which a pixel counts as open (default: .6 .7 .8 .9), or '
-        'rules on the '
-        "open validation set: 'fpr=0.05', 'tpr=0.95', 'f1'",
+        help='probabilities above which panels show a pixel as open (default: --threshold, or '
+        'else .6 .7 .8 .9), or rules',
     )
-    parser.add_argument('--limit', type=int, help='stop after so many images')
-    parser.add_argument('--batch-size', type=int, default=1)
-    parser.add_argument(
-        '--device', help="e.g. 'cpu' or 'cuda:0' (default: an accelerator where there is one)"
-    )
-    parser.add_argument(
-        '--segmentor-checkpoint',
-        help="the segmentor's weights, if no longer where training had them",
-    )
+    parser.add_argument('--overlay', action='store_true', help='write the images with the score')
     parser.add_argument(
         '--pictures-only', action='store_true', help='write no score maps (.npy, 16-bit .png)'
     )
     parser.add_argument(
-        '--cfg-options', nargs='+', action=DictAction, help='override config entries: key=value'
+        '--skip-bad',
+        action='store_true',
+        help='go on after files that cannot be read, list them in failures.csv and exit with 1',
     )
-    args = parser.parse_args()
-    others = [path for path in args.input if path.endswith('.pth')]
-    args.checkpoint = one_checkpoint(parser, [args.checkpoint, *others])
-    if len(args.input) != (args.split is None):
-        parser.error(f'wanted either an INPUT or --split, found {[*args.input, args.split]}')
-    return args
+    parser.add_argument('--limit', type=int, help='stop after so many images')
+    parser.add_argument('--batch-size', type=int, default=1)
+    args = parser.parse_intermixed_args()
+    if args.out_dir is None and args.video is None:
+        parser.error('wanted --out-dir, --video or both, found neither')
+    if args.thresholds is None and args.threshold is not None:
+        args.thresholds = [args.threshold]
+    return parser, args
 
 
 def main():
-    args = parse_args()
-    inferencer = OpenSetInferencer(
-        args.config,
-        args.checkpoint,
-        device=args.device,
-        cfg_options=args.cfg_options,
-        segmentor_checkpoint=args.segmentor_checkpoint,
-        scorers=args.scorers,
-    )
+    parser, args = parse_args()
+    inferencer, inputs = build_inferencer(parser, args)
+    if len(inputs) != (args.split is None):
+        parser.error(f'wanted either one INPUT or --split, found {inputs or "none"}')
+    bad = [] if args.skip_bad else None
     files = inferencer(
-        inferencer.dataset(args.split) if args.split else args.input[0],
+        inputs[0] if inputs else inferencer.dataset(args.split),
         out_dir=args.out_dir,
+        video=args.video,
         batch_size=args.batch_size,
         scorers=args.scorers,
+        threshold=args.threshold,
+        unknown_id=args.unknown_id,
         thresholds=args.thresholds,
         limit=args.limit,
         save_scores=not args.pictures_only,
+        save_overlays=args.overlay,
+        bad=bad,
     )
-    print(f'{len(files)} panels in {args.out_dir}')
+    places = [place for place in (args.out_dir, args.video) if place is not None]
+    print(f'{len(files)} images in {" and ".join(places)}')
+    if bad:
+        for name, error in bad:
+            print(f'{name}: {error}', file=sys.stderr)
+        if args.out_dir is not None:
+            with open(f'{args.out_dir}/failures.csv', 'w', newline='') as file:
+                csv.writer(file).writerows([('name', 'error'), *bad])
+        sys.exit(1)
 
 
 if __name__ == '__main__':

@@ -1,14 +1,28 @@
 """What the inferencer needs to know of configs and checkpoints: scorers, classes, the pipeline."""
 
+import ast
+import copy
 from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
 
 from mmengine.config import Config
-from mmseg.registry import DATASETS
+from mmengine.registry import init_default_scope
+from mmengine.utils import import_modules_from_strings
+from mmseg.registry import DATASETS, MODELS
 
 from ..contracts import HYBRID, OPENGAN
 from ..datasets.open_set_folder import made_up_palette
-from ..models.frozen_segmentor import noted_segmentor, read_checkpoint, read_config
+from ..models.frozen_segmentor import (
+    noted_segmentor,
+    read_checkpoint,
+    read_config,
+    require_numbers,
+)
+from ..models.safe_types import require_registered_types
 from ..models.scorers.base import SCORERS
+from ..shipped import read_config_file
+from .bundle import read_bundle
 
 #: Scores of a plain model where none are asked for.
 DEFAULT_SCORERS = ('msp', 'entropy')
@@ -35,9 +49,47 @@ def config_in(checkpoint: str) -> Config:
             f'config, '
             'found none in it. Give the config too.'
         )
-    cfg = Config.fromstring(meta['cfg'], '.py')
+    cfg = _config_of_text(meta['cfg'], checkpoint)
     cfg.model.segmentor = dict(config=segmentor['config'], checkpoint=segmentor['checkpoint'])
+    if cfg.get('custom_imports'):
+        import_modules_from_strings(**cfg.custom_imports)
+    require_registered_types(cfg.to_dict(), checkpoint)
     return cfg
+
+
+def _config_of_text(text: str, checkpoint: str) -> Config:
+    """The config that training wrote into its checkpoint, read and not run: a file from elsewhere
+    may hold any text.
+    """
+    values = {}
+    try:
+        for line in ast.parse(text).body:
+            if not isinstance(line, ast.Assign) or not isinstance(line.targets[0], ast.Name):
+                raise ValueError(f'line {line.lineno} is more than NAME = VALUE')
+            values[line.targets[0].id] = _plain_value(line.value)
+    except (SyntaxError, ValueError) as error:
+        raise ValueError(
+            f"'{checkpoint}': wanted a config of plain values in it, found {error}. Give the "
+            'config too.'
+        ) from error
+    return Config(values)
+
+
+def _plain_value(node: ast.expr) -> Any:
+    """The value of an expression of literals and ``dict(...)``."""
+    if isinstance(node, ast.Call):
+        named = all(one.arg is not None for one in node.keywords)
+        if not isinstance(node.func, ast.Name) or node.func.id != 'dict' or node.args or not named:
+            raise ValueError(f'line {node.lineno} is more than plain values')
+        return {one.arg: _plain_value(one.value) for one in node.keywords}
+    if isinstance(node, ast.Dict) and None not in node.keys:
+        keys = [_plain_value(key) for key in node.keys if key is not None]
+        return dict(zip(keys, map(_plain_value, node.values)))
+    if isinstance(node, ast.List):
+        return [_plain_value(one) for one in node.elts]
+    if isinstance(node, ast.Tuple):
+        return tuple(_plain_value(one) for one in node.elts)
+    return ast.literal_eval(node)
 
 
 def find_segmentor(cfg: Config, checkpoint: str) -> None:
@@ -119,11 +171,9 @@ def classes_of(
     its class. Where none has them, classes are numbered; missing colours are made up.
     """
     dataset = _test_dataset(cfg)
-    kind = (
-        DATASETS.get(dataset['type'])
-        if isinstance(dataset.get('type'), str)
-        else dataset.get('type')
-    )
+    kind = dataset.get('type')
+    if isinstance(kind, str):
+        kind = DATASETS.get(kind)
     upper = {key.lower(): meta[key] for key in ('CLASSES', 'PALETTE') if meta.get(key)}
     for found in (
         meta.get('dataset_meta'),
@@ -136,3 +186,110 @@ def classes_of(
             palette = found.get('palette') or made_up_palette(len(classes))
             return tuple(classes), [tuple(colour) for colour in palette]
     return tuple(f'class {i}' for i in range(number)), made_up_palette(number)
+
+
+class Loaded(NamedTuple):
+    """What :func:`load_model` returns.
+
+    Attributes:
+        cfg: of the model and its data.
+        model: with all its weights.
+        meta: of the checkpoint.
+        pipeline: steps that prepare a test image.
+        classes, palette: names and colours of the closed classes.
+        checkpoint: the file of the weights.
+    """
+
+    cfg: Config
+    model: Any
+    meta: dict
+    pipeline: list[dict]
+    classes: tuple[str, ...]
+    palette: list[tuple[int, ...]]
+    checkpoint: str
+
+
+def load_model(
+    config: str | Path | Config,
+    checkpoint: str | None,
+    *,
+    scorers: Sequence[str] | Mapping[str, dict] | None = None,
+    cfg_options: Mapping | None = None,
+    segmentor_checkpoint: str | Path | None = None,
+) -> Loaded:
+    """The model of a config and its checkpoint, of D's checkpoint alone, or of a bundle; see
+    :class:`OpenSetInferencer` for the arguments and errors.
+    """
+    if checkpoint is None and isinstance(config, (str, Path)) and Path(config).suffix == '.pth':
+        checkpoint = str(config)
+        bundle = read_bundle(checkpoint)
+        if bundle is not None:
+            _refuse_of_bundle(
+                scorers=scorers, cfg_options=cfg_options, segmentor_checkpoint=segmentor_checkpoint
+            )
+            model, meta, parts = bundle
+            cfg = Config(dict(model=parts['model'], test_pipeline=parts['pipeline']))
+            classes = tuple(parts['classes'])
+            palette = [tuple(colour) for colour in parts['palette']]
+            return Loaded(cfg, model, meta, parts['pipeline'], classes, palette, checkpoint)
+        config = config_in(checkpoint)
+    if isinstance(config, Config):
+        cfg = copy.deepcopy(config)
+    else:
+        cfg = read_config_file(config)
+    weights = checkpoint
+    if 'segmentor' not in cfg.model:
+        cfg = open_set_config(cfg, checkpoint)
+        weights = None
+        scorers = scorers or DEFAULT_SCORERS
+    cfg.merge_from_dict({'model.resolution': 'image'})
+    cfg.merge_from_dict(dict(cfg_options or {}))
+    if segmentor_checkpoint is not None:
+        cfg.model.segmentor.checkpoint = str(segmentor_checkpoint)
+    elif weights is not None:
+        find_segmentor(cfg, weights)
+    if scorers is not None:
+        cfg.model.scorers = scorer_configs(scorers, cfg.model.get('scorers') or {})
+    cfg.model.generator = None  # only training needs it
+    init_default_scope(cfg.get('default_scope', 'mmseg'))
+    model, meta = _trained_model(cfg, weights)
+    classes, palette = classes_of(cfg, meta, model.head.num_classes)
+    _check_classes(classes, model)
+    checkpoint = checkpoint or str(cfg.model.segmentor.checkpoint)
+    return Loaded(cfg, model, meta, test_pipeline(cfg), classes, palette, checkpoint)
+
+
+def _refuse_of_bundle(**options) -> None:
+    given = [name for name, value in options.items() if value is not None]
+    if given:
+        raise ValueError(f'a bundle has its model whole: wanted no {", ".join(given)}')
+
+
+def _check_classes(classes: Sequence[str], model) -> None:
+    largest = model.head.num_classes
+    smallest = largest - model.has_open_class
+    if not smallest <= len(classes) <= largest:
+        raise ValueError(
+            f'classes: wanted a name for each of the {smallest} classes of the network, found '
+            f"{len(classes)}: {', '.join(classes)}. They are those of the checkpoint's "
+            "dataset_meta, or else of test_dataloader's dataset (metainfo=dict(classes=...))."
+        )
+
+
+def _trained_model(cfg: Config, checkpoint: str | None) -> tuple:
+    """The config's model with all its weights, and the checkpoint's meta information."""
+    model = MODELS.build(cfg.model)
+    if checkpoint is None:
+        model.check_segmentor()
+        if model.discriminator is not None:
+            raise RuntimeError(
+                'The discriminator has random weights. Give a checkpoint that OpenGAN '
+                'training wrote, or set model.discriminator=None to use the other scorers alone.'
+            )
+        return model, model.held.meta
+    weights, meta = read_checkpoint(checkpoint)
+    state = {key.removeprefix('module.'): value for key, value in weights.items()}
+    require_numbers(state, checkpoint)
+    model.load_state_dict(state, strict=False)
+    model.check_segmentor()
+    return model, meta

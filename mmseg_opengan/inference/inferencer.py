@@ -7,52 +7,41 @@
 Shapes: an image has H x W pixels at its original size, before any resizing of the pipeline.
 """
 
-import copy
 import sys
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from itertools import islice
 from pathlib import Path
 
-import cv2
-import mmcv
 import numpy as np
 import torch
 from mmengine.config import Config
-from mmengine.dataset import BaseDataset, Compose
+from mmengine.dataset import BaseDataset
 from mmengine.device import get_device
-from mmengine.registry import init_default_scope
-from mmengine.runner import CheckpointLoader
 from mmengine.utils import ProgressBar
-from mmseg.registry import DATASETS, MODELS, TRANSFORMS
+from mmseg.registry import DATASETS
 
 from .. import register  # noqa: F401
-from ..contracts import CLOSED, GT_OPEN_MAP, OPEN_SCORES, OPENGAN, VOID
-from ..datasets.transforms import require_whole_images
+from ..contracts import OPENGAN
 from ..evaluation.evaluation_hook import OPEN_VALIDATION
-from ..evaluation.open_validation import decisions_of
 from ..features.stored_taps import images_of
-from ..functional.decisions import is_rule
-from ..functional.detection import resolve_threshold
-from ..functional.overlay import LogitThreshold
-from ..functional.pixels import labels_on_grid
-from ..functional.score_counts import ScoreCounts
-from ..models.frozen_segmentor import plain
+from ..files import label_type
+from ..functional.calibration import Calibration
+from ..functional.decisions import Decisions, is_rule
+from ..functional.overlay import LogitThreshold, robust_range
 from ..pictures.visualizer import panel_fields
-from ..shipped import read_config_file
-from .config import (
-    DEFAULT_SCORERS,
-    classes_of,
-    config_in,
-    find_segmentor,
-    open_set_config,
-    scorer_configs,
-    test_pipeline,
-)
-from .results import OpenSetResult, check_out_dir, list_inputs
+from .config import load_model
+from .decided import RULES, OpenValidation, plain_rule
+from .inputs import Inputs, check_out_dir, list_inputs
+from .reading import ImageReader
+from .results import Files, OpenSetResult, main_score
+from .video import VideoWriter
 
-Inputs = str | Path | np.ndarray | Sequence[str | Path | np.ndarray] | BaseDataset
 #: The data loader whose dataset a split of the config means.
 SPLITS = {'test': 'test_dataloader', 'open_val': 'val_dataloader'}
+#: Probabilities of open that panels show where the score is an open logit (the paper's).
+PROBABILITIES = (0.6, 0.7, 0.8, 0.9)
 
 
 class OpenSetInferencer:
@@ -70,7 +59,7 @@ class OpenSetInferencer:
     Args:
         config: config file or Config, of an open-set model or of a plain mmseg model. Its test
             pipeline prepares the images. A checkpoint of D (``.pth``) knows its config, and may
-            stand here alone.
+            stand here alone; so may a bundle, the one file that ``tools/bundle.py`` writes.
         checkpoint: what training wrote (D and G only; the segmentor is found through the config),
             or the segmentor's weights where there is no D.
         scorers: scores to give beside D's: names (those of the config, or of the registry in any
@@ -80,12 +69,14 @@ class OpenSetInferencer:
         cfg_options: overrides of the config, keys with dots.
         segmentor_checkpoint: where the frozen segmentor's weights lie, if no longer where the
             config says.
+        font: file (``.ttf``, ``.otf``) for class names in panels, where the usual one lacks their
+            letters.
 
     Raises:
         FileNotFoundError: the config or a checkpoint is missing.
         RuntimeError: a checkpoint does not fit the model, or would leave a part of it random.
-        ValueError: a test pipeline that does not begin with ``LoadImageFromFile``, or an unknown
-            scorer.
+        ValueError: a test pipeline that does not begin with ``LoadImageFromFile``, an unknown
+            scorer, weights that are NaN, or another number of class names than of classes.
     """
 
     def __init__(
@@ -97,38 +88,28 @@ class OpenSetInferencer:
         device: str | None = None,
         cfg_options: Mapping | None = None,
         segmentor_checkpoint: str | Path | None = None,
+        font: str | Path | None = None,
     ):
-        if checkpoint is None and isinstance(config, (str, Path)) and Path(config).suffix == '.pth':
-            config, checkpoint = config_in(str(config)), config
-        self.cfg = copy.deepcopy(config) if isinstance(config, Config) else read_config_file(config)
-        if 'segmentor' not in self.cfg.model:
-            self.cfg = open_set_config(self.cfg, checkpoint)
-            checkpoint = None
-            scorers = scorers or DEFAULT_SCORERS
-        self.cfg.merge_from_dict({'model.resolution': 'image'})
-        self.cfg.merge_from_dict(dict(cfg_options or {}))
-        segmentor = self.cfg.model.segmentor
-        if segmentor_checkpoint is not None:
-            segmentor.checkpoint = str(segmentor_checkpoint)
-        elif checkpoint is not None:
-            find_segmentor(self.cfg, str(checkpoint))
-        if scorers is not None:
-            self.cfg.model.scorers = scorer_configs(scorers, self.cfg.model.get('scorers') or {})
-        self.cfg.model.generator = None  # only training needs it
-        init_default_scope(self.cfg.get('default_scope', 'mmseg'))
-        self._load, self._prepare = _pipeline(self.cfg)
-        self.model, meta = _trained_model(self.cfg, None if checkpoint is None else str(checkpoint))
-        self.model.to(device or get_device()).eval()
-        stored = decisions_of(
-            meta.get(OPENGAN, {}).get(OPEN_VALIDATION),
-            self.model.resolution,
-            self.model.test_cfg.get('mode', 'whole'),
-            self.model.smoothing,
+        loaded = load_model(
+            config,
+            None if checkpoint is None else str(checkpoint),
+            scorers=scorers,
+            cfg_options=cfg_options,
+            segmentor_checkpoint=segmentor_checkpoint,
         )
-        self._thresholds = (
-            dict(stored[OPENGAN].thresholds) if OPENGAN in stored else {}
-        )  # rule -> open logit
-        self.classes, self.palette = classes_of(self.cfg, meta, self.model.head.num_classes)
+        self.cfg, self.model = loaded.cfg, loaded.model
+        self.classes, self.palette = loaded.classes, loaded.palette
+        self.model.to(device or get_device()).eval()
+        self.reader = ImageReader(loaded.pipeline)
+        self._font = font
+        loader = self.cfg.get('val_dataloader')
+        self._validation = OpenValidation(
+            self.model,
+            loaded.checkpoint,
+            loaded.meta.get(OPENGAN, {}).get(OPEN_VALIDATION),
+            None if loader is None else images_of(loader.dataset),
+            lambda dataset: (one for _, _, one in self._results(list_inputs(dataset).pairs, 1)),
+        )
 
     @property
     def scorers(self) -> dict[str, bool]:
@@ -137,38 +118,65 @@ class OpenSetInferencer:
         """
         return dict(sorted(self.model.score_names.items()))
 
-    def threshold(self, rule: str) -> float:
-        """The open logit at and above which a pixel is called open, by a rule on the open
-        validation set.
+    @property
+    def main(self) -> str:
+        """Name of the score that thresholds mean: D's, or else the first."""
+        return main_score(self.model.score_names)
+
+    # ------------------------------------------------------------------ decided on validation
+
+    @property
+    def decides(self) -> bool:
+        """Whether thresholds are known, or there are validation images to find them on."""
+        return self._validation.has_scales(self.scorers)
+
+    def threshold(self, rule: str, scorer: str | None = None) -> float:
+        """The score at and above which a pixel is called open, by a rule on the open validation
+        set.
+
+        The set is run once, for all scorers. What was found is kept beside the checkpoint, in
+        ``{checkpoint}.decided.json``.
 
         Args:
-            rule: ``'fpr=0.05'``, ``'tpr=0.95'`` or ``'f1'``, with any rate. The checkpoint holds
-                these three for the resolution at which training validated; for another, the
-                config's open validation set is run once.
+            rule: ``'fpr=0.05'``, which needs closed pixels only; ``'tpr=0.95'`` or ``'f1'``.
+            scorer: name of the score; by default D's, or else the first.
+
+        Returns:
+            float: infinite where no score would be called open.
 
         Raises:
-            ValueError: no such rule, or no discriminator whose open logits it could apply to.
+            ValueError: no such rule or score, or a rule that validation leaves undefined.
         """
-        if getattr(self.model, 'discriminator', None) is None:
+        scorer = scorer or self.main
+        self._require_scorers([scorer])
+        rule = plain_rule(rule)
+        found = self._validation.find([scorer], [rule])
+        thresholds = Decisions.from_json(found['scorers'][scorer]).thresholds
+        if rule not in thresholds:
             raise ValueError(
-                f"thresholds: the rule '{rule}' needs a discriminator's open logits, found none"
+                f"threshold '{rule}' of '{scorer}': undefined on the {found['num_closed']} closed "
+                f"and {found['num_open']} open pixels of val_dataloader. 'fpr=RATE' needs closed "
+                'ones only.'
             )
-        if rule not in self._thresholds:
-            counts = ScoreCounts(num_open_classes=1)
-            for _, _, sample in self._results(list_inputs(self.dataset('open_val'))[1], 1):
-                scores, open_map = (
-                    sample.get(OPEN_SCORES).get(OPENGAN)[0],
-                    sample.get(GT_OPEN_MAP).data[0],
-                )
-                labels = (
-                    open_map
-                    if scores.shape == open_map.shape
-                    else labels_on_grid(open_map, scores.shape)
-                )
-                labels = torch.where(labels == VOID, VOID, (labels != CLOSED).to(labels))
-                counts.update(scores, labels.to(scores.device))
-            self._thresholds[rule] = resolve_threshold(rule, counts.bins())
-        return self._thresholds[rule]
+        return thresholds[rule]
+
+    def calibration(self, scorer: str | None = None) -> Calibration | None:
+        """From a score to p(open), fitted on open validation; None where it has no open pixels."""
+        scorer = scorer or self.main
+        found = self._validation.find([scorer], ())
+        return Decisions.from_json(found['scorers'][scorer]).calibration
+
+    def scales(self) -> dict[str, tuple[float, float]]:
+        """By scorer, the scores of the darkest and the brightest colour: most of validation's
+        pixels lie between. They are the same for every image and frame.
+        """
+        found = self._validation.find(self.scorers, (), scales=True)['scorers']
+        return {name: tuple(found[name]['scale']) for name in self.scorers}
+
+    def decisions(self) -> dict:
+        """Thresholds, calibration and colour scales of all scores, as plain values."""
+        found = self._validation.find(self.scorers, RULES, scales=True)
+        return {key: value for key, value in found.items() if key != 'made_from'}
 
     def dataset(self, split: str) -> BaseDataset:
         """The dataset on which the config tests (``'test'``) or validates (``'open_val'``), as an
@@ -178,51 +186,78 @@ class OpenSetInferencer:
             raise ValueError(f'split: wanted one of {tuple(SPLITS)}, found {split!r}')
         return DATASETS.build(images_of(self.cfg[SPLITS[split]].dataset))
 
+    # ------------------------------------------------------------------ prediction
+
     def __call__(
         self,
         inputs: Inputs,
         *,
-        batch_size: int = 1,
         out_dir: str | Path | None = None,
+        video: str | Path | None = None,
         save_scores: bool = True,
         save_pictures: bool = True,
+        save_overlays: bool = False,
+        threshold: float | str | None = None,
+        unknown_id: int = 255,
         show_progress: bool = True,
         **options,
     ) -> list[OpenSetResult] | list[dict[str, Path]]:
-        """Results of all inputs; with ``out_dir`` they go to files, and memory does not grow with
-        their number.
+        """Results of all inputs; with ``out_dir`` or ``video`` they go to files, and memory does
+        not grow with their number.
 
         Args:
-            inputs: path of an image, a folder (with the folders in it) or a video; a BGR array (H,
-                W, 3) uint8; a list of image paths or arrays; a dataset, whose ground truth is then
-                drawn too.
-            batch_size: images that are read and, where they are of one size, run together.
+            inputs: path of an image, a folder (with the folders in it), a video or a list of images
+                (``.txt``, a path in each line); a BGR array (H, W, 3) or (H, W) uint8; a list of
+                image paths or arrays; a dataset, whose ground truth is then drawn too.
             out_dir: folder for the files of :meth:`OpenSetResult.save`.
+            video: file for the overlays as a video, of one colour scale.
             save_scores: write score maps (``.npy`` and 16-bit ``.png``).
             save_pictures: write the panels.
+            save_overlays: write the images with the main score on top.
+            threshold: of the main score, a number in its units or a rule: where label maps are
+                unknown, and where overlays are outlined.
+            unknown_id: what label maps hold at unknown pixels.
             show_progress: show a progress bar on stderr.
-            **options: ``scorers``, ``thresholds`` and ``limit`` of :meth:`stream`.
+            **options: ``batch_size``, ``scorers``, ``thresholds``, ``limit`` and ``bad`` of
+                :meth:`stream`.
 
         Returns:
-            One :class:`OpenSetResult` for each image; with ``out_dir``, its files by what they
-            hold.
+            One :class:`OpenSetResult` for each image; with ``out_dir`` or ``video``, its files by
+            what they hold.
 
         Raises:
             FileNotFoundError: an input is missing.
             ValueError, TypeError: an input that cannot be read, an empty folder, two images of one
                 name, or an ``out_dir`` in which outputs would mix with inputs.
         """
-        total, results = self._open(inputs, batch_size=batch_size, out_dir=out_dir, **options)
-        progress = ProgressBar(total, file=sys.stderr) if show_progress else None
-        found = []
-        for result in results:
-            found.append(
-                result
-                if out_dir is None
-                else result.save(out_dir, scores=save_scores, picture=save_pictures)
-            )
-            if progress is not None:
-                progress.update()
+        to_files = out_dir is not None or video is not None
+        if out_dir is not None:
+            check_out_dir(out_dir, inputs)
+        entries = list_inputs(inputs)
+        if is_rule(threshold):
+            main = main_score(options.get('scorers') or self.model.score_names)
+            threshold = self.threshold(str(threshold), main)
+        files = Files(
+            scores=save_scores,
+            picture=save_pictures,
+            overlay=save_overlays,
+            threshold=None if threshold is None else float(threshold),
+            unknown_id=unknown_id,
+        )
+        found: list = []
+        with ExitStack() as stack:
+            writer = video and stack.enter_context(VideoWriter(video, entries.fps))
+            results = self.stream(entries, scaled=save_overlays or video is not None, **options)
+            limit = options.get('limit') or entries.total
+            total = min(limit, entries.total) if entries.total else 0
+            progress = ProgressBar(total, file=sys.stderr) if show_progress else None
+            for result in results:
+                if writer:
+                    writer.add(result.overlay(files.threshold))
+                saved = {} if out_dir is None else result.save(out_dir, files)
+                found.append(saved if to_files else result)
+                if progress is not None:
+                    progress.update()
         if progress is not None:
             progress.file.write('\n')
         return found
@@ -233,149 +268,126 @@ class OpenSetInferencer:
         *,
         batch_size: int = 1,
         scorers: Sequence[str] | None = None,
-        thresholds: Sequence[float | str] = (0.6, 0.7, 0.8, 0.9),
+        thresholds: Sequence[float | str] | None = None,
         limit: int | None = None,
+        bad: list[tuple[str, str]] | None = None,
+        scaled: bool = False,
     ) -> Iterator[OpenSetResult]:
         """Results one by one, in the order of the inputs; no more than a batch is in memory.
 
         Args:
-            inputs, batch_size: as in :meth:`__call__`.
+            inputs: as in :meth:`__call__`.
+            batch_size: images that are read and, where they are of one size, run together.
             scorers: names of the score maps to give; None gives all.
-            thresholds: probabilities of open above which the pictures whiten a pixel; or rules such
-                as ``'fpr=0.05'``, resolved on open validation, see :meth:`threshold`.
+            thresholds: at which panels whiten pixels of the main score: of an open logit
+                probabilities, of another score its own values; or rules such as ``'fpr=0.05'``,
+                see :meth:`threshold`. None: .6 to .9 of an open logit.
             limit: stop after so many images.
+            bad: takes (name, error) of every file that cannot be read, and the others go on. None:
+                such a file ends the run with its error.
+            scaled: give overlays the colour scale of open validation; without validation images
+                that of the first image.
         """
-        return self._open(
-            inputs, batch_size=batch_size, scorers=scorers, thresholds=thresholds, limit=limit
-        )[1]
-
-    def _open(
-        self,
-        inputs,
-        *,
-        batch_size,
-        out_dir=None,
-        scorers=None,
-        thresholds=(0.6, 0.7, 0.8, 0.9),
-        limit=None,
-    ):
-        """(number of images or 0 if unknown, iterator of results); raises what can be known before
-        the first image.
-        """
-        unknown = sorted(set(scorers or ()) - set(self.scorers))
-        if unknown:
-            raise ValueError(f'scorers: wanted some of {tuple(self.scorers)}, found {unknown}')
+        main = main_score(scorers or self.model.score_names)
+        scorers = tuple(self.scorers) if scorers is None else tuple(scorers)
+        self._require_scorers(scorers)
         for name, value in (('batch_size', batch_size), ('limit', 1 if limit is None else limit)):
             if value < 1:
                 raise ValueError(f'{name}: wanted at least 1, found {value}')
-        total, entries = list_inputs(inputs)
-        if out_dir is not None:
-            check_out_dir(out_dir, inputs)
-        total = total if limit is None else min(limit, total)
-        thresholds = [
-            LogitThreshold(self.threshold(one)) if is_rule(one) else float(one)
-            for one in thresholds
-        ]
-        results = self._results(islice(entries, limit), batch_size)
-        return total, (
-            self._finish(*result, scorers or tuple(self.scorers), thresholds) for result in results
+        pairs = islice(list_inputs(inputs).pairs, limit)
+        scales = self._scales_or_none() if scaled else {}
+        panel = dict(
+            classes=self.classes,
+            palette=self.palette,
+            thresholds=self._panel_thresholds(thresholds, main),
+            threshold_of=main,
+            font=self._font,
         )
+        return self._finished(self._results(pairs, batch_size, bad), scorers, panel, scales)
 
-    def _results(self, entries, batch_size):
-        """(name, RGB image, data sample) of every entry, in order."""
-        while batch := [
-            (name, *self._read(name, source)) for name, source in islice(entries, batch_size)
-        ]:
+    def _require_scorers(self, names: Sequence[str]) -> None:
+        unknown = sorted(set(names) - set(self.scorers))
+        if unknown or not names:
+            raise ValueError(f'scorers: wanted some of {tuple(self.scorers)}, found {unknown}')
+
+    def _scales_or_none(self) -> dict | None:
+        """Colour scales of open validation; None without its images."""
+        if not self.decides:
+            return None
+        try:
+            return self.scales()
+        except FileNotFoundError as error:
+            warnings.warn(
+                f'Colours have the scale of the first image, as open validation lacks {error}',
+                stacklevel=4,
+            )
+            return None
+
+    def _panel_thresholds(self, thresholds, main: str) -> list[float]:
+        is_logit = self.scorers[main]
+        if thresholds is None:
+            return list(PROBABILITIES) if is_logit else []
+        found = []
+        for one in thresholds:
+            if is_rule(one):
+                found.append(LogitThreshold(self.threshold(str(one), main)))
+            else:
+                found.append(float(one) if is_logit else LogitThreshold(one))
+        return found
+
+    def _results(self, pairs, batch_size, bad=None):
+        """(name, RGB image, data sample) of every entry that can be read, in order; the sample's
+        ``img_path`` is the file.
+        """
+        while batch := list(islice(pairs, batch_size)):
+            images = [one for name, source in batch if (one := self._read(name, source, bad))]
             # only images of one size share a forward pass: padding would change the scores
-            sizes = {}
-            for i, (_, _, packed) in enumerate(batch):
+            sizes: dict = {}
+            for i, (_, _, packed) in enumerate(images):
                 sizes.setdefault(packed['inputs'].shape, []).append(i)
-            samples = {}
+            samples: dict = {}
             for places in sizes.values():
-                packed = [batch[i][2] for i in places]
+                packed = [images[i][2] for i in places]
+                together = {key: [one[key] for one in packed] for key in packed[0]}
                 with torch.no_grad():
-                    found = self.model.test_step(
-                        {key: [one[key] for one in packed] for key in packed[0]}
-                    )
-                samples.update(zip(places, found))
-            for i, (name, image, _) in enumerate(batch):
+                    samples.update(zip(places, self.model.test_step(together)))
+            for i, (name, image, _) in enumerate(images):
                 yield name, image, samples[i]
 
-    def _read(self, name, source):
-        """(RGB image (H, W, 3) uint8, network input and data sample) of a path, an array, or
-        (dataset, index).
+    def _read(self, name, source, bad):
+        """(name, RGB image, network input and data sample) of a path, an array or (dataset, index);
+        None of a file that goes to ``bad``.
         """
-        if isinstance(source, tuple):
-            dataset, index = source
-            packed = dataset[index]
-            return mmcv.imread(
-                dataset.get_data_info(index)['img_path'], channel_order='rgb'
-            ), packed
         try:
-            loaded = self._load(source)
-        except (AssertionError, cv2.error) as error:
-            # mmcv asserts that a file could be decoded, and OpenCV fails on an empty one without
-            # naming it.
-            raise ValueError(
-                f"Image '{source}' cannot be decoded: wanted an image file, found "
-                f'{Path(source).stat().st_size} bytes that OpenCV cannot read.'
-            ) from error
-        image = np.ascontiguousarray(loaded['img'][..., ::-1], np.uint8)
-        return image, self._prepare({**loaded, 'img_path': loaded['img_path'] or name})
+            if isinstance(source, tuple):
+                dataset, index = source
+                path = dataset.get_data_info(index)['img_path']
+                return name, self.reader.picture_of(path), dataset[index]
+            return name, *self.reader.read(name, source)
+        except (OSError, ValueError) as error:
+            if bad is None:
+                raise
+            bad.append((name, str(error)))
+            return None
 
-    def _finish(self, name, image, sample, scorers, thresholds) -> OpenSetResult:
-        fields = panel_fields(sample)
-        scores = {scorer: fields['scores'][scorer] for scorer in scorers}
-        return OpenSetResult(
-            name=name,
-            image=image,
-            labels=fields['pred'].astype(np.uint8),
-            scores=scores,
-            logits=frozenset(scorer for scorer in scorers if self.scorers[scorer]),
-            panel=dict(
-                gt=fields.get('gt'),
-                open_map=fields.get('open_map'),
-                classes=self.classes,
-                palette=self.palette,
-                thresholds=thresholds,
-            ),
-        )
-
-
-def _pipeline(cfg: Config) -> tuple:
-    """The test pipeline without its labels: what loads a path or an array, and the steps after
-    it.
-    """
-    steps = [plain(step) for step in test_pipeline(cfg)]
-    names = [step['type'].rsplit('.', 1)[-1] for step in steps]
-    steps = [step for step, name in zip(steps, names) if 'Annotation' not in name]
-    if not steps or names[0] != 'LoadImageFromFile':
-        raise ValueError(
-            "test_dataloader.dataset.pipeline: wanted 'LoadImageFromFile' as its first step, found "
-            f'{names}'
-        )
-    prepare = Compose(steps[1:])
-    require_whole_images(prepare.transforms, 'test_dataloader.dataset.pipeline')
-    return TRANSFORMS.build({**steps[0], 'type': 'InferencerLoader'}), prepare
-
-
-def _trained_model(cfg: Config, checkpoint: str | None) -> tuple:
-    """The config's model with all its weights, and the checkpoint's meta information."""
-    model = MODELS.build(cfg.model)
-    if checkpoint is None:
-        model.check_segmentor()
-        if model.discriminator is not None:
-            raise RuntimeError(
-                'The discriminator has random weights. Give a checkpoint that OpenGAN '
-                'training wrote, '
-                'or set model.discriminator=None to use the other scorers alone.'
+    def _finished(self, results, scorers, panel, scales) -> Iterator[OpenSetResult]:
+        for name, image, sample in results:
+            fields = panel_fields(sample)
+            scores = {scorer: fields['scores'][scorer] for scorer in scorers}
+            for scorer, score in scores.items():
+                if np.isnan(score).any():
+                    raise ValueError(
+                        f"'{name}': wanted numbers as scores, found NaN in those of '{scorer}'"
+                    )
+            if scales is None:
+                scales = {scorer: robust_range(score) for scorer, score in scores.items()}
+            yield OpenSetResult(
+                name=name,
+                image=image,
+                labels=fields['pred'].astype(label_type(len(self.classes))),
+                scores=scores,
+                logits=frozenset(scorer for scorer in scorers if self.scorers[scorer]),
+                panel=dict(panel, gt=fields.get('gt'), open_map=fields.get('open_map')),
+                scales=scales,
+                source=None if (path := sample.get('img_path')) == name else path,
             )
-        return model, model.held.meta
-    content = CheckpointLoader.load_checkpoint(checkpoint, map_location='cpu')
-    state = {
-        key.removeprefix('module.'): value
-        for key, value in content.get('state_dict', content).items()
-    }
-    model.load_state_dict(state, strict=False)
-    model.check_segmentor()
-    return model, content.get('meta', {})

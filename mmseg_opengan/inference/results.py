@@ -1,23 +1,46 @@
-"""What the inferencer reads and writes: inputs one by one under their names, results as files."""
+"""What was found in one image, its pictures and its files."""
 
 import io
-import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
 import cv2
 import numpy as np
-from mmengine.dataset import BaseDataset
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
+from ..contracts import OPENGAN
 from ..files import half_where_it_fits, replacing
+from ..functional.overlay import OPEN_COLOUR, robust_range
 from ..pictures.panel import draw_panel
+from .drawing import overlay
+from .objects import OpenObject, find_objects
 
-IMAGE_SUFFIXES = ('.bmp', '.jpeg', '.jpg', '.pgm', '.png', '.ppm', '.tif', '.tiff', '.webp')
-VIDEO_SUFFIXES = ('.avi', '.m4v', '.mkv', '.mov', '.mp4', '.mpeg', '.mpg', '.webm', '.wmv')
+
+@dataclass(frozen=True, kw_only=True)
+class Files:
+    """Which files :meth:`OpenSetResult.save` writes.
+
+    Attributes:
+        scores: score maps, ``.npy`` and 16-bit ``.png``.
+        picture: the panel.
+        overlay: the image with the main score on top.
+        threshold: of the main score, in its units; label maps with unknown pixels are written
+            where it is given.
+        unknown_id: what they hold at unknown pixels.
+    """
+
+    scores: bool = True
+    picture: bool = True
+    overlay: bool = False
+    threshold: float | None = None
+    unknown_id: int = 255
+
+
+#: Labels, score maps and the panel.
+EVERYTHING = Files()
 
 
 @dataclass(eq=False)
@@ -28,12 +51,15 @@ class OpenSetResult:
         name: the image's name without suffix, below the input folder if there is one;
             ``{video}_{frame:06d}``; the position of an array in its list, as eight digits.
         image: (H, W, 3) uint8 RGB.
-        labels: (H, W) uint8 predicted closed class ids.
+        labels: (H, W) predicted closed class ids; uint8, or uint16 of more than 256 classes.
         scores: scorer name -> raw scores, float32, larger = more open; (H, W), or (h, w) of the
             feature grid.
         logits: the names among them whose scores are open logits: sigmoid gives a probability of
             open.
         panel: the other arguments of :func:`pictures.panel.draw_panel`.
+        source: path of the image; None of an array or a frame.
+        scales: scorer name -> (lo, hi), the scores of the darkest and the brightest colour; of a
+            scorer without one, the image's own.
     """
 
     name: str
@@ -42,47 +68,104 @@ class OpenSetResult:
     scores: dict[str, np.ndarray]
     logits: frozenset
     panel: dict
+    scales: dict[str, tuple[float, float]]
+    source: str | None = None
+
+    @property
+    def main(self) -> str:
+        """Name of the score that thresholds and overlays mean: D's, or else the first."""
+        return self.panel['threshold_of']
 
     @cached_property
     def picture(self) -> np.ndarray:
         """The panel, (height, 1200, 3) uint8 RGB; drawn when first asked for."""
         return draw_panel(self.image, pred=self.labels, scores=self.scores, **self.panel)
 
-    def save(
-        self, out_dir: str | Path, *, scores: bool = True, picture: bool = True
-    ) -> dict[str, Path]:
+    def score(self, scorer: str | None = None) -> np.ndarray:
+        """(H, W) scores of a scorer, of the main one by default, at the size of the image."""
+        found = self.scores[scorer or self.main]
+        if found.shape == self.labels.shape:
+            return found
+        return cv2.resize(found, self.labels.shape[::-1], interpolation=cv2.INTER_LINEAR)
+
+    def objects(
+        self, threshold: float, *, scorer: str | None = None, min_area: int = 1
+    ) -> list[OpenObject]:
+        """Connected regions at and above a threshold, the largest score first.
+
+        Args:
+            threshold: in the units of the score; ``OpenSetInferencer.threshold`` gives it by a
+                rule.
+            scorer: whose score; the main one by default.
+            min_area: regions of fewer pixels are left out.
+        """
+        classes = self.panel['classes']
+        return find_objects(self.score(scorer), threshold, self.labels, classes, min_area=min_area)
+
+    def labels_with_unknown(
+        self, threshold: float, *, unknown_id: int = 255, scorer: str | None = None
+    ) -> np.ndarray:
+        """(H, W) class ids, and ``unknown_id`` at and above a threshold.
+
+        Raises:
+            ValueError: ``unknown_id`` is a class's.
+        """
+        number = len(self.panel['classes'])
+        if not number <= unknown_id < 2**16:
+            raise ValueError(
+                f'unknown_id: wanted {number} to 65535, which no class has, found {unknown_id}'
+            )
+        found = self.labels.astype(np.uint8 if max(unknown_id, number - 1) < 256 else np.uint16)
+        found[self.score(scorer) >= np.float32(threshold)] = unknown_id
+        return found
+
+    def overlay(self, threshold: float | None = None, *, scorer: str | None = None) -> np.ndarray:
+        """(H, W, 3) uint8 RGB: the image with a score on top, outlined where it is open."""
+        score = self.score(scorer)
+        lo, hi = self.scales.get(scorer or self.main) or robust_range(score)
+        return overlay(self.image, score, lo, hi, threshold)
+
+    def save(self, out_dir: str | Path, files: Files = EVERYTHING) -> dict[str, Path]:
         """Write the result; each file under a temporary name first, so that none is ever half
         written.
 
-        =========================
-        =================================================================================
-        ``{name}.png``             class ids, 8 bits ``{name}.{scorer}.npy``    raw scores, float16
-        ``{name}.{scorer}.png``    16 bits: sigmoid(open logit) * 65535 of a scorer in ``logits``;
-        of another, whose
-                                   scores have no common scale, the image's own smallest to largest
-                                   score. The PNG's text entries ``lo`` and ``hi`` say what 0 and
-                                   65535 stand for.
-        ``{name}.panel.png``       the picture
-        =========================
-        =================================================================================
+        - ``{name}.png``: class ids, 8 bits; 16 of more than 256 classes.
+        - ``{name}.{scorer}.npy``: raw scores, float16.
+        - ``{name}.{scorer}.png``: 16 bits. Of an open logit it holds sigmoid(score) * 65535. Other
+          scores have no common scale: it goes from the image's smallest to its largest. The text
+          entries ``lo`` and ``hi`` say what 0 and 65535 stand for.
+        - ``{name}.panel.png``: the picture.
+        - ``{name}.overlay.png``: the overlay.
+        - ``{name}.unknown.png``: class ids and ``unknown_id``.
+        - ``{name}.colour.png``: the same with the classes' colours as palette, unknown white.
 
         Returns:
             The files by what they hold: ``'labels'``, ``'{scorer}.npy'``, ``'{scorer}.png'``,
-                ``'panel'``.
+                ``'panel'``, ``'overlay'``, ``'unknown'``, ``'colour'``.
         """
         contents = {'labels': ('png', _png(self.labels))}
-        for scorer, score in self.scores.items() if scores else ():
+        for scorer, score in self.scores.items() if files.scores else ():
             contents[f'{scorer}.npy'] = (f'{scorer}.npy', _npy(score))
-            contents[f'{scorer}.png'] = (
-                f'{scorer}.png',
-                score_png(score, logit=scorer in self.logits),
-            )
-        if picture:
+            picture = score_png(score, logit=scorer in self.logits)
+            contents[f'{scorer}.png'] = (f'{scorer}.png', picture)
+        if files.picture:
             contents['panel'] = ('panel.png', _png(self.picture))
+        if files.overlay:
+            contents['overlay'] = ('overlay.png', _png(self.overlay(files.threshold)))
+        if files.threshold is not None:
+            ids = self.labels_with_unknown(files.threshold, unknown_id=files.unknown_id)
+            contents['unknown'] = ('unknown.png', _png(ids))
+            colours = {**dict(enumerate(self.panel['palette'])), files.unknown_id: OPEN_COLOUR}
+            contents['colour'] = ('colour.png', _coloured_png(ids, colours))
         return {
             kind: _write(Path(out_dir, f'{self.name}.{end}'), data)
             for kind, (end, data) in contents.items()
         }
+
+
+def main_score(names: Iterable[str]) -> str:
+    """The score that thresholds mean where none is named: D's, or else the first."""
+    return OPENGAN if OPENGAN in names else next(iter(names))
 
 
 def score_png(score: np.ndarray, *, logit: bool) -> bytes:
@@ -102,133 +185,28 @@ def score_png(score: np.ndarray, *, logit: bool) -> bytes:
     return _png((65535 * unit.clip(0, 1)).round().astype(np.uint16), lo=repr(lo), hi=repr(hi))
 
 
-def list_inputs(inputs) -> tuple[int, Iterator[tuple[str, object]]]:
-    """Number of images (0 = unknown), and an iterator of (name, path or BGR array or (dataset,
-    index)).
-
-    Raises: see :meth:`OpenSetInferencer.__call__`.
-    """
-    if isinstance(inputs, BaseDataset):
-        inputs.full_init()
-        paths = [inputs.get_data_info(i)['img_path'] for i in range(len(inputs))]
-        entries = [(Path(path).stem, (inputs, i)) for i, path in enumerate(paths)]
-    elif isinstance(inputs, np.ndarray):
-        entries = [_entry(0, inputs)]
-    elif isinstance(inputs, (str, Path)):
-        path = Path(inputs)
-        if not path.is_dir() and path.suffix.lower() in VIDEO_SUFFIXES:
-            return _open_video(path)
-        entries = _list_folder(path) if path.is_dir() else [_entry(0, path)]
-    elif isinstance(inputs, Sequence):
-        entries, paths = [_entry(i, one) for i, one in enumerate(inputs)], inputs
-        if not entries:
-            raise ValueError('inputs: wanted at least one image, found an empty list')
-    else:
-        raise TypeError(
-            'inputs: wanted a path, a BGR array, a list of these, or a dataset, found '
-            f'{type(inputs).__name__}'
-        )
-    first = {}
-    for i, (name, _) in enumerate(entries):
-        if first.setdefault(name, i) != i:
-            raise ValueError(
-                f"inputs: wanted images of different names, found '{name}' twice (numbers "
-                f'{first[name]} '
-                f'and {i}); their files would replace each other'
-            )
-    return len(entries), iter(entries)
-
-
-def check_out_dir(out_dir: str | Path, inputs) -> None:
-    """Raise where outputs would lie among the inputs: they would replace them, or be inputs of the
-    next run.
-    """
-    out_dir = Path(out_dir).resolve()
-    for one in inputs if isinstance(inputs, Sequence) and not isinstance(inputs, str) else [inputs]:
-        if isinstance(one, (str, Path)):
-            path = Path(one).resolve()
-            if (path.is_dir() and out_dir.is_relative_to(path)) or path.parent == out_dir:
-                raise ValueError(
-                    f"out_dir: wanted a folder apart from the inputs, found '{out_dir}' for "
-                    f'the input '
-                    f"'{one}'"
-                )
-
-
-def _entry(position: int, one):
-    """(name, path or array) of one element of a list."""
-    if isinstance(one, np.ndarray):
-        if one.ndim != 3 or one.shape[2] != 3 or one.dtype != np.uint8:
-            raise ValueError(
-                f'inputs: wanted BGR arrays (H, W, 3) uint8, found {one.shape} {one.dtype} '
-                f'at number '
-                f'{position}'
-            )
-        return f'{position:08d}', one
-    if not isinstance(one, (str, Path)):
-        raise TypeError(
-            f'inputs: wanted paths or BGR arrays, found {type(one).__name__} at number {position}'
-        )
-    if not Path(one).is_file():
-        raise FileNotFoundError(f"Image '{one}' does not exist, or is no file.")
-    return Path(one).stem, str(one)
-
-
-def _list_folder(folder: Path):
-    """(name, path) of all images below a folder, sorted; the name keeps the folders between."""
-    paths = sorted(
-        path
-        for path in folder.rglob('*')
-        if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file()
-    )
-    if not paths:
-        raise ValueError(
-            f"Folder '{folder}' holds no images: wanted files that end in one of "
-            f'{", ".join(IMAGE_SUFFIXES)}, found none.'
-        )
-    return [(path.relative_to(folder).with_suffix('').as_posix(), str(path)) for path in paths]
-
-
-def _open_video(path: Path):
-    """(number of frames as the file states it, iterator of (name, BGR frame))."""
-    if not path.is_file():
-        raise FileNotFoundError(f"Video '{path}' does not exist.")
-    capture = cv2.VideoCapture(str(path))
-    done, frame = capture.read()
-    if not done:
-        raise ValueError(
-            f"Video '{path}' cannot be decoded: wanted a file for which this OpenCV has a "
-            f'codec, found '
-            f'{path.stat().st_size} bytes without a first frame. Another container or codec '
-            f'(e.g. mp4 '
-            'with H.264, avi with MJPG), or a folder of frames, may do.'
-        )
-    stated = max(0, int(capture.get(cv2.CAP_PROP_FRAME_COUNT)))
-
-    def frames(done, frame):
-        count = 0
-        try:
-            while done:
-                yield f'{path.stem}_{count:06d}', frame
-                count += 1
-                done, frame = capture.read()
-        finally:
-            capture.release()
-        if count < stated:
-            warnings.warn(
-                f"Video '{path}' states {stated} frames, but {count} could be decoded.",
-                stacklevel=2,
-            )
-
-    return stated, frames(done, frame)
+def _coloured_png(ids: np.ndarray, colours: dict[int, Sequence[int]]) -> bytes:
+    """Ids with colours: a palette PNG, which holds both; RGB where an id is above 255."""
+    table = np.zeros((max(256, 1 + max(colours)), 3), np.uint8)
+    for i, colour in colours.items():
+        table[i] = colour
+    if ids.dtype != np.uint8:
+        return _png(table[ids])
+    picture = Image.fromarray(ids).convert('P')
+    picture.putpalette(table.tobytes())
+    return _encoded(picture)
 
 
 def _png(picture: np.ndarray, **text: str) -> bytes:
     """(H, W) uint8 or uint16, or (H, W, 3) uint8 RGB, as a PNG file with text entries."""
+    return _encoded(Image.fromarray(picture), **text)
+
+
+def _encoded(picture: Image.Image, **text: str) -> bytes:
     info, file = PngInfo(), io.BytesIO()
     for key, value in text.items():
         info.add_text(key, value)
-    Image.fromarray(picture).save(file, 'PNG', pnginfo=info, compress_level=4)
+    picture.save(file, 'PNG', pnginfo=info, compress_level=4)
     return file.getvalue()
 
 

@@ -10,7 +10,7 @@ import torch
 from mmengine.config import Config
 from mmengine.runner import Runner
 from PIL import Image
-from tiny_camvid import SIZES, write_checkpoints, write_config, write_images
+from tiny_camvid import SIZES, write_checkpoints
 
 from mmseg_opengan.contracts import CLOSED, OPENGAN, VOID
 from mmseg_opengan.functional.detection import exact_bins, resolve_threshold
@@ -19,25 +19,6 @@ from mmseg_opengan.inference.inferencer import OpenSetInferencer
 from mmseg_opengan.inference.results import OpenSetResult, score_png
 
 NAMES = ('msp', 'entropy', 'opengan')
-
-
-@pytest.fixture(scope='module')
-def tiny(tmp_path_factory):
-    """(folder, data root, config, checkpoint of D and G, segmentor)."""
-    root = tmp_path_factory.mktemp('tiny')
-    data = write_images(root / 'data')
-    config = write_config(root, data)
-    return root, data, config, *write_checkpoints(root, config)
-
-
-@pytest.fixture(scope='module')
-def inferencer(tiny):
-    return OpenSetInferencer(tiny[2], tiny[3], device='cpu')
-
-
-@pytest.fixture(scope='module')
-def frames(tiny):
-    return [str(tiny[1] / f'val/{name}.jpg') for name in SIZES]
 
 
 def run(inferencer, inputs, **options):
@@ -142,10 +123,11 @@ def test_a_dataset_brings_its_ground_truth(inferencer, frames):
 
 def test_results_come_one_batch_at_a_time(inferencer, frames, monkeypatch):
     read = []
+    whole = inferencer.reader.read
     monkeypatch.setattr(
-        inferencer,
-        '_read',
-        lambda name, source: read.append(name) or OpenSetInferencer._read(inferencer, name, source),
+        inferencer.reader,
+        'read',
+        lambda name, source: read.append(name) or whole(name, source),
     )
     stream = inferencer.stream(frames, batch_size=2)
     assert read == []
@@ -362,7 +344,7 @@ def test_errors_name_the_file(inferencer, frames, tmp_path):
         ([], ValueError, 'empty list'),
         (7, TypeError, 'int'),
         ([None], TypeError, 'NoneType'),
-        (np.zeros((4, 4), np.uint8), ValueError, r'\(4, 4\)'),
+        (np.zeros((4, 4, 2), np.uint8), ValueError, r'\(4, 4, 2\)'),
         (np.zeros((4, 4, 3)), ValueError, 'float64'),
         (np.zeros((2, 4, 4, 3), np.uint8), ValueError, r'\(2, 4, 4, 3\)'),
     ],

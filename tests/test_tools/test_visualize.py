@@ -1,5 +1,8 @@
+import csv
 import os
+import re
 import runpy
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -8,7 +11,10 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from tiny_camvid import SIZES, write_checkpoints, write_config, write_images
+
+from mmseg_opengan.inference.inferencer import OpenSetInferencer
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -22,8 +28,9 @@ def tiny(tmp_path_factory):
 
 def call(tool, *arguments):
     """Run a tool as a user does."""
-    environment = {**os.environ, 'PYTHONPATH': str(ROOT), 'CUDA_VISIBLE_DEVICES': ''}
-    environment['OMP_NUM_THREADS'] = '1'  # as in this process: sums depend on it
+    environment = dict(
+        os.environ, PYTHONPATH=str(ROOT), OMP_NUM_THREADS='1', CUDA_VISIBLE_DEVICES=''
+    )
     return subprocess.run(
         [sys.executable, ROOT / 'tools' / tool, *map(str, arguments)],
         text=True,
@@ -55,7 +62,7 @@ def test_a_split_is_drawn_with_the_scores_of_the_test_tool(tiny, monkeypatch):
         'cpu',
     )
     assert drawn.returncode == 0, drawn.stderr
-    assert '3 panels' in drawn.stdout
+    assert '3 images' in drawn.stdout
     wanted = {
         f'{name}{end}'
         for name in list(SIZES)[:3]
@@ -121,10 +128,64 @@ def test_a_folder_is_drawn(tiny, monkeypatch):
     }
 
 
-@pytest.mark.parametrize('arguments', [(), ('street.jpg', '--split', 'test'), ('--split', 'train')])
-def test_wrong_arguments_are_told(tiny, monkeypatch, capsys, arguments):
+def test_unknown_pixels_overlays_a_video_and_a_list_of_failures(tiny, monkeypatch, capsys):
+    root, config, checkpoint = tiny
+    shutil.copytree(root / 'data/val', root / 'mixed')
+    (root / 'mixed/b2.jpg').write_text('no image')
+    with pytest.raises(SystemExit) as stopped:
+        main(
+            monkeypatch,
+            'visualize.py',
+            config,
+            checkpoint,
+            root / 'mixed',
+            '--out-dir',
+            root / 'unknown',
+            '--video',
+            root / 'out.mp4',
+            '--threshold',
+            'fpr=0.05',
+            '--unknown-id',
+            200,
+            '--overlay',
+            '--skip-bad',
+            '--pictures-only',
+            '--device',
+            'cpu',
+        )
+    assert stopped.value.code == 1
+    assert 'b2.jpg' in capsys.readouterr().err
+    rows = list(csv.reader((root / 'unknown/failures.csv').open()))
+    assert [row[0] for row in rows] == ['name', 'b2']
+    threshold = OpenSetInferencer(config, checkpoint, device='cpu').threshold('fpr=0.05')
+    for result in OpenSetInferencer(config, checkpoint, device='cpu').stream(root / 'data/val'):
+        stored = root / 'unknown' / result.name
+        ids = np.asarray(Image.open(f'{stored}.unknown.png'))
+        is_open = result.scores['opengan'] >= threshold
+        assert 0 < is_open.mean() < 1
+        assert (ids == np.where(is_open, 200, result.labels)).all()
+        palette = Image.open(f'{stored}.colour.png')
+        assert (np.asarray(palette) == ids).all()
+        assert (np.asarray(palette.convert('RGB'))[is_open] == 255).all()
+        assert cv2.imread(f'{stored}.overlay.png').shape == result.image.shape
+    video = cv2.VideoCapture(str(root / 'out.mp4'))
+    assert int(video.get(cv2.CAP_PROP_FRAME_COUNT)) == len(SIZES)
+    assert video.read()[1].shape == (64, 96, 3)
+
+
+@pytest.mark.parametrize(
+    ('arguments', 'message'),
+    [
+        ((), 'either one INPUT or --split'),
+        (('street.jpg', '--split', 'test'), 'either one INPUT or --split'),
+        (('--split', 'train'), '--split'),
+        (('best_2.pth', 'street.jpg'), 'found 3: .*best_2.pth.*pattern'),
+        (('street.jpg', '--threshold', '--overlay'), '--threshold'),
+    ],
+)
+def test_wrong_arguments_are_told(tiny, monkeypatch, capsys, arguments, message):
     root, config, checkpoint = tiny
     with pytest.raises(SystemExit) as stopped:
         main(monkeypatch, 'visualize.py', config, checkpoint, *arguments, '--out-dir', root / 'no')
     assert stopped.value.code == 2
-    assert '--split' in capsys.readouterr().err
+    assert re.search(message, capsys.readouterr().err)

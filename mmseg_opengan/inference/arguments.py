@@ -1,0 +1,59 @@
+"""The command-line arguments that name a model and its images; the tools share them."""
+
+import argparse
+from pathlib import Path
+
+from mmengine.config import DictAction
+
+from .inferencer import OpenSetInferencer
+
+
+def add_model_arguments(parser: argparse.ArgumentParser, inputs: str) -> None:
+    """Add what :func:`build_inferencer` reads; ``inputs`` says what follows the model."""
+    parser.add_argument(
+        'paths',
+        nargs='+',
+        metavar='PATH',
+        help='the model: CONFIG and CHECKPOINT, a checkpoint that training wrote, or a bundle '
+        f'alone; of a plain MMSegmentation config, its weights{inputs}',
+    )
+    parser.add_argument(
+        '--scorers',
+        nargs='+',
+        help="scores (default: all of the config): names of the config's, opengan, or scores that "
+        'need no training: msp entropy energy maxlogit gen',
+    )
+    parser.add_argument(
+        '--device', help="e.g. 'cpu' or 'cuda:0' (default: an accelerator where there is one)"
+    )
+    parser.add_argument(
+        '--segmentor-checkpoint',
+        help="the segmentor's weights, if no longer where training had them",
+    )
+    parser.add_argument('--font', help='font file for class names whose letters are missing')
+    parser.add_argument(
+        '--cfg-options', nargs='+', action=DictAction, help='override config entries: key=value'
+    )
+
+
+def build_inferencer(
+    parser: argparse.ArgumentParser, args: argparse.Namespace
+) -> tuple[OpenSetInferencer, list[str]]:
+    """The model of the arguments, and the paths behind it; ends the program at wrong ones."""
+    suffixes = [Path(path).suffix for path in args.paths]
+    models = [path for path, end in zip(args.paths, suffixes) if end in ('.py', '.pth')]
+    wanted = 1 if suffixes.count('.py') == 0 else 2
+    if len(models) != wanted or suffixes.count('.pth') != 1:
+        parser.error(
+            'the model: wanted a config (.py) and one checkpoint (.pth), or a checkpoint alone, '
+            f'found {len(models)}: {", ".join(models)}. Does a pattern match several files?'
+        )
+    inferencer = OpenSetInferencer(
+        *models,
+        device=args.device,
+        cfg_options=args.cfg_options,
+        segmentor_checkpoint=args.segmentor_checkpoint,
+        scorers=args.scorers,
+        font=args.font,
+    )
+    return inferencer, [path for path in args.paths if path not in models]

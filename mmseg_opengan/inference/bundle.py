@@ -1,0 +1,106 @@
+"""One file for a colleague: network, segmentor, D, scorers, what validation decided, classes.
+
+It holds tensors and plain values only, and needs neither configs nor data nor label modules.
+"""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import torch
+from mmengine.registry import init_default_scope
+from mmengine.runner import CheckpointLoader
+from mmengine.utils import import_modules_from_strings
+from mmseg.registry import MODELS
+from torch import nn
+
+from ..contracts import OPENGAN
+from ..evaluation.evaluation_hook import OPEN_VALIDATION
+from ..files import as_json, replacing
+from ..models.frozen_segmentor import plain, require_numbers
+from ..models.safe_types import require_registered_types
+from ..models.scorers.fused_scorers import whole_config
+
+_BUNDLE = 'bundle'
+
+
+def write_bundle(path: str | Path, inferencer, decisions: dict | None) -> None:
+    """Write an inferencer as one file, whole or not at all.
+
+    Args:
+        path: the file, ``.pth``.
+        inferencer: of the model.
+        decisions: of ``inferencer.decisions()``; None: the bundle has no thresholds.
+
+    Raises:
+        ValueError: another suffix, or a config that is more than plain values.
+    """
+    if Path(path).suffix != '.pth':
+        raise ValueError(f"bundle: wanted a file that ends in .pth, found '{path}'")
+    model = inferencer.model
+    described = plain(inferencer.cfg.model)
+    described['segmentor'] = dict(config=model.held.config, checkpoint=None)
+    described['scorers'] = {
+        name: scorer_config(described['scorers'][name], one) for name, one in model.scorers.items()
+    }
+    imports = plain(inferencer.cfg.get('custom_imports') or {}).get('imports', [])
+    parts = dict(
+        model=described,
+        imports=_needed([imports] if isinstance(imports, str) else imports, inferencer),
+        pipeline=inferencer.reader.steps,
+        classes=list(inferencer.classes),
+        palette=[list(colour) for colour in inferencer.palette],
+    )
+    meta = {_BUNDLE: parts}
+    if decisions is not None:
+        meta[OPEN_VALIDATION] = as_json(decisions)
+    content = dict(
+        state_dict=model.state_dict(),
+        segmentor=model.segmentor.state_dict(),
+        meta={OPENGAN: meta},
+    )
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    with replacing(path) as file:
+        torch.save(_on_cpu(content), file)
+
+
+def read_bundle(path: str) -> tuple[Any, dict, dict] | None:
+    """(model with its weights, meta information, parts) of a bundle; None of another checkpoint."""
+    content = CheckpointLoader.load_checkpoint(path, map_location='cpu')
+    meta = content.get('meta') or {}
+    parts = meta.get(OPENGAN, {}).get(_BUNDLE)
+    if parts is None:
+        return None
+    if parts['imports']:
+        import_modules_from_strings(parts['imports'])
+    require_registered_types([parts['model'], parts['pipeline']], path)
+    init_default_scope('mmseg')
+    model: Any = MODELS.build(parts['model'])
+    require_numbers(content['state_dict'], path)
+    model.load_segmentor(content['segmentor'], path)
+    model.load_state_dict(content['state_dict'])
+    return model, meta, parts
+
+
+def scorer_config(config: dict, scorer: nn.Module) -> dict:
+    """The config of a scorer whose state lies beside it, with the options that were learned."""
+    options = {
+        name: value for name, value in scorer.options().items() if not isinstance(value, nn.Module)
+    }
+    return {**whole_config(config, scorer), **plain(options)}
+
+
+def _needed(imports: Iterable[str], inferencer) -> list[str]:
+    """Modules that define a part of the network, a scorer or a step; data and labels are not."""
+    model = inferencer.model
+    used = [*model.modules(), *model.segmentor.modules(), *inferencer.reader.transforms]
+    homes = {type(one).__module__ for one in used}
+    return [name for name in imports if any(f'{home}.'.startswith(f'{name}.') for home in homes)]
+
+
+def _on_cpu(value: Any) -> Any:
+    if isinstance(value, torch.Tensor):
+        return value.detach().cpu()
+    if isinstance(value, dict):
+        return {key: _on_cpu(one) for key, one in value.items()}
+    return value

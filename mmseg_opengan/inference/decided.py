@@ -1,0 +1,232 @@
+"""Thresholds, calibration and colour scales of every score, decided on open validation and kept.
+
+They are kept in ``{checkpoint}.decided.json``, beside the weights that they belong to, and used as
+long as the weights, the scorers, their resolution and the validation images are the same.
+"""
+
+import hashlib
+import json
+import warnings
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+
+import torch
+from mmengine.dataset import BaseDataset
+from mmseg.registry import DATASETS
+from mmseg.structures import SegDataSample
+
+from ..contracts import CLOSED, GT_OPEN_MAP, IGNORE, OPEN_SCORES, VOID
+from ..files import as_json, write_json
+from ..functional.decisions import STANDARD_RULES, check_threshold, decide
+from ..functional.detection import ScoreBins
+from ..functional.pixels import labels_on_grid
+from ..functional.score_counts import ScoreCounts
+from ..models.frozen_segmentor import digest_of, plain
+
+#: Rules that are applied whenever validation runs.
+RULES = (*STANDARD_RULES, 'fpr=0.01')
+#: Ends of a colour scale: the scores that this share of the pixels lies below and above.
+_TAIL = 0.01
+
+
+def conditions_of(model) -> dict:
+    """How score maps are made: decisions of others mean nothing."""
+    return dict(
+        resolution=model.resolution,
+        mode=model.test_cfg.get('mode', 'whole'),
+        smoothing=model.smoothing,
+    )
+
+
+def plain_rule(rule: str) -> str:
+    """A rule as it is kept: ``'fpr=.05'`` is ``'fpr=0.05'``; raises a ValueError of no rule."""
+    check_threshold(rule)
+    name, separator, rate = rule.partition('=')
+    return f'{name}={float(rate):g}' if separator else name
+
+
+def decide_scores(samples: Iterable[SegDataSample], rules: Sequence[str]) -> dict:
+    """Thresholds, calibration and colour scale of every score of labelled samples.
+
+    Closed pixels are those of the open map, or without one those of ``gt_sem_seg``. A rule that
+    needs open pixels where there are none is left out, as a calibration is.
+
+    Returns:
+        dict: plain values: ``scorers`` by name, each with ``thresholds``, ``calibration`` and
+        ``scale``; ``num_closed`` and ``num_open`` pixels.
+    """
+    counts: dict[str, ScoreCounts] = {}
+    for sample in samples:
+        labels = _labels_of(sample)
+        for name, scores in sample.get(OPEN_SCORES).items():
+            of_scorer = counts.setdefault(name, ScoreCounts(num_open_classes=1))
+            same_size = scores.shape[-2:] == labels.shape
+            on_grid = labels if same_size else labels_on_grid(labels, scores.shape[-2:])
+            of_scorer.update(scores[0].cpu(), on_grid)
+    found: dict = dict(scorers={}, num_closed=0, num_open=0)
+    for name, of_scorer in counts.items():
+        bins = of_scorer.bins()
+        one = decide(bins, rules=rules).to_json()
+        found['scorers'][name] = dict(one, scale=_scale(bins))
+        found['num_closed'], found['num_open'] = int(bins.closed.sum()), int(bins.open.sum())
+    return found
+
+
+def _labels_of(sample: SegDataSample) -> torch.Tensor:
+    """(H, W) uint8: 0 closed, 1 open, 255 void."""
+    if GT_OPEN_MAP in sample:
+        open_map = sample.get(GT_OPEN_MAP).data[0].cpu()
+        is_open = (open_map != CLOSED).to(torch.uint8)
+        return torch.where(open_map == VOID, VOID, is_open)
+    if 'gt_sem_seg' not in sample:
+        raise ValueError(
+            f'{sample.get("img_path")}: wanted labels, on which thresholds are decided, found none '
+            'in val_dataloader. Its pipeline has to load them (LoadAnnotations or '
+            'LoadOpenSetAnnotations).'
+        )
+    closed = sample.gt_sem_seg.data[0].cpu() != IGNORE
+    return torch.where(closed, CLOSED, VOID).to(torch.uint8)
+
+
+def _scale(bins: ScoreBins) -> tuple[float, float]:
+    """(lo, hi) between which all but a share ``_TAIL`` of the pixels at each end lie."""
+    below = (bins.closed + bins.open).cumsum(0)
+    wanted = torch.tensor([_TAIL, 1 - _TAIL], dtype=torch.float64) * int(below[-1])
+    places = torch.searchsorted(below.double(), wanted).clamp_(max=len(below) - 1)
+    lo, hi = bins.lower[places].tolist()
+    return lo, hi
+
+
+class OpenValidation:
+    """What open validation decides for a model: asked of its checkpoint, else of the file beside
+    it, else found by running the validation images once.
+
+    Args:
+        model: the open-set model.
+        checkpoint: file of its weights.
+        stored: what the checkpoint itself holds; None: nothing.
+        data: config of the validation images; None: there are none.
+        run: data set -> its data samples, with score maps.
+    """
+
+    def __init__(
+        self,
+        model,
+        checkpoint: str,
+        stored: dict | None,
+        data: dict | None,
+        run: Callable[[BaseDataset], Iterable[SegDataSample]],
+    ):
+        self._model = model
+        self._data = data
+        self._run = run
+        self._path = Path(f'{checkpoint}.decided.json')
+        self._known: dict = stored or {}
+
+    def find(self, scorers: Iterable[str], rules: Sequence[str], *, scales: bool = False) -> dict:
+        """The decisions of scores, see :func:`decide_scores`; of all that have to be found now.
+
+        Args:
+            scorers: names of the scores.
+            rules: thresholds that are wanted of them.
+            scales: whether colour scales are wanted.
+
+        Raises:
+            ValueError: they have to be found, and there are no validation images.
+        """
+        if self._answers(self._known, scorers, rules, scales):
+            return self._known
+        if self._data is None:
+            wanted = 'colour scales' if scales else ', '.join(rules)
+            known = {
+                rule
+                for one in self._known.get('scorers', {}).values()
+                for rule in one['thresholds']
+            }
+            raise ValueError(
+                f'{wanted}: wanted val_dataloader in the config, labelled images on which they are '
+                f'decided, found none. Known are {sorted(known)}.'
+            )
+        dataset = DATASETS.build(self._data)
+        made_from = self._made_from(dataset)
+        entries = self._read()
+        stored = next((one for one in entries if one['made_from'] == made_from), {})
+        if not self._answers(stored, scorers, rules, scales):
+            rules = [*dict.fromkeys([*RULES, *stored.get('rules', []), *rules])]
+            stored = dict(
+                decide_scores(self._run(dataset), rules),
+                **conditions_of(self._model),
+                rules=rules,
+                made_from=made_from,
+            )
+            self._write([one for one in entries if one['made_from'] != made_from] + [stored])
+        self._known = stored
+        return stored
+
+    def has_scales(self, scorers: Iterable[str]) -> bool:
+        """Whether colour scales are known or can be found."""
+        return self._data is not None or self._answers(self._known, scorers, (), True)
+
+    def _answers(
+        self, stored: dict, scorers: Iterable[str], rules: Sequence[str], scales: bool
+    ) -> bool:
+        """Whether stored decisions are of this model's maps, and of all that is wanted."""
+        conditions = {key: stored.get(key, 0.0) for key in conditions_of(self._model)}
+        if conditions != conditions_of(self._model):
+            return False
+        found = [stored['scorers'].get(name) for name in scorers]
+        tried = stored.get('rules', [])  # also where pixels left them undefined
+        return all(
+            one is not None
+            and ('scale' in one or not scales)
+            and all(rule in one['thresholds'] or rule in tried for rule in rules)
+            for one in found
+        )
+
+    def _made_from(self, dataset: BaseDataset) -> dict:
+        model = self._model
+        scorers = {
+            name: dict(type=type(one).__name__, **one.options())
+            for name, one in model.scorers.items()
+        }
+        return as_json(
+            dict(
+                conditions_of(model),
+                segmentor=model.segmentor_sha256(),
+                test_cfg=plain(dict(model.test_cfg)),
+                model=digest_of(model.state_dict()),
+                scorers=scorers,
+                data=plain(self._data),
+                files=_digest_of_files(dataset),
+            )
+        )
+
+    def _read(self) -> list[dict]:
+        try:
+            return json.loads(self._path.read_text())
+        except FileNotFoundError:
+            return []
+        except ValueError as error:
+            raise ValueError(
+                f"'{self._path}': wanted thresholds in JSON, found {error}. Remove the file; they "
+                'are found again.'
+            ) from error
+
+    def _write(self, entries: list[dict]) -> None:
+        try:
+            write_json(self._path, entries)
+        except OSError as error:
+            warnings.warn(f'Thresholds are not kept for the next start: {error}', stacklevel=2)
+
+
+def _digest_of_files(dataset: BaseDataset) -> str:
+    """Of names, sizes and times of change of images and labels: an edited file is noticed."""
+    digest = hashlib.sha256()
+    for i in range(len(dataset)):
+        info = dataset.get_data_info(i)
+        for path in (info['img_path'], info.get('seg_map_path')):
+            if path is not None and Path(path).is_file():
+                status = Path(path).stat()
+                line = f'{path} {status.st_size} {status.st_mtime_ns}\n'
+                digest.update(line.encode())
+    return digest.hexdigest()

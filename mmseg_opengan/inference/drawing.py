@@ -1,0 +1,59 @@
+"""Pictures of single results: a score over its image, and many of them on one sheet.
+
+Every picture is (H, W, 3) uint8 RGB.
+"""
+
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+from PIL import Image, ImageDraw
+
+from ..functional.overlay import score_to_color, stack_panels
+
+#: How much of a picture the colour of the most open score takes.
+_STRENGTH = 0.75
+_OUTLINE = (255, 255, 255)
+#: Height and background of the line under a tile.
+_LINE, _PAPER, _INK = 18, (255, 255, 255), (34, 36, 42)
+
+
+def overlay(
+    image: np.ndarray, score: np.ndarray, lo: float, hi: float, threshold: float | None = None
+) -> np.ndarray:
+    """An image with its score on top: the more open, the more of the score's colour.
+
+    Args:
+        image: (H, W, 3) uint8 RGB.
+        score: (H, W); larger = more open.
+        lo, hi: scores of the darkest and of the brightest colour.
+        threshold: regions at and above it are outlined in white.
+    """
+    place = (score.astype(np.float64) - lo) / (hi - lo) if hi > lo else score > lo
+    share = _STRENGTH * np.clip(place, 0, 1)[..., None]
+    grey = image.mean(axis=2, keepdims=True)
+    drawn = (1 - share) * grey + share * score_to_color(score, lo, hi)
+    drawn = drawn.round().astype(np.uint8)
+    if threshold is not None:
+        mask = (score >= np.float32(threshold)).astype(np.uint8)
+        contours, _ = cv2.findContours(mask, cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE)
+        thickness = max(1, round(image.shape[0] / 360))
+        cv2.drawContours(drawn, contours, -1, _OUTLINE, thickness)
+    return drawn
+
+
+def contact_sheet(
+    tiles: Sequence[tuple[str, np.ndarray]], *, columns: int = 4, width: int = 300
+) -> np.ndarray:
+    """Pictures with a line of text below each, ``columns`` in a row."""
+    drawn = [_tile(text, picture, width) for text, picture in tiles]
+    rows = [drawn[i : i + columns] for i in range(0, len(drawn), columns)]
+    return stack_panels(rows, gap=6)
+
+
+def _tile(text: str, picture: np.ndarray, width: int) -> np.ndarray:
+    height = max(1, round(width * picture.shape[0] / picture.shape[1]))
+    small = cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA)
+    line = Image.new('RGB', (width, _LINE), _PAPER)
+    ImageDraw.Draw(line).text((2, 3), text, fill=_INK)
+    return np.vstack([small, np.asarray(line)])

@@ -1,0 +1,240 @@
+"""What the inferencer reads: images, folders, lists, arrays, videos and data sets, one by one."""
+
+import os
+import warnings
+from collections.abc import Iterator, Sequence
+from mimetypes import guess_type
+from pathlib import Path
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+from mmengine.dataset import BaseDataset
+
+IMAGE_SUFFIXES = (
+    '.avif',
+    '.bmp',
+    '.gif',
+    '.jp2',
+    '.jpeg',
+    '.jpg',
+    '.pgm',
+    '.png',
+    '.ppm',
+    '.tif',
+    '.tiff',
+    '.webp',
+)
+VIDEO_SUFFIXES = ('.avi', '.m4v', '.mkv', '.mov', '.mp4', '.mpeg', '.mpg', '.webm', '.wmv')
+LIST_SUFFIX = '.txt'
+Inputs = str | Path | np.ndarray | Sequence[str | Path | np.ndarray] | BaseDataset
+#: Frames a second of a video that is written from images.
+IMAGES_PER_SECOND = 10.0
+#: How text files begin that are not plain UTF-8.
+_MARKS = ((b'\xef\xbb\xbf', 'utf-8-sig'), (b'\xff\xfe', 'utf-16'), (b'\xfe\xff', 'utf-16'))
+
+
+class Entries(NamedTuple):
+    """Images under their names.
+
+    Attributes:
+        total: how many; 0 where a video does not say.
+        pairs: (name, source) of each; a source is a path, an array or (dataset, index).
+        fps: frames a second.
+    """
+
+    total: int
+    pairs: Iterator[tuple[str, object]]
+    fps: float = IMAGES_PER_SECOND
+
+
+def list_inputs(inputs) -> Entries:
+    """The images of whatever :meth:`OpenSetInferencer.__call__` takes; raises as it does."""
+    if isinstance(inputs, Entries):
+        return inputs
+    if isinstance(inputs, BaseDataset):
+        pairs = _list_dataset(inputs)
+    elif isinstance(inputs, np.ndarray):
+        pairs = _list_sequence([inputs])
+    elif isinstance(inputs, (str, Path)):
+        path = Path(inputs)
+        if path.is_dir():
+            pairs = _list_folder(path)
+        elif path.suffix.lower() in VIDEO_SUFFIXES:
+            return _open_video(path)
+        elif path.suffix.lower() == LIST_SUFFIX:
+            pairs = _list_sequence(read_list(path))
+        else:
+            pairs = _list_sequence([path])
+    elif isinstance(inputs, Sequence):
+        if not inputs:
+            raise ValueError('inputs: wanted at least one image, found an empty list')
+        pairs = _list_sequence(inputs)
+    else:
+        raise TypeError(
+            'inputs: wanted a path, a BGR array, a list of these, or a dataset, found '
+            f'{type(inputs).__name__}'
+        )
+    _require_own_names(pairs)
+    return Entries(len(pairs), iter(pairs))
+
+
+def read_list(path: Path) -> list[str]:
+    """The paths in a text file, one a line; relative ones are below the file's folder.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: it is not text, or names no image.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"List '{path}' does not exist.")
+    content = path.read_bytes()
+    encoding = next((name for mark, name in _MARKS if content.startswith(mark)), 'utf-8')
+    try:
+        lines = content.decode(encoding).splitlines()
+    except UnicodeDecodeError as error:
+        raise ValueError(
+            f"List '{path}': wanted text in UTF-8 or, with its mark, UTF-16, found {error}"
+        ) from error
+    named = [line.strip() for line in lines if line.strip()]
+    if not named:
+        raise ValueError(f"List '{path}': wanted the path of an image in each line, found none")
+    return [str(path.parent / line) for line in named]
+
+
+def check_out_dir(out_dir: str | Path, inputs) -> None:
+    """Raise where outputs would lie among the inputs: they would replace them, or be inputs of the
+    next run.
+    """
+    out_dir = Path(out_dir).resolve()
+    several = isinstance(inputs, Sequence) and not isinstance(inputs, (str, Entries))
+    for one in inputs if several else [inputs]:
+        if isinstance(one, (str, Path)):
+            path = Path(one).resolve()
+            if (path.is_dir() and out_dir.is_relative_to(path)) or (
+                path.parent == out_dir and path.suffix.lower() in IMAGE_SUFFIXES
+            ):
+                raise ValueError(
+                    f"out_dir: wanted a folder apart from the inputs, found '{out_dir}' for "
+                    f"the input '{one}'"
+                )
+
+
+def _require_own_names(pairs) -> None:
+    first: dict[str, int] = {}
+    for i, (name, _) in enumerate(pairs):
+        if first.setdefault(name, i) != i:
+            raise ValueError(
+                f"inputs: wanted images of different names, found '{name}' twice (numbers "
+                f'{first[name]} and {i}); their files would replace each other'
+            )
+
+
+def _list_dataset(dataset: BaseDataset):
+    dataset.full_init()
+    paths = [dataset.get_data_info(i)['img_path'] for i in range(len(dataset))]
+    return [(Path(path).stem, (dataset, i)) for i, path in enumerate(paths)]
+
+
+def _list_sequence(inputs: Sequence):
+    """(name, path or array); paths are named below the folder that all of them share."""
+    for i, one in enumerate(inputs):
+        if not isinstance(one, (str, Path, np.ndarray)):
+            raise TypeError(
+                f'inputs: wanted paths or BGR arrays, found {type(one).__name__} at number {i}'
+            )
+        if isinstance(one, np.ndarray):
+            _check_array(one, i)
+        elif not Path(one).is_file():
+            raise FileNotFoundError(f"Image '{one}' does not exist, or is no file.")
+    folders = [os.path.abspath(Path(one).parent) for one in inputs if not _is_array(one)]
+    shared = os.path.commonpath(folders) if folders else ''
+    pairs = []
+    for i, one in enumerate(inputs):
+        if _is_array(one):
+            pairs.append((f'{i:08d}', one))
+        else:
+            below = Path(os.path.relpath(os.path.abspath(one), shared))
+            pairs.append((below.with_suffix('').as_posix(), str(one)))
+    return pairs
+
+
+def _is_array(one) -> bool:
+    return isinstance(one, np.ndarray)
+
+
+def _check_array(array: np.ndarray, position: int) -> None:
+    if array.ndim not in (2, 3) or array.dtype not in (np.uint8, np.uint16) or not array.size:
+        raise ValueError(
+            f'inputs: wanted BGR arrays (H, W, 3) or (H, W) uint8, found {array.shape} '
+            f'{array.dtype} at number {position}'
+        )
+
+
+def _list_folder(folder: Path):
+    """(name, path) of all images below a folder, sorted; the name keeps the folders between.
+
+    Hidden files and folders (``._a.jpg``, ``.ipynb_checkpoints``) are left out; linked folders are
+    followed once.
+    """
+    paths, left_out, seen = [], set(), set()
+    for place, folders, files in os.walk(folder, followlinks=True):
+        real = os.path.realpath(place)
+        if real in seen:
+            folders.clear()
+            continue
+        seen.add(real)
+        folders[:] = sorted(name for name in folders if not name.startswith('.'))
+        for name in files:
+            path = Path(place, name)
+            if name.startswith('.') or not path.is_file():
+                continue
+            if path.suffix.lower() in IMAGE_SUFFIXES:
+                paths.append(path)
+            elif (guess_type(name)[0] or '').startswith('image/'):
+                left_out.add(path.suffix)
+    if not paths:
+        raise ValueError(
+            f"Folder '{folder}' holds no images: wanted files that end in one of "
+            f'{", ".join(IMAGE_SUFFIXES)}, found {sorted(left_out) or "none"}.'
+        )
+    if left_out:
+        warnings.warn(
+            f"Folder '{folder}': images that end in {', '.join(sorted(left_out))} are left out.",
+            stacklevel=3,
+        )
+    names = [path.relative_to(folder).with_suffix('').as_posix() for path in paths]
+    return sorted(zip(names, map(str, paths)))
+
+
+def _open_video(path: Path) -> Entries:
+    """The frames of a video, read as they are needed."""
+    if not path.is_file():
+        raise FileNotFoundError(f"Video '{path}' does not exist.")
+    capture = cv2.VideoCapture(str(path))
+    done, frame = capture.read()
+    if not done:
+        raise ValueError(
+            f"Video '{path}' cannot be decoded: wanted a file for which this OpenCV has a "
+            f'codec, found {path.stat().st_size} bytes without a first frame. Another container '
+            'or codec (e.g. mp4 with H.264, avi with MJPG), or a folder of frames, may do.'
+        )
+    stated = max(0, int(capture.get(cv2.CAP_PROP_FRAME_COUNT)))
+    fps = capture.get(cv2.CAP_PROP_FPS)
+
+    def frames(done, frame):
+        count = 0
+        try:
+            while done:
+                yield f'{path.stem}_{count:06d}', frame
+                count += 1
+                done, frame = capture.read()
+        finally:
+            capture.release()
+        if count < stated:
+            warnings.warn(
+                f"Video '{path}' states {stated} frames, but {count} could be decoded.",
+                stacklevel=2,
+            )
+
+    return Entries(stated, frames(done, frame), fps if fps > 0 else IMAGES_PER_SECOND)

@@ -1,0 +1,186 @@
+"""One file that gives the same bits where there are neither configs nor data nor label modules."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from mmengine.config import Config
+
+from mmseg_opengan.inference.bundle import write_bundle
+from mmseg_opengan.inference.inferencer import OpenSetInferencer
+from mmseg_opengan.models.scorers.base import SCORERS, FitData
+
+ROOT = Path(__file__).resolve().parents[2]
+LABELS = """
+from mmseg.registry import DATASETS
+from mmseg_opengan.datasets.camvid import CamVidOpenSet
+
+@DATASETS.register_module(force=True)
+class MyLabels(CamVidOpenSet):
+    pass
+"""
+
+
+def run(inferencer, image):
+    return inferencer(image, show_progress=False)[0]
+
+
+def fitted(folder, channels=12, classes=11, **config):
+    """File of a scorer that has learned from random pixels."""
+    random = torch.Generator().manual_seed(0)
+    features = torch.rand(400, channels, generator=random)
+    weight = torch.randn(classes, channels, generator=random)
+    logits = features @ weight.T
+    data = FitData(features, logits, logits.argmax(1), weight, torch.zeros(classes))
+    SCORERS.build(config).fit(data).save_file(folder / f'{config["type"]}.pth')
+    return str(folder / f'{config["type"]}.pth')
+
+
+def test_the_same_bits_elsewhere(tiny, frames, tmp_path, monkeypatch):
+    """In a process of its own, whose folder has the bundle and an image alone."""
+    monkeypatch.syspath_prepend(str(tmp_path))
+    (tmp_path / 'my_labels.py').write_text(LABELS)
+    cfg = Config.fromfile(tiny[2])
+    cfg.custom_imports.imports.append('my_labels')
+    __import__('my_labels')
+    for loader in (cfg.val_dataloader, cfg.test_dataloader):
+        loader.dataset.type = 'MyLabels'
+    d = dict(discriminator=dict(type='FeatureDiscriminator'), checkpoint=str(tiny[3]))
+    trained = dict(type='DiscriminatorScorer', **d)
+    cfg.model.scorers.update(
+        mahalanobis=dict(
+            type='NearestNeighbour', checkpoint=fitted(tmp_path, type='NearestNeighbour')
+        ),
+        react=dict(type='ReAct', checkpoint=fitted(tmp_path, type='ReAct', quantile=0.7)),
+        mixed=dict(
+            type='Hybrid', checkpoint=fitted(tmp_path, type='Hybrid', trained=trained, weight=0.3)
+        ),
+        alone=trained,
+    )
+    inferencer = OpenSetInferencer(cfg, tiny[3], device='cpu')
+    wanted = run(inferencer, frames[0])
+    (tmp_path / 'away').mkdir()
+    write_bundle(tmp_path / 'away/bundle.pth', inferencer, inferencer.decisions())
+    code = f"""
+import numpy as np, torch
+torch.set_num_threads(1)
+from mmseg_opengan import OpenSetInferencer
+inferencer = OpenSetInferencer('bundle.pth', device='cpu')
+result = inferencer({frames[0]!r}, show_progress=False)[0]
+np.savez('found.npz', labels=result.labels, picture=result.picture, **result.scores)
+print(inferencer.threshold('fpr=0.05'), inferencer.threshold('f1', 'react'), inferencer.scales())
+"""
+    environment = dict(os.environ, PYTHONPATH=str(ROOT), OMP_NUM_THREADS='1')
+    done = subprocess.run(
+        [sys.executable, '-c', code],
+        cwd=tmp_path / 'away',
+        env=dict(environment, CUDA_VISIBLE_DEVICES=''),
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    found = np.load(tmp_path / 'away/found.npz')
+    assert set(found) == {'labels', 'picture', *wanted.scores}
+    assert (found['labels'] == wanted.labels).all()
+    assert (found['picture'] == wanted.picture).all()
+    for name, score in wanted.scores.items():
+        assert (found[name] == score).all(), name
+    decided = (
+        inferencer.threshold('fpr=0.05'),
+        inferencer.threshold('f1', 'react'),
+        inferencer.scales(),
+    )
+    assert done.stdout.splitlines()[-1] == ' '.join(map(str, decided))
+    content = torch.load(tmp_path / 'away/bundle.pth', weights_only=True)
+    assert content['meta']['opengan']['bundle']['imports'] == []
+    assert str(tiny[0]) not in repr(content['meta'])  # no path of this machine
+
+
+def test_a_plain_model_and_one_without_thresholds(tiny, frames, tmp_path):
+    cfg = Config(dict(model=Config.fromfile(tiny[2]).model.segmentor.config.model))
+    plain = OpenSetInferencer(cfg, tiny[4], scorers=['energy'], device='cpu')
+    assert not plain.decides
+    write_bundle(tmp_path / 'bundle.pth', plain, None)
+    found = OpenSetInferencer(tmp_path / 'bundle.pth', device='cpu')
+    one, other = run(plain, frames[0]), run(found, frames[0])
+    assert (one.scores['energy'] == other.scores['energy']).all()
+    with pytest.raises(ValueError, match=r'fpr=0.05: wanted val_dataloader'):
+        found.threshold('fpr=0.05')
+    with pytest.raises(ValueError, match='a bundle has its model whole: wanted no scorers'):
+        OpenSetInferencer(tmp_path / 'bundle.pth', scorers=['msp'], device='cpu')
+
+
+def test_wrong_bundles_are_refused(tiny, inferencer, frames, tmp_path):
+    with pytest.raises(ValueError, match=r'ends in \.pth'):
+        write_bundle(tmp_path / 'bundle.bin', inferencer, None)
+    path = tmp_path / 'bundle.pth'
+    write_bundle(path, inferencer, None)
+    content = torch.load(path)
+    weight = content['segmentor']['decode_head.conv_seg.weight']
+    weight[0, 0] += 1
+    torch.save(content, path)
+    with pytest.raises(RuntimeError, match='other segmentor weights'):
+        OpenSetInferencer(path, device='cpu')
+    weight[0, 0] = torch.nan
+    torch.save(content, path)
+    with pytest.raises(ValueError, match=r"bundle\.pth': wanted numbers.*conv_seg\.weight"):
+        OpenSetInferencer(path, device='cpu')
+
+
+class Payload:
+    """Unpickling it would run a shell command."""
+
+    def __init__(self, target):
+        self.target = str(target)
+
+    def __reduce__(self):
+        return os.system, (f'touch {self.target}',)
+
+
+def test_commands_as_types_are_refused_on_every_way_in(tiny, inferencer, tmp_path):
+    """mmengine calls whatever a dotted type names."""
+    sign = tmp_path / 'ran'
+    command = dict(type='subprocess.Popen', args=['touch', str(sign)])
+    write_bundle(tmp_path / 'bundle.pth', inferencer, None)
+    for part in ('model', 'pipeline'):
+        content = torch.load(tmp_path / 'bundle.pth')
+        parts = content['meta']['opengan']['bundle']
+        parts[part] = command if part == 'model' else [*parts['pipeline'], command]
+        torch.save(content, tmp_path / f'{part}.pth')
+    content = torch.load(tiny[3])
+    content['meta']['opengan']['segmentor']['config']['model'] = command
+    torch.save(content, tmp_path / 'd.pth')
+    content = torch.load(fitted(tmp_path, type='Hybrid', trained=dict(type='MSP')))
+    content['meta']['options']['trained'] = command
+    torch.save(content, tmp_path / 'scorer.pth')
+    for name in ('model', 'pipeline', 'd'):
+        with pytest.raises(RuntimeError, match=rf"{name}\.pth'.*found subprocess.Popen"):
+            OpenSetInferencer(tmp_path / f'{name}.pth', device='cpu')
+    with pytest.raises(RuntimeError, match=r"scorer\.pth'.*found subprocess.Popen"):
+        SCORERS.build(dict(type='Hybrid', checkpoint=str(tmp_path / 'scorer.pth')))
+    assert not sign.exists()
+
+
+@pytest.mark.parametrize('way', ['discriminator', 'segmentor', 'scorer', 'bundle', 'config in it'])
+def test_code_is_refused_on_every_way_in(tiny, tmp_path, way):
+    evil, sign = tmp_path / 'evil.pth', tmp_path / 'ran'
+    torch.save(dict(state_dict=Payload(sign), meta={}), evil)
+    scorer = dict(scorers=dict(one=dict(type='NearestNeighbour', checkpoint=str(evil))))
+    arguments = {
+        'discriminator': dict(config=tiny[2], checkpoint=evil),
+        'segmentor': dict(config=tiny[2], checkpoint=tiny[3], segmentor_checkpoint=evil),
+        'scorer': dict(config=tiny[2], checkpoint=tiny[3], **scorer),
+        'bundle': dict(config=evil),
+        'config in it': dict(config=evil),
+    }
+    if way == 'config in it':
+        content = torch.load(tiny[3])
+        content['meta']['cfg'] = f'import os\nos.system("touch {sign}")\n'
+        torch.save(content, evil)
+    with pytest.raises((RuntimeError, ValueError), match=r'evil\.pth'):
+        OpenSetInferencer(**arguments[way], device='cpu')
+    assert not sign.exists()
