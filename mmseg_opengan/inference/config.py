@@ -224,10 +224,10 @@ def load_model(
         checkpoint = str(config)
         bundle = read_bundle(checkpoint)
         if bundle is not None:
-            _refuse_of_bundle(
-                scorers=scorers, cfg_options=cfg_options, segmentor_checkpoint=segmentor_checkpoint
-            )
+            _refuse_of_bundle(cfg_options=cfg_options, segmentor_checkpoint=segmentor_checkpoint)
             model, meta, parts = bundle
+            if scorers is not None:
+                _choose_scorers(model, scorers)
             cfg = Config(dict(model=parts['model'], test_pipeline=parts['pipeline']))
             classes = tuple(parts['classes'])
             palette = [tuple(colour) for colour in parts['palette']]
@@ -263,6 +263,16 @@ def _refuse_of_bundle(**options) -> None:
     given = [name for name, value in options.items() if value is not None]
     if given:
         raise ValueError(f'a bundle has its model whole: wanted no {", ".join(given)}')
+
+
+def _choose_scorers(model, names: Sequence[str] | Mapping[str, dict]) -> None:
+    """Leave the named scorers in a bundle's model."""
+    unknown = sorted(set(names) - set(model.score_names))
+    if unknown:
+        wanted = tuple(model.score_names)
+        raise ValueError(f'scorers: wanted some of {wanted}, which the bundle has, found {unknown}')
+    for name in set(model.scorers) - set(names):
+        del model.scorers[name]
 
 
 def _check_classes(classes: Sequence[str], model) -> None:

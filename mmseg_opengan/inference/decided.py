@@ -138,14 +138,11 @@ class OpenValidation:
             return self._known
         if self._data is None:
             wanted = 'colour scales' if scales else ', '.join(rules)
-            known = {
-                rule
-                for one in self._known.get('scorers', {}).values()
-                for rule in one['thresholds']
-            }
+            decided = self._known.get('scorers', {}).values()
+            known = {rule for one in decided for rule in one['thresholds']}
             raise ValueError(
                 f'{wanted}: wanted val_dataloader in the config, labelled images on which they are '
-                f'decided, found none. Known are {sorted(known)}.'
+                f'decided, found none. Give a number, or a rule that is known: {sorted(known)}.'
             )
         dataset = DATASETS.build(self._data)
         made_from = self._made_from(dataset)

@@ -216,8 +216,9 @@ def _open_video(path: Path) -> Entries:
     if not done:
         raise ValueError(
             f"Video '{path}' cannot be decoded: wanted a file for which this OpenCV has a "
-            f'codec, found {path.stat().st_size} bytes without a first frame. Another container '
-            'or codec (e.g. mp4 with H.264, avi with MJPG), or a folder of frames, may do.'
+            f'codec, found {path.stat().st_size} bytes without a first frame. A file that was '
+            'cut off lacks its index. Another container or codec (e.g. mp4 with H.264, avi with '
+            'MJPG), or a folder of frames, may do.'
         )
     stated = max(0, int(capture.get(cv2.CAP_PROP_FRAME_COUNT)))
     fps = capture.get(cv2.CAP_PROP_FPS)

@@ -110,8 +110,19 @@ def test_a_plain_model_and_one_without_thresholds(tiny, frames, tmp_path):
     assert (one.scores['energy'] == other.scores['energy']).all()
     with pytest.raises(ValueError, match=r'fpr=0.05: wanted val_dataloader'):
         found.threshold('fpr=0.05')
-    with pytest.raises(ValueError, match='a bundle has its model whole: wanted no scorers'):
-        OpenSetInferencer(tmp_path / 'bundle.pth', scorers=['msp'], device='cpu')
+    options = {'model.resolution': 'feature'}
+    with pytest.raises(ValueError, match='a bundle has its model whole: wanted no cfg_options'):
+        OpenSetInferencer(tmp_path / 'bundle.pth', cfg_options=options, device='cpu')
+
+
+def test_scorers_of_a_bundle_are_chosen(inferencer, frames, tmp_path):
+    path = tmp_path / 'bundle.pth'
+    write_bundle(path, inferencer, inferencer.decisions())
+    found = OpenSetInferencer(path, scorers=['msp'], device='cpu')
+    assert set(run(found, frames[0]).scores) == {'msp', 'opengan'}  # D stays
+    assert found.threshold('fpr=0.05', 'msp') == inferencer.threshold('fpr=0.05', 'msp')
+    with pytest.raises(ValueError, match=r"wanted some of .*which the bundle has, found \['gen'\]"):
+        OpenSetInferencer(path, scorers=['gen'], device='cpu')
 
 
 def test_wrong_bundles_are_refused(tiny, inferencer, frames, tmp_path):
