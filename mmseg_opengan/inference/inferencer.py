@@ -120,7 +120,7 @@ class OpenSetInferencer:
 
     @property
     def main(self) -> str:
-        """Name of the score that thresholds mean: D's, or else the first."""
+        """Name of the score that thresholds mean: the fused one, else D's, else the first."""
         return main_score(self.model.score_names)
 
     # ------------------------------------------------------------------ decided on validation
@@ -139,7 +139,7 @@ class OpenSetInferencer:
 
         Args:
             rule: ``'fpr=0.05'``, which needs closed pixels only; ``'tpr=0.95'`` or ``'f1'``.
-            scorer: name of the score; by default D's, or else the first.
+            scorer: name of the score; by default :attr:`main`.
 
         Returns:
             float: infinite where no score would be called open.
@@ -299,11 +299,14 @@ class OpenSetInferencer:
         panel = dict(
             classes=self.classes,
             palette=self.palette,
-            thresholds=self._panel_thresholds(thresholds, main),
-            threshold_of=main,
             font=self._font,
         )
-        return self._finished(self._results(pairs, batch_size, bad), scorers, panel, scales)
+        # Probabilities are those of D's score.
+        threshold_of = OPENGAN if thresholds is None and OPENGAN in scorers else main
+        panel['thresholds'] = self._panel_thresholds(thresholds, threshold_of)
+        panel['threshold_of'] = threshold_of
+        results = self._results(pairs, batch_size, bad)
+        return self._finished(results, main, scorers, panel, scales)
 
     def _require_scorers(self, names: Sequence[str]) -> None:
         unknown = sorted(set(names) - set(self.scorers))
@@ -370,7 +373,7 @@ class OpenSetInferencer:
             bad.append((name, str(error)))
             return None
 
-    def _finished(self, results, scorers, panel, scales) -> Iterator[OpenSetResult]:
+    def _finished(self, results, main, scorers, panel, scales) -> Iterator[OpenSetResult]:
         for name, image, sample in results:
             fields = panel_fields(sample)
             scores = {scorer: fields['scores'][scorer] for scorer in scorers}
@@ -386,6 +389,7 @@ class OpenSetInferencer:
                 image=image,
                 labels=fields['pred'].astype(label_type(len(self.classes))),
                 scores=scores,
+                main=main,
                 logits=frozenset(scorer for scorer in scorers if self.scorers[scorer]),
                 panel=dict(panel, gt=fields.get('gt'), open_map=fields.get('open_map')),
                 scales=scales,

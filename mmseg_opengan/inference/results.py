@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from ..contracts import OPENGAN
+from ..contracts import HYBRID, OPENGAN
 from ..files import half_where_it_fits, replacing
 from ..functional.overlay import OPEN_COLOUR, robust_range
 from ..pictures.panel import draw_panel
@@ -56,6 +56,7 @@ class OpenSetResult:
             feature grid.
         logits: the names among them whose scores are open logits: sigmoid gives a probability of
             open.
+        main: name of the score that thresholds and overlays mean, see :func:`main_score`.
         panel: the other arguments of :func:`pictures.panel.draw_panel`.
         source: path of the image; None of an array or a frame.
         scales: scorer name -> (lo, hi), the scores of the darkest and the brightest colour; of a
@@ -67,14 +68,10 @@ class OpenSetResult:
     labels: np.ndarray
     scores: dict[str, np.ndarray]
     logits: frozenset
+    main: str
     panel: dict
     scales: dict[str, tuple[float, float]]
     source: str | None = None
-
-    @property
-    def main(self) -> str:
-        """Name of the score that thresholds and overlays mean: D's, or else the first."""
-        return self.panel['threshold_of']
 
     @cached_property
     def picture(self) -> np.ndarray:
@@ -164,8 +161,9 @@ class OpenSetResult:
 
 
 def main_score(names: Iterable[str]) -> str:
-    """The score that thresholds mean where none is named: D's, or else the first."""
-    return OPENGAN if OPENGAN in names else next(iter(names))
+    """The score that is meant where none is named: the fused one, else D's, else the first."""
+    names = list(names)
+    return next((name for name in (HYBRID, OPENGAN) if name in names), names[0])
 
 
 def score_png(score: np.ndarray, *, logit: bool) -> bytes:

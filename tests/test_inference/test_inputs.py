@@ -6,6 +6,7 @@ import warnings
 from pathlib import Path
 
 import cv2
+import matplotlib
 import mmcv
 import numpy as np
 import pytest
@@ -243,6 +244,15 @@ def test_letters_that_the_font_lacks_are_told(frames, tmp_path):
     made = OpenSetInferencer(cfg, weights, device='cpu')
     with pytest.warns(UserWarning, match='路.*cannot draw.*font='):
         run(made, frames[0])[0].picture  # noqa: B018
+    torch.save(dict(torch.load(weights), meta=dict(CLASSES=['road'] * 11)), weights)
+    bold = Path(matplotlib.get_data_path(), 'fonts/ttf/DejaVuSans-Bold.ttf')
+    pictures = []
+    for font in (None, bold):
+        (result,) = run(OpenSetInferencer(cfg, weights, device='cpu', font=font), frames[0])
+        with warnings.catch_warnings():
+            warnings.simplefilter('error')
+            pictures.append(result.picture)
+    assert (pictures[0] != pictures[1]).any()
     made = OpenSetInferencer(cfg, weights, device='cpu', font=tmp_path / 'absent.ttf')
     with pytest.raises(ValueError, match=r'font: wanted a \.ttf or \.otf file'):
         run(made, frames[0])[0].picture  # noqa: B018

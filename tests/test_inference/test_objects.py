@@ -7,7 +7,7 @@ from scipy import ndimage
 
 from mmseg_opengan.inference.drawing import contact_sheet, overlay
 from mmseg_opengan.inference.objects import find_objects, outline
-from mmseg_opengan.inference.results import OpenSetResult
+from mmseg_opengan.inference.results import OpenSetResult, main_score
 
 CLASSES = ('road', 'sky', 'car')
 
@@ -26,7 +26,6 @@ def inside(polygon, shape):
 
 def a_result(score, labels, **panel):
     panel = dict(
-        threshold_of='energy',
         classes=CLASSES,
         palette=[(128, 64, 128), (70, 130, 180), (0, 0, 142)],
         **panel,
@@ -37,6 +36,7 @@ def a_result(score, labels, **panel):
         labels=labels.astype(np.uint8),
         scores=dict(energy=score.astype(np.float32)),
         logits=frozenset(),
+        main='energy',
         panel=panel,
         scales={},
     )
@@ -114,3 +114,9 @@ def test_a_sheet_has_a_row_for_every_four():
     sheet = contact_sheet(tiles, width=40)
     assert sheet.shape == (2 * (30 + 18) + 6, 4 * 40 + 3 * 6, 3)
     assert (sheet[10, 50] == 40).all()
+
+
+def test_the_score_that_is_meant():
+    assert main_score(['gen', 'energy']) == 'gen'
+    assert main_score(['msp', 'opengan']) == 'opengan'
+    assert main_score(['hybrid', 'msp', 'opengan']) == 'hybrid'
