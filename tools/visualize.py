@@ -50,8 +50,6 @@ def parse_args():
     args = parser.parse_intermixed_args()
     if args.out_dir is None and args.video is None:
         parser.error('wanted --out-dir, --video or both, found neither')
-    if args.thresholds is None and args.threshold is not None:
-        args.thresholds = [args.threshold]
     return parser, args
 
 

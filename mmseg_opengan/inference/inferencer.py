@@ -215,7 +215,7 @@ class OpenSetInferencer:
             save_pictures: write the panels.
             save_overlays: write the images with the main score on top.
             threshold: of the main score, a number in its units or a rule: where label maps are
-                unknown, and where overlays are outlined.
+                unknown, overlays are outlined and, without ``thresholds``, panels whiten.
             unknown_id: what label maps hold at unknown pixels.
             show_progress: show a progress bar on stderr.
             **options: ``batch_size``, ``scorers``, ``thresholds``, ``limit`` and ``bad`` of
@@ -237,6 +237,8 @@ class OpenSetInferencer:
         if is_rule(threshold):
             main = main_score(options.get('scorers') or self.model.score_names)
             threshold = self.threshold(str(threshold), main)
+        if threshold is not None and options.get('thresholds') is None:
+            options['thresholds'] = [LogitThreshold(threshold)]
         files = Files(
             scores=save_scores,
             picture=save_pictures,
@@ -296,11 +298,7 @@ class OpenSetInferencer:
                 raise ValueError(f'{name}: wanted at least 1, found {value}')
         pairs = islice(list_inputs(inputs).pairs, limit)
         scales = self._scales_or_none() if scaled else {}
-        panel = dict(
-            classes=self.classes,
-            palette=self.palette,
-            font=self._font,
-        )
+        panel = dict(classes=self.classes, palette=self.palette, font=self._font)
         # Probabilities are those of D's score.
         threshold_of = OPENGAN if thresholds is None and OPENGAN in scorers else main
         panel['thresholds'] = self._panel_thresholds(thresholds, threshold_of)
@@ -334,8 +332,10 @@ class OpenSetInferencer:
         for one in thresholds:
             if is_rule(one):
                 found.append(LogitThreshold(self.threshold(str(one), main)))
+            elif is_logit and not isinstance(one, LogitThreshold):
+                found.append(float(one))
             else:
-                found.append(float(one) if is_logit else LogitThreshold(one))
+                found.append(LogitThreshold(one))
         return found
 
     def _results(self, pairs, batch_size, bad=None):

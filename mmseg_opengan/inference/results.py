@@ -163,6 +163,8 @@ class OpenSetResult:
 def main_score(names: Iterable[str]) -> str:
     """The score that is meant where none is named: the fused one, else D's, else the first."""
     names = list(names)
+    if not names:
+        raise ValueError('scorers: wanted at least one score, found a model without any')
     return next((name for name in (HYBRID, OPENGAN) if name in names), names[0])
 
 

@@ -253,6 +253,16 @@ def test_sliding_windows(tiny, frames):
     assert run(sliding, frames[0])[0].scores[OPENGAN].shape == SIZES['a']
 
 
+def test_a_threshold_is_a_raw_score(inferencer, frames, tmp_path):
+    """Also beyond what a probability may be; the panel shows it."""
+    (result,) = run(inferencer, frames[0])
+    (files,) = run(inferencer, frames[0], out_dir=tmp_path, threshold=1.5)
+    unknown = png(files['unknown'])[0] == 255
+    assert (unknown == (result.scores[OPENGAN] >= 1.5)).all()
+    (drawn,) = run(inferencer, frames[0], thresholds=[LogitThreshold(1.5)])
+    assert (png(files['panel'])[0] == drawn.picture).all()
+
+
 # ---------------------------------------------------------------------- files
 
 

@@ -120,3 +120,5 @@ def test_the_score_that_is_meant():
     assert main_score(['gen', 'energy']) == 'gen'
     assert main_score(['msp', 'opengan']) == 'opengan'
     assert main_score(['hybrid', 'msp', 'opengan']) == 'hybrid'
+    with pytest.raises(ValueError, match='wanted at least one score'):
+        main_score([])
