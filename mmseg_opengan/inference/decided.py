@@ -38,6 +38,22 @@ def conditions_of(model) -> dict:
     )
 
 
+def state_of(model) -> dict:
+    """All that its score maps depend on besides the image, as JSON gives it back."""
+    scorers = {
+        name: dict(type=type(one).__name__, **one.options()) for name, one in model.scorers.items()
+    }
+    return as_json(
+        dict(
+            conditions_of(model),
+            segmentor=model.segmentor_sha256(),
+            test_cfg=plain(dict(model.test_cfg)),
+            model=digest_of(model.state_dict()),
+            scorers=scorers,
+        )
+    )
+
+
 def plain_rule(rule: str) -> str:
     """A rule as it is kept: ``'fpr=.05'`` is ``'fpr=0.05'``; raises a ValueError of no rule."""
     check_threshold(rule)
@@ -181,33 +197,24 @@ class OpenValidation:
         )
 
     def _made_from(self, dataset: BaseDataset) -> dict:
-        model = self._model
-        scorers = {
-            name: dict(type=type(one).__name__, **one.options())
-            for name, one in model.scorers.items()
-        }
-        return as_json(
-            dict(
-                conditions_of(model),
-                segmentor=model.segmentor_sha256(),
-                test_cfg=plain(dict(model.test_cfg)),
-                model=digest_of(model.state_dict()),
-                scorers=scorers,
-                data=plain(self._data),
-                files=_digest_of_files(dataset),
-            )
-        )
+        files = _digest_of_files(dataset)
+        return as_json(dict(state_of(self._model), data=plain(self._data), files=files))
 
     def _read(self) -> list[dict]:
+        parts = {'made_from', 'scorers'}
         try:
-            return json.loads(self._path.read_text())
+            entries = json.loads(self._path.read_text())
+            wrong = [one for one in entries if not parts <= set(one)]
         except FileNotFoundError:
             return []
-        except ValueError as error:
+        except (ValueError, TypeError) as error:
+            wrong = [error]
+        if wrong:
             raise ValueError(
-                f"'{self._path}': wanted thresholds in JSON, found {error}. Remove the file; they "
-                'are found again.'
-            ) from error
+                f"'{self._path}': wanted a list of decisions in JSON, found {wrong[0]!r}. Remove "
+                'the file; they are found again.'
+            )
+        return entries
 
     def _write(self, entries: list[dict]) -> None:
         try:

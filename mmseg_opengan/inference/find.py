@@ -17,7 +17,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from ..files import as_json, replacing
-from ..models.frozen_segmentor import digest_of
+from .decided import state_of
 from .drawing import contact_sheet
 from .inferencer import OpenSetInferencer
 from .inputs import Entries, Inputs, check_out_dir, list_inputs
@@ -84,8 +84,7 @@ def find(
     check_out_dir(out_dir, inputs)
     out_dir.mkdir(parents=True, exist_ok=True)
     settings = dict(
-        segmentor=inferencer.model.segmentor_sha256(),
-        model=digest_of(inferencer.model.state_dict()),
+        model=state_of(inferencer.model),
         scorer=inferencer.main,
         threshold=threshold,
         min_area=min_area,
@@ -126,9 +125,10 @@ def _begin(path: Path, settings: dict) -> set[str]:
         first = file.readline()
         found = json.loads(first) if first.endswith(b'\n') else None
         if found != settings:
+            others = [key for key in settings if (found or {}).get(key) != settings[key]]
             raise ValueError(
-                f"'{path}': wanted frames of {settings}, found those of {found}. Choose another "
-                'folder, or remove this one.'
+                f"'{path}': wanted frames of this model, threshold and smallest object, found "
+                f'those of another {", ".join(others)}. Choose another folder, or remove this one.'
             )
         names, end = set(), file.tell()
         for line in file:

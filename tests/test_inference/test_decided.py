@@ -93,9 +93,10 @@ def test_a_folder_that_cannot_be_written_is_told(place, tmp_path):
         assert np.isfinite(made(place).threshold('fpr=0.05'))
 
 
-def test_a_file_that_is_no_json_is_told(place, tmp_path):
-    (tmp_path / 'd.pth.decided.json').write_text('[{')
-    with pytest.raises(ValueError, match=r'decided\.json.: wanted thresholds.*Remove the file'):
+@pytest.mark.parametrize('text', ['[{', '{"a": 1}', '[1]', '[{}]'])
+def test_a_file_that_holds_something_else_is_told(place, tmp_path, text):
+    (tmp_path / 'd.pth.decided.json').write_text(text)
+    with pytest.raises(ValueError, match=r'decided\.json.: wanted a list.*Remove the file'):
         made(place).threshold('fpr=0.05')
 
 

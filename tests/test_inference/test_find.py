@@ -97,7 +97,9 @@ def test_a_run_that_was_stopped_goes_on(inferencer, folder, tmp_path, monkeypatc
     for name in (RANKING, OBJECTS, SHEET, RECORDS):
         assert (stopped / name).read_bytes() == (whole / name).read_bytes(), name
     assert find(inferencer, folder, stopped, threshold=0.0, top=2).new == 0
-    with pytest.raises(ValueError, match=r'frames\.jsonl.: wanted frames of .*Choose another'):
+    with pytest.raises(
+        ValueError, match=r'frames\.jsonl.: wanted frames of .*another threshold\. Choose'
+    ):
         find(inferencer, folder, stopped, threshold=1.0)
 
 

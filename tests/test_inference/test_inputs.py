@@ -136,6 +136,32 @@ def test_arrays_of_other_shapes_are_what_their_files_are(inferencer, frames, tmp
         assert from_array.picture.shape[2] == 3
 
 
+@pytest.mark.parametrize('kind', ['avif', 'bmp', 'gif', 'jp2', 'jpg', 'png', 'ppm', 'tiff', 'webp'])
+@pytest.mark.filterwarnings('ignore:.*is (damaged|nearly black)')
+def test_damaged_bytes_give_a_picture_or_an_error_that_names_the_file(inferencer, tmp_path, kind):
+    random = np.random.default_rng(0)
+    image = cv2.GaussianBlur(random.integers(0, 255, (64, 64, 3), np.uint8), (5, 5), 2)
+    path = tmp_path / f'torn.{kind}'
+    assert cv2.imwrite(str(path), image)
+    whole = np.frombuffer(path.read_bytes(), np.uint8)
+    read, told = 0, []
+    for i in range(40):
+        content = whole[: random.integers(2, len(whole) + 1)] if i % 4 == 0 else whole.copy()
+        places = random.integers(0, len(content), i % 6)
+        content = content.copy()
+        content[places] = random.integers(0, 256, len(places))
+        path.write_bytes(content.tobytes())
+        try:
+            picture, _ = inferencer.reader.read('torn', str(path))
+            read += picture.shape[2] == 3
+        except ValueError as error:
+            told.append(str(error))
+    assert read + len(told) == 40
+    assert read
+    assert told
+    assert all(f'torn.{kind}' in one for one in told)
+
+
 # ---------------------------------------------------------------------- other networks
 
 
