@@ -18,7 +18,7 @@ from torch import Tensor
 from ..files import replacing
 from ..models.exported import ExportedModel, sizes_as_symbols
 from .inferencer import OpenSetInferencer
-from .results import list_inputs
+from .inputs import list_inputs
 
 OPSET = 18
 #: Packages of the extra ``export``.
@@ -112,10 +112,10 @@ def check_cases(inferencer: OpenSetInferencer, images: Any, limit: int) -> list[
     """Batches (N, 3, H, W) of images as the test pipeline gives them: each image, a part of the
     first of an odd size, and last a batch of two.
     """
-    _, entries = list_inputs(images)
+    entries = list_inputs(images).pairs
     single = []
     for name, source in islice(entries, limit):
-        _, packed = inferencer._read(name, source)
+        _, packed = inferencer.read(name, source)
         single.append(packed['inputs'][None])
     if not single:
         raise ValueError('images: wanted at least one to check the file on, found none')

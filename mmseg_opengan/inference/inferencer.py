@@ -264,6 +264,16 @@ class OpenSetInferencer:
             progress.file.write('\n')
         return found
 
+    def read(self, name: str, source) -> tuple[np.ndarray, dict]:
+        """The picture (H, W, 3) uint8 RGB of a path, an array or (dataset, index), and the
+        network's input with its data sample; raises as :meth:`ImageReader.read`.
+        """
+        if not isinstance(source, tuple):
+            return self.reader.read(name, source)
+        dataset, index = source
+        path = dataset.get_data_info(index)['img_path']
+        return self.reader.picture_of(path), dataset[index]
+
     def stream(
         self,
         inputs: Inputs,
@@ -343,7 +353,14 @@ class OpenSetInferencer:
         ``img_path`` is the file.
         """
         while batch := list(islice(pairs, batch_size)):
-            images = [one for name, source in batch if (one := self._read(name, source, bad))]
+            images = []
+            for name, source in batch:
+                try:
+                    images.append((name, *self.read(name, source)))
+                except (OSError, ValueError) as error:
+                    if bad is None:
+                        raise
+                    bad.append((name, str(error)))
             # only images of one size share a forward pass: padding would change the scores
             sizes: dict = {}
             for i, (_, _, packed) in enumerate(images):
@@ -356,22 +373,6 @@ class OpenSetInferencer:
                     samples.update(zip(places, self.model.test_step(together)))
             for i, (name, image, _) in enumerate(images):
                 yield name, image, samples[i]
-
-    def _read(self, name, source, bad):
-        """(name, RGB image, network input and data sample) of a path, an array or (dataset, index);
-        None of a file that goes to ``bad``.
-        """
-        try:
-            if isinstance(source, tuple):
-                dataset, index = source
-                path = dataset.get_data_info(index)['img_path']
-                return name, self.reader.picture_of(path), dataset[index]
-            return name, *self.reader.read(name, source)
-        except (OSError, ValueError) as error:
-            if bad is None:
-                raise
-            bad.append((name, str(error)))
-            return None
 
     def _finished(self, results, main, scorers, panel, scales) -> Iterator[OpenSetResult]:
         for name, image, sample in results:
