@@ -43,9 +43,9 @@ def _types(value: Any) -> Iterator[str]:
 
 def _registered() -> set[str]:
     """Names, and names of classes, in all registries."""
-    from .scorers.base import SCORERS
+    from .scorers.base import SCORERS  # which imports this module
 
-    names = set()
+    names: set[str] = set()
     roots = [*vars(mmengine.registry).values(), *vars(mmseg.registry).values(), SCORERS]
     for registry in roots:
         for one in _with_children(registry) if isinstance(registry, Registry) else ():
