@@ -2,7 +2,6 @@
 file.
 """
 
-import codecs
 import hashlib
 import logging
 import os
@@ -14,6 +13,7 @@ from mmengine.logging import print_log
 from mmseg.datasets import BaseSegDataset
 
 from ..contracts import LABEL_POLICY
+from ..files import text_lines
 from .label_file import read_label_file
 from .label_map import LabelMap
 from .transforms import OPEN_LABELS, require_whole_images
@@ -192,14 +192,7 @@ class OpenSetDataset(BaseSegDataset):
                 f"per line, which does not exist (data_root is '{self.data_root}')."
             )
         content = fileio.get(self.ann_file, backend_args=self.backend_args)
-        is_utf16 = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
-        try:
-            text = content.decode('utf-16' if is_utf16 else 'utf-8-sig')
-        except UnicodeDecodeError as error:
-            raise ValueError(
-                f"ann_file '{self.ann_file}': wanted text in UTF-8, found other bytes ({error})"
-            ) from error
-        return [line.strip() for line in text.splitlines() if line.strip()]
+        return text_lines(content, f"ann_file '{self.ann_file}'")
 
     def _require_images_of_labels(self, stems: list[str]) -> None:
         """Name labels without an image: an error where the suffix or a broken link is why."""

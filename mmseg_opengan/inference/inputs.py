@@ -11,6 +11,8 @@ import cv2
 import numpy as np
 from mmengine.dataset import BaseDataset
 
+from ..files import text_lines
+
 IMAGE_SUFFIXES = (
     '.avif',
     '.bmp',
@@ -30,8 +32,6 @@ LIST_SUFFIX = '.txt'
 Inputs = str | Path | np.ndarray | Sequence[str | Path | np.ndarray] | BaseDataset
 #: Frames a second of a video that is written from images.
 IMAGES_PER_SECOND = 10.0
-#: How text files begin that are not plain UTF-8.
-_MARKS = ((b'\xef\xbb\xbf', 'utf-8-sig'), (b'\xff\xfe', 'utf-16'), (b'\xfe\xff', 'utf-16'))
 
 
 class Entries(NamedTuple):
@@ -88,15 +88,7 @@ def read_list(path: Path) -> list[str]:
     """
     if not path.is_file():
         raise FileNotFoundError(f"List '{path}' does not exist.")
-    content = path.read_bytes()
-    encoding = next((name for mark, name in _MARKS if content.startswith(mark)), 'utf-8')
-    try:
-        lines = content.decode(encoding).splitlines()
-    except UnicodeDecodeError as error:
-        raise ValueError(
-            f"List '{path}': wanted text in UTF-8 or, with its mark, UTF-16, found {error}"
-        ) from error
-    named = [line.strip() for line in lines if line.strip()]
+    named = text_lines(path.read_bytes(), f"List '{path}'")
     if not named:
         raise ValueError(f"List '{path}': wanted the path of an image in each line, found none")
     return [str(path.parent / line) for line in named]
