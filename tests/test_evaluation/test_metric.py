@@ -620,16 +620,6 @@ def test_two_ranks_may_not_write_images_of_one_name(tmp_path, monkeypatch):
         run(samples(2), output_dir=str(tmp_path))
 
 
-def test_more_than_256_classes_are_written_in_sixteen_bits(tmp_path, monkeypatch):
-    monkeypatch.setitem(META, 'classes', [f'class {i}' for i in range(300)])
-    data = samples(1)
-    data[0].pred_sem_seg.data[0, :5] = 299
-    run(data, output_dir=str(tmp_path))
-    stored = cv2.imread(str(tmp_path / '0.png'), cv2.IMREAD_UNCHANGED)
-    assert stored.dtype == np.uint16
-    assert np.array_equal(stored, data[0].pred_sem_seg.data[0].numpy())
-
-
 def test_scores_beyond_float16_are_written_as_they_are(tmp_path):
     data = samples(1)
     scores = data[0].get(OPEN_SCORES)
