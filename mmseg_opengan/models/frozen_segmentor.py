@@ -151,8 +151,9 @@ def _checked_test_cfg(test_cfg: dict | None) -> dict:
     if mode not in ('whole', 'slide'):
         raise ValueError(f"model.test_cfg.mode: wanted 'whole' or 'slide', found {mode!r}")
     if mode == 'slide':
-        crop, stride = found.get('crop_size'), found.get('stride')
-        pairs = all(_is_size(one) for one in (crop, stride))
+        crop: Any = found.get('crop_size')
+        stride: Any = found.get('stride')
+        pairs = _is_size(crop) and _is_size(stride)
         if not pairs or any(step > window for step, window in zip(stride, crop)):
             raise ValueError(
                 'model.test_cfg: wanted crop_size=(rows, columns) and a stride=(rows, columns) not '
