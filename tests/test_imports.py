@@ -38,7 +38,7 @@ ALLOWED = {
     'contrib': BELOW | ROOMS,
     'register': {'compat', 'contrib', *ROOMS},
     'provenance': {'contracts', 'files', 'functional'},
-    'inference': BELOW | ROOMS | {'register'},
+    'inference': BELOW | ROOMS | {'cli', 'register'},
     'experiments': BELOW | ROOMS | {'__init__', 'compat', 'contrib', 'register', 'inference'},
 }
 #: Third-party packages of the functional core; a further one names the only modules that may use

@@ -1,10 +1,10 @@
 """The command-line arguments that name a model and its images; the tools share them."""
 
 import argparse
-from pathlib import Path
 
 from mmengine.config import DictAction
 
+from ..cli import one_checkpoint
 from .inferencer import OpenSetInferencer
 
 
@@ -40,14 +40,14 @@ def build_inferencer(
     parser: argparse.ArgumentParser, args: argparse.Namespace
 ) -> tuple[OpenSetInferencer, list[str]]:
     """The model of the arguments, and the paths behind it; ends the program at wrong ones."""
-    suffixes = [Path(path).suffix for path in args.paths]
-    models = [path for path, end in zip(args.paths, suffixes) if end in ('.py', '.pth')]
-    wanted = 1 if suffixes.count('.py') == 0 else 2
-    if len(models) != wanted or suffixes.count('.pth') != 1:
+    configs = [path for path in args.paths if path.endswith('.py')]
+    checkpoint = one_checkpoint(parser, [path for path in args.paths if path.endswith('.pth')])
+    if len(configs) > 1 or checkpoint is None:
         parser.error(
-            'the model: wanted a config (.py) and one checkpoint (.pth), or a checkpoint alone, '
-            f'found {len(models)}: {", ".join(models)}. Does a pattern match several files?'
+            'the model: wanted a config (.py) and a checkpoint (.pth), or a checkpoint alone, '
+            f'found {", ".join(args.paths)}'
         )
+    models = [*configs, checkpoint]
     inferencer = OpenSetInferencer(
         *models,
         device=args.device,

@@ -179,7 +179,7 @@ def test_unknown_pixels_overlays_a_video_and_a_list_of_failures(tiny, monkeypatc
         ((), 'either one INPUT or --split'),
         (('street.jpg', '--split', 'test'), 'either one INPUT or --split'),
         (('--split', 'train'), '--split'),
-        (('best_2.pth', 'street.jpg'), 'found 3: .*best_2.pth.*pattern'),
+        (('second.py', 'street.jpg'), 'the model: wanted a config'),
         (('street.jpg', '--threshold', '--overlay'), '--threshold'),
     ],
 )
