@@ -110,9 +110,7 @@ class OpenSetSegmentor(BaseModel):
         self.register_buffer(DIGEST, held.digest.clone())
 
     def load_segmentor(self, weights: dict[str, Tensor], source: str | None = None) -> None:
-        """Give the held segmentor its weights, under mmseg's names; ``source`` is where they
-        lie.
-        """
+        """Give the held segmentor its weights, under mmseg's names, from ``source``."""
         self.held.load(weights, source)
         self.segmentor_digest.copy_(self.held.digest)
 
@@ -146,9 +144,8 @@ class OpenSetSegmentor(BaseModel):
             if scorer.segmentor_sha256 not in (None, own):
                 raise RuntimeError(
                     f"The scorer '{name}' was fitted on another segmentor (sha256 "
-                    f'{scorer.segmentor_sha256[:12]}) than the one loaded ({own[:12]}). Fit '
-                    f'or train '
-                    'it again.'
+                    f'{scorer.segmentor_sha256[:12]}) than the one loaded ({own[:12]}). Fit or '
+                    'train it again.'
                 )
 
     @property

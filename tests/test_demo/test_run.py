@@ -12,19 +12,11 @@ import torch
 from mmengine.config import Config
 
 from demo.open_things import VAL_ONLY
-from demo.run import (
-    CITIES,
-    METHODS,
-    METRICS,
-    QUICK,
-    TRAINED,
-    _Stages,
-    choose_pictures,
-    run_demo,
-    table,
-)
+from demo.run import QUICK, TRAINED, _Stages, run_demo
 from demo.segmentor import WEIGHTS, make_segmentor
+from demo.table import CITIES, METHODS, choose_pictures, table
 from demo.world import MANIFEST
+from mmseg_opengan.experiments.jobs import METRICS
 from mmseg_opengan.pictures.visualizer import WIDTH
 
 ROOT = Path(__file__).resolve().parents[2]
