@@ -17,7 +17,7 @@ from demo.segmentor import WEIGHTS, make_segmentor
 from demo.table import CITIES, METHODS, choose_pictures, table
 from demo.world import MANIFEST
 from mmseg_opengan.experiments.jobs import METRICS
-from mmseg_opengan.pictures.visualizer import WIDTH
+from mmseg_opengan.pictures.panel import WIDTH
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIGS = ROOT / 'configs' / 'demo'
