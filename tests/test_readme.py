@@ -10,6 +10,7 @@ import os
 import re
 import runpy
 import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -39,6 +40,7 @@ README = PAGES['README.md']
 TESTED = (
     'A score with no training',
     'Your own model',
+    'Use the scores',
     'Demo',
     'Results on real photographs',
     'Install',
@@ -285,7 +287,8 @@ def test_a_score_with_no_training(here, monkeypatch):
 
 
 def test_a_model_of_ones_own(here, monkeypatch):
-    config, from_python = blocks('Your own model', 'python')
+    [config] = blocks('Your own model', 'python')
+    from_python = blocks('Thresholds', 'python', 'docs/using_scores.md')[0]
     (name,) = re.match(r'# (\w+\.py)\n', config).groups()
     (here / name).write_text(config)
     write_own_segmentor(here)
@@ -314,6 +317,23 @@ def test_a_model_of_ones_own(here, monkeypatch):
     one, other = (torch.load(path, weights_only=True)['state_dict'] for path in (best, same))
     assert one.keys() == other.keys()
     assert all(torch.equal(one[key], other[key]) for key in one)
+    (here / 'street').mkdir()
+    shutil.copy(here / 'street.jpg', here / 'street/frame.jpg')
+    shutil.copy(best, here / 'best.pth')
+    [block] = blocks('Use the scores', 'bash')
+    visualize, find, bundle, export = block.splitlines()
+    run(monkeypatch, visualize)
+    assert {path.name for path in (here / 'work_dirs/maps').glob('frame.*')} >= {
+        'frame.unknown.png',
+        'frame.overlay.png',
+    }
+    run(monkeypatch, find)
+    assert json.loads((here / 'work_dirs/found/objects.coco.json').read_text())['images']
+    run(monkeypatch, bundle)
+    pytest.importorskip('onnxruntime')
+    run(monkeypatch, export)
+    assert (here / 'work_dirs/model.onnx').is_file()
+
     best.replace(here / named)
     found = {}
     exec(from_python, found)

@@ -58,7 +58,8 @@ def main():
     print(f'{found.frames} frames ranked, {found.new} of them new: {found.files[0].parent}')
     for name, error in bad or ():
         print(f'{name}: {error}', file=sys.stderr)
-    sys.exit(bool(bad))
+    if bad:
+        sys.exit(1)
 
 
 if __name__ == '__main__':
