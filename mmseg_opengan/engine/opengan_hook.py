@@ -5,7 +5,7 @@ resuming.
 import logging
 
 from mmengine.dist import broadcast, get_world_size
-from mmengine.hooks import Hook
+from mmengine.hooks import EMAHook, Hook
 from mmengine.logging import print_log
 from mmengine.runner import BaseLoop, IterBasedTrainLoop
 from mmseg.registry import HOOKS
@@ -32,6 +32,13 @@ class OpenGANHook(Hook):
     """
 
     priority = 'VERY_HIGH'
+
+    def before_run(self, runner):
+        if any(type(hook) is EMAHook for hook in runner.hooks):
+            raise TypeError(
+                "custom_hooks: wanted type='DiscriminatorAverageHook', which averages D, found "
+                "'EMAHook', which averages the whole model"
+            )
 
     def before_train(self, runner):
         loop, model = runner.train_loop, model_of(runner)
