@@ -14,6 +14,7 @@ from .data_checks import (
     lack_of_pixels,
     require_steps,
     require_whole_images,
+    warn_of_another_pipeline,
     warn_of_shared_images,
 )
 from .running import model_of, require_averaged_scores, step_of
@@ -34,6 +35,7 @@ class OpenGANHook(Hook):
     priority = 'VERY_HIGH'
 
     def before_run(self, runner):
+        warn_of_another_pipeline(runner.cfg)
         if any(type(hook) is EMAHook for hook in runner.hooks):
             raise TypeError(
                 "custom_hooks: wanted type='DiscriminatorAverageHook', which averages D, found "
