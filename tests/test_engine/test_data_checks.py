@@ -5,6 +5,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 from mmcv.transforms import BaseTransform
 from mmengine.registry import TRANSFORMS, init_default_scope
 from mmseg.registry import DATASETS
@@ -112,7 +113,10 @@ def test_steps_that_move_an_image_are_named_before_it_is_read(root, steps):
 
 def test_the_inferencer_refuses_them_too(root, tmp_path):
     steps = [LOAD, dict(type='Pad', size=(48, 32)), LABELS, PACK]
+    weights = torch.load(root / 'segmentor.pth')['state_dict']
+    torch.save(weights, tmp_path / 'segmentor.pth')  # without its one class name
     options = {
+        'model.segmentor.checkpoint': str(tmp_path / 'segmentor.pth'),
         'model.discriminator': None,
         'model.generator': None,
         'test_dataloader.dataset.pipeline': steps,
