@@ -1,4 +1,5 @@
-"""Kill extractions, then fuzz the readers of labels, lists, banks and stored taps, seed after seed.
+"""Kill extractions and trainings, then fuzz the readers of labels, lists, banks, stored taps and
+checkpoints and the options of configs, seed after seed.
 
     python benchmarks/stress_data.py --kills 20 --minutes 10
 
@@ -6,13 +7,15 @@ Each seed's outcome is printed; ``pytest --hypothesis-seed=SEED`` repeats one.
 """
 
 import argparse
+import itertools
 import os
 import subprocess
 import sys
 import time
 from pathlib import Path
 
-TESTS = Path(__file__).resolve().parents[1] / 'tests' / 'test_features'
+TESTS = Path(__file__).resolve().parents[1] / 'tests'
+FUZZ = ('test_features/test_fuzz_data.py', 'test_fuzz_configs.py')
 
 
 def passes(test: str, *options: str, **environment: object) -> bool:
@@ -32,15 +35,22 @@ def passes(test: str, *options: str, **environment: object) -> bool:
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument('--kills', type=int, default=20, help='of a bank and of stored taps')
+    parser.add_argument(
+        '--kills', type=int, default=20, help='of a bank, of stored taps and of a training'
+    )
     parser.add_argument('--minutes', type=float, default=10, help='of fuzzing')
     parser.add_argument('--examples', type=int, default=1000, help='of each test and seed')
     args = parser.parse_args()
-    outcomes = [passes('test_killed_extraction.py', KILLS=args.kills)]
+    outcomes = [
+        passes('test_features/test_killed_extraction.py', KILLS=args.kills),
+        passes('test_engine/test_checkpoints.py', '-k', 'random_moments', KILLS=args.kills),
+    ]
     end = time.monotonic() + 60 * args.minutes
-    while time.monotonic() < end:
-        seed = f'--hypothesis-seed={len(outcomes)}'
-        outcomes.append(passes('test_fuzz_data.py', seed, FUZZ=args.examples))
+    for seed in itertools.count(1):
+        if time.monotonic() > end:
+            break
+        for test in FUZZ:
+            outcomes.append(passes(test, f'--hypothesis-seed={seed}', FUZZ=args.examples))
     print(f'{len(outcomes)} runs, {outcomes.count(False)} failed')
     sys.exit(not all(outcomes))
 

@@ -74,18 +74,23 @@ def half_where_it_fits(array: np.ndarray) -> np.ndarray:
     return array.astype(np.float16)
 
 
-def text_lines(content: bytes, source: str) -> list[str]:
-    """The lines of a text file that are not empty, in UTF-8 or, by its mark, UTF-16.
+def text_of(content: bytes, source: str) -> str:
+    """The text of a file, in UTF-8 or, by its mark, UTF-16.
 
     Raises:
         ValueError: other bytes; names ``source``.
     """
     is_utf16 = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
     try:
-        text = content.decode('utf-16' if is_utf16 else 'utf-8-sig')
+        return content.decode('utf-16' if is_utf16 else 'utf-8-sig')
     except UnicodeDecodeError as error:
         raise ValueError(f'{source}: wanted text in UTF-8, found other bytes ({error})') from error
-    return [line.strip() for line in text.splitlines() if line.strip()]
+
+
+def text_lines(content: bytes, source: str) -> list[str]:
+    """The lines of a text file that are not empty; errors as of :func:`text_of`."""
+    lines = [line.strip() for line in text_of(content, source).splitlines()]
+    return [line for line in lines if line]
 
 
 def label_type(num_classes: int) -> type:

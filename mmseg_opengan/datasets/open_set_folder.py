@@ -1,16 +1,18 @@
 """Own images and labels, whose meaning stands in the config: no Python module is needed."""
 
 import colorsys
+import json
 import os
 import re
 from collections.abc import Mapping, Sequence
 
-import mmengine
+import mmengine.fileio as fileio
 import numpy as np
 import yaml
 from mmseg.registry import DATASETS
 
 from ..contracts import IGNORE, MAX_OPEN_CLASSES
+from ..files import text_of
 from .label_map import LabelMap, meaning_of_ids
 from .open_set_dataset import OpenSetDataset
 
@@ -219,10 +221,9 @@ def _read(path: str):
         raise ValueError(
             f"ids: wanted a mapping, or a file that ends in one of {_ENDS}, found '{path}'"
         )
-    # mmengine's own choice of a loader would run code that stands in the file.
-    options = {} if path.endswith('.json') else dict(Loader=yaml.SafeLoader)
     try:
-        return mmengine.load(path, **options)
+        text = text_of(fileio.get(path), f"'{path}'")
+        return json.loads(text) if path.endswith('.json') else yaml.safe_load(text)
     except FileNotFoundError:
         raise FileNotFoundError(
             f"ids: wanted a YAML or JSON file, found nothing at '{path}'"

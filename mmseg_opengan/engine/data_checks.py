@@ -10,6 +10,7 @@ from typing import Any
 from mmengine.logging import print_log
 
 from ..contracts import CLOSED, VOID
+from ..files import as_json
 
 
 def require_steps(loader: Any) -> None:
@@ -28,6 +29,20 @@ def require_whole_images(dataset: Any) -> None:
     """An evaluation must be able to lay score maps on the images that were read."""
     for labelled in _labelled(dataset):
         labelled.require_whole_images()
+
+
+def warn_of_another_pipeline(cfg: Any) -> None:
+    """Say that mmseg's ``inference_model`` would prepare images otherwise than a test does."""
+    dataset = (cfg.get('test_dataloader') or {}).get('dataset') or {}
+    dataset = dataset.get('images') or dataset
+    tested, named = dataset.get('pipeline'), cfg.get('test_pipeline')
+    if tested and named and as_json(tested) != as_json(named):
+        print_log(
+            'test_pipeline: wanted the pipeline of test_dataloader, found another. '
+            "mmseg's inference_model reads test_pipeline, so its maps differ from those of a test.",
+            logger='current',
+            level=logging.WARNING,
+        )
 
 
 def lack_of_pixels(dataset: Any) -> str:

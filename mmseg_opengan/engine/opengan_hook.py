@@ -5,7 +5,7 @@ resuming.
 import logging
 
 from mmengine.dist import broadcast, get_world_size
-from mmengine.hooks import Hook
+from mmengine.hooks import EMAHook, Hook
 from mmengine.logging import print_log
 from mmengine.runner import BaseLoop, IterBasedTrainLoop
 from mmseg.registry import HOOKS
@@ -14,6 +14,7 @@ from .data_checks import (
     lack_of_pixels,
     require_steps,
     require_whole_images,
+    warn_of_another_pipeline,
     warn_of_shared_images,
 )
 from .running import model_of, require_averaged_scores, step_of
@@ -32,6 +33,14 @@ class OpenGANHook(Hook):
     """
 
     priority = 'VERY_HIGH'
+
+    def before_run(self, runner):
+        warn_of_another_pipeline(runner.cfg)
+        if any(type(hook) is EMAHook for hook in runner.hooks):
+            raise TypeError(
+                "custom_hooks: wanted type='DiscriminatorAverageHook', which averages D, found "
+                "'EMAHook', which averages the whole model"
+            )
 
     def before_train(self, runner):
         loop, model = runner.train_loop, model_of(runner)

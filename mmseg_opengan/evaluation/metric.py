@@ -138,11 +138,15 @@ class OpenSetMetric(BaseMetric):
             ('components', components, TRACKS),
             ('protocol', protocol, PROTOCOLS),
         ):
-            if value is not None and value not in known:
+            if value is not None and value not in tuple(known):
                 raise ValueError(f'{name}: wanted one of {tuple(known)}, found {value!r}')
         if components is not None and threshold is None:
             raise ValueError(
                 "components: wanted a threshold too, a number or a rule such as 'f1', found None"
+            )
+        if not isinstance(bootstrap_block, int) or bootstrap_block < 0:
+            raise ValueError(
+                f'bootstrap_block: wanted a whole number of images, found {bootstrap_block!r}'
             )
         self.closed = closed
         self.threshold, self.components = threshold, components

@@ -133,7 +133,7 @@ class ScorerCounts:
             self.components = ComponentCounts(self.thresholds[component_rule])
         self.component_rule = component_rule
         self.bootstrap_block = bootstrap_block
-        self._block, self._in_block = self._empty(), 0
+        self._block, self._in_block = self._empty() if bootstrap_block else None, 0
         self._blocks: list[ScoreBins] = []
 
     @property
@@ -163,14 +163,14 @@ class ScorerCounts:
         if self.components is not None and self.track is not None:
             self.components.min_sizes = grid_sizes(self.track, truth.stride)
             self.components.update(scores.float(), truth.open_map)
-        if self.bootstrap_block:
+        if self._block is not None:
             self._block.add(bins, labels)
             self._in_block += 1
             if self._in_block == self.bootstrap_block:
                 self._finish_block()
 
     def _finish_block(self):
-        if self._in_block:
+        if self._block is not None and self._in_block:
             self._blocks.append(self._block.bins())
         self._block, self._in_block = self._empty(), 0
 

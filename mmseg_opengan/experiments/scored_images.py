@@ -47,6 +47,7 @@ class TestedImages(NamedTuple):
 
         Raises:
             FileNotFoundError: the image has no score map.
+            ValueError: the score map is cut off, or is none.
         """
         file = self.folder / f'{Path(self.path(index)).stem}.{self.scorer}.npy'
         if not file.is_file():
@@ -54,7 +55,10 @@ class TestedImages(NamedTuple):
                 f"'{file}': wanted the score map of a test image, found nothing. Test again with "
                 '--out.'
             )
-        scores = torch.from_numpy(np.load(file)).float()
+        try:
+            scores = torch.from_numpy(np.load(file)).float()
+        except (EOFError, OSError, TypeError, ValueError) as error:
+            raise ValueError(f"'{file}': wanted a score map, found {error}. Test again.") from error
         _, open_map = self.dataset.read_labels(index)
         labels = labels_on_grid(torch.from_numpy(open_map), scores.shape)
         is_open = (labels != CLOSED).to(labels)

@@ -56,7 +56,7 @@ def is_rule(threshold: float | str | None) -> bool:
     """
     try:
         return threshold is not None and math.isnan(float(threshold))
-    except ValueError:
+    except (TypeError, ValueError):
         return True
 
 

@@ -19,11 +19,11 @@ from ..contracts import CLOSED, FIRST_OPEN, MAX_OPEN_CLASSES, VOID
 from .detection import ScoreBins, mean_over_kinds, numbers
 from .score_layout import CHUNK, NUM_BINS, ScoreLayout
 
-_MAX_CELLS = 9 * 2**19  # int64 cells of one accumulator, 36 MiB
+_MAX_CELLS = 17 * 2**18  # int64 cells of one accumulator, 34 MiB
 
 
 class ScoreCounts:
-    """Counts of closed and open pixels per score bin, for any number of images in 36 MiB at most.
+    """Counts of closed and open pixels per score bin, for any number of images in 34 MiB at most.
 
     The one tensor holds a row of ``NUM_BINS`` for the closed pixels, one for all open pixels, and,
     where there are two or more open classes, one row for each. The more classes there are, the more

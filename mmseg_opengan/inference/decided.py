@@ -16,7 +16,7 @@ from mmseg.registry import DATASETS
 from mmseg.structures import SegDataSample
 
 from ..contracts import CLOSED, GT_OPEN_MAP, IGNORE, OPEN_SCORES, VOID
-from ..files import as_json, write_json
+from ..files import as_json, sha256_of, write_json
 from ..functional.decisions import STANDARD_RULES, check_threshold, decide
 from ..functional.detection import ScoreBins
 from ..functional.pixels import labels_on_grid
@@ -224,13 +224,11 @@ class OpenValidation:
 
 
 def _digest_of_files(dataset: BaseDataset) -> str:
-    """Of names, sizes and times of change of images and labels: an edited file is noticed."""
+    """Of names and bytes of images and labels: an edited file is noticed, whatever its time."""
     digest = hashlib.sha256()
     for i in range(len(dataset)):
         info = dataset.get_data_info(i)
         for path in (info['img_path'], info.get('seg_map_path')):
             if path is not None and Path(path).is_file():
-                status = Path(path).stat()
-                line = f'{path} {status.st_size} {status.st_mtime_ns}\n'
-                digest.update(line.encode())
+                digest.update(f'{path} {sha256_of(path)}\n'.encode())
     return digest.hexdigest()

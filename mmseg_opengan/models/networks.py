@@ -11,17 +11,15 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from ..functional.pixels import pixels_first
 from .folding import Affine, apply_folded, fold
+from .options import check_choices, check_widths
 
 HIDDEN_D = (512, 256, 128, 64)
 HIDDEN_G = (512, 256, 128, 256)
 
 
 def _activation(name: str) -> nn.Module:
-    if name == 'leaky_relu':
-        return nn.LeakyReLU(0.2, inplace=True)
-    if name == 'relu':
-        return nn.ReLU(inplace=True)
-    raise ValueError(f"act: wanted 'leaky_relu' or 'relu', found {name!r}")
+    check_choices(act=(name, ('leaky_relu', 'relu')))
+    return nn.ReLU(inplace=True) if name == 'relu' else nn.LeakyReLU(0.2, inplace=True)
 
 
 def _init_normal(module: nn.Module) -> None:
@@ -75,8 +73,8 @@ class FeatureDiscriminator(nn.Module):
         init: str = 'normal',
     ):
         super().__init__()
-        if normalize not in ('none', 'l2', 'batch'):
-            raise ValueError(f"normalize: wanted 'none', 'l2' or 'batch', found {normalize!r}")
+        check_choices(normalize=(normalize, ('none', 'l2', 'batch')))
+        check_widths('hidden', hidden)
         self.in_channels = in_channels
         self.normalize = normalize
         self.input_norm = (
@@ -138,8 +136,9 @@ class FeatureGenerator(nn.Module):
     ):
         super().__init__()
         out_acts = {'none': nn.Identity, 'tanh': nn.Tanh, 'relu': nn.ReLU, 'auto': _ReluIfSeen}
-        if out_act not in out_acts:
-            raise ValueError(f'out_act: wanted one of {sorted(out_acts)}, found {out_act!r}')
+        check_choices(out_act=(out_act, out_acts))
+        check_widths('hidden', hidden)
+        check_widths('noise_channels', [noise_channels])
         self.noise_channels = noise_channels
         self.layers = nn.Sequential(
             *_hidden_layers((noise_channels, *hidden), act=act),
@@ -182,10 +181,9 @@ class _ReluIfSeen(nn.Module):
 
 
 def _initialise(network: nn.Module, init: str) -> None:
+    check_choices(init=(init, ('normal', 'default')))
     if init == 'normal':
         network.apply(_init_normal)
-    elif init != 'default':
-        raise ValueError(f"init: wanted 'normal' or 'default', found {init!r}")
 
 
 @contextmanager

@@ -68,9 +68,11 @@ def test_each_id_is_what_the_config_says(root):
 
 
 @pytest.mark.parametrize('end', ['json', 'yaml', 'yml'])
-def test_ids_may_lie_in_a_file(root, end):
+@pytest.mark.parametrize('encoding', ['utf-8', 'utf-8-sig', 'utf-16'])
+def test_ids_may_lie_in_a_file(root, end, encoding):
     path = root / f'ids.{end}'
-    path.write_text(json.dumps({str(key): name for key, name in IDS.items()}))  # JSON is YAML too
+    content = json.dumps({str(key): name for key, name in IDS.items()})  # JSON is YAML too
+    path.write_text(content, encoding=encoding)
     found, wanted = (DATASETS.build(config(root, ids=ids)) for ids in (str(path), IDS))
     assert found.metainfo == wanted.metainfo
     assert (found.read_labels(0)[1] == wanted.read_labels(0)[1]).all()
@@ -309,7 +311,7 @@ def test_mistakes(root, options, error, message):
     ('content', 'error', 'message'),
     [
         (b'a: [1, 2', ValueError, 'cannot be read as YAML or JSON'),
-        (b'\xff\xfe\x00', ValueError, 'cannot be read as YAML or JSON'),
+        (b'\xff\xfe\x00', ValueError, 'cannot be read as YAML or JSON.*wanted text in UTF-8'),
         (b'!!python/object/apply:os.getpid []', ValueError, 'could not determine a constructor'),
         (b'', TypeError, 'wanted a mapping .* found NoneType'),
         (b'[road, car]', TypeError, 'wanted a mapping .* found list'),

@@ -5,6 +5,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 from mmcv.transforms import BaseTransform
 from mmengine.registry import TRANSFORMS, init_default_scope
 from mmseg.registry import DATASETS
@@ -112,9 +113,17 @@ def test_steps_that_move_an_image_are_named_before_it_is_read(root, steps):
 
 def test_the_inferencer_refuses_them_too(root, tmp_path):
     steps = [LOAD, dict(type='Pad', size=(48, 32)), LABELS, PACK]
-    cfg = config(root, tmp_path / 'work', **{'test_dataloader.dataset.pipeline': steps})
+    weights = torch.load(root / 'segmentor.pth')['state_dict']
+    torch.save(weights, tmp_path / 'segmentor.pth')  # without its one class name
+    options = {
+        'model.segmentor.checkpoint': str(tmp_path / 'segmentor.pth'),
+        'model.discriminator': None,
+        'model.generator': None,
+        'test_dataloader.dataset.pipeline': steps,
+    }
+    cfg = config(root, tmp_path / 'work', **options)
     with pytest.raises(ValueError, match=r"test_dataloader\.dataset\.pipeline: .* 'Pad'"):
-        OpenSetInferencer(cfg, tmp_path / 'D.pth')
+        OpenSetInferencer(cfg)
 
 
 def test_a_step_of_ones_own_that_pads_is_found_by_sizes(root):
@@ -135,6 +144,20 @@ def test_a_step_of_ones_own_that_pads_is_found_by_sizes(root):
 )
 def test_images_may_be_resized_in_any_way(root, steps):
     assert 0 < auroc(root, *steps, LABELS) < 1
+
+
+def test_another_pipeline_for_mmsegs_inference_is_told(root, tmp_path, warnings):
+    """A config that changes the test's pipeline alone; ``inference_model`` reads the other."""
+    options = {'test_pipeline': PIPELINE, 'test_dataloader.dataset.pipeline': PIPELINE}
+    runner(root, tmp_path / 'work', **options).call_hook('before_run')
+    assert warnings == []
+    resized = [LOAD, dict(type='Resize', scale=(64, 48)), LABELS, PACK]
+    options['test_dataloader.dataset.pipeline'] = resized
+    runner(root, tmp_path / 'work', **options).call_hook('before_run')
+    (message,) = warnings
+    assert message.startswith(
+        'test_pipeline: wanted the pipeline of test_dataloader, found another'
+    )
 
 
 def test_images_of_two_sizes_in_a_batch_are_named(root, tmp_path):

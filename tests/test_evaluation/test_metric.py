@@ -576,6 +576,17 @@ def test_memory_does_not_grow_with_the_images():
     assert len(pickle.dumps(metric.results)) < 30 * 50  # a name for each image
 
 
+@pytest.mark.parametrize('num_open_classes', [0, 1, 7, 14, 51, 95, 231, 254])
+def test_a_scorer_takes_40_mib_at_most(num_open_classes):
+    """Of 19 closed classes; the sizes are those where tables of open classes are largest."""
+    layout = ScoreLayout.of(torch.randn(1000), torch.arange(1000) % 2)
+    counts = scorer_counts.ScorerCounts(
+        layout, num_open_classes=num_open_classes, num_classes=19, thresholds=dict(f1=0.5)
+    )
+    tables = [one for one in vars(counts).values() if hasattr(one, 'tensor')]
+    assert sum(table.tensor.nbytes for table in tables) <= 40 * 2**20
+
+
 def test_output_dir_holds_predictions_and_raw_scores(tmp_path):
     data = samples(3, resolution='feature')
     run(data, output_dir=str(tmp_path / 'new' / 'out'), keep_results=True)

@@ -1,15 +1,11 @@
-"""Whatever bytes stand in a file: a right answer, or one of our errors that names the file.
-
-A run is as long as ``MMSEG_OPENGAN_FUZZ`` says (examples of each test); ``benchmarks/stress_data.py``
-makes long ones.
-"""
+"""Whatever bytes stand in a file: a right answer, or one of our errors that names the file."""
 
 import io
-import os
 from contextlib import contextmanager
 
 import numpy as np
 import pytest
+from fuzzing import EDITS, edited, fuzz, given, outcome, st
 from mmengine.registry import init_default_scope
 from mmseg.registry import DATASETS
 from PIL import Image
@@ -21,35 +17,6 @@ from mmseg_opengan.datasets.label_map import camvid_labels
 from mmseg_opengan.datasets.open_set_folder import label_map_of
 from mmseg_opengan.features.bank import GROUPS, PIXEL, FeatureBank, FeatureBankError
 from mmseg_opengan.features.stored_taps import StoredTaps
-
-hypothesis = pytest.importorskip('hypothesis')
-given, st = hypothesis.given, hypothesis.strategies
-EXAMPLES = int(os.environ.get('MMSEG_OPENGAN_FUZZ', '40'))
-fuzz = hypothesis.settings(
-    max_examples=EXAMPLES,
-    deadline=5000,
-    database=None,
-    suppress_health_check=[hypothesis.HealthCheck.function_scoped_fixture],
-)
-#: Edits of a file: places as a share of its length, and what to put there.
-EDITS = st.lists(
-    st.tuples(st.floats(0, 1), st.binary(max_size=6), st.integers(0, 6)), min_size=1, max_size=4
-)
-
-
-def outcome(work, *errors):
-    """What the work gives, or says in one of these errors."""
-    try:
-        return work(), None
-    except errors as error:
-        return None, str(error)
-
-
-def edited(data: bytes, edits) -> bytes:
-    for share, put, cut in edits:
-        place = int(share * len(data))
-        data = data[:place] + put + data[place + cut :]
-    return data
 
 
 def label_files() -> list[bytes]:

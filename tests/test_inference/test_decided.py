@@ -1,6 +1,7 @@
 """Thresholds, calibration and colour scales: found once, kept, and used as long as they hold."""
 
 import json
+import os
 import shutil
 from contextlib import suppress
 
@@ -79,11 +80,18 @@ def test_what_is_kept_belongs_to_one_state(place, tiny, tmp_path):
 
 
 def test_an_edited_label_is_noticed(tiny, place, tmp_path):
+    """Also where its size and its time are those of before."""
     shutil.copytree(tiny[1], tmp_path / 'data')
     options = {'val_dataloader.dataset.data_root': str(tmp_path / 'data')}
     before = made(place, cfg_options=options).threshold('f1')
     label = tmp_path / 'data/val_labels32/a.png'
+    times = label.stat()
+    size = times.st_size
     cv2.imwrite(str(label), cv2.imread(str(label), cv2.IMREAD_UNCHANGED)[::-1].copy())
+    with open(label, 'ab') as file:
+        file.write(bytes(max(0, size - label.stat().st_size)))
+    os.utime(label, ns=(times.st_atime_ns, times.st_mtime_ns))
+    assert label.stat().st_size == size
     assert made(place, cfg_options=options).threshold('f1') != before
 
 

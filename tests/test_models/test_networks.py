@@ -167,19 +167,23 @@ def test_tanh_cannot_reach_features_beyond_one():
     [
         (
             lambda: FeatureDiscriminator(7, act='gelu'),
-            "act: wanted 'leaky_relu' or 'relu', found 'gelu'",
+            r"act: wanted one of \('leaky_relu', 'relu'\), found 'gelu'",
         ),
         (
             lambda: FeatureDiscriminator(7, normalize='l1'),
-            "normalize: wanted 'none', 'l2' or 'batch', found 'l1'",
+            r"normalize: wanted one of \('none', 'l2', 'batch'\), found 'l1'",
         ),
         (
             lambda: FeatureDiscriminator(7, init='zeros'),
-            "init: wanted 'normal' or 'default', found 'zeros'",
+            r"init: wanted one of \('normal', 'default'\), found 'zeros'",
         ),
         (
             lambda: FeatureGenerator(7, out_act='sigmoid'),
             r"out_act: wanted one of .*'tanh'.*found 'sigmoid'",
+        ),
+        (
+            lambda: FeatureDiscriminator(7, hidden=()),
+            r'hidden: wanted whole numbers above 0, found \(\)',
         ),
     ],
 )

@@ -1,0 +1,48 @@
+"""Names and colours of classes, wherever a config or a checkpoint has them."""
+
+import pytest
+import torch
+from mmengine.config import Config
+from tiny_camvid import PLAIN
+
+from mmseg_opengan.inference.config import classes_of
+from mmseg_opengan.inference.inferencer import OpenSetInferencer
+
+NAMES = ('road', 'sky')
+COLOURS = [(1, 2, 3), (4, 5, 6)]
+
+
+def data(dataset):
+    return Config(dict(test_dataloader=dict(dataset=dataset)))
+
+
+@pytest.mark.parametrize(
+    ('cfg', 'meta', 'has_colours'),
+    [
+        (Config(), dict(CLASSES=NAMES), False),
+        (Config(), dict(CLASSES=NAMES, PALETTE=COLOURS), True),
+        (Config(), dict(dataset_meta=dict(classes=NAMES)), False),
+        (data(dict(type='BaseSegDataset', metainfo=dict(classes=NAMES))), {}, False),
+        (
+            data(dict(type='RepeatDataset', dataset=dict(metainfo=dict(classes=NAMES)))),
+            dict(dataset_meta=None),
+            False,
+        ),
+    ],
+    ids=['CLASSES', 'PALETTE', 'dataset_meta', 'metainfo', 'wrapped'],
+)
+def test_names_are_read_where_mmseg_reads_them(cfg, meta, has_colours):
+    classes, palette = classes_of(cfg, meta, 2)
+    assert classes == NAMES
+    assert len(set(palette)) == 2
+    assert (palette == COLOURS) == has_colours
+
+
+def test_a_checkpoint_and_a_config_that_say_nothing(tiny, frames, tmp_path):
+    """No meta, no data: classes are numbered, and every picture is drawn."""
+    state = torch.load(tiny[4])['state_dict']
+    torch.save(dict(state_dict=state, meta=None), tmp_path / 'plain.pth')
+    inferencer = OpenSetInferencer(Config(dict(model=PLAIN)), tmp_path / 'plain.pth', device='cpu')
+    assert inferencer.classes == tuple(f'class {i}' for i in range(11))
+    (result,) = inferencer(frames[0], show_progress=False)
+    assert result.picture.shape[1:] == (1200, 3)
