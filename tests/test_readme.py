@@ -41,9 +41,9 @@ TESTED = (
     'A score with no training',
     'Your own model',
     'Use the scores',
-    'Demo',
     'Results on real photographs',
     'Install',
+    'Demo',
 )
 STAGES = {
     1: ([1], [8]),
