@@ -208,6 +208,16 @@ def test_nothing_is_downloaded():
     )
 
 
+def test_san_of_the_zoo_is_built_without_a_download(monkeypatch):
+    def refuse(url, *args, **kwargs):
+        raise AssertionError(url)
+
+    monkeypatch.setattr(torch.hub, 'download_url_to_file', refuse)
+    held = dict(config='mmseg::san/san-vit-b16_coco-stuff164k-640x640.py')
+    model = MODELS.build(dict(type='OpenGANSegmentor', segmentor=held, scorers=SCORERS))
+    assert type(model.head.head).__name__ == 'SideAdapterCLIPHead'
+
+
 @pytest.mark.parametrize(
     ('options', 'message'),
     [
