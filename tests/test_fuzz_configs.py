@@ -9,6 +9,7 @@ from mmseg.registry import METRICS, MODELS, TASK_UTILS
 from small_models import plain_config
 
 import mmseg_opengan.register  # noqa: F401
+from mmseg_opengan.models.scorers.base import SCORERS
 
 
 @pytest.fixture(scope='module')
@@ -72,6 +73,16 @@ OPTIONS = dict(
         TASK_UTILS,
         ('num_closed', 'num_open', 'num_fake', 'closed_images_per_batch'),
     ),
+    BiGAN=(SCORERS, ('kind', 'latent', 'hidden', 'steps', 'batch_size', 'lr')),
+    C2AE=(SCORERS, ('condition', 'latent', 'hidden', 'alpha', 'steps', 'batch_size', 'lr')),
+    GEN=(SCORERS, ('gamma', 'top')),
+    GMM=(SCORERS, ('num_components', 'covariance', 'channels', 'num_pixels')),
+    KPlusOne=(SCORERS, ('open_fraction', 'steps', 'batch_size', 'lr')),
+    MCDropout=(SCORERS, ('rate', 'uncertainty', 'num_samples')),
+    MSPc=(SCORERS, ('temperature', 'epsilon')),
+    NearestNeighbour=(SCORERS, ('k', 'num_references')),
+    OpenMax=(SCORERS, ('alpha', 'tail_size')),
+    ReAct=(SCORERS, ('quantile', 'per', 'score')),
     OpenSetMetric=(METRICS, ('threshold', 'components', 'protocol', 'bootstrap_block')),
 )
 GIVEN = dict(

@@ -16,10 +16,22 @@ class PixelChoice:
     Args:
         limit: closed pixels per image; None takes all.
         seed: seed of the draw.
+
+    Raises:
+        ValueError: a limit or a seed that is none.
     """
 
     limit: int | None = 5000
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        is_limit = isinstance(self.limit, int) and self.limit >= 1
+        if self.limit is not None and not is_limit:
+            raise ValueError(
+                f'closed_per_image: wanted None or a whole number above 0, found {self.limit!r}'
+            )
+        if not isinstance(self.seed, int) or self.seed < 0:
+            raise ValueError(f'bank_seed: wanted a whole number >= 0, found {self.seed!r}')
 
     def pixels(
         self, open_map: np.ndarray, classes: np.ndarray, group: str, image: str

@@ -16,6 +16,18 @@ def check_not_negative(**numbers: float) -> None:
             raise ValueError(f'{name}: wanted a number >= 0, found {value!r}')
 
 
+def check_positive(**numbers: float) -> None:
+    for name, value in numbers.items():
+        if not _is_number(value) or not 0 < value < float('inf'):
+            raise ValueError(f'{name}: wanted a finite number above 0, found {value!r}')
+
+
+def check_whole(**numbers: int) -> None:
+    for name, value in numbers.items():
+        if not _is_whole(value) or value < 1:
+            raise ValueError(f'{name}: wanted a whole number of at least 1, found {value!r}')
+
+
 def check_weight(name: str, weight: float) -> None:
     """Raise a ValueError unless a weight of the free score lies in [0, 1]."""
     if not _is_number(weight) or not 0 <= weight <= 1:

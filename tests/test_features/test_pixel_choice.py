@@ -59,3 +59,16 @@ def test_count_is_what_is_chosen(choice, group):
 def test_all_open_pixels_are_taken():
     where = PixelChoice(3).pixels(*maps({0: 50}), 'open', 'image')
     assert where[:, 2].tolist() == [2] * 7
+
+
+@pytest.mark.parametrize(
+    ('options', 'name'),
+    [
+        (dict(limit=0), 'closed_per_image'),
+        (dict(limit=2.5), 'closed_per_image'),
+        (dict(seed=-1), 'bank_seed'),
+    ],
+)
+def test_wrong_options(options, name):
+    with pytest.raises(ValueError, match=rf'{name}: wanted'):
+        PixelChoice(**options)

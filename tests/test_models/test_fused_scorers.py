@@ -74,8 +74,8 @@ def test_react_without_clipping_is_the_score_of_the_logits(world):
 @pytest.mark.parametrize(
     ('options', 'message'),
     [
-        (dict(quantile=0), r'quantile: wanted a number in \(0, 1\], found 0'),
-        (dict(quantile=1.5), 'quantile: wanted a number'),
+        (dict(quantile=0), 'quantile: wanted a finite number above 0, found 0'),
+        (dict(quantile=1.5), r'quantile: wanted a number in \(0, 1\]'),
         (dict(per='pixel'), r"per: wanted one of \('all', 'channel'\), found 'pixel'"),
         (dict(score='msp'), "score: wanted one of .*'gen', 'energy'.*found 'msp'"),
     ],

@@ -243,8 +243,8 @@ def test_gen_passes_its_options_on(options):
         (dict(gamma=0), 'gamma: wanted a finite number above 0, found 0'),
         (dict(gamma=-0.1), 'gamma: wanted a finite number above 0, found -0.1'),
         (dict(gamma=float('nan')), 'gamma: wanted a finite number above 0, found nan'),
-        (dict(top=0), 'top: wanted None or a whole number of at least 1, found 0'),
-        (dict(top=1.5), 'top: wanted None or a whole number of at least 1, found 1.5'),
+        (dict(top=0), 'top: wanted a whole number of at least 1, found 0'),
+        (dict(top=1.5), 'top: wanted a whole number of at least 1, found 1.5'),
     ],
 )
 def test_gen_refuses_options_without_meaning(options, message):

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torch.nn.functional import softplus
 
 from ..networks import frozen
+from ..options import check_positive, check_whole, check_widths
 from .base import SCORERS, FitData, FittedScorer
 from .training import draws, mean_and_deviation, mlp, score_pixels, seeded
 
@@ -61,6 +62,9 @@ class BiGAN(FittedScorer):
         super().__init__()
         if kind not in _KINDS:
             raise ValueError(f'kind: wanted one of {_KINDS}, found {kind!r}')
+        check_whole(latent=latent, steps=steps, batch_size=batch_size)
+        check_widths('hidden', hidden)
+        check_positive(lr=lr)
         self.kind, self.latent, self.hidden = kind, latent, tuple(hidden)
         self.steps, self.batch_size, self.lr = steps, batch_size, lr
         self.load_file(checkpoint)

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, one_hot
 
 from ...functional.pixels import step_rng
+from ..options import check_positive, check_weight, check_whole
 from .base import SCORERS, FitData, FittedScorer
 from .training import draws, mean_and_deviation, mlp, score_pixels, seeded
 
@@ -85,8 +86,9 @@ class C2AE(FittedScorer):
         super().__init__()
         if condition not in _CONDITIONS:
             raise ValueError(f'condition: wanted one of {_CONDITIONS}, found {condition!r}')
-        if not 0 <= alpha <= 1:
-            raise ValueError(f'alpha: wanted a weight in [0, 1], found {alpha!r}')
+        check_weight('alpha', alpha)
+        check_whole(latent=latent, hidden=hidden, steps=steps, batch_size=batch_size)
+        check_positive(lr=lr)
         self.condition, self.latent, self.hidden, self.alpha = condition, latent, hidden, alpha
         self.steps, self.batch_size, self.lr = steps, batch_size, lr
         self.load_file(checkpoint)

@@ -9,6 +9,7 @@ from torch import Tensor
 from ...functional.mc_dropout import dropout_uncertainty
 from ...functional.odin import perturbed
 from ...functional.scores import max_logit_statistics, msp_log_odds, standardized_max_logit
+from ..options import check_not_negative, check_positive, check_whole
 from .base import SCORERS, FitData, FittedScorer, Scorer
 
 
@@ -68,6 +69,8 @@ class MSPc(Scorer):
         self, *, temperature: float = 1000.0, epsilon: float = 0.001, checkpoint: str | None = None
     ):
         super().__init__()
+        check_positive(temperature=temperature)
+        check_not_negative(epsilon=epsilon)
         self.temperature, self.epsilon = temperature, epsilon
         self.load_file(checkpoint)
 
@@ -123,7 +126,9 @@ class MCDropout(FittedScorer):
                 f'uncertainty: wanted one of {self.candidates["uncertainty"]}, found '
                 f'{uncertainty!r}'
             )
-        if not 0 < rate < 1:
+        check_positive(rate=rate)
+        check_whole(num_samples=num_samples)
+        if rate >= 1:
             raise ValueError(f'rate: wanted a probability above 0 and below 1, found {rate}')
         self.rate, self.uncertainty, self.num_samples = rate, uncertainty, num_samples
         self.load_file(checkpoint)

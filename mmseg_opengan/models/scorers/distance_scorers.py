@@ -13,6 +13,7 @@ from ...functional.distances import (
     unit_length,
     whitening,
 )
+from ..options import check_whole
 from .base import SCORERS, FitData, FittedScorer
 
 _BLOCK = 2**26  # bytes of a block of distances to all references
@@ -137,7 +138,8 @@ class NearestNeighbour(FittedScorer):
         checkpoint: str | None = None,
     ):
         super().__init__()
-        if not 1 <= k <= num_references:
+        check_whole(k=k, num_references=num_references)
+        if k > num_references:
             raise ValueError(f'k: wanted 1 to num_references ({num_references}), found {k}')
         self.k, self.normalize, self.num_references = k, normalize, num_references
         self.load_file(checkpoint)

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ...functional import scores
 from ..fusion import moments, require_of_tap, scores_of_pixels
-from ..options import check_weight
+from ..options import check_positive, check_weight
 from .base import SCORERS, FitData, FittedScorer, Scorer
 
 #: What ReAct reads the clipped logits with.
@@ -48,7 +48,8 @@ class ReAct(FittedScorer):
         checkpoint: str | None = None,
     ):
         super().__init__()
-        if not 0 < quantile <= 1:
+        check_positive(quantile=quantile)
+        if quantile > 1:
             raise ValueError(f'quantile: wanted a number in (0, 1], found {quantile!r}')
         for name, value, known in (
             ('per', per, ('all', 'channel')),

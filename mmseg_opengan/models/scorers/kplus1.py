@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy, linear
 
+from ..options import check_positive, check_whole
 from .base import SCORERS, FitData, FittedScorer, Scorer
 from .training import draws
 
@@ -44,7 +45,11 @@ class KPlusOne(FittedScorer):
         checkpoint: str | None = None,
     ):
         super().__init__()
-        if open_fraction is not None and not 0 < open_fraction < 1:
+        if open_fraction is not None:
+            check_positive(open_fraction=open_fraction)
+        check_whole(steps=steps, batch_size=batch_size)
+        check_positive(lr=lr)
+        if open_fraction is not None and open_fraction >= 1:
             raise ValueError(
                 f'open_fraction: wanted None or a share between 0 and 1, found {open_fraction!r}'
             )

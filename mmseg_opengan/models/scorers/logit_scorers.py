@@ -1,11 +1,11 @@
 """Scorers that need no fitting: functions of the closed logits."""
 
-import math
 from typing import Any
 
 from torch import Tensor
 
 from ...functional import scores
+from ..options import check_positive, check_whole
 from .base import SCORERS, Scorer
 
 
@@ -68,12 +68,10 @@ class GEN(Scorer):
 
     def __init__(self, *, gamma: float = 0.1, top: int | None = None):
         super().__init__()
-        if not 0 < gamma < math.inf:
-            raise ValueError(f'gamma: wanted a finite number above 0, found {gamma!r}')
-        if top is not None and (top != int(top) or top < 1):
-            raise ValueError(f'top: wanted None or a whole number of at least 1, found {top!r}')
-        self.gamma = gamma
-        self.top = None if top is None else int(top)
+        check_positive(gamma=gamma)
+        if top is not None:
+            check_whole(top=top)
+        self.gamma, self.top = gamma, top
 
     def score(self, features: Tensor | None, logits: Tensor) -> Tensor:
         return scores.gen(logits.float(), self.gamma, self.top)

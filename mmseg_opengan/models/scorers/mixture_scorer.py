@@ -5,6 +5,7 @@ from torch import Tensor
 
 from ...functional.distances import by_columns, project, unit_length
 from ...functional.mixtures import log_constants, log_likelihood, whitening_of_components
+from ..options import check_whole
 from .base import SCORERS, FitData, FittedScorer
 
 COVARIANCES = ('full', 'tied', 'diag', 'spherical')
@@ -48,6 +49,7 @@ class GMM(FittedScorer):
         super().__init__()
         if covariance not in COVARIANCES:
             raise ValueError(f'covariance: wanted one of {COVARIANCES}, found {covariance!r}')
+        check_whole(num_components=num_components, channels=channels, num_pixels=num_pixels)
         self.num_components, self.covariance = num_components, covariance
         self.channels, self.num_pixels = channels, num_pixels
         self.load_file(checkpoint)

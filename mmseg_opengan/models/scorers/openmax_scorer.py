@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from ...functional.openmax import openmax
+from ..options import check_whole
 from .base import SCORERS, FitData, FittedScorer
 
 _NEVER = (1.0, 1.0, math.inf)  # shape, scale, shift of a class whose logits are never revised
@@ -38,10 +39,9 @@ class OpenMax(FittedScorer):
 
     def __init__(self, *, alpha: int = 3, tail_size: int = 100, checkpoint: str | None = None):
         super().__init__()
-        if alpha < 1 or tail_size < 3:
-            raise ValueError(
-                f'wanted alpha >= 1 and tail_size >= 3, found alpha {alpha}, tail_size {tail_size}'
-            )
+        check_whole(alpha=alpha, tail_size=tail_size)
+        if tail_size < 3:
+            raise ValueError(f'tail_size: wanted at least 3, found {tail_size}')
         self.alpha, self.tail_size = alpha, tail_size
         self.load_file(checkpoint)
 
