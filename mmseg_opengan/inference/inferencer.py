@@ -67,10 +67,8 @@ class OpenSetInferencer:
             MSP and entropy.
         device: e.g. ``'cpu'``, ``'cuda:1'``; None takes an accelerator where there is one.
         cfg_options: overrides of the config, keys with dots.
-        segmentor_checkpoint: where the frozen segmentor's weights lie, if no longer where the
-            config says.
-        font: file (``.ttf``, ``.otf``) for class names in panels, where the usual one lacks their
-            letters.
+        segmentor_checkpoint: the segmentor's weights, if no longer where the config says.
+        font: file (``.ttf``, ``.otf``) for class names whose letters the usual one lacks.
 
     Raises:
         FileNotFoundError: the config or a checkpoint is missing.
@@ -179,12 +177,16 @@ class OpenSetInferencer:
         return {key: value for key, value in found.items() if key != 'made_from'}
 
     def dataset(self, split: str) -> BaseDataset:
-        """The dataset on which the config tests (``'test'``) or validates (``'open_val'``), as an
-        input.
-        """
+        """The data set on which the config tests (``'test'``) or validates (``'open_val'``)."""
         if split not in SPLITS:
-            raise ValueError(f'split: wanted one of {tuple(SPLITS)}, found {split!r}')
-        return DATASETS.build(images_of(self.cfg[SPLITS[split]].dataset))
+            raise ValueError(f'split: wanted one of {[*SPLITS]}, found {split!r}')
+        found = images_of(self.cfg[SPLITS[split]].dataset)
+        if 'dataset' in found or 'datasets' in found:
+            raise TypeError(
+                f'{SPLITS[split]}.dataset: wanted one data set, found {found.type}. Take one whose '
+                'data_root holds all images.'
+            )
+        return DATASETS.build(found)
 
     # ------------------------------------------------------------------ prediction
 

@@ -480,3 +480,16 @@ def _camvid_discriminator(cfg, folder):
     model.lean_checkpoint(checkpoint)
     torch.save(checkpoint, folder / 'd.pth')
     return folder / 'd.pth'
+
+
+@pytest.mark.parametrize('kind', ['ConcatDataset', 'RepeatDataset', 'ClassBalancedDataset'])
+def test_wrapped_data_sets_are_named(tiny, kind):
+    _, _, config, trained, segmentor = tiny
+    inferencer = OpenSetInferencer(
+        config, trained, device='cpu', segmentor_checkpoint=str(segmentor)
+    )
+    one = inferencer.cfg.test_dataloader.dataset
+    wrapped = dict(datasets=[one, one]) if kind == 'ConcatDataset' else dict(dataset=one)
+    inferencer.cfg.test_dataloader.dataset = dict(type=kind, **wrapped)
+    with pytest.raises(TypeError, match=rf'test_dataloader.dataset: wanted one .* found {kind}'):
+        inferencer.dataset('test')
