@@ -16,12 +16,16 @@ def parse_args():
         action='store_true',
         help='allow evaluations by different protocols; every row then says its own',
     )
+    parser.add_argument(
+        '--names', nargs='+', default=[], help='of the runs, in their order, for table and figures'
+    )
+    parser.add_argument('--title', default='', help='of the figures (default: the protocol)')
     return parser.parse_args()
 
 
 def main():
     args = parse_args()
-    print(compare(args.runs, args.out_dir, mixed=args.mixed))
+    print(compare(args.runs, args.out_dir, mixed=args.mixed, names=args.names, title=args.title))
 
 
 if __name__ == '__main__':

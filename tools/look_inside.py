@@ -3,7 +3,7 @@ of both.
 
     python tools/look_inside.py configs/opengan/opengan_hr18s_camvid.py CHECKPOINT --out DIR
 
-DIR gets patches.png, features_pca.png, features_tsne.png and look_inside.json.
+DIR gets look_inside.json and the figures patches, features_pca and features_tsne (PNG and PDF).
 """
 
 import argparse

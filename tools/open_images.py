@@ -43,8 +43,6 @@ def parse_args():
 def main():
     args = parse_args()
     compat.install()
-    from mmseg_opengan.experiments.benchmark import LABELS
-
     print(
         open_images(
             args.config,
@@ -52,7 +50,6 @@ def main():
             numbers=args.num_open_images,
             seeds=args.seeds,
             out=args.out,
-            labels=LABELS,
             processes=args.processes,
             options=args.cfg_options,
         )

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import mmcv
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from mmengine.dist import master_only
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
@@ -16,8 +15,7 @@ from mmseg.structures import SegDataSample
 from tqdm import tqdm
 
 from ..contracts import IGNORE
-from ..files import replacing
-from ..pictures.figures import roc_figure
+from ..pictures.figures import roc_figure, save_figure
 from ..pictures.panel import draw_panel
 from ..pictures.visualizer import panel_fields
 from .metric import OpenSetMetric
@@ -25,8 +23,8 @@ from .metric import OpenSetMetric
 
 @HOOKS.register_module()
 class ComparisonHook(Hook):
-    """Writes ``{out}/roc_{resolution}.png`` and ``{out}/panels_{resolution}/``, and shows the
-    progress of the test.
+    """Writes ``{out}/roc_{resolution}`` (PNG and PDF) and ``{out}/panels_{resolution}/``, and shows
+    the progress of the test.
 
     Of a method with several seeds (``gmm_s0``, ``gmm_s1``, ...) the first is drawn.
 
@@ -103,5 +101,4 @@ class ComparisonHook(Hook):
                     title: metric.curves[name] for title, name in self.shown(metric.curves).items()
                 }
                 figure = roc_figure(curves, f'{runner.model.resolution} resolution')
-                with replacing(self.out / f'roc_{runner.model.resolution}.png') as file:
-                    FigureCanvasAgg(figure).print_png(file)
+                save_figure(figure, self.out / f'roc_{runner.model.resolution}')

@@ -9,7 +9,7 @@ from typing import Any
 
 from mmengine.dist import master_only
 from mmengine.evaluator import Evaluator
-from mmengine.hooks import Hook
+from mmengine.hooks import CheckpointHook, Hook
 from mmengine.runner import BaseLoop, Runner
 from mmseg.registry import HOOKS
 
@@ -22,11 +22,14 @@ from ..functional.overlay import LogitThreshold
 from ..pictures.figures import FIGURES, save_figure
 from .best_checkpoint import check_save_best
 from .metric import OpenSetMetric, Setting
-from .open_validation import decisions_of, run_open_validation, stored_decisions
+from .open_validation import course_text, decisions_of, run_open_validation, stored_decisions
+from .report import headline
 
 #: Key of ``checkpoint['meta']['opengan']`` under which the thresholds and calibrations of open
 #: validation lie.
 OPEN_VALIDATION = 'open_validation'
+#: Key of the message hub, which checkpoints keep: [step, number] of each open validation so far.
+COURSE = 'open_validation_course'
 
 
 @HOOKS.register_module()
@@ -37,16 +40,20 @@ class OpenSetEvaluationHook(Hook):
       (``save_best``) keeps them in ``meta['opengan']['open_validation']``.
     - A test uses those of its checkpoint. Where it asks for a rule (``threshold`` of the metric)
       that they do not have for every scorer, the open validation set is evaluated first.
-    - Before a training, ``save_best`` is checked: see :func:`check_save_best`.
+    - Before a training, ``save_best`` is checked: see :func:`check_save_best`. After it, a sentence
+      says how its number went on: see :func:`course_text`.
     - ``{work_dir}/open_set_eval/{val,test}/`` gets ``metrics.json`` (every number with its label
       policy, resolution, mode, counts, checkpoint, code version), ``curves.json`` (thinned) and
-      figures; the figures go to the visualizer's backends too. The ROC curves and densities of a
-      validation are PNG, the six figures of a test PNG and PDF.
+      figures as PNG and PDF; the figures go to the visualizer's backends too. A validation has the
+      ROC curves and densities only.
+    - A test ends with the short table of its numbers.
 
     Args:
         plot_val: draw figures at every validation.
         plot_test: draw figures after a test.
     """
+
+    priority = 'LOW'  # after the logger: the table is the last of a test
 
     def __init__(self, *, plot_val: bool = True, plot_test: bool = True):
         self.plot_val, self.plot_test = plot_val, plot_test
@@ -56,6 +63,13 @@ class OpenSetEvaluationHook(Hook):
     def before_run(self, runner: Runner) -> None:
         if isinstance(runner._train_loop, BaseLoop) and runner.val_loop is not None:
             check_save_best(runner)
+
+    def after_train(self, runner: Runner) -> None:
+        course = runner.message_hub.runtime_info.get(COURSE)
+        if course:
+            key, rule = _save_best(runner)
+            text = course_text(course, key, runner.max_iters, larger_is_better=rule == 'greater')
+            runner.logger.info(text)
 
     # ------------------------------------------------------------------ checkpoints
 
@@ -112,26 +126,31 @@ class OpenSetEvaluationHook(Hook):
         for metric in _metrics(runner.val_evaluator):
             if metric.report is not None:
                 self._decided = stored_decisions(metric, step_of(runner))
+        key, _ = _save_best(runner)
+        if key in (metrics or {}):
+            course = runner.message_hub.runtime_info.get(COURSE, [])
+            runner.message_hub.update_info(COURSE, [*course, [step_of(runner), metrics[key]]])
         figures = ('roc', 'density') if self.plot_val else ()
-        self._write(runner, runner.val_evaluator, 'val', figures, ('png',))
+        self._write(runner, runner.val_evaluator, 'val', figures)
 
     def after_test_epoch(self, runner: Runner, metrics: dict | None = None) -> None:
         figures = tuple(FIGURES) if self.plot_test else ()
-        self._write(runner, runner.test_evaluator, 'test', figures, ('png', 'pdf'))
+        self._write(runner, runner.test_evaluator, 'test', figures)
+        for metric in _metrics(runner.test_evaluator):
+            if metric.report is not None:
+                folder = _folder(runner, 'test')
+                runner.logger.info(
+                    f'\n{headline(metric.report)}\nAll numbers: {folder}/metrics.json'
+                )
 
     @master_only
     def _write(
-        self,
-        runner: Runner,
-        evaluator: Evaluator,
-        stage: str,
-        figures: Sequence[str],
-        formats: Sequence[str],
+        self, runner: Runner, evaluator: Evaluator, stage: str, figures: Sequence[str]
     ) -> None:
         for metric in _metrics(evaluator):
             if metric.report is None:
                 continue
-            folder = Path(runner.work_dir, 'open_set_eval', stage)
+            folder = _folder(runner, stage)
             folder.mkdir(parents=True, exist_ok=True)
             report = dict(
                 metric.report,
@@ -147,9 +166,23 @@ class OpenSetEvaluationHook(Hook):
             write_json(folder / 'curves.json', metric.curves)
             title = f'{report["label_policy"]}, {report["resolution"]} resolution, {stage}'
             for name in figures:
-                picture = save_figure(FIGURES[name](metric.curves, title), folder / name, formats)
+                picture = save_figure(FIGURES[name](metric.curves, title), folder / name)
                 runner.visualizer.add_image(f'{stage}_{name}', picture, step_of(runner))
             write_json(folder / 'metrics.json', report)  # last: where it is, everything is
+
+
+def _folder(runner: Runner, stage: str) -> Path:
+    return Path(runner.work_dir, 'open_set_eval', stage)
+
+
+def _save_best(runner: Runner) -> tuple[str | None, str | None]:
+    """The number by which training keeps its best checkpoint, and its rule; None of one that keeps
+    none.
+    """
+    for hook in runner.hooks:
+        if isinstance(hook, CheckpointHook) and hook.save_best is not None:
+            return hook.key_indicators[0], hook.rules[0]
+    return None, None
 
 
 def _metrics(evaluator: Evaluator) -> list[OpenSetMetric]:

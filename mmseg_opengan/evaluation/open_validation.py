@@ -1,6 +1,6 @@
-"""Open validation before a test: the thresholds of its scorers, where the checkpoint does not hold
-them.
-"""
+"""Open validation: the thresholds that it decides, and what its course over a training means."""
+
+from collections.abc import Sequence
 
 import torch
 from mmengine.dist import broadcast_object_list, is_main_process
@@ -40,6 +40,37 @@ def stored_decisions(metric: OpenSetMetric, step: int | None = None) -> dict:
         num_open=first['num_open'],
         **how,
     )
+
+
+def course_text(
+    course: Sequence[Sequence[float]], name: str, steps: int, *, larger_is_better: bool
+) -> str:
+    """What the open validations of a training say of its length.
+
+    Args:
+        course: (step, number) of each, in order.
+        name: of the number.
+        steps: of the whole training.
+        larger_is_better: else the smallest number is the best.
+
+    >>> course_text([(50, 0.9), (100, 0.93), (200, 0.91)], 'AUROC', 200, larger_is_better=True)
+    'Open validation: AUROC is best (0.9300) at step 100 of 200; the last one has 0.9100.'
+    """
+    numbers = [number for _, number in course]
+    best = max(numbers) if larger_is_better else min(numbers)
+    place = numbers.index(best)
+    text = f'Open validation: {name} is best ({best:.4f}) at step {course[place][0]} of {steps}'
+    if len(course) == 1:
+        return f'{text}, the only one. Validate more often (train_cfg.val_interval) to choose.'
+    if place == len(course) - 1:
+        return f'{text}, the last one: it still improves. Train longer (train_cfg.max_iters).'
+    text += f'; the last one has {numbers[-1]:.4f}.'
+    if place == 0 and numbers[-1] != best:
+        text += (
+            ' It got worse from the first one on: lower the learning rates, or validate more often '
+            '(train_cfg.val_interval).'
+        )
+    return text
 
 
 def run_open_validation(runner: Runner, setting: Setting, threshold: str) -> dict:

@@ -12,17 +12,21 @@ _NUMBERS = dict(AUROC='auroc_error_bound', AP='ap_error_bound', FPR95='fpr95_err
 
 
 def headline(report: dict) -> str:
-    """One row per scorer, pooled numbers first; the means over images beside them. Below, numbers
+    """One row per scorer, over all pixels. AP by chance is the share of open pixels. Below, numbers
     that counting may have moved by more than ``LARGE_ERROR``.
     """
-    table = PrettyTable(['scorer', *_NUMBERS, *(f'{key}, mean of images' for key in _NUMBERS)])
-    table.title = describe(report)
+    table = PrettyTable(['method', 'AUROC', 'AP', 'AP by chance', 'FPR95'])
     for name, found in report['scorers'].items():
-        table.add_row([name, *_cells(found), *_cells(found['per_image'])])
-    images = {found['per_image']['num_images'] for found in report['scorers'].values()}
-    means = f'Means are over the {_join(images)} images that have closed and open pixels.'
+        auroc, ap, fpr95 = _cells(found)
+        table.add_row([name, auroc, ap, _number(share_of_open(found)), fpr95])
     doubts = [_doubt(name, found) for name, found in report['scorers'].items()]
-    return '\n'.join([table.get_string(), means, *filter(None, doubts)])
+    return '\n'.join([describe(report), table.get_string(), *filter(None, doubts)])
+
+
+def share_of_open(summary: dict) -> float:
+    """Open pixels among the scored ones, the AP of a random score; nan without pixels."""
+    pixels = summary['num_open'] + summary['num_closed']
+    return summary['num_open'] / pixels if pixels else math.nan
 
 
 def _doubt(name, found):
@@ -59,8 +63,8 @@ def describe(report: dict) -> str:
 
 
 def details(report: dict) -> str:
-    """Per scorer: every open class, the closed classes most often called open, operating points,
-    components, ECE.
+    """Per scorer: every open class, means over images, the closed classes most often called open,
+    operating points, components, ECE.
     """
     return '\n\n'.join(_of_scorer(name, found) for name, found in report['scorers'].items())
 
@@ -76,6 +80,7 @@ def _of_scorer(name, found):
     lines += filter(None, [_doubt(f'{name}, {kind}', one) for kind, one in kinds.items()])
     if missing:
         lines.append(f'Without pixels: {", ".join(missing)}')
+    lines.append(_means(found['per_image']))
     if 'called_open' in found:
         lines.append(_called_open(found['called_open']))
     for rule, point in found['operating_points'].items():
@@ -87,6 +92,11 @@ def _of_scorer(name, found):
     if 'calibration' in found:
         lines.append(_calibration(found['calibration']))
     return '\n'.join(lines)
+
+
+def _means(found):
+    numbers = ', '.join(f'{key} {_number(found[key])}' for key in _NUMBERS)
+    return f'Mean of the {found["num_images"]} images that have closed and open pixels: {numbers}'
 
 
 def _called_open(found):
@@ -134,7 +144,3 @@ def _cells(numbers):
 
 def _number(value):
     return '-' if value is None or math.isnan(value) else f'{value:.4f}'
-
-
-def _join(numbers):
-    return ' to '.join(str(number) for number in sorted({min(numbers), max(numbers)}))

@@ -221,9 +221,7 @@ class ScorerCounts:
             self._finish_block()
             table = block_table(self._blocks)
             found.update(AUROC_interval=interval(resampled_aurocs([table])), blocks=table.to_json())
-        return found, curve_data(
-            bins, calibration=calibration, open_logit=open_logit, recognition=recognition
-        )
+        return found, curve_data(bins)
 
 
 def grid_sizes(track: str, stride: int) -> MinSizes:

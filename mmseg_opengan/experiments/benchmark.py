@@ -6,7 +6,7 @@ The folder gets::
     {method}_s{seed}/          a training run
     scorers_s{seed}/           fitted scorers, with fitting.json
     test_{resolution}/         a test run; open_set_eval/test/metrics.json has every number
-    roc_{resolution}.png       one curve per method, its first seed
+    roc_{resolution}.png, .pdf one curve per method, its first seed
     panels_{resolution}/       a few test images with the maps of all methods, first seeds
     table.md  results.csv
 
@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..models.scorers.base import SCORERS, FittedScorer
+from ..pictures.methods import label_of
 from ..provenance import made_from
 from ..shipped import read_config_file
 from .jobs import Job, claim, own_values, quiet, train
@@ -26,33 +27,6 @@ from .method_table import report_text, results_csv
 from .scorer_fitting import FitSettings, fit_scorers, learns
 from .tables import write_text
 from .testing import evaluate_all
-
-#: Names of methods in tables; others go by their own.
-LABELS = {
-    'msp': 'MSP',
-    'maxlogit': 'max-logit',
-    'energy': 'energy',
-    'entropy': 'Entropy',
-    'sml': 'standardized max-logit',
-    'mspc': 'MSPc',
-    'mcdrop': 'MC-dropout',
-    'openmax': 'OpenMax',
-    'gdm': 'GDM',
-    'gmm': 'GMM',
-    'centroid': 'class centroid',
-    'nn': 'nearest neighbour',
-    'c2ae': 'C2AE',
-    'bigan_r': 'BiGAN_r',
-    'bigan_d': 'BiGAN_d',
-    'kplus1': '(K+1), classifier',
-    'opengan0': 'OpenGAN-0',
-    'cls': 'CLS',
-    'opengan': 'OpenGAN',
-    'opengan-att': 'OpenGAN, attenuating G',
-    'opengan0-pix': 'OpenGAN-0-pix',
-    'cls-pix': 'CLS-pix',
-    'opengan-pix': 'OpenGAN-pix',
-}
 
 
 @dataclass(frozen=True)
@@ -191,7 +165,7 @@ def run(
     claim(out, made_from(config=str(config), options=options or {}))
     train(todo.jobs, processes=processes)
     tested, fitted = _fit_all(todo, out, options, max(1, processes))
-    titles = {method: LABELS.get(method, method) for method in todo.methods}
+    titles = {method: label_of(method) for method in todo.methods}
     hook = dict(type='ComparisonHook', out=str(out), titles=titles, num_panels=num_panels)
     how = dict(
         config=todo.base,

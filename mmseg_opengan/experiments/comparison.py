@@ -5,11 +5,13 @@ written.
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import zip_longest
 from pathlib import Path
 
-from ..contracts import LABEL_POLICY
-from ..evaluation.report import describe
+from ..contracts import LABEL_POLICY, OPENGAN
+from ..evaluation.report import describe, share_of_open
 from ..pictures.figures import FIGURES, save_figure
+from ..pictures.methods import label_of
 from .tables import markdown, number, write_text
 from .testing import REPORT
 
@@ -18,6 +20,7 @@ SAME = (LABEL_POLICY, 'resolution', 'mode', 'num_images')
 _COLUMNS = {  # column of the table -> where a summary holds it
     'AUROC': ('AUROC',),
     'AP': ('AP',),
+    'AP by chance': (),
     'FPR95': ('FPR95',),
     'AUROC, mean of images': ('per_image', 'AUROC'),
     'macro-F1': ('recognition', 'macro_F1'),
@@ -54,6 +57,8 @@ class Method:
 
     def value(self, column: str) -> float | None:
         """Its number in a column of the table, if it has one."""
+        if column == 'AP by chance':
+            return share_of_open(self.summary)
         found = self.summary
         for key in _COLUMNS[column]:
             found = found.get(key) if found is not None else None
@@ -65,6 +70,8 @@ def compare(
     out_dir: str | Path,
     *,
     mixed: bool = False,
+    names: Sequence[str] = (),
+    title: str = '',
 ) -> str:
     """Write ``table.md`` and every figure of ``pictures.figures`` as PNG and PDF.
 
@@ -73,38 +80,48 @@ def compare(
             with the ``curves.json`` of its evaluation beside it.
         out_dir: folder to write, made where it is missing.
         mixed: allow evaluations by different protocols; every row then says its own.
+        names: of the runs, see :func:`load`.
+        title: of the figures; by default it says the protocol.
 
     Returns:
         str: the table, Markdown.
 
     Raises:
         FileNotFoundError: a run without a report or curves.
-        ValueError: protocols differ and ``mixed`` is False.
+        ValueError: protocols differ and ``mixed`` is False; or ``names`` are not one for each run,
+            each another.
     """
-    methods = load(runs)
+    methods = load(runs, names=names)
     text = table(methods, mixed=mixed)
     out_dir = Path(out_dir)
     out_dir.mkdir(parents=True, exist_ok=True)
     write_text(out_dir / 'table.md', text)
     curves = {method.name: method.curves for method in methods}
-    title = ''
-    if not mixed:
+    if not title and not mixed:
         found = methods[0].evaluated_on
         title = f'{found[LABEL_POLICY]}, {found["resolution"]} resolution, {found["mode"]} mode'
     for name, draw in FIGURES.items():
-        save_figure(draw(curves, title), out_dir / name, ('png', 'pdf'))
+        save_figure(draw(curves, title), out_dir / name)
     return text
 
 
-def load(runs: Sequence[str | Path], *, scorers: Sequence[str] | None = None) -> list[Method]:
+def load(
+    runs: Sequence[str | Path],
+    *,
+    scorers: Sequence[str] | None = None,
+    names: Sequence[str] = (),
+) -> list[Method]:
     """The methods of all runs, in order. Names that occur in several runs get the run's; equal
     methods are one. ``scorers`` names those to take; None takes all.
 
-    Smoothed score maps (``model.smoothing``) may stand beside others, and say so in their names.
+    ``names`` are the runs', in their order: the trained D then has its run's name alone. Smoothed
+    score maps (``model.smoothing``) may stand beside others, and say so in their names.
     """
+    if names and len(set(names)) != len(runs):
+        raise ValueError(f'names: wanted {len(runs)} different ones, one a run, found {[*names]}')
     unique: dict[str, Method] = {}
-    for run in runs:
-        for method in _methods_of(_report_file(Path(run).absolute()), scorers):
+    for run, name in zip_longest(runs, names, fillvalue=''):
+        for method in _methods_of(_report_file(Path(run).absolute()), scorers, name):
             # MSP does not depend on D: two tests of one segmentor have the same
             same = json.dumps([method.name, method.summary, method.evaluated_on])
             unique.setdefault(same, method)
@@ -140,7 +157,7 @@ def _report_file(run: Path) -> Path:
     )
 
 
-def _methods_of(file: Path, scorers) -> list[Method]:
+def _methods_of(file: Path, scorers, run_name) -> list[Method]:
     report = json.loads(file.read_text())
     curves = json.loads(file.with_name('curves.json').read_text())
     in_work_dir = file.parts[-len(REPORT.parts) :] == REPORT.parts
@@ -150,7 +167,8 @@ def _methods_of(file: Path, scorers) -> list[Method]:
     methods = []
     for scorer, summary in report['scorers'].items():
         if scorers is None or scorer in scorers:
-            methods.append(Method(scorer + ending, run, summary, curves[scorer], report))
+            name = run_name if run_name and scorer == OPENGAN else label_of(scorer)
+            methods.append(Method(name + ending, run, summary, curves[scorer], report))
     return methods
 
 

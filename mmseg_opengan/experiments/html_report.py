@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from pathlib import Path
 
-from ..evaluation.report import describe
+from ..evaluation.report import describe, share_of_open
 from ..files import replacing
 from ..pictures.figures import FIGURES
 from ..pictures.html_page import Table, beside, charts, heading, page, paragraph, slider, table
@@ -19,9 +19,7 @@ _FIGURE_TEXTS = dict(
     roc='ROC curves',
     pr='Precision-recall curves',
     density='Densities of closed and open pixels over the score',
-    reliability='Reliability diagram',
     per_class='AUROC of each open class',
-    macro_f1='Macro-F1 of open-set recognition at every threshold',
 )
 
 
@@ -100,7 +98,7 @@ def _results(methods: Sequence[Method]) -> Table:
     rows = []
     for method in methods:
         found = method.summary
-        share = found['num_open'] / max(1, found['num_open'] + found['num_closed'])
+        share = share_of_open(found)
         miou = method.report.get('mIoU')
         cells = [found['AUROC'], found['AP'], share, found['FPR95'], found.get('AUROC_kinds')]
         rows.append([method.name, *map(_number, cells), '–' if miou is None else f'{miou:.2f}'])

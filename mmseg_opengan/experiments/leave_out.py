@@ -23,9 +23,10 @@ from ..functional.detection import LEAST_PIXELS, auroc, average_precision, exact
 from ..functional.pixels import labels_on_grid, pixels_first
 from ..models.fusion import require_of_tap, scores_of_pixels
 from ..models.scorers.base import SCORERS, FitData, FittedScorer, Scorer
+from ..pictures.methods import label_of
 from ..provenance import made_from
 from ..shipped import read_config_file
-from .benchmark import LABELS, Plan, plan
+from .benchmark import Plan, plan
 from .jobs import Job, claim, train
 from .scorer_fitting import FitSettings, fit_data, load_segmentor
 from .tables import markdown, mean, write_text
@@ -155,7 +156,7 @@ def table(found: dict[str, dict]) -> str:
     kinds = list(next(iter(found.values())))
     rows = []
     for name, by_kind in found.items():
-        cells = [LABELS.get(name, name)]
+        cells = [label_of(name)]
         means = []
         for metric in ('AUROC', 'AP'):
             values = np.array([[one[metric] for one in by_kind[kind]] for kind in kinds])

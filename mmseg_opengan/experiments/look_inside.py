@@ -23,8 +23,9 @@ from torch import nn
 from .. import register  # noqa: F401
 from ..features.bank import FeatureBank
 from ..features.sources import named
-from ..files import replacing, write_json
+from ..files import write_json
 from ..models.frozen_segmentor import noted_segmentor
+from ..pictures.figures import save_figure
 from ..provenance import made_from, require_same
 from ..shipped import read_config_file
 from .feature_comparison import CLOSED, FAKE, OPEN, Comparison, draw_groups
@@ -47,7 +48,8 @@ def look_inside(
     device: str = 'cpu',
     cfg_options: dict | None = None,
 ) -> dict:
-    """Write ``patches.png``, ``features_pca.png``, ``features_tsne.png`` and ``look_inside.json``.
+    """Write ``look_inside.json`` and the figures ``patches``, ``features_pca`` and
+    ``features_tsne``, each as PNG and PDF.
 
     Args:
         config: training config of OpenGAN or OpenGAN-0 (a file); its feature bank must exist.
@@ -89,11 +91,11 @@ def look_inside(
 
     out = Path(out)
     out.mkdir(parents=True, exist_ok=True)
-    _save(patch_figure(patch_blocks(comparison, images), _FOOTNOTE), out / 'patches.png')
+    save_figure(patch_figure(patch_blocks(comparison, images), _FOOTNOTE), out / 'patches')
     shown = {name: group.head(_POINTS) for name, group in groups.items()}
     for name in PROJECTIONS:
         figure = feature_map(name, shown, comparison, images.palette)
-        _save(figure, out / f'features_{name}.png')
+        save_figure(figure, out / f'features_{name}')
     write_json(out / 'look_inside.json', report)
     return report
 
@@ -275,8 +277,3 @@ def feature_map(projection: str, groups: dict, comparison: Comparison, palette):
     points, title = PROJECTIONS[projection](features, kinds != FAKE)
     colours = dict(zip(comparison.bank.manifest['identity']['closed_classes'], palette))
     return map_figure(points, kinds, np.array(classes), p_open, colours, title)
-
-
-def _save(figure, path: Path) -> None:
-    with replacing(path) as file:
-        figure.savefig(file, format='png', dpi=110)

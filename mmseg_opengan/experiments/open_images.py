@@ -8,18 +8,18 @@ gets::
     runs/{job}/       work directory of each training
     test_{i}/         test reports
     figure5.csv       one row for each job
-    figure5.png
+    figure5.png, .pdf
     figure5.md        the table, ready for a results page
 """
 
 from pathlib import Path
 from statistics import mean as average
 
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from ..evaluation.report import describe
-from ..files import replacing
+from ..pictures.figures import save_figure
+from ..pictures.methods import label_of, line_styles
 from ..provenance import made_from
 from ..shipped import read_config_file
 from .jobs import Job, claim, own_values, require_each_once, train
@@ -83,7 +83,6 @@ def open_images(
     numbers,
     seeds,
     out,
-    labels: dict[str, str],
     processes: int = 2,
     options: dict | None = None,
 ) -> str:
@@ -95,7 +94,6 @@ def open_images(
         numbers: how many training images give open pixels; of no effect on a method that trains on
             none.
         out: folder of everything; finished trainings are skipped, unfinished ones go on.
-        labels: how a method is called in table and figure; its own name by default.
         options: config overrides for all jobs, as of ``--cfg-options``.
 
     Returns:
@@ -111,12 +109,12 @@ def open_images(
     train(jobs, processes=processes)
     report = evaluate_shares(jobs, out=out, processes=processes, options=options)
     rows = [job.row(report['scorers'][job.name]) for job in jobs]
-    shown = {method: labels.get(method, method) for method in numbers_of}
+    shown = {method: label_of(method) for method in numbers_of}
     return write_report(out, rows, shown, describe(report))
 
 
 def write_report(out: Path, rows: list[dict], labels: dict[str, str], protocol: str) -> str:
-    """Write ``figure5.csv``, ``figure5.png`` and ``figure5.md``; return the table.
+    """Write ``figure5.csv``, ``figure5.png`` and ``.pdf`` and ``figure5.md``; return the table.
 
     Args:
         rows: one dict per job: ``method``, ``open_images`` (None where no open pixel was trained
@@ -143,8 +141,7 @@ def write_report(out: Path, rows: list[dict], labels: dict[str, str], protocol: 
     table = f'{protocol}; AUROC\n\n{markdown(["open training images", *numbers], lines)}\n'
     write_text(out / 'figure5.md', table)
     write_text(out / 'figure5.csv', csv_text(rows))
-    with replacing(out / 'figure5.png') as file:
-        FigureCanvasAgg(open_images_figure(curves, flat, protocol)).print_png(file)
+    save_figure(open_images_figure(curves, flat, protocol), out / 'figure5')
     return table
 
 
@@ -160,16 +157,19 @@ def open_images_figure(
     """
     figure = Figure(figsize=(7, 4.2), layout='constrained')
     axes = figure.add_subplot()
-    colours = (f'C{place}' for place in range(len(curves) + len(flat)))
+    styles = line_styles([*curves, *flat])
     numbers = sorted({number for points in curves.values() for number in points})
-    for (name, points), colour in zip(curves.items(), colours):
+    for name, points in curves.items():
+        colour = styles[name]['color']
         for number, values in points.items():
             axes.plot([number] * len(values), values, '.', color=colour, alpha=0.4)
         x = sorted(points)
         means = [average(points[number]) for number in x]
         axes.plot(x, means, 'o-', color=colour, markersize=4, label=name)
-    for (name, values), colour in zip(flat.items(), colours):
-        axes.axhline(average(values), color=colour, linestyle='--', linewidth=1.2, label=name)
+    for name, values in flat.items():
+        axes.axhline(
+            average(values), color=styles[name]['color'], linestyle='--', linewidth=1.2, label=name
+        )
     axes.set(xscale='log', xlabel='number of open training images', ylabel='AUROC')
     axes.set_title(title, fontsize='small', wrap=True)
     axes.set_xticks(numbers, [str(number) for number in numbers])

@@ -8,7 +8,7 @@ open-validation images, so that no segmentor runs. What the folder gets::
     test_{i}/              test reports
     sweep.json             every number, every validation of every job
     sweep.md               Table 6 and the choice, ready for a results page
-    figure9.png ... figure11.png
+    figure9.png, .pdf ... figure11.png, .pdf
     chosen.pth             the chosen D and G, for tools/test.py
 """
 

@@ -13,6 +13,7 @@ from scipy.stats import spearmanr
 from ..contracts import OPENGAN
 from ..evaluation.report import describe
 from ..files import replacing, write_json
+from ..pictures.figures import save_figure
 from . import sweep_figures as sweep_plots
 from .jobs import METRICS
 from .tables import as_number, markdown, mean, number, write_text
@@ -107,8 +108,7 @@ def write_report(out: Path, result: dict, config) -> None:
         shutil.copyfileobj(source, file)
     write_json(out / 'sweep.json', result)
     for name, figure in figures(result).items():
-        with replacing(out / f'{name}.png') as file:
-            figure.savefig(file, format='png', dpi=130)
+        save_figure(figure, out / name)
     write_text(out / 'sweep.md', text(result, config, out))
 
 

@@ -3,25 +3,22 @@ matplotlib figures out.
 
 ``curves`` is everywhere {method: dict} with the keys of ``curve_data`` and, for legends and bars,
 AUROC, AP and ``per_class`` of the method's summary, as ``OpenSetMetric.curves`` and ``curves.json``
-have them. A method has the same colour in all figures of one ``curves``. What a method lacks is
-left out; with nothing to draw the axes stay empty.
+have them. ``methods.py`` gives a method's name and colour. What a method lacks is left out; with
+nothing to draw the axes stay empty.
 """
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 
 import numpy as np
 from matplotlib import rc_context
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.ticker import NullLocator
 from PIL import Image
 
 from ..files import replacing
+from .methods import COLOURS, label_of, line_styles
 
-#: Okabe and Ito's colours, told apart with any kind of colour vision; the light yellow is left out.
-COLOURS = ('#0072B2', '#D55E00', '#009E73', '#CC79A7', '#56B4E9', '#E69F00', '#000000')
-_LINES = ('-', '--', ':', '-.')
 _GREY = '0.75'
 _INSIDE = 10  # entries of a legend that have room in the axes
 _STYLE = {
@@ -44,12 +41,13 @@ _STYLE = {
 def roc_figure(curves: Mapping[str, dict], title: str = '') -> Figure:
     """ROC curves, best AUROC first in the legend."""
     figure, axes = _square(title)
+    styles = line_styles(curves)
     for name in _ranked(curves, 'roc', 'AUROC'):
         axes.plot(
             curves[name]['roc']['fpr'],
             curves[name]['roc']['tpr'],
-            **_line(curves, name),
-            label=f'{name}  {curves[name]["AUROC"]:.4f}',
+            **styles[name],
+            label=f'{label_of(name)}  {curves[name]["AUROC"]:.4f}',
             clip_on=False,
         )
     axes.plot([0, 1], [0, 1], color=_GREY, linewidth=1, zorder=0)
@@ -66,18 +64,20 @@ def pr_figure(curves: Mapping[str, dict], title: str = '') -> Figure:
     open pixels.
     """
     figure, axes = _square(title)
+    styles = line_styles(curves)
     for name in _ranked(curves, 'pr', 'AP'):
         recall, precision = curves[name]['pr']['recall'], curves[name]['pr']['precision']
         axes.plot(
             recall,
             precision,
-            **_line(curves, name),
-            label=f'{name}  {curves[name]["AP"]:.4f}',
+            **styles[name],
+            label=f'{label_of(name)}  {curves[name]["AP"]:.4f}',
             drawstyle='steps-pre',
         )
     shares = {curve['pr']['precision'][-1] for curve in curves.values() if 'pr' in curve}
     for share in shares:
-        axes.axhline(share, color=_GREY, linewidth=1, linestyle=':', zorder=0)
+        chance = f'by chance  {share:.4f}'
+        axes.axhline(share, color=_GREY, linewidth=1, linestyle=':', zorder=0, label=chance)
     axes.set(xlabel='recall (open pixels found)', ylabel='precision (of the pixels called open)')
     _legend(axes, title='AP', loc='best')
     return figure
@@ -105,51 +105,12 @@ def density_figure(curves: Mapping[str, dict], title: str = '') -> Figure:
                     label=kind,
                 )
         axes.set_yscale('function', functions=(np.sqrt, np.square))
-        axes.set(ylabel=name, yticks=[], ylim=(0, None))
+        axes.set(ylabel=label_of(name), yticks=[], ylim=(0, None))
         axes.spines['left'].set_visible(False)
         if axes is rows[0]:
             _legend(axes, loc='best')
     if rows:
         rows[-1].set_xlabel('open-set score (density on a square-root scale)')
-    return figure
-
-
-def reliability_figure(curves: Mapping[str, dict], title: str = '') -> Figure:
-    """Reliability diagram in groups of equally many pixels: calibrated, and dashed the plain
-    sigmoid of open logits.
-
-    Both axes are logarithmic: where 1 % of the pixels are open, most probabilities are far below 1
-    %.
-    """
-    figure, axes = _square(title, limits=(1e-5, 1))
-    axes.set(xscale='log', yscale='log')
-    for name, curve in curves.items():
-        for when, points in curve.get('reliability', {}).items():
-            drawn = [
-                (p, share)
-                for p, share in zip(points['probability'], points['open_fraction'], strict=True)
-                if p > 0 and share > 0
-            ]
-            if drawn:
-                axes.plot(
-                    *zip(*drawn),
-                    marker='o',
-                    markersize=3.5,
-                    **{**_line(curves, name), 'linestyle': '-' if when == 'after' else '--'},
-                    label=name if when == 'after' else f'{name}, plain sigmoid',
-                    markerfacecolor=None if when == 'after' else 'white',
-                )
-    axes.plot([1e-5, 1], [1e-5, 1], color=_GREY, linewidth=1, zorder=0)
-    axes.set(
-        xlabel='probability of open, mean of the group',
-        ylabel='open pixels in the group',
-        xlim=(1e-5, 1),
-        ylim=(1e-5, 1),
-    )
-    for axis in (axes.xaxis, axes.yaxis):
-        axis.set_major_formatter(lambda value, _: f'{100 * value:g} %')
-        axis.set_minor_locator(NullLocator())
-    _legend(axes, loc='upper left')
     return figure
 
 
@@ -166,6 +127,7 @@ def per_class_figure(curves: Mapping[str, dict], title: str = '') -> Figure:
                 sizes[name] = max(sizes.get(name, 0), numbers['num_open'])
     classes = sorted(sizes, key=sizes.get)
     height = 0.8 / max(len(curves), 1)
+    styles = line_styles(curves)
     with rc_context(_STYLE):
         figure = Figure(
             figsize=(5.5, 1.2 + 0.16 * max(len(classes), 2) * (len(curves) + 1)),
@@ -179,7 +141,11 @@ def per_class_figure(curves: Mapping[str, dict], title: str = '') -> Figure:
         values = [curve['per_class'][classes[j]]['AUROC'] for j in rows]
         places = [j + 0.4 - height * (i + 0.5) for j in rows]
         axes.barh(
-            places, values, height=height * 0.9, color=_line(curves, name)['color'], label=name
+            places,
+            values,
+            height=height * 0.9,
+            color=styles[name]['color'],
+            label=label_of(name),
         )
         for place, value in zip(places, values, strict=True):
             axes.text(value + 0.005, place, f'{value:.3f}', va='center', fontsize=6.5)
@@ -197,73 +163,41 @@ def per_class_figure(curves: Mapping[str, dict], title: str = '') -> Figure:
     return figure
 
 
-def macro_f1_figure(curves: Mapping[str, dict], title: str = '') -> Figure:
-    """Open-set recognition at every threshold, one row per method: macro-F1 over K + 1 classes, F1
-    of the open one.
-    """
-    drawn = {
-        name: curve for name, curve in curves.items() if curve.get('macro_f1', {}).get('threshold')
-    }
-    figure, rows = _rows(drawn, title, height=1.5)
-    for axes, (name, curve) in zip(rows, drawn.items(), strict=True):
-        points = curve['macro_f1']
-        axes.plot(
-            points['threshold'],
-            points['macro_f1'],
-            color=COLOURS[0],
-            label='macro-F1, K + 1 classes',
-        )
-        axes.plot(
-            points['threshold'],
-            points['open_f1'],
-            color=COLOURS[1],
-            linestyle='--',
-            label='F1, open',
-        )
-        axes.set(ylabel=name, ylim=(0, 1), xlim=_spread(points))
-        if axes is rows[0]:
-            _legend(axes, loc='best')
-    if rows:
-        rows[-1].set_xlabel('threshold of the open-set score')
-    return figure
-
-
 #: Every figure of an evaluation, by the name of its file.
 FIGURES: dict[str, Callable[..., Figure]] = dict(
     roc=roc_figure,
     pr=pr_figure,
     density=density_figure,
-    reliability=reliability_figure,
     per_class=per_class_figure,
-    macro_f1=macro_f1_figure,
 )
 
 
-def save_figure(figure: Figure, stem, formats: Sequence[str] = ('png',)) -> np.ndarray:
-    """Write ``{stem}.png`` and ``{stem}.pdf``, as asked for; gives the picture, (height, width, 3)
-    uint8 RGB.
+def save_figure(figure: Figure, stem) -> np.ndarray:
+    """Write ``{stem}.png`` (200 dpi) and ``{stem}.pdf``, each whole or not at all.
+
+    Returns:
+        (height, width, 3) uint8 RGB: the picture.
     """
-    figure.set_dpi(150)
+    figure.set_dpi(200)
     canvas = FigureCanvasAgg(figure)
     canvas.draw()
     picture = np.asarray(canvas.buffer_rgba())[..., :3].copy()
-    for kind in formats:
-        with replacing(f'{stem}.{kind}') as file, rc_context(_STYLE):
-            if kind == 'png':
-                Image.fromarray(picture).save(file, 'PNG')
-            else:  # no date in it: the same evaluation gives the same file
-                figure.savefig(file, format=kind, metadata=dict(CreationDate=None))
+    with replacing(f'{stem}.png') as file:
+        Image.fromarray(picture).save(file, 'PNG', dpi=(200, 200))
+    with replacing(f'{stem}.pdf') as file, rc_context(_STYLE):
+        # no date in it: the same evaluation gives the same file
+        figure.savefig(file, format='pdf', metadata=dict(CreationDate=None))
     return picture
 
 
 # ---------------------------------------------------------------------- parts
 
 
-def _square(title, limits=(0, 1)):
+def _square(title):
     with rc_context(_STYLE):
         figure = Figure(figsize=(4.6, 4.4), layout='constrained')
         axes = figure.add_subplot(title=title, aspect='equal')
-        axes.set(xlim=limits, ylim=limits)
+        axes.set(xlim=(0, 1), ylim=(0, 1))
     return figure, axes
 
 
@@ -282,14 +216,6 @@ def _ranked(curves, part, number):
     )
 
 
-def _line(curves, name):
-    """Colour, and a dash where there are more methods than colours."""
-    index = list(curves).index(name)
-    return dict(
-        color=COLOURS[index % len(COLOURS)], linestyle=_LINES[index // len(COLOURS) % len(_LINES)]
-    )
-
-
 def _legend(axes, **options):
     """A legend in the axes, or beside them where it would cover the curves."""
     entries = len(axes.get_legend_handles_labels()[0])
@@ -299,15 +225,3 @@ def _legend(axes, **options):
     if entries:
         with rc_context(_STYLE):
             axes.legend(frameon=False, **options)
-
-
-def _spread(points):
-    """The thresholds between which something happens: far outliers must not squeeze the picture."""
-    score, change = (
-        np.array(points['threshold']),
-        np.abs(np.diff(points['macro_f1'])) + np.abs(np.diff(points['open_f1'])),
-    )
-    along = np.concatenate([[0], change.cumsum()]) / max(change.sum(), 1e-12)
-    low, high = np.interp([0.005, 0.995], along, score)
-    margin = 0.05 * (high - low) or 1e-6 + abs(low) * 1e-3
-    return low - margin, high + margin

@@ -1,15 +1,16 @@
 """The picture of one image: what it shows, how it is labelled and segmented, and where it is open.
 
 Rows as in the paper's Figures 4 and 17-23: input, ground truth and segmentation; one score map per
-method (in the first row, where it then holds no more than four); the open pixels above each
-threshold. H, W: size of the image; h, w: of a map, which may lie on the coarser feature grid.
+method; the open pixels above each threshold. What begins a row is put in the row before it, where
+that then holds no more than four pictures. Each row is as wide as the sheet. H, W: size of the
+image; h, w: of a map, which may lie on the coarser feature grid.
 """
 
 import math
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 
 import cv2
@@ -31,6 +32,7 @@ from ..functional.overlay import (
     stack_panels,
     threshold_map,
 )
+from .methods import label_of
 
 WIDTH = 1200  # pixels; what a README shows without shrinking
 _GAP = 12
@@ -38,8 +40,10 @@ _TITLE, _BAR, _ENTRY = 26, 24, 26  # heights of a title, of a colour bar and of 
 _INK, _PAPER, _LINE = (34, 36, 42), (255, 255, 255), (150, 152, 158)
 _DEJAVU = Path(matplotlib.get_data_path(), 'fonts', 'ttf', 'DejaVuSans.ttf')
 _CLOSED_GREY = (112, 114, 120)  # ground truth that says closed without saying which class
-_IN_ONE_ROW = 4  # pictures that fit beside each other in the first row
+_TOGETHER = 4  # pictures of two kinds that one row may hold
 _MAPS_IN_A_ROW = 5
+#: A picture with its title, drawn when its (height, width) is known.
+_Drawn = Callable[[tuple[int, int]], np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -97,18 +101,16 @@ class Panel:
 
     def rows(self) -> list[list[np.ndarray]]:
         """Pictures, row by row."""
-        labels = self._labels()
-        together = 1 + len(labels) + len(self.scores) <= _IN_ONE_ROW
-        columns = 1 + len(labels) + len(self.scores) * together
-        size = self._cell(columns if together else 3)
-        pictures = dict(input=self.image_rgb, **labels)
-        rows = [[_titled(name, _fit(one, size)) for name, one in pictures.items()]]
-        if together:
-            rows[0] += self._score_maps(size)
-        else:
-            rows += self._rows_of_scores()
-        if self.thresholded:
-            rows.append(self._open_pixels())
+        together: list[list[_Drawn]] = [self._views()]
+        for group in (*self._lines_of_scores(), self._open_pixels()):
+            if len(together[-1]) + len(group) <= _TOGETHER:
+                together[-1] += group
+            else:
+                together.append(group)
+        rows = []
+        for row in together:
+            size = self._cell(len(row))
+            rows.append([draw(size) for draw in row])
         entries = self.legend_entries() if self.legend else []
         if entries:
             rows.append([_legend(entries, self.font)])
@@ -134,39 +136,36 @@ class Panel:
             entries.append(('void', VOID_COLOUR))
         return entries
 
-    def _labels(self):
-        found = {}
+    def _views(self) -> list[_Drawn]:
+        pictures = dict(input=self.image_rgb)
         if self.gt is not None or self.open_map is not None:
-            found['ground truth'] = _ground_truth(self.gt, self.open_map, self.palette)
+            pictures['ground truth'] = _ground_truth(self.gt, self.open_map, self.palette)
         if self.pred is not None:
-            found['segmentation'] = colorize(self.pred, self.palette)
-        return found
+            pictures['segmentation'] = colorize(self.pred, self.palette)
+        return [partial(_view, name, picture) for name, picture in pictures.items()]
 
-    def _score_maps(self, size):
-        return [_score_panel(name, score, size) for name, score in self.scores.items()]
+    def _lines_of_scores(self) -> list[list[_Drawn]]:
+        """As many maps in each line, or one more."""
+        maps = [partial(_score_panel, name, score) for name, score in self.scores.items()]
+        lines = -(-len(maps) // _MAPS_IN_A_ROW)
+        in_a_line = np.array_split(np.arange(len(maps)), max(1, lines))
+        return [[maps[place] for place in line] for line in in_a_line]
 
-    def _rows_of_scores(self):
-        lines = -(-len(self.scores) // _MAPS_IN_A_ROW)
-        columns = max(3, -(-len(self.scores) // max(1, lines)))  # as many in each row
-        maps = self._score_maps(self._cell(columns))
-        return [maps[i : i + columns] for i in range(0, len(maps), columns)]
-
-    def _open_pixels(self):
-        dimmed = _dimmed(_fit(self.image_rgb, self._cell(len(self.thresholds))))
+    def _open_pixels(self) -> list[_Drawn]:
+        if not self.thresholded:
+            return []
+        name = label_of(self.threshold_of)
         row = []
         for threshold in self.thresholds:
             rule = f'p(open) > {threshold:g}'
             if isinstance(threshold, LogitThreshold):
                 rule = f'score >= {threshold:.4g}'
             is_open = threshold_map(self.scores[self.threshold_of], threshold)
-            row.append(_titled(f'{self.threshold_of}: {rule}', _whitened(dimmed, is_open)))
+            row.append(partial(_open_view, f'{name}: {rule}', self.image_rgb, is_open))
         return row
 
-    def _cell(self, columns):
-        """(height, width) of one picture where a row holds ``columns`` of them, but three at
-        least.
-        """
-        columns = max(columns, 3)
+    def _cell(self, columns: int) -> tuple[int, int]:
+        """(height, width) of one picture where a row holds ``columns`` of them."""
         width = (WIDTH - 2 * _GAP - (columns - 1) * _GAP) // columns
         return max(1, round(width * self.image_rgb.shape[0] / self.image_rgb.shape[1])), width
 
@@ -200,6 +199,14 @@ def _ground_truth(gt, open_map, palette) -> np.ndarray:
     return open_pixels_white(coloured, open_map)
 
 
+def _view(title: str, picture: np.ndarray, size) -> np.ndarray:
+    return _titled(title, _fit(picture, size))
+
+
+def _open_view(title: str, image: np.ndarray, is_open: np.ndarray, size) -> np.ndarray:
+    return _titled(title, _whitened(_dimmed(_fit(image, size)), is_open))
+
+
 def _score_panel(name: str, score: np.ndarray, size) -> np.ndarray:
     """Title, map, and a colour bar with the scores at its ends."""
     lo, hi = robust_range(score)
@@ -211,7 +218,8 @@ def _score_panel(name: str, score: np.ndarray, size) -> np.ndarray:
             SCORE_COLOURS[None], (12, width - left - right), smooth=True
         )
     bar = _text(bar, [(0, 5, ends[0]), (width - right + 8, 5, ends[1])], 14)
-    return np.vstack([_titled(name, _fit(score_to_color(score, lo, hi), size, smooth=True)), bar])
+    picture = _fit(score_to_color(score, lo, hi), size, smooth=True)
+    return np.vstack([_titled(label_of(name), picture), bar])
 
 
 def _bar_ends(lo: float, hi: float) -> tuple[str, str]:

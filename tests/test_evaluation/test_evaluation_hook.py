@@ -3,6 +3,7 @@ figures.
 """
 
 import json
+import logging
 import math
 
 import cv2
@@ -11,11 +12,13 @@ import pytest
 import torch
 from mmseg.registry import DATASETS
 from tiny_cityscapes import images, write_images, write_segmentor
-from tiny_training import STEPS, runner
+from tiny_training import INTERVAL, STEPS, runner
 
 from mmseg_opengan.contracts import CLOSED, VOID
 from mmseg_opengan.evaluation import evaluation_hook
-from mmseg_opengan.evaluation.evaluation_hook import OpenSetEvaluationHook
+from mmseg_opengan.evaluation.evaluation_hook import COURSE, OpenSetEvaluationHook
+from mmseg_opengan.evaluation.open_validation import course_text
+from mmseg_opengan.evaluation.report import headline
 from mmseg_opengan.functional.decisions import MACRO_F1, STANDARD_RULES, Decisions
 from mmseg_opengan.functional.overlay import LogitThreshold
 from mmseg_opengan.pictures.figures import FIGURES
@@ -64,7 +67,18 @@ def trained(root):
 @pytest.fixture(scope='module')
 def tested(root, trained):
     made = runner(root, root / 'tested', load_from=best_of(trained))
-    return root / 'tested', made, made.test()
+    printed = messages(made)
+    return root / 'tested', made, made.test(), printed
+
+
+def messages(made):
+    """What a runner logs from now on."""
+    printed = []
+    handler = logging.Handler()
+    handler.emit = lambda record: printed.append(record.getMessage())
+    made.logger.addHandler(handler)
+    made.logger.setLevel(logging.INFO)
+    return printed
 
 
 # ----------------------------------------------------------------------------------------------
@@ -213,7 +227,7 @@ def test_validation_report(root, trained):
 
 
 def test_test_report(root, trained, tested):
-    folder, _, metrics = tested
+    folder, _, metrics, _ = tested
     report = json.loads((folder / 'open_set_eval/test/metrics.json').read_text())
     wanted = dict(
         stage='test',
@@ -237,6 +251,16 @@ def test_test_report(root, trained, tested):
         assert report[key] == metrics[key]
 
 
+def test_a_test_prints_the_short_table_first_and_last(tested):
+    folder, made, _, printed = tested
+    table = headline(made.test_evaluator.metrics[0].report)
+    place = folder / 'open_set_eval/test/metrics.json'
+    assert printed[-1] == f'\n{table}\nAll numbers: {place}'
+    first = next(text for text in printed if text.startswith(f'\n{table}\n\n'))
+    assert 'each open class against all closed pixels' in first
+    assert printed.index(first) < len(printed) - 1
+
+
 def test_report_counts_the_pixels_of_the_grid(root, tested):
     dataset = DATASETS.build(images(root / 'world', split='test'))
     maps = [dataset.read_labels(i)[1][::4, ::4] for i in range(3)]
@@ -256,6 +280,55 @@ def test_report_counts_the_pixels_of_the_grid(root, tested):
         num_open=0,
         num_closed=numbers['num_closed'],
     )
+
+
+@pytest.mark.parametrize(
+    ('numbers', 'rule', 'said'),
+    [
+        (
+            [0.8, 0.9, 0.85],
+            'greater',
+            'is best (0.9000) at step 100 of 150; the last one has 0.8500.',
+        ),
+        (
+            [0.8, 0.9, 0.95],
+            'greater',
+            'is best (0.9500) at step 150 of 150, the last one: it still improves. Train longer '
+            '(train_cfg.max_iters).',
+        ),
+        (
+            [0.1, 0.3, 0.2],
+            'less',
+            'is best (0.1000) at step 50 of 150; the last one has 0.2000. It got worse from the '
+            'first one on: lower the learning rates, or validate more often '
+            '(train_cfg.val_interval).',
+        ),
+        ([0.5, 0.5], 'greater', 'is best (0.5000) at step 50 of 150; the last one has 0.5000.'),
+        (
+            [0.5],
+            'greater',
+            'is best (0.5000) at step 50 of 150, the only one. Validate more often '
+            '(train_cfg.val_interval) to choose.',
+        ),
+    ],
+)
+def test_the_course_of_open_validation_is_a_sentence(numbers, rule, said):
+    course = [[50 * (i + 1), number] for i, number in enumerate(numbers)]
+    text = course_text(course, 'opengan/AUROC', 150, larger_is_better=rule == 'greater')
+    assert text == f'Open validation: opengan/AUROC {said}'
+
+
+def test_training_ends_with_the_course_of_open_validation_also_resumed(root):
+    half = {'train_cfg.max_iters': INTERVAL}
+    runner(root, root / 'course', **half, **PLAIN).train()
+    made = runner(root, root / 'course', resume=True, **PLAIN)
+    printed = messages(made)
+    made.train()
+    course = made.message_hub.get_info(COURSE)
+    assert [step for step, _ in course] == list(range(INTERVAL, STEPS + 1, INTERVAL))
+    assert max(number for _, number in course) == made.message_hub.get_info('best_score')
+    text = course_text(course, 'opengan/AUROC', STEPS, larger_is_better=True)
+    assert [one for one in printed if one.startswith('Open validation:')] == [text]
 
 
 @pytest.mark.parametrize('name', ['roc', 'density'])

@@ -503,10 +503,17 @@ def test_every_table_says_how_its_numbers_were_made():
     assert found['num_closed'] != found['num_open']
     pixels = f'{found["num_closed"]:,} closed and {found["num_open"]:,} open pixels of'
     assert f'pooled over {pixels} 5 images' in describe(report)
-    assert describe(report) in headline(report).replace('\n', '')
+    lines = headline(report).splitlines()
+    assert lines[0] == describe(report)
+    assert lines[2].replace(' ', '') == '|method|AUROC|AP|APbychance|FPR95|'
+    share = found['num_open'] / (found['num_open'] + found['num_closed'])
+    numbers = [found['AUROC'], found['AP'], share, found['FPR95']]
+    row = '|'.join(['', 'opengan', *(f'{number:.4f}' for number in numbers), ''])
+    assert lines[5].replace(' ', '') == row
     printed = details(report)
     for said in (
         'msp: each open class',
+        'Mean of the ',
         ' box ',
         'Called open at the FPR95 threshold: ',
         'At f1 (score >= 0.5)',

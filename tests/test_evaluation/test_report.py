@@ -8,7 +8,11 @@ from mmseg_opengan.evaluation.report import details
 def test_a_threshold_that_nothing_reaches_is_a_sentence():
     point = dict(threshold=math.inf, TPR=0.0, FPR=0.0, precision=math.nan, F1=0.0)
     low = dict(threshold=-1.5, TPR=0.9, FPR=0.1, precision=0.5, F1=0.64, macro_F1=0.7)
-    found = dict(per_class={}, operating_points={'macro_f1': point, 'fpr=0.001': point, 'f1': low})
+    found = dict(
+        per_class={},
+        per_image=dict(num_images=0, AUROC=None, AP=None, FPR95=None),
+        operating_points={'macro_f1': point, 'fpr=0.001': point, 'f1': low},
+    )
     lines = details(dict(scorers=dict(msp=found))).splitlines()
     assert lines[-3:] == [
         'At macro_f1 nothing is called open: on open validation every threshold lowers macro-F1',

@@ -11,10 +11,11 @@ import torch
 from PIL import Image
 
 from mmseg_opengan.evaluation.scorer_counts import GroundTruth, ScorerCounts
-from mmseg_opengan.experiments.comparison import load, table
+from mmseg_opengan.experiments import comparison
+from mmseg_opengan.experiments.comparison import compare, load, table
 from mmseg_opengan.files import write_json
 from mmseg_opengan.functional.score_layout import ScoreLayout
-from mmseg_opengan.pictures.figures import FIGURES
+from mmseg_opengan.pictures.figures import FIGURES, roc_figure
 
 
 def evaluation(shift, *, shape=(20, 30), seed=0):
@@ -65,11 +66,20 @@ def runs(tmp_path):
 def test_names(runs):
     """What both have under one name gets the run's name too; what is the same is shown once."""
     methods = load(runs)
-    assert [method.name for method in methods] == ['msp', 'opengan (cls)', 'opengan (full)']
-    assert [method.name for method in load(runs[:1])] == ['msp', 'opengan']
-    assert [method.name for method in load(runs, scorers=['msp'])] == ['msp']
+    assert [method.name for method in methods] == ['MSP', 'OpenGAN (cls)', 'OpenGAN (full)']
+    assert [method.name for method in load(runs[:1])] == ['MSP', 'OpenGAN']
+    assert [method.name for method in load(runs, scorers=['msp'])] == ['MSP']
     with pytest.raises(ValueError, match='scorers: wanted some that the runs have'):
         load(runs, scorers=['nonsense'])
+
+
+def test_names_of_runs_are_those_of_their_discriminators(tmp_path, runs):
+    methods = load(runs, names=['CLS', 'OpenGAN'])
+    assert [method.name for method in methods] == ['MSP', 'CLS', 'OpenGAN']
+    assert [method.run for method in methods[1:]] == [run.absolute() for run in runs]
+    for names in (['CLS'], ['CLS', 'CLS']):
+        with pytest.raises(ValueError, match='names: wanted 2 different ones, one a run, found'):
+            load(runs, names=names)
 
 
 def test_as_much_of_the_path_as_tells_runs_apart(tmp_path):
@@ -81,7 +91,7 @@ def test_as_much_of_the_path_as_tells_runs_apart(tmp_path):
         [write_run(place, dict(opengan=evaluation(i))) for i, place in enumerate(places, 1)]
     )
     assert [method.name for method in found] == [
-        f'opengan ({end})'
+        f'OpenGAN ({end})'
         for end in ('a/seed/test_feature', 'b/seed/test_feature', 'b/seed/test_image')
     ]
     assert len({method.summary['AUROC'] for method in found}) == 3
@@ -90,16 +100,16 @@ def test_as_much_of_the_path_as_tells_runs_apart(tmp_path):
 def test_smoothed_maps_say_so_in_their_names(tmp_path, runs):
     smooth = write_run(tmp_path / 'smooth', dict(opengan=evaluation(2.0)), smoothing=8.0)
     assert [method.name for method in load([runs[0], smooth])] == [
-        'msp',
-        'opengan',
-        'opengan, smoothed over 8 pixels',
+        'MSP',
+        'OpenGAN',
+        'OpenGAN, smoothed over 8 pixels',
     ]
 
 
 def test_a_run_is_a_work_directory_its_evaluation_or_the_file(runs):
     places = [runs[0], runs[0] / 'open_set_eval/test', runs[0] / 'open_set_eval/test/metrics.json']
     assert len({str(load([place])) for place in places}) == 1
-    assert load([places[2], runs[1]])[1].name == 'opengan (cls)'
+    assert load([places[2], runs[1]])[1].name == 'OpenGAN (cls)'
 
 
 def test_table(runs):
@@ -110,12 +120,15 @@ def test_table(runs):
         f'toy, feature resolution, whole, pooled over {summary["num_closed"]} '
         f'closed and {summary["num_open"]} open pixels of 1 images.'
     )
-    assert lines[2] == '| method | AUROC | AP | FPR95 | AUROC, mean of images | macro-F1 | ECE |'
+    assert lines[2] == (
+        '| method | AUROC | AP | AP by chance | FPR95 | AUROC, mean of images | macro-F1 | ECE |'
+    )
     cells = [cell.strip() for cell in lines[5].strip('|').split('|')]
-    assert cells[0] == 'opengan (cls)'
+    assert cells[0] == 'OpenGAN (cls)'
     numbers = [
         summary['AUROC'],
         summary['AP'],
+        summary['num_open'] / (summary['num_open'] + summary['num_closed']),
         summary['FPR95'],
         summary['per_image']['AUROC'],
         summary['recognition']['macro_F1'],
@@ -123,7 +136,7 @@ def test_table(runs):
     ]
     assert cells[1:] == [f'{number:.4f}' for number in numbers]
     assert lines[-1].endswith(
-        'msp by macro_f1, opengan (cls) by macro_f1, opengan (full) by macro_f1.'
+        'MSP by macro_f1, OpenGAN (cls) by macro_f1, OpenGAN (full) by macro_f1.'
     )
 
 
@@ -155,7 +168,10 @@ def test_figures_and_table_by_the_tool(runs, tmp_path):
     out = tmp_path / 'out'
     tool = Path(__file__).resolve().parents[2] / 'tools' / 'compare.py'
     done = subprocess.run(
-        [sys.executable, tool, *map(str, runs), '--out-dir', str(out)],
+        [
+            *(sys.executable, tool, *map(str, runs), '--out-dir', str(out)),
+            *('--names', 'CLS', 'mine', '--title', 'A slide'),
+        ],
         capture_output=True,
         text=True,
         check=False,
@@ -163,7 +179,9 @@ def test_figures_and_table_by_the_tool(runs, tmp_path):
     )
     assert done.returncode == 0, done.stderr
     assert (
-        done.stdout.strip() == (out / 'table.md').read_text().strip() == table(load(runs)).strip()
+        done.stdout.strip()
+        == (out / 'table.md').read_text().strip()
+        == table(load(runs, names=['CLS', 'mine'])).strip()
     )
     assert {path.name for path in out.iterdir()} == {'table.md'} | {
         f'{name}.{kind}' for name in FIGURES for kind in ('png', 'pdf')
@@ -171,6 +189,19 @@ def test_figures_and_table_by_the_tool(runs, tmp_path):
     for name in FIGURES:
         assert len(np.unique(np.array(Image.open(out / f'{name}.png')))) > 20
         assert (out / f'{name}.pdf').read_bytes().startswith(b'%PDF')
+
+
+def test_figures_have_the_title_that_is_given_or_the_protocol(runs, tmp_path, monkeypatch):
+    titles = []
+
+    def save(figure, stem):
+        titles.append(figure.axes[0].get_title())
+
+    monkeypatch.setattr(comparison, 'save_figure', save)
+    monkeypatch.setattr(comparison, 'FIGURES', dict(roc=roc_figure))
+    compare(runs, tmp_path / 'out', title='A slide')
+    compare(runs, tmp_path / 'out')
+    assert titles == ['A slide', 'toy, feature resolution, whole mode']
 
 
 def test_nothing_to_compare(runs, tmp_path):

@@ -140,8 +140,8 @@ def test_the_page_stands_alone_and_speaks(page, parsed):
     charts = [
         one[1]['alt'] for one in parsed.all('img') if one[1]['src'].startswith('data:image/svg')
     ]
-    assert charts[0] == 'ROC curves of entropy, msp, opengan'
-    assert len(charts) == 6
+    assert charts[0] == 'ROC curves of Entropy, MSP, OpenGAN'
+    assert len(charts) == 4
     assert len(parsed.all('caption')) == len(parsed.all('table'))
     ids = [one[1]['id'] for one in parsed.elements if 'id' in one[1]]
     assert len(ids) == len(set(ids))
@@ -279,7 +279,7 @@ def test_runs_without_score_maps_and_of_other_protocols(run, tmp_path):
     assert 'These protocols differ' in text
     assert 'tested without --out' in text
     assert text.count('<section class="run"') == 1
-    assert 'msp (other)' in text
+    assert 'MSP (other)' in text
     assert 'entropy' not in text
 
 

@@ -28,7 +28,8 @@ NETWORKS = dict(
     discriminator=dict(type='FeatureDiscriminator', hidden=(8,)),
     generator=dict(type='FeatureGenerator', noise_channels=4, hidden=(8,)),
 )
-FILES = {'patches.png', 'features_pca.png', 'features_tsne.png', 'look_inside.json'}
+FIGURES = ('patches', 'features_pca', 'features_tsne')
+FILES = {'look_inside.json', *(f'{name}.{kind}' for name in FIGURES for kind in ('png', 'pdf'))}
 
 
 @pytest.fixture(scope='module')

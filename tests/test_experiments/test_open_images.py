@@ -13,6 +13,7 @@ from mmseg_opengan.experiments.open_images import (
     plan,
     write_report,
 )
+from mmseg_opengan.pictures.methods import line_styles
 
 CONFIG = str(Path(__file__).resolve().parents[2] / 'configs' / 'opengan' / '{}_hr18s_camvid.py')
 
@@ -48,7 +49,7 @@ def test_every_number_is_trained_and_opengan0_once_a_seed(tmp_path):
 def test_what_cannot_be_planned_is_refused(options, message, tmp_path):
     given = {'config': CONFIG, 'methods': ['cls'], 'numbers': [3], 'seeds': [0], **options}
     with pytest.raises(ValueError, match=message):
-        open_images(**given, out=tmp_path / 'out', labels={})
+        open_images(**given, out=tmp_path / 'out')
     assert not (tmp_path / 'out').exists()
 
 
@@ -71,7 +72,7 @@ def test_rows_are_what_training_and_test_found(tmp_path, monkeypatch):
 
     monkeypatch.setattr(module, 'train', train)
     monkeypatch.setattr(module, 'evaluate_shares', evaluate_shares)
-    table = open_images(CONFIG, ['cls:3'], numbers=[30], seeds=[1], out=tmp_path, labels={})
+    table = open_images(CONFIG, ['cls:3'], numbers=[30], seeds=[1], out=tmp_path)
     assert (tmp_path / 'figure5.csv').read_text() == (
         'method,open_images,seed,AUROC,AP,FPR95,validation,step,steps,minutes\n'
         'cls,3,1,0.8,0.1,0.5,0.7,5,9,0.5\n'
@@ -88,7 +89,6 @@ def test_rows_are_what_training_and_test_found(tmp_path, monkeypatch):
             numbers=[30],
             seeds=[1],
             out=tmp_path,
-            labels={},
             options={'train_cfg.max_iters': 5},
         )
 
@@ -114,6 +114,7 @@ def test_the_report_has_a_table_a_figure_and_every_number(tmp_path):
     ]
     assert (tmp_path / 'figure5.md').read_text() == table
     assert (tmp_path / 'figure5.png').read_bytes().startswith(b'\x89PNG')
+    assert (tmp_path / 'figure5.pdf').read_bytes().startswith(b'%PDF')
 
 
 def test_the_figure_has_means_seeds_and_flat_lines():
@@ -125,6 +126,7 @@ def test_the_figure_has_means_seeds_and_flat_lines():
     assert seeds.get_xydata().tolist() == [[3, 0.7], [3, 0.8]]
     assert single.get_xydata().tolist() == [[30, 0.9]]
     assert list(flat.get_ydata()) == [0.6, 0.6]
-    assert line.get_color() == seeds.get_color() != flat.get_color()
+    assert line.get_color() == seeds.get_color() == line_styles(['cls'])['cls']['color']
+    assert flat.get_color() == line_styles(['opengan0'])['opengan0']['color']
     assert axes.get_xscale() == 'log'
     assert [text.get_text() for text in axes.get_legend().get_texts()] == ['CLS', 'OpenGAN-0']

@@ -7,13 +7,20 @@ import pytest
 import torch
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_hex
-from recognition_counts import count
+from PIL import Image
 from sklearn.metrics import roc_curve
 
-from mmseg_opengan.functional.calibration import Calibration
 from mmseg_opengan.functional.curve_data import curve_data
 from mmseg_opengan.functional.score_counts import ScoreCounts, summarize
-from mmseg_opengan.pictures.figures import FIGURES, density_figure, roc_figure
+from mmseg_opengan.pictures.figures import (
+    FIGURES,
+    density_figure,
+    per_class_figure,
+    pr_figure,
+    roc_figure,
+    save_figure,
+)
+from mmseg_opengan.pictures.methods import LABELS, line_styles
 
 
 def bins(closed, opened):
@@ -21,20 +28,10 @@ def bins(closed, opened):
     counts = ScoreCounts(num_open_classes=1)
     scores = torch.tensor([*closed, *opened], dtype=torch.float32)
     counts.update(scores, torch.tensor([0] * len(closed) + [1] * len(opened), dtype=torch.uint8))
-    found = counts.bins()
     numbers = summarize(counts, ['thing'])
-    is_open = torch.arange(len(scores)) >= len(closed)
-    recognition = count(
-        scores, (scores > 0).long(), torch.zeros(len(scores)).long(), is_open, num_classes=2
-    )
     return dict(
         {key: numbers[key] for key in ('AUROC', 'AP', 'FPR95', 'per_class')},
-        **curve_data(
-            found,
-            calibration=Calibration(1.5, -2.0),
-            open_logit=True,
-            recognition=recognition,
-        ),
+        **curve_data(counts.bins()),
     )
 
 
@@ -138,3 +135,59 @@ def test_pictures_are_not_empty(draw, curves):
     picture = pixels(draw(curves))
     assert min(picture.shape[:2]) > 200
     assert len(np.unique(picture)) > 20
+
+
+def test_a_method_has_one_name_and_one_colour_in_every_figure(curves):
+    drawn = {}
+    for names in (['msp', 'opengan', 'mine'], ['mine', 'OpenGAN', 'MSP, smoothed over 8 pixels']):
+        some = {name: curves['strong'] for name in names}
+        for draw in (roc_figure, pr_figure):
+            for line in draw(some).axes[0].lines:
+                drawn.setdefault(line.get_label().split('  ')[0], set()).add(line.get_color())
+        for bars in per_class_figure(some).axes[0].containers:
+            drawn.setdefault(bars.get_label(), set()).add(to_hex(bars[0].get_facecolor()).upper())
+    assert len(drawn['OpenGAN']) == len(drawn['MSP']) == 1
+    assert drawn['MSP'] == drawn['MSP, smoothed over 8 pixels'] != drawn['OpenGAN']
+    assert 'msp' not in drawn
+    assert 'opengan' not in drawn
+
+
+def test_no_two_methods_of_a_figure_look_alike():
+    known = line_styles(LABELS)
+    assert len({(style['color'], style['linestyle']) for style in known.values()}) == len(LABELS)
+    runs = ['OpenGAN (a)', 'OpenGAN (b)', 'gmm_s0', 'gmm_s1', 'mine']
+    styles = line_styles(runs)
+    assert len({tuple(style.values()) for style in styles.values()}) == len(runs)
+    assert styles['OpenGAN (a)'] == known['opengan']
+    assert styles['gmm_s0'] == known['gmm']
+
+
+def test_precision_has_what_chance_gives_beside_it(curves):
+    texts = pr_figure(curves).axes[0].get_legend().get_texts()
+    assert texts[-1].get_text() == 'by chance  0.2500'  # 100 of 400
+
+
+def test_a_figure_is_saved_twice_or_not_at_all(curves, tmp_path, monkeypatch):
+    picture = save_figure(roc_figure(curves), tmp_path / 'roc')
+    stored = Image.open(tmp_path / 'roc.png')
+    assert [round(dots) for dots in stored.info['dpi']] == [200, 200]
+    assert (np.array(stored) == picture).all()
+    assert picture.shape == (880, 920, 3)  # 4.4 x 4.6 inches
+    pdf = (tmp_path / 'roc.pdf').read_bytes()
+    assert pdf.startswith(b'%PDF')
+    save_figure(roc_figure(curves), tmp_path / 'again')
+    assert (tmp_path / 'again.pdf').read_bytes() == pdf
+
+    def full(*args, **options):
+        raise OSError('No space left on device')
+
+    monkeypatch.setattr(Image.Image, 'save', full)
+    with pytest.raises(OSError, match='No space left'):
+        save_figure(roc_figure({}), tmp_path / 'roc')
+    assert {path.name for path in tmp_path.iterdir()} == {
+        'roc.png',
+        'roc.pdf',
+        'again.png',
+        'again.pdf',
+    }
+    assert (np.array(Image.open(tmp_path / 'roc.png')) == picture).all()

@@ -17,10 +17,8 @@ PALETTE = [(128, 64, 128), (70, 130, 180), (0, 0, 142)]
 META = {'classes': CLASSES, 'palette': PALETTE}
 H, W = 96, 192
 MARGIN, TITLE, BAR, LEGEND, GAP = 12, 26, 24, 26, 12
-THIRD, QUARTER = (
-    (192, 384),
-    (142, 285),
-)  # (height, width) of a cell for a 1:2 image, three and four in a row
+# (height, width) of a cell for a 1:2 image: two, three and four in a row
+HALF, THIRD, QUARTER = (291, 582), (192, 384), (142, 285)
 
 
 @pytest.fixture
@@ -51,28 +49,35 @@ def _cell(sheet, row_top, column, size):
     return sheet[top : top + size[0], left : left + size[1]]
 
 
-def test_golden_sizes(image, labels):
-    first = TITLE + THIRD[0]
-    score, quarter = TITLE + THIRD[0] + BAR, TITLE + QUARTER[0]
-    heights = {
-        (): first,
-        ('opengan',): quarter
-        + BAR
-        + GAP
-        + quarter,  # the three views and one map fill a row of four
-        ('msp',): quarter + BAR,
-        ('msp', 'a'): first + GAP + score,
-        ('opengan', 'msp', 'a'): first + GAP + score + GAP + quarter,
-        ('opengan', 'msp', 'a', 'b'): first + GAP + quarter + BAR + GAP + quarter,
-        ('opengan', 'msp', 'a', 'b', 'c'): first + GAP + TITLE + 112 + BAR + GAP + quarter,
-        ('opengan', 'msp', 'a', 'b', 'c', 'd'): first + 2 * (GAP + score) + GAP + quarter,
-    }
-    for names, height in heights.items():
-        sheet = draw_panel(image, **labels, scores={name: _grid() for name in names}, **META)
-        assert sheet.shape == (height + GAP + LEGEND + 2 * MARGIN, WIDTH, 3), names
-        assert sheet.dtype == np.uint8
-    assert draw_panel(image).shape == (first + 2 * MARGIN, WIDTH, 3)
-    assert draw_panel(image, **labels, **META, legend=False).shape == (first + 2 * MARGIN, WIDTH, 3)
+@pytest.mark.parametrize(
+    ('number', 'thresholds', 'columns'),
+    [
+        (0, 4, [3]),
+        (1, 4, [4, 4]),
+        (1, 1, [4, 1]),
+        (2, 1, [3, 3]),
+        (2, 4, [3, 2, 4]),
+        (5, 4, [3, 5, 4]),
+        (7, 4, [3, 4, 3, 4]),
+    ],
+)
+def test_rows_leave_no_space_empty(image, labels, number, thresholds, columns):
+    names = ['opengan', *'abcdefg'][:number]
+    fields = dict(scores={name: _grid() for name in names}, thresholds=[0.5] * thresholds)
+    rows = Panel(image, **labels, **fields, **META).rows()
+    assert [len(row) for row in rows[:-1]] == columns
+    for row in rows:
+        wide = sum(picture.shape[1] for picture in row) + GAP * (len(row) - 1)
+        assert WIDTH - 2 * MARGIN - len(row) < wide <= WIDTH - 2 * MARGIN
+    sheet = draw_panel(image, **labels, **fields, **META)
+    high = sum(max(picture.shape[0] for picture in row) for row in rows) + GAP * len(columns)
+    assert sheet.shape == (high + 2 * MARGIN, WIDTH, 3)
+    assert sheet.dtype == np.uint8
+
+
+def test_score_maps_have_the_names_of_the_figures(image):
+    named, raw = (draw_panel(image, scores={name: _grid()}) for name in ('MSP', 'msp'))
+    assert (named == raw).all()
 
 
 def test_first_row_shows_image_truth_and_segmentation(image, labels):
@@ -107,7 +112,7 @@ def test_thresholds_at_exact_pixels(image):
     for i, p in enumerate((0.65, 0.75, 0.85, 0.95)):
         logit[:, 12 * i : 12 * i + 4] = np.log(p / (1 - p))
     sheet = draw_panel(image // 2, scores={'opengan': logit})
-    top = MARGIN + TITLE + THIRD[0] + BAR + GAP
+    top = MARGIN + TITLE + HALF[0] + BAR + GAP
     for column, above in enumerate(((1, 1, 1, 1), (0, 1, 1, 1), (0, 0, 1, 1), (0, 0, 0, 1))):
         picture = _cell(sheet, top, column, QUARTER)
         for i, white in enumerate(above):
@@ -140,7 +145,7 @@ def test_scores_at_image_size_and_on_the_grid_look_alike(image):
     full = np.linspace(-1, 1, W)[None].repeat(H, 0)
     coarse = draw_panel(image, scores={'s': full[::4, ::4]})
     fine = draw_panel(image, scores={'s': full})
-    difference = np.abs(_cell(coarse, MARGIN, 1, THIRD).astype(int) - _cell(fine, MARGIN, 1, THIRD))
+    difference = np.abs(_cell(coarse, MARGIN, 1, HALF).astype(int) - _cell(fine, MARGIN, 1, HALF))
     assert coarse.shape == fine.shape
     assert difference.mean() < 8
 
@@ -216,10 +221,10 @@ def test_legend_swatches_are_drawn_and_wrap(image):
 
 
 def test_ground_truth_without_classes_shows_open_and_void(image, labels):
-    truth = _cell(draw_panel(image, open_map=labels['open_map']), MARGIN, 1, THIRD)
+    truth = _cell(draw_panel(image, open_map=labels['open_map']), MARGIN, 1, HALF)
     assert tuple(truth[20, 40]) == (255, 255, 255)
-    assert tuple(truth[188, 200]) == (0, 0, 0)
-    assert tuple(truth[20, 300]) not in ((255, 255, 255), (0, 0, 0))
+    assert tuple(truth[288, 300]) == (0, 0, 0)
+    assert tuple(truth[20, 450]) not in ((255, 255, 255), (0, 0, 0))
 
 
 def test_closed_pixels_of_an_unknown_class_are_not_void(image):
