@@ -127,7 +127,8 @@ class OpenSetEvaluationHook(Hook):
             if metric.report is not None:
                 self._decided = stored_decisions(metric, step_of(runner))
         key, _ = _save_best(runner)
-        if key in (metrics or {}):
+        metrics = metrics or {}
+        if key in metrics:
             course = runner.message_hub.runtime_info.get(COURSE, [])
             runner.message_hub.update_info(COURSE, [*course, [step_of(runner), metrics[key]]])
         figures = ('roc', 'density') if self.plot_val else ()
