@@ -1,5 +1,5 @@
-"""Fit the scorers of a config on the feature bank and choose their options on the open-validation
-images.
+"""Fit the scorers of a config on the feature bank. Where a scorer has several candidates of its
+options, choose them on the open-validation images.
 
     python tools/fit_scorers.py CONFIG --out work_dirs/scorers_hr18s_camvid
 
@@ -35,7 +35,10 @@ def main():
     if args.cfg_options is not None:
         cfg.merge_from_dict(args.cfg_options)
     for name, found in fit_scorers(cfg, out=args.out).items():
-        print(f'{name}: open-validation AUROC {found["AUROC"]:.4f} with {found["options"]}')
+        if found['AUROC'] is None:
+            print(f'{name}: nothing to choose, {found["options"]}')
+        else:
+            print(f'{name}: open-validation AUROC {found["AUROC"]:.4f} with {found["options"]}')
 
 
 if __name__ == '__main__':

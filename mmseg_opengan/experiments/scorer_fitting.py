@@ -2,7 +2,8 @@
 
 What a scorer learns comes from closed training pixels of the feature bank (and open ones, for the
 few that look at them). Every candidate of its options is fitted; the one with the best AUROC on the
-open-validation images, on the feature grid, is kept. No test image is read.
+open-validation images, on the feature grid, is kept. A single candidate is kept without them. No
+test image is read.
 """
 
 import itertools
@@ -93,14 +94,19 @@ def fit_scorers(config: Config, *, out, settings: FitSettings | None = None) -> 
     interrupted run included.
 
     Args:
-        config: a training config: its segmentor, feature bank (built where missing) and
-            open-validation images.
+        config: a training config: its segmentor, feature bank (built where missing) and, where
+            a scorer has several candidates, open-validation images.
         out: folder.
         settings: those of the config's ``scorer_fitting`` by default.
 
     Returns:
-        dict: by name, what ``fitting.json`` has: chosen options, their AUROC, those of all
-            candidates.
+        dict: by name, what ``fitting.json`` has: chosen options, their AUROC (None where there was
+            nothing to choose), those of all candidates.
+
+    Raises:
+        ValueError: a scorer has several candidates, and the config has no open-validation images or
+            they lack closed or open pixels; features are not stored; see also
+            :func:`candidates_of`.
     """
     init_default_scope('mmseg')
     settings = settings or FitSettings(**config.get('scorer_fitting', {}))
@@ -120,8 +126,6 @@ def fit_scorers(config: Config, *, out, settings: FitSettings | None = None) -> 
         bank=source.identity,
         num_pixels=settings.num_pixels,
         seed=settings.seed,
-        choose_by=settings.choose_by,
-        open_validation=data['val_dataloader']['dataset'],
         training={group: trained_on.get(group) for group in GROUPS},
     )
     tasks = []
@@ -129,11 +133,22 @@ def fit_scorers(config: Config, *, out, settings: FitSettings | None = None) -> 
         if not learns(cfg):
             continue
         candidates = candidates_of(cfg, settings.grids.get(name))
-        tasks.append(_Task(name, candidates, out, common))
+        choice = {}
+        if len(candidates) > 1:
+            images = (data.get('val_dataloader') or {}).get('dataset')
+            choice = dict(choose_by=settings.choose_by, open_validation=images)
+        tasks.append(_Task(name, candidates, out, dict(common, **choice)))
     todo = [task for task in tasks if not task.done()]
+    several = [task for task in todo if len(task.candidates) > 1]
+    if several and config.get('val_dataloader') is None:
+        raise ValueError(_cannot_choose(several, 'no val_dataloader'))
     if todo:
         _fit_all(todo, fit_data(source, model, settings))
-        _choose_all(todo, config, settings.choose_by)
+    for task in todo:
+        if task not in several:
+            task.keep([dict.fromkeys(CHOICES)], settings.choose_by)
+    if several:
+        _choose_all(several, config, settings.choose_by)
     summary = {task.name: task.summary() for task in tasks}
     before = json.loads((out / SUMMARY).read_text()) if (out / SUMMARY).exists() else {}
     write_json(out / SUMMARY, {**before, **summary})
@@ -218,6 +233,15 @@ class _Task:
         """Config of a fitted candidate."""
         return dict(self.candidates[index], checkpoint=str(self.folder / f'{index}.pth'))
 
+    def searched(self) -> list[str]:
+        """Options in which the candidates differ."""
+        first = self.candidates[0]
+        different = []
+        for name, value in first.items():
+            if any(candidate[name] != value for candidate in self.candidates):
+                different.append(name)
+        return different
+
     def fit(self, index: int, data: FitData) -> None:
         """Fit one candidate into a file of its own, unless an interrupted run has left it there."""
         if differences(self.record, noted(self.folder)):
@@ -284,13 +308,19 @@ def _choose_all(tasks: list[_Task], config: Config, choose_by: str) -> None:
         report = evaluate(config=plain, jobs=[], resolution='feature', out=folder, scorers=scorers)
     first = next(iter(report['scorers'].values()))
     if not first['num_closed'] or not first['num_open']:
-        raise ValueError(
-            f'val_dataloader: wanted images with closed and open pixels to choose on, found '
-            f'{first["num_closed"]} closed and {first["num_open"]} open pixels'
-        )
+        found = f'{first["num_closed"]} closed and {first["num_open"]} open pixels'
+        raise ValueError(_cannot_choose(tasks, found))
     for task in tasks:
         names = [f'{task.name}-{index}' for index in range(len(task.candidates))]
         task.keep([report['scorers'][name] for name in names], choose_by)
+
+
+def _cannot_choose(tasks: list[_Task], found: str) -> str:
+    options = [f'{task.name} ({", ".join(task.searched())})' for task in tasks]
+    return (
+        'val_dataloader: wanted images with closed and open pixels to choose options of '
+        f'{"; ".join(options)}, found {found}. Set these options in model.scorers'
+    )
 
 
 def _digests(cfg) -> dict[str, str | None]:

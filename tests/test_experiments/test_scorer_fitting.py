@@ -3,7 +3,10 @@ segmentor.
 """
 
 import json
+import runpy
+import sys
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -42,6 +45,7 @@ SCORERS = dict(
     mspc=dict(type='MSPc', temperature=2.0, epsilon=0.01),
 )
 LEARN = ['nn', 'gmm', 'centroid', 'mspc']
+CHOSEN, SINGLE = LEARN[:2], LEARN[2:]  # of several candidates, of one
 
 
 def some(*names):
@@ -100,7 +104,8 @@ def test_scorers_that_learn_are_fitted_and_the_others_left_out(fitted):
 
 
 def test_the_best_candidate_on_open_validation_is_kept(fitted):
-    for entry in fitted[1].values():
+    for name in CHOSEN:
+        entry = fitted[1][name]
         best = max(entry['candidates'], key=lambda candidate: candidate['AUROC'])
         assert entry['AUROC'] == best['AUROC']
         assert best['options'].items() <= entry['options'].items()
@@ -110,11 +115,11 @@ def test_the_auroc_is_that_of_the_model_on_the_open_validation_images(folder, fi
     """Through prediction, on all pixels pooled, by scikit-learn."""
     out, found = fitted
     cfg = make_config(
-        folder, {name: dict(SCORERS[name], checkpoint=str(out / f'{name}.pth')) for name in LEARN}
+        folder, {name: dict(SCORERS[name], checkpoint=str(out / f'{name}.pth')) for name in CHOSEN}
     )
     model = MODELS.build(dict(cfg.model, discriminator=None, generator=None)).eval()
     model.check_segmentor()
-    scores, labels = {name: [] for name in LEARN}, []
+    scores, labels = {name: [] for name in CHOSEN}, []
     for item in DATASETS.build(cfg.val_dataloader.dataset):
         with torch.no_grad():
             (sample,) = model.test_step(
@@ -134,7 +139,8 @@ def test_the_auroc_is_that_of_the_model_on_the_open_validation_images(folder, fi
 def test_the_choice_is_by_what_the_settings_say(folder, tmp_path):
     """Both numbers of every candidate are there; the best of the one that was asked for is kept."""
     settings = replace(SETTINGS, choose_by='AUROC_kinds')
-    found = fit_scorers(make_config(folder), out=tmp_path, settings=settings)
+    config = make_config(folder, some(*CHOSEN))
+    found = fit_scorers(config, out=tmp_path, settings=settings)
     for entry in found.values():
         best = max(entry['candidates'], key=lambda candidate: candidate['AUROC_kinds'])
         assert entry['AUROC_kinds'] == best['AUROC_kinds']
@@ -276,13 +282,49 @@ def test_a_fit_of_another_segmentor_is_refused(folder, fitted, tmp_path):
         model.check_segmentor()
 
 
-def test_validation_without_open_pixels_cannot_choose(folder, tmp_path):
-    cfg = make_config(folder)
+def without_open_pixels(cfg):
     cfg.val_dataloader.dataset = dict(cfg.val_dataloader.dataset, split='train', indices=[NO_OPEN])
+    return r'\d+ closed and 0 open pixels'
+
+
+def without_images(cfg):
+    cfg.val_dataloader = None
+    return 'no val_dataloader'
+
+
+@pytest.mark.parametrize('change', [without_open_pixels, without_images])
+def test_several_candidates_need_open_validation(folder, tmp_path, change):
+    cfg = make_config(folder, some('nn', 'centroid'))
+    found = change(cfg)
     with pytest.raises(
-        ValueError, match=r'wanted images with closed and open pixels to choose on, found .* 0 open'
+        ValueError,
+        match=r'wanted images with closed and open pixels to choose options of nn \(k\), '
+        rf'found {found}\. Set these options in model\.scorers',
     ):
         fit_scorers(cfg, out=tmp_path, settings=SETTINGS)
+
+
+def test_a_single_candidate_needs_no_open_validation(folder, fitted, tmp_path, monkeypatch, capsys):
+    """The fit is the same as beside others that are chosen."""
+    cfg = make_config(folder, some(*SINGLE))
+    cfg.pop('val_dataloader')
+    cfg.scorer_fitting = dict(num_pixels=SETTINGS.num_pixels, seed=SETTINGS.seed)
+    cfg.dump(tmp_path / 'fit.py')
+    tool = Path(__file__).resolve().parents[2] / 'tools/fit_scorers.py'
+    arguments = [str(tool), str(tmp_path / 'fit.py'), '--out', str(tmp_path)]
+    monkeypatch.setattr(sys, 'argv', arguments)
+    runpy.run_path(str(tool), run_name='__main__')
+    printed = capsys.readouterr().out
+    found = json.loads((tmp_path / 'fitting.json').read_text())
+    assert list(found) == SINGLE
+    for name in SINGLE:
+        assert found[name] == fitted[1][name]
+        assert (found[name]['AUROC'], found[name]['AUROC_kinds']) == (None, None)
+        assert f'{name}: nothing to choose, {found[name]["options"]}' in printed
+        one, other = (
+            torch.load(path / f'{name}.pth')['state_dict'] for path in (tmp_path, fitted[0])
+        )
+        assert all(torch.equal(value, other[key]) for key, value in one.items())
 
 
 def test_wrong_requests(folder, tmp_path):
@@ -310,4 +352,3 @@ def test_a_config_may_hold_the_settings(folder, tmp_path):
     assert found['nn']['options'] == dict(k=2, normalize=True, num_references=100)
     assert torch.load(tmp_path / 'nn.pth')['state_dict']['references_'].shape == (50, 12)
     assert scorer_fitting.SUMMARY in [path.name for path in tmp_path.iterdir()]
-    assert np.isfinite(found['nn']['AUROC'])
