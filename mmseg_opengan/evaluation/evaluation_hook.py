@@ -66,8 +66,8 @@ class OpenSetEvaluationHook(Hook):
 
     def after_train(self, runner: Runner) -> None:
         course = runner.message_hub.runtime_info.get(COURSE)
-        if course:
-            key, rule = _save_best(runner)
+        key, rule = _save_best(runner)
+        if course and key is not None:
             text = course_text(course, key, runner.max_iters, larger_is_better=rule == 'greater')
             runner.logger.info(text)
 
