@@ -165,11 +165,9 @@ def open_images_figure(
             axes.plot([number] * len(values), values, '.', color=colour, alpha=0.4)
         x = sorted(points)
         means = [average(points[number]) for number in x]
-        axes.plot(x, means, 'o-', color=colour, markersize=4, label=name)
+        axes.plot(x, means, marker='o', **styles[name], markersize=4, label=name)
     for name, values in flat.items():
-        axes.axhline(
-            average(values), color=styles[name]['color'], linestyle='--', linewidth=1.2, label=name
-        )
+        axes.axhline(average(values), **styles[name], linewidth=1.2, label=name)
     axes.set(xscale='log', xlabel='number of open training images', ylabel='AUROC')
     axes.set_title(title, fontsize='small', wrap=True)
     axes.set_xticks(numbers, [str(number) for number in numbers])

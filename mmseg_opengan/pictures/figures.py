@@ -20,7 +20,7 @@ from ..files import replacing
 from .methods import COLOURS, label_of, line_styles
 
 _GREY = '0.75'
-_INSIDE = 10  # entries of a legend that have room in the axes
+_HATCHES = {'-': '', '--': '////', ':': '....', '-.': 'xxxx'}  # of a bar, for the dash of a line
 _STYLE = {
     'font.size': 9,
     'axes.titlesize': 9,
@@ -61,7 +61,7 @@ def roc_figure(curves: Mapping[str, dict], title: str = '') -> Figure:
 
 def pr_figure(curves: Mapping[str, dict], title: str = '') -> Figure:
     """Precision-recall curves as the steps whose area AP is, best AP first; dotted, the share of
-    open pixels.
+    open pixels. The axis ends above the curves, as few open pixels make all precisions small.
     """
     figure, axes = _square(title)
     styles = line_styles(curves)
@@ -78,8 +78,13 @@ def pr_figure(curves: Mapping[str, dict], title: str = '') -> Figure:
     for share in shares:
         chance = f'by chance  {share:.4f}'
         axes.axhline(share, color=_GREY, linewidth=1, linestyle=':', zorder=0, label=chance)
-    axes.set(xlabel='recall (open pixels found)', ylabel='precision (of the pixels called open)')
-    _legend(axes, title='AP', loc='best')
+    axes.set(
+        xlabel='recall (open pixels found)',
+        ylabel='precision (of the pixels called open)',
+        ylim=(0, _highest_precision(curves)),
+        aspect='auto',
+    )
+    _legend(axes, inside=5, title='AP', loc='best')
     return figure
 
 
@@ -145,6 +150,9 @@ def per_class_figure(curves: Mapping[str, dict], title: str = '') -> Figure:
             values,
             height=height * 0.9,
             color=styles[name]['color'],
+            hatch=_HATCHES[styles[name]['linestyle']],
+            edgecolor='white',
+            linewidth=0,
             label=label_of(name),
         )
         for place, value in zip(places, values, strict=True):
@@ -193,6 +201,16 @@ def save_figure(figure: Figure, stem) -> np.ndarray:
 # ---------------------------------------------------------------------- parts
 
 
+def _highest_precision(curves):
+    """A little more than the curves reach, but for what they do at the first pixels found."""
+    highest = 0.0
+    for curve in curves.values():
+        for recall, precision in zip(*curve.get('pr', {}).values(), strict=True):
+            if recall >= 0.02:
+                highest = max(highest, precision)
+    return min(1, 1.2 * highest) or 1
+
+
 def _square(title):
     with rc_context(_STYLE):
         figure = Figure(figsize=(4.6, 4.4), layout='constrained')
@@ -216,10 +234,10 @@ def _ranked(curves, part, number):
     )
 
 
-def _legend(axes, **options):
-    """A legend in the axes, or beside them where it would cover the curves."""
+def _legend(axes, inside=10, **options):
+    """A legend in the axes; beside them where more than ``inside`` entries would cover the curves."""
     entries = len(axes.get_legend_handles_labels()[0])
-    if entries > _INSIDE:
+    if entries > inside:
         axes.figure.set_figwidth(axes.figure.get_figwidth() + 2.4)
         options.update(loc='center left', bbox_to_anchor=(1.02, 0.5))
     if entries:

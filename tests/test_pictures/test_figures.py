@@ -167,6 +167,21 @@ def test_precision_has_what_chance_gives_beside_it(curves):
     assert texts[-1].get_text() == 'by chance  0.2500'  # 100 of 400
 
 
+def test_small_precisions_fill_the_figure():
+    rng = np.random.default_rng(0)
+    curve = bins(rng.normal(0, 1, 30_000), rng.normal(1, 1, 100))
+    axes = pr_figure({'msp': curve}).axes[0]
+    found = [y for x, y in zip(*axes.lines[0].get_data(), strict=True) if x >= 0.02]
+    assert max(found) < axes.get_ylim()[1] <= 1.3 * max(found) < 0.6
+
+
+def test_bars_of_one_colour_are_hatched_apart(curves):
+    some = {name: curves['strong'] for name in ('cls', 'cls-pix')}
+    (first, *_), (second, *_) = per_class_figure(some).axes[0].containers
+    assert first.get_facecolor() == second.get_facecolor()
+    assert first.get_hatch() != second.get_hatch()
+
+
 def test_a_figure_is_saved_twice_or_not_at_all(curves, tmp_path, monkeypatch):
     picture = save_figure(roc_figure(curves), tmp_path / 'roc')
     stored = Image.open(tmp_path / 'roc.png')

@@ -1,9 +1,12 @@
+import re
+from pathlib import Path
+
 import cv2
 import numpy as np
 import pytest
 import torch
 from mmengine.structures import PixelData
-from mmseg.registry import VISUALIZERS
+from mmseg.registry import VISBACKENDS, VISUALIZERS
 from mmseg.structures import SegDataSample
 
 from mmseg_opengan.contracts import FIRST_OPEN, GT_OPEN_MAP, IGNORE, OPEN_SCORES, VOID
@@ -353,3 +356,10 @@ def test_tensorboard_backend_gets_the_panel(image, labels, tmp_path):
     assert (
         picture == draw_panel(image, **labels, scores=panel_fields(sample)['scores'], **META)
     ).all()
+
+
+def test_the_backends_that_the_docs_name_are_there():
+    text = (Path(__file__).parents[2] / 'docs' / 'getting_started.md').read_text()
+    named = re.findall(r'vis_backends\.0\.type=(\w+)', text)
+    assert named == ['TensorboardVisBackend', 'WandbVisBackend']
+    assert all(VISBACKENDS.get(name) is not None for name in named)
