@@ -235,7 +235,7 @@ def _ranked(curves, part, number):
 
 
 def _legend(axes, inside=10, **options):
-    """A legend in the axes; beside them where more than ``inside`` entries would cover the curves."""
+    """A legend in the axes; beside them where more than ``inside`` entries would cover curves."""
     entries = len(axes.get_legend_handles_labels()[0])
     if entries > inside:
         axes.figure.set_figwidth(axes.figure.get_figwidth() + 2.4)
