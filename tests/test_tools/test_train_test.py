@@ -162,7 +162,8 @@ def test_training_writes_what_a_user_looks_for(trained):
     assert {'tiny.py', 'iter_2.pth', 'iter_4.pth', 'last_checkpoint', 'open_set_eval'} <= names
     assert [name for name in names if name.startswith('best_opengan_AUROC_iter_')]
     reports = {path.name for path in (trained / 'open_set_eval/val').iterdir()}
-    assert reports == {'metrics.json', 'curves.json', 'roc.png', 'density.png'}
+    figures = {f'{name}.{kind}' for name in ('roc', 'density') for kind in ('png', 'pdf')}
+    assert reports == {'metrics.json', 'curves.json', *figures}
     report = json.loads((trained / 'open_set_eval/val/metrics.json').read_text())
     assert (report['iteration'], report['num_images'], report['resolution']) == (
         STEPS,
