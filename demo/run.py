@@ -32,7 +32,7 @@ from mmseg_opengan import register  # noqa: F401
 from mmseg_opengan.contracts import HYBRID, OPENGAN
 from mmseg_opengan.experiments.jobs import Job, train
 from mmseg_opengan.files import sha256_of, write_json
-from mmseg_opengan.pictures.figures import density_figure, roc_figure
+from mmseg_opengan.pictures.figures import density_figure, roc_figure, save_figure
 from mmseg_opengan.pictures.panel import draw_panel
 from mmseg_opengan.pictures.visualizer import panel_fields
 
@@ -138,7 +138,7 @@ def run_demo(configs, out, *, settings: DemoSettings = DemoSettings(), fresh: bo
             _Stages((world / MANIFEST).read_text(), settings.threads, say), configs, out, settings
         )
     say('\n' + (out / TABLE).read_text())
-    say('Pictures:', *sorted((out / PICTURES).iterdir()), sep='\n  ')
+    say('Pictures:', *sorted((out / PICTURES).glob('*.png')), sep='\n  ')
     say(f'Table: {out / TABLE}, numbers: {out / REPORT}, log: {out / LOG}')
     say(f'{time.monotonic() - start:.0f} s in all')
     return json.loads((out / REPORT).read_text())
@@ -351,8 +351,8 @@ def _test_city(cfg: Config, kinds: str, city: str, pictures: Path, wanted: dict[
     [metric] = runner.test_evaluator.metrics
     curves = {label: metric.curves[name] for name, label in METHODS.items()}
     for name, figure in (('roc', roc_figure), ('density', density_figure)):
-        path = pictures / f'{name}_{kinds}.png'
-        figure(curves, f'street world, open kinds {kinds} in training').savefig(path, dpi=150)
+        title = f'street world, open kinds {kinds} in training'
+        save_figure(figure(curves, title), pictures / f'{name}_{kinds}')
     report = json.loads(Path(cfg.work_dir, 'open_set_eval', 'test', 'metrics.json').read_text())
     report['scorers'] = {label: report['scorers'][name] for name, label in METHODS.items()}
     return report
