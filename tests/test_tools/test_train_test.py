@@ -335,6 +335,22 @@ def test_workers_start_as_the_config_says(root, trained, method):
     assert report['scorers'] == plain['scorers']
 
 
+@pytest.mark.parametrize('method', ['spawn', 'forkserver'])
+def test_workers_of_a_training_start_as_the_config_says(root, trained, method):
+    """With the bank that extract_features.py builds in the same way."""
+    work_dir, bank = root / f'{method}_training', root / f'{method}_bank'
+    options = [f'env_cfg.mp_cfg.mp_start_method={method}', f'train_dataloader.dataset.root={bank}']
+    for loader in ('train_dataloader', 'val_dataloader'):
+        options += [f'{loader}.num_workers=1', f'{loader}.multiprocessing_context={method}']
+    for tool in ('extract_features.py', 'train.py'):
+        folder = work_dir / tool.removesuffix('.py')
+        arguments = ('--work-dir', folder, '--cfg-options', *options)
+        start(OURS / tool, root / 'tiny.py', *arguments)
+    found = torch.load(work_dir / 'train/iter_4.pth', weights_only=False)['state_dict']
+    wanted = torch.load(trained / 'iter_4.pth', weights_only=False)['state_dict']
+    assert all(torch.equal(value, found[name]) for name, value in wanted.items())
+
+
 def test_resuming_after_a_kill_ends_with_the_same_networks(root, trained):
     """kill -9 as soon as the first checkpoint lies there, then --resume."""
     work_dir = root / 'killed'
