@@ -129,8 +129,8 @@ def test_3_compare_two_trainings(here, monkeypatch):
         start(monkeypatch, command, f'jobs_compare_{number}', SHORT if number == 0 else QUICK)
     run(monkeypatch, compare)
     table = (here / 'work_dirs/slide/table.md').read_text()
-    assert 'opengan (my_opengan)' in table
-    assert 'opengan (my_cls)' in table
+    assert '| OpenGAN |' in table
+    assert '| CLS |' in table
     endings = {path.suffix for path in (here / 'work_dirs/slide').iterdir()}
     assert endings == {'.md', '.png', '.pdf'}
     run(monkeypatch, report)
