@@ -4,9 +4,17 @@ import logging
 
 from mmengine.config import Config
 from mmengine.runner import Runner
-from tiny_cityscapes import MODEL, images, source_config
+from tiny_cityscapes import MODEL, images, source_config, write_images, write_segmentor
 
 STEPS, INTERVAL = 6, 3
+
+
+def write_root(folder):
+    """The folder that :func:`config` takes as ``root``, with its images and a segmentor."""
+    for kind, number in (('train', 7), ('val', 3)):
+        write_images(folder / 'world', number, folder=kind)
+    write_segmentor(folder / 'segmentor.pth')
+    return folder
 
 
 def config(root, work_dir, **options):

@@ -2,19 +2,14 @@
 
 import argparse
 
-from mmengine.config import DictAction
-
+from mmseg_opengan.inference.arguments import add_config_and_checkpoint
 from mmseg_opengan.inference.export import export
 from mmseg_opengan.inference.inferencer import OpenSetInferencer
 
 
 def parse_args():
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument('config', help='config file')
-    parser.add_argument(
-        'checkpoint',
-        help='checkpoint that training wrote; of a plain MMSegmentation config, its weights',
-    )
+    add_config_and_checkpoint(parser)
     parser.add_argument('out', help='file to write: .onnx, or .pt2 for torch.export')
     parser.add_argument(
         '--images',
@@ -27,9 +22,6 @@ def parse_args():
         'score that needs no training: msp entropy energy maxlogit gen',
     )
     parser.add_argument('--dtype', default='uint8', choices=['uint8', 'float32'], help='of image')
-    parser.add_argument(
-        '--cfg-options', nargs='+', action=DictAction, help='override config entries: key=value'
-    )
     return parser.parse_args()
 
 

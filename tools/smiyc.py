@@ -2,19 +2,14 @@
 
 import argparse
 
-from mmengine.config import DictAction
-
+from mmseg_opengan.inference.arguments import add_config_and_checkpoint
 from mmseg_opengan.inference.inferencer import OpenSetInferencer
 from mmseg_opengan.inference.smiyc import TRACKS, write_submission
 
 
 def parse_args():
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument('config', help='config file')
-    parser.add_argument(
-        'checkpoint',
-        help='checkpoint that training wrote; of a plain MMSegmentation config, its weights',
-    )
+    add_config_and_checkpoint(parser)
     parser.add_argument('images', help="folder of the track's images")
     parser.add_argument('--track', choices=TRACKS, required=True)
     parser.add_argument('--method', required=True, help='name of the submission')
@@ -22,9 +17,6 @@ def parse_args():
     parser.add_argument('--score', default='opengan', help='which score map (default: opengan)')
     parser.add_argument(
         '--device', help="e.g. 'cpu' or 'cuda:0' (default: an accelerator where there is one)"
-    )
-    parser.add_argument(
-        '--cfg-options', nargs='+', action=DictAction, help='override config entries: key=value'
     )
     return parser.parse_args()
 

@@ -1,6 +1,5 @@
 """What a training or an evaluation asks of its data before it starts."""
 
-import hashlib
 import logging
 import os
 from collections.abc import Iterable, Iterator
@@ -10,7 +9,7 @@ from typing import Any
 from mmengine.logging import print_log
 
 from ..contracts import CLOSED, VOID
-from ..files import as_json
+from ..files import as_json, sha256_of
 
 
 def require_steps(loader: Any) -> None:
@@ -96,8 +95,7 @@ def warn_of_shared_images(training: Iterable[Any], validation: Any) -> None:
 
 
 def _same(one: Path, other: Path) -> bool:
-    digests = {hashlib.sha256(path.read_bytes()).digest() for path in (one, other)}
-    return len(digests) == 1
+    return sha256_of(one) == sha256_of(other)
 
 
 def _image_files(dataset: Any) -> list[Path]:

@@ -8,8 +8,7 @@ import shutil
 import pytest
 import torch
 from mmengine.hooks import Hook
-from tiny_cityscapes import write_images, write_segmentor
-from tiny_training import INTERVAL, STEPS, runner
+from tiny_training import INTERVAL, STEPS, runner, write_root
 
 MOMENTUM, GAMMA = 0.3, 2
 HOOKS = [
@@ -20,11 +19,7 @@ HOOKS = [
 
 @pytest.fixture(scope='module')
 def root(tmp_path_factory):
-    folder = tmp_path_factory.mktemp('averaging')
-    for kind, number in (('train', 7), ('val', 3)):
-        write_images(folder / 'world', number, folder=kind)
-    write_segmentor(folder / 'segmentor.pth')
-    return folder
+    return write_root(tmp_path_factory.mktemp('averaging'))
 
 
 def load(path):

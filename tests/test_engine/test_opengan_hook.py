@@ -12,8 +12,8 @@ import torch
 from mmengine.hooks import Hook
 from mmengine.runner import EpochBasedTrainLoop
 from mmengine.runner.checkpoint import find_latest_checkpoint
-from tiny_cityscapes import StoreSource, write_images, write_segmentor
-from tiny_training import INTERVAL, STEPS, runner
+from tiny_cityscapes import StoreSource
+from tiny_training import INTERVAL, STEPS, runner, write_root
 
 from mmseg_opengan.engine.opengan_hook import OpenGANHook
 from mmseg_opengan.experiments.testing import REPORT
@@ -32,11 +32,7 @@ def equal_states(one, other):
 
 @pytest.fixture(scope='module')
 def root(tmp_path_factory):
-    folder = tmp_path_factory.mktemp('hooks')
-    for kind, number in (('train', 7), ('val', 3)):
-        write_images(folder / 'world', number, folder=kind)
-    write_segmentor(folder / 'segmentor.pth')
-    return folder
+    return write_root(tmp_path_factory.mktemp('hooks'))
 
 
 @pytest.fixture(scope='module')

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 import torch
 from mmseg.registry import DATASETS
-from tiny_cityscapes import images, write_images, write_segmentor
-from tiny_training import INTERVAL, STEPS, runner
+from tiny_cityscapes import images
+from tiny_training import INTERVAL, STEPS, runner, write_root
 
 from mmseg_opengan.contracts import CLOSED, VOID
 from mmseg_opengan.evaluation import evaluation_hook
@@ -49,11 +49,7 @@ PLAIN = dict(
 
 @pytest.fixture(scope='module')
 def root(tmp_path_factory):
-    folder = tmp_path_factory.mktemp('evaluation')
-    for kind, number in (('train', 7), ('val', 3)):
-        write_images(folder / 'world', number, folder=kind)
-    write_segmentor(folder / 'segmentor.pth')
-    return folder
+    return write_root(tmp_path_factory.mktemp('evaluation'))
 
 
 @pytest.fixture(scope='module')

@@ -16,8 +16,8 @@ import numpy as np
 import pytest
 import torch
 from mmengine.config import Config
-from tiny_cityscapes import EveryFourthPixel, StoreSource, write_images, write_segmentor
-from tiny_training import config
+from tiny_cityscapes import EveryFourthPixel, StoreSource
+from tiny_training import config, write_root
 
 from mmseg_opengan.experiments import jobs as experiment
 from mmseg_opengan.experiments import sweep_report
@@ -34,10 +34,7 @@ HOOKS = [
 
 @pytest.fixture(scope='module')
 def root(tmp_path_factory):
-    folder = tmp_path_factory.mktemp('sweep')
-    for kind, number in (('train', 7), ('val', 3)):
-        write_images(folder / 'world', number, folder=kind)
-    write_segmentor(folder / 'segmentor.pth')
+    folder = write_root(tmp_path_factory.mktemp('sweep'))
     made = config(
         folder,
         folder / 'run',

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from tiny_cityscapes import SEGMENTOR, STRIDE, content, images, write_images, write_segmentor
-from tiny_training import runner
+from tiny_cityscapes import SEGMENTOR, STRIDE, content, images, write_images
+from tiny_training import runner, write_root
 
 from mmseg_opengan.contracts import TAP_FEATURES, TAP_LOGITS
 from mmseg_opengan.features.bank import FeatureBankError
@@ -24,11 +24,7 @@ HOOKS = [
 
 @pytest.fixture(scope='module')
 def root(tmp_path_factory):
-    folder = tmp_path_factory.mktemp('taps')
-    for kind, number in (('train', 7), ('val', 3)):
-        write_images(folder / 'world', number, folder=kind)
-    write_segmentor(folder / 'segmentor.pth')
-    return folder
+    return write_root(tmp_path_factory.mktemp('taps'))
 
 
 def taps_of(image, sample):

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn.functional import softplus
 
 from ..networks import frozen
-from ..options import check_positive, check_whole, check_widths
+from ..options import check_choices, check_positive, check_whole, check_widths
 from .base import SCORERS, FitData, FittedScorer
 from .training import draws, mean_and_deviation, mlp, score_pixels, seeded
 
@@ -60,8 +60,7 @@ class BiGAN(FittedScorer):
         checkpoint: str | None = None,
     ):
         super().__init__()
-        if kind not in _KINDS:
-            raise ValueError(f'kind: wanted one of {_KINDS}, found {kind!r}')
+        check_choices(kind=(kind, _KINDS))
         check_whole(latent=latent, steps=steps, batch_size=batch_size)
         check_widths('hidden', hidden)
         check_positive(lr=lr)

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, one_hot
 
 from ...functional.pixels import step_rng
-from ..options import check_positive, check_weight, check_whole
+from ..options import check_choices, check_positive, check_weight, check_whole
 from .base import SCORERS, FitData, FittedScorer
 from .training import draws, mean_and_deviation, mlp, score_pixels, seeded
 
@@ -84,8 +84,7 @@ class C2AE(FittedScorer):
         checkpoint: str | None = None,
     ):
         super().__init__()
-        if condition not in _CONDITIONS:
-            raise ValueError(f'condition: wanted one of {_CONDITIONS}, found {condition!r}')
+        check_choices(condition=(condition, _CONDITIONS))
         check_weight('alpha', alpha)
         check_whole(latent=latent, hidden=hidden, steps=steps, batch_size=batch_size)
         check_positive(lr=lr)

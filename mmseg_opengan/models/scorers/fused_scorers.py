@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ...functional import scores
 from ..fusion import moments, require_of_tap, scores_of_pixels
-from ..options import check_positive, check_weight
+from ..options import check_choices, check_positive, check_weight
 from .base import SCORERS, FitData, FittedScorer, Scorer
 
 #: What ReAct reads the clipped logits with.
@@ -51,12 +51,7 @@ class ReAct(FittedScorer):
         check_positive(quantile=quantile)
         if quantile > 1:
             raise ValueError(f'quantile: wanted a number in (0, 1], found {quantile!r}')
-        for name, value, known in (
-            ('per', per, ('all', 'channel')),
-            ('score', score, tuple(CLIPPED_SCORES)),
-        ):
-            if value not in known:
-                raise ValueError(f'{name}: wanted one of {known}, found {value!r}')
+        check_choices(per=(per, ('all', 'channel')), score=(score, CLIPPED_SCORES))
         self.quantile = quantile
         self.per = per
         self._name = score

@@ -5,7 +5,7 @@ from torch import Tensor
 
 from ...functional.distances import by_columns, project, unit_length
 from ...functional.mixtures import log_constants, log_likelihood, whitening_of_components
-from ..options import check_whole
+from ..options import check_choices, check_whole
 from .base import SCORERS, FitData, FittedScorer
 
 COVARIANCES = ('full', 'tied', 'diag', 'spherical')
@@ -47,8 +47,7 @@ class GMM(FittedScorer):
         checkpoint: str | None = None,
     ):
         super().__init__()
-        if covariance not in COVARIANCES:
-            raise ValueError(f'covariance: wanted one of {COVARIANCES}, found {covariance!r}')
+        check_choices(covariance=(covariance, COVARIANCES))
         check_whole(num_components=num_components, channels=channels, num_pixels=num_pixels)
         self.num_components, self.covariance = num_components, covariance
         self.channels, self.num_pixels = channels, num_pixels
