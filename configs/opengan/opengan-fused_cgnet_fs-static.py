@@ -12,6 +12,7 @@ model = dict(
     segmentor=dict(checkpoint='{{$CGNET_WEIGHTS:weights/cgnet_cityscapes.pth}}'),
     discriminator=dict(type='FeatureDiscriminator'),
     generator=dict(type='FeatureGenerator', out_act='auto'),
+    lambda_open=1.0,
     lambda_fake=0.05,
     fuse=dict(free=dict(type='ReAct', quantile=0.9, per='channel'), weight=0.5),
     scorers=dict(
