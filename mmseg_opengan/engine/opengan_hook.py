@@ -38,8 +38,8 @@ class OpenGANHook(Hook):
         warn_of_another_pipeline(runner.cfg)
         if any(type(hook) is EMAHook for hook in runner.hooks):
             raise TypeError(
-                "custom_hooks: wanted type='DiscriminatorAverageHook', which averages D, found "
-                "'EMAHook', which averages the whole model"
+                "custom_hooks: wanted hooks that leave the model's weights alone, found 'EMAHook', "
+                'which averages the whole model and could not be resumed'
             )
 
     def before_train(self, runner):
