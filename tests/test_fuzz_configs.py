@@ -67,8 +67,8 @@ OPTIONS = dict(
         MODELS,
         ('lambda_open', 'lambda_fake', 'reduction', 'generator_loss', 'resolution', 'smoothing'),
     ),
-    FeatureDiscriminator=(MODELS, ('hidden', 'act', 'normalize', 'init')),
-    FeatureGenerator=(MODELS, ('hidden', 'noise_channels', 'act', 'out_act', 'init')),
+    FeatureDiscriminator=(MODELS, ('hidden',)),
+    FeatureGenerator=(MODELS, ('hidden', 'noise_channels', 'act', 'out_act')),
     PixelSampler=(
         TASK_UTILS,
         ('num_closed', 'num_open', 'num_fake', 'closed_images_per_batch'),

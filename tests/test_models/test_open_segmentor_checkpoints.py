@@ -335,12 +335,7 @@ def test_init_model_takes_d_alone_and_refuses_the_segmentors_file(trained, tmp_p
 
 
 @pytest.mark.parametrize(
-    'discriminator',
-    [
-        dict(hidden=(16, 4)),
-        dict(hidden=(16, 8), first_bn=False),
-        dict(hidden=(16, 8), normalize='batch'),
-    ],
+    'discriminator', [dict(hidden=(16, 4)), dict(hidden=(16, 8), first_bn=False)]
 )
 def test_d_of_another_shape_is_refused(trained, discriminator):
     """mmengine would log a warning and test a D that is partly random."""
@@ -351,7 +346,7 @@ def test_d_of_another_shape_is_refused(trained, discriminator):
     )
     with pytest.raises(
         RuntimeError,
-        match=r'(?s)does not fit the discriminator.*(size mismatch for layers|input_norm)',
+        match=r'(?s)does not fit the discriminator.*size mismatch for layers',
     ):
         model.load_state_dict(checkpoint['state_dict'], strict=False)
 
