@@ -5,7 +5,7 @@ from torch import Tensor, nn
 
 from ..functional.scores import fused
 from .networks import is_recorded
-from .options import check_weight
+from .options import check_numbers
 from .scorers.base import SCORERS, FitData, FittedScorer, Scorer
 
 
@@ -60,7 +60,7 @@ class Fusion(nn.Module):
 
     def __init__(self, *, free: dict | None = None, weight: float = 0.5):
         super().__init__()
-        check_weight('fuse.weight', weight)
+        check_numbers('[0, 1]', **{'fuse.weight': weight})
         self.free = SCORERS.build(free or dict(type='GEN')).eval()
         require_of_tap('fuse.free', self.free)
         self.weight = weight

@@ -81,16 +81,16 @@ class FeatureDiscriminator(nn.Module):
 
         None in training mode, and where a layer or ``forward`` is of another kind.
         """
-        known = {nn.Linear, nn.BatchNorm1d, nn.LeakyReLU}
+        kinds = [type(layer) for layer in self.layers]
         is_own = type(self).forward is FeatureDiscriminator.forward
-        if self.training or not is_own or not {*map(type, self.layers)} <= known:
+        if self.training or not is_own or not {*kinds} <= {nn.Linear, nn.BatchNorm1d, nn.LeakyReLU}:
             return None
         found: list[tuple[Tensor, Tensor]] = []
         layer: Any
-        for layer in self.layers:
-            if isinstance(layer, nn.Linear):
+        for kind, layer in zip(kinds, self.layers):
+            if kind is nn.Linear:
                 found.append((layer.weight, layer.bias))
-            elif isinstance(layer, nn.BatchNorm1d):
+            elif kind is nn.BatchNorm1d:
                 weight, bias = found.pop()
                 scale = (layer.running_var + layer.eps).rsqrt() * layer.weight
                 shift = layer.bias - layer.running_mean * scale

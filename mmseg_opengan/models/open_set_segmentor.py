@@ -17,7 +17,7 @@ from ..contracts import OPEN_SCORES, RESOLUTIONS, TAP_FEATURES, TAP_LOGITS
 from ..functional.mask_scores import as_logits
 from .frozen_segmentor import FrozenSegmentor
 from .opengan_head import OpenGANHead
-from .options import check_choices, check_not_negative
+from .options import check_choices, check_numbers
 from .score_maps import (
     at_size,
     merge_windows,
@@ -82,7 +82,7 @@ class OpenSetSegmentor(BaseModel):
     ):
         super().__init__()
         check_choices(resolution=(resolution, RESOLUTIONS))
-        check_not_negative(smoothing=smoothing)
+        check_numbers('[0, inf)', smoothing=smoothing)
         self._hold(segmentor, test_cfg)
         self.resolution = resolution
         self.smoothing = smoothing

@@ -29,7 +29,7 @@ from .open_set_segmentor import (
     OpenSetSegmentor,
     hex_of,
 )
-from .options import check_choices, check_not_negative
+from .options import check_choices, check_numbers
 from .scorers.base import FitData
 from .tap_adapters import Tap
 
@@ -75,7 +75,7 @@ class OpenGANSegmentor(OpenSetSegmentor):
         check_choices(
             reduction=(reduction, REDUCTIONS), generator_loss=(generator_loss, GENERATOR_LOSSES)
         )
-        check_not_negative(lambda_open=lambda_open, lambda_fake=lambda_fake)
+        check_numbers('[0, inf)', lambda_open=lambda_open, lambda_fake=lambda_fake)
         if generator is not None and discriminator is None:
             raise ValueError('generator: wanted a discriminator too, found None')
         super().__init__(**options)
