@@ -223,7 +223,7 @@ def test_the_classifier_starts_from_the_segmentors_own(world):
     torch.testing.assert_close(found, energy(world.logits), rtol=0, atol=0.03)
 
 
-def test_the_classifier_is_multinomial_logistic_regression(world):
+def test_the_classifier_is_multinomial_logistic_regression(world, monkeypatch):
     """Trained to the end on classes that overlap, it predicts what scikit-learn's does."""
     generator = torch.Generator().manual_seed(1)
     features, open_features = (
@@ -236,7 +236,9 @@ def test_the_classifier_is_multinomial_logistic_regression(world):
         labels=world.data.labels[:300],
         open_features=open_features,
     )
-    ours = KPlusOne(steps=3000).fit(data)
+    monkeypatch.setattr(kplus1, 'RATE', 0.02)
+    monkeypatch.setattr(kplus1, 'BATCH', 400)
+    ours = KPlusOne(steps=1000).fit(data)
     pooled, labels = (
         torch.cat([features, open_features]),
         torch.cat([data.labels, torch.full((100,), 3)]),

@@ -8,7 +8,7 @@ from ..options import check_numbers, check_whole
 from .base import SCORERS, FitData, FittedScorer, Scorer
 from .training import descend, draws
 
-BATCH = 1024
+BATCH, RATE = 1024, 1e-3  # of Adam
 
 
 @SCORERS.register_module()
@@ -59,7 +59,7 @@ class KPlusOne(FittedScorer):
         bias = pad(data.bias, (0, 1)).requires_grad_()
         pixels = torch.cat([closed, opened])
         labels = pad(data.labels, (0, len(opened)), value=len(data.weight))
-        optimizer = torch.optim.Adam([weight, bias], lr=1e-3)
+        optimizer = torch.optim.Adam([weight, bias], lr=RATE)
         with torch.enable_grad():
             for rows in self._batches(len(closed), len(opened), data.seed):
                 loss = cross_entropy(linear(pixels[rows], weight, bias), labels[rows])
