@@ -102,6 +102,6 @@ class World:
     def score(self, scorer):
         """(N, h, w), by whichever of its methods a scorer has."""
         with torch.no_grad():
-            if scorer.reads_image:
+            if scorer.reads == 'image':
                 return scorer.score_image(self.inputs, segment)
             return scorer(self.features, self.logits)

@@ -11,7 +11,7 @@ from .scorers.base import SCORERS, FitData, FittedScorer, Scorer
 
 def require_of_tap(name: str, scorer: Scorer) -> None:
     """Raise a ValueError unless a scorer reads features or logits, which stored pixels have."""
-    if scorer.reads_image or scorer.reads_queries:
+    if scorer.reads not in ('features', 'logits'):
         raise ValueError(
             f'{name}: wanted a scorer of features or logits, found {type(scorer).__name__}'
         )

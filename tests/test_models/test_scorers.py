@@ -183,7 +183,7 @@ def test_logit_scorers_are_the_functions_of_the_core(name):
     scorer = build(name)
     logits = 3 * torch.randn(2, 5, 3, 4)
     assert isinstance(scorer, Scorer)
-    assert scorer.from_logits
+    assert scorer.reads == 'logits'
     assert torch.equal(scorer(None, logits), LOGIT_SCORERS[name](logits))
     assert not list(scorer.state_dict())
 

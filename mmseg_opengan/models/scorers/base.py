@@ -48,14 +48,13 @@ class Scorer(nn.Module, metaclass=ABCMeta):
     with ``self.load_file(checkpoint)``.
     """
 
-    #: True for scorers of the closed logits alone. At image resolution they see the logits that
-    #: mmseg has resized, the convention of the anomaly benchmarks; scores from features are
-    #: computed on the grid, then resized.
-    from_logits = False
+    #: What the score is made of: ``'features'`` and logits, ``'logits'`` alone, ``'image'``
+    #: (``score_image`` is called), or ``'queries'`` of a mask head (``score_queries`` is called).
+    #: At image resolution scorers of logits alone see those that mmseg has resized, the convention
+    #: of the anomaly benchmarks; the others' maps are computed on the grid, then resized.
+    reads: str = 'features'
     #: True for scorers whose score is an open logit: its sigmoid is a probability of open.
     is_logit = False
-    #: True for scorers of the image itself: ``score_image`` is called in place of ``score``.
-    reads_image = False
     #: True where the segmentor has open as its last class: the closed prediction is the best of the
     #: others.
     last_class_is_open = False
@@ -63,8 +62,6 @@ class Scorer(nn.Module, metaclass=ABCMeta):
     #: ``'as_logits'`` reads log(L / sum L), ``'raw'`` reads L itself and accepts no true logits,
     #: ``'refused'`` has no meaning there.
     class_scores: str = 'as_logits'
-    #: True for scorers of a mask head's queries: ``score_queries`` is called in place of ``score``.
-    reads_queries = False
     #: Values of options that fitting tries where the config says nothing; open validation chooses
     #: among all products.
     candidates: dict[str, list] = {}
@@ -77,7 +74,7 @@ class Scorer(nn.Module, metaclass=ABCMeta):
         """Scores of feature maps.
 
         Args:
-            features: (N, C, h, w), what enters ``conv_seg``; None for ``from_logits`` at image
+            features: (N, C, h, w), what enters ``conv_seg``; None for scorers of logits at image
                 resolution.
             logits: (N, K, h, w), what leaves it.
 
@@ -86,7 +83,7 @@ class Scorer(nn.Module, metaclass=ABCMeta):
         """
 
     def score_image(self, inputs: Tensor, forward: Callable[[Tensor], Any]) -> Tensor:
-        """Scores of images, for scorers with ``reads_image``.
+        """Scores of images, for scorers with ``reads = 'image'``.
 
         Args:
             inputs: (N, 3, H, W), what enters the segmentor: normalised and padded.

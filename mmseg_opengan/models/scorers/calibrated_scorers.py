@@ -26,7 +26,7 @@ class StandardizedMaxLogit(FittedScorer):
         checkpoint: file that ``tools/fit_scorers.py`` wrote.
     """
 
-    from_logits = True
+    reads = 'logits'
 
     def __init__(self, *, checkpoint: str | None = None):
         super().__init__()
@@ -59,7 +59,7 @@ class MSPc(Scorer):
         checkpoint: file that ``tools/fit_scorers.py`` wrote: T and epsilon.
     """
 
-    reads_image = True
+    reads = 'image'
     candidates = dict(temperature=[1.0, 5.0, 100.0, 1000.0], epsilon=[0.0, 0.002, 0.02])
 
     def __init__(

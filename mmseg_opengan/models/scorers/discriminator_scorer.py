@@ -48,5 +48,5 @@ class DiscriminatorScorer(Scorer):
 
     @torch.no_grad()
     def score(self, features: Tensor | None, logits: Tensor) -> Tensor:
-        assert features is not None  # None is for scorers with from_logits
+        assert features is not None  # None is for scorers of logits
         return -discriminate(self.discriminator, features.float())

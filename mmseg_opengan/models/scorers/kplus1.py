@@ -99,7 +99,7 @@ class OpenClass(Scorer):
     """
 
     is_logit = True
-    from_logits = True
+    reads = 'logits'
     last_class_is_open = True
 
     def score(self, features: Tensor | None, logits: Tensor) -> Tensor:

@@ -11,7 +11,7 @@ from .base import SCORERS, Scorer
 class LogitScorer(Scorer):
     """A function of the logits (N, K, h, w) alone, without options."""
 
-    from_logits = True
+    reads = 'logits'
     function: Any = None
 
     def score(self, features: Tensor | None, logits: Tensor) -> Tensor:

@@ -30,7 +30,7 @@ class OpenMax(FittedScorer):
         checkpoint: file that ``tools/fit_scorers.py`` wrote.
     """
 
-    from_logits = True
+    reads = 'logits'
     is_logit = True
     candidates = dict(alpha=[1, 3, 5, 10], tail_size=[20, 100, 1000])
 
