@@ -16,7 +16,7 @@ class PixelDiscriminatorScorer(DiscriminatorScorer):
     any size will do.
     """
 
-    reads_image = True
+    reads = 'image'
 
     def score(self, features, logits):
         raise TypeError(f'{type(self).__name__} reads images: call score_image')

@@ -167,6 +167,13 @@ def _is_size(value: Any) -> bool:
     return is_pair and all(isinstance(one, int) and one > 0 for one in value)
 
 
+def part_of(state: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    """What lies under ``prefix`` in a state dict, without it."""
+    return {
+        key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)
+    }
+
+
 def require_numbers(state: dict[str, Tensor], source: str | None) -> None:
     """Raise a ValueError where weights of a checkpoint are NaN."""
     wrong = [key for key, value in state.items() if value.isnan().any()]

@@ -21,7 +21,7 @@ from ..functional.gan_losses import (
     mean_closed_probability,
 )
 from ..functional.pixels import labels_on_grid, open_map_of, pixels_first
-from .frozen_segmentor import load_whole
+from .frozen_segmentor import load_whole, part_of
 from .fusion import Fusion
 from .networks import discriminate, frozen
 from .open_set_segmentor import (
@@ -29,11 +29,9 @@ from .open_set_segmentor import (
     OpenSetSegmentor,
     hex_of,
 )
-from .options import check_choices, check_not_negative
+from .options import check_choices, check_numbers
 from .scorers.base import FitData
 from .tap_adapters import Tap
-
-_NETWORKS = ('discriminator', 'generator')
 
 
 @MODELS.register_module()
@@ -75,7 +73,7 @@ class OpenGANSegmentor(OpenSetSegmentor):
         check_choices(
             reduction=(reduction, REDUCTIONS), generator_loss=(generator_loss, GENERATOR_LOSSES)
         )
-        check_not_negative(lambda_open=lambda_open, lambda_fake=lambda_fake)
+        check_numbers('[0, inf)', lambda_open=lambda_open, lambda_fake=lambda_fake)
         if generator is not None and discriminator is None:
             raise ValueError('generator: wanted a discriminator too, found None')
         super().__init__(**options)
@@ -107,13 +105,19 @@ class OpenGANSegmentor(OpenSetSegmentor):
         """Channels of what D reads and G makes: the tapped feature's."""
         return self.head.channels
 
-    def score_features(self, tap: Tap) -> dict[str, Tensor]:
+    def score_tap(self, tap: Tap) -> dict[str, Tensor]:
         """As of :class:`OpenSetSegmentor`, and D's map."""
-        maps = {**super().score_features(tap), **self._score_by_discriminator(tap)}
+        maps = super().score_tap(tap)
+        if self.discriminator is not None:
+            maps[OPENGAN] = self.open_logits(tap)
         if self.fusion is not None:
             features, logits = tap.features.float(), tap.logits.float()
             maps[HYBRID] = self.fusion(maps[OPENGAN], features, logits)
         return maps
+
+    def open_logits(self, tap: Tap) -> Tensor:
+        """(N, h, w) of a pass by D."""
+        return -discriminate(_unwrap(self.discriminator), tap.features.float())
 
     @property
     def score_names(self) -> dict[str, bool]:
@@ -142,11 +146,6 @@ class OpenGANSegmentor(OpenSetSegmentor):
         data = FitData(features, logits, logits.argmax(dim=1), weight, bias)
         self.fusion.measure(trained, data)
 
-    def _score_by_discriminator(self, tap: Tap) -> dict[str, Tensor]:
-        if self.discriminator is None:
-            return {}
-        return {OPENGAN: -discriminate(_unwrap(self.discriminator), tap.features.float())}
-
     # ------------------------------------------------------------------ state
 
     def lean_checkpoint(self, checkpoint: dict) -> None:
@@ -165,43 +164,39 @@ class OpenGANSegmentor(OpenSetSegmentor):
 
     def _load_from_state_dict(self, state_dict: dict, prefix: str, *args: Any) -> None:
         """Refuse what would leave a part of D random, or belongs to another segmentor."""
-        given = {key for key in state_dict if key.startswith('discriminator.')}
-        if not given and self.discriminator is None:
+        weights = part_of(state_dict, 'discriminator.')
+        if not weights and self.discriminator is None:
             self._take_segmentor(state_dict)
-        elif not given:
+        elif not weights:
             raise RuntimeError(
                 'This checkpoint holds no discriminator. Wanted one that OpenGAN training wrote; '
                 "the segmentor's weights go to model.segmentor.checkpoint."
             )
-        if given and self.discriminator is not None:
-            weights = {key.removeprefix('discriminator.'): state_dict[key] for key in given}
+        elif self.discriminator is not None:
             load_whole(_unwrap(self.discriminator), weights, 'discriminator', 'The checkpoint')
-        wanted = state_dict.get(DIGEST)
-        if given and not self.held.loaded and (wanted is None or wanted.any()):
-            raise RuntimeError(
-                'This checkpoint holds D and G, and no segmentor is loaded: set '
-                'model.segmentor.checkpoint to the weights that D was trained on.'
-            )
-        if given and (wanted is None or not torch.equal(wanted.cpu(), self.segmentor_digest.cpu())):
-            found = 'no digest' if wanted is None else f'sha256 {hex_of(wanted)[:12]}'
+        own = self.segmentor_digest.cpu()
+        noted = state_dict.get(DIGEST, torch.zeros_like(own)).cpu()
+        if weights and not torch.equal(noted, own):
+            if not self.held.loaded:
+                raise RuntimeError(
+                    'This checkpoint holds D and G, and no segmentor is loaded: set '
+                    'model.segmentor.checkpoint to the weights that D was trained on.'
+                )
             raise RuntimeError(
                 f"D was trained on other segmentor weights than those in '{self.held.source}' "
-                f'(found {found} in the checkpoint, wanted {self.segmentor_sha256()[:12]}).'
+                f'(found sha256 {hex_of(noted)[:12]} in the checkpoint, wanted {hex_of(own)[:12]}).'
             )
         super()._load_from_state_dict(state_dict, prefix, *args)
-        self.discriminator_loaded |= bool(given)
+        self.discriminator_loaded |= bool(weights)
 
     def _take_segmentor(self, state_dict: dict[str, Tensor]) -> None:
         """Without D a checkpoint is the segmentor's: taken where none is loaded, else compared."""
-        own = (*(f'{name}.' for name in _NETWORKS), 'scorers.', DIGEST)
-        weights = {key: value for key, value in state_dict.items() if not key.startswith(own)}
-        for key in weights:
-            del state_dict[key]
-        if not weights:
-            return
-        if not self.held.loaded:
+        own = ('generator.', 'scorers.', DIGEST)
+        names = [key for key in state_dict if not key.startswith(own)]
+        weights = {key: state_dict.pop(key) for key in names}
+        if weights and not self.held.loaded:
             self.load_segmentor(weights)
-        elif not self.held.holds(weights):
+        elif weights and not self.held.holds(weights):
             raise RuntimeError(
                 'The checkpoint holds other segmentor weights than '
                 f"model.segmentor.checkpoint, '{self.held.source}'."
@@ -225,32 +220,50 @@ class OpenGANSegmentor(OpenSetSegmentor):
         """
         draw = data['draw']
         self.discriminator_loaded = True
-        device = next(self.discriminator.parameters()).device
-        closed = self._closed_pixels(data, draw).to(device).float()
-        open_ = closed[:0] if data['open'] is None else data['open'].to(device).float()
-        fake = closed[:0]
+        real = self._real(data)
+        made = noise_g = None
         if self.generator is not None:
-            generator = _unwrap(self.generator)
-            if hasattr(generator, 'observe'):
-                generator.observe(closed)
-            noise_d, noise_g = (z.to(device) for z in draw.noise(generator.noise_channels))
+            noise = draw.noise(_unwrap(self.generator).noise_channels)
+            noise_d, noise_g = (z.to(self._device) for z in noise)
             with torch.no_grad():
-                fake = self.generator(noise_d).float()
-        groups = (closed, open_, fake)
-        sizes = [len(group) for group in groups]
+                made = self.generator(noise_d).float()
         log = self._step_discriminator(
-            lambda: self.discriminator(torch.cat(groups)).split(sizes),
-            optim_wrapper['discriminator'],
+            lambda: self._logits_of_groups(real, made, draw), optim_wrapper['discriminator']
         )
-        wanted = [closed] if data['open'] is None else [closed, open_]
-        log['empty_groups'] = torch.tensor(float(sum(not len(group) for group in wanted)))
-        if self.generator is not None:
+        log['empty_groups'] = torch.tensor(float(self._empty_groups(data, real)))
+        if noise_g is not None:
             log.update(
                 self._step_generator(
-                    lambda network: network(self.generator(noise_g)), optim_wrapper['generator']
+                    lambda network: self._of_made(network, self.generator(noise_g), draw, 1),
+                    optim_wrapper['generator'],
                 )
             )
         return log
+
+    @property
+    def _device(self) -> torch.device:
+        return self.segmentor_digest.device
+
+    def _real(self, data: dict) -> Any:
+        """The step's closed and open pixels, (Nc, C) and (No, C)."""
+        closed = self._closed_pixels(data, data['draw']).to(self._device).float()
+        opened = closed[:0] if data['open'] is None else data['open'].to(self._device).float()
+        if hasattr(_unwrap(self.generator), 'observe'):
+            _unwrap(self.generator).observe(closed)
+        return closed, opened
+
+    def _logits_of_groups(self, real: Any, made: Tensor | None, draw: Any) -> Sequence[Tensor]:
+        """D's logits of closed, open and generated pixels, by one forward of all."""
+        groups = (*real, real[0][:0] if made is None else made)
+        return self.discriminator(torch.cat(groups)).split([len(group) for group in groups])
+
+    def _of_made(self, network: nn.Module, made: Tensor, draw: Any, turn: int) -> Tensor:
+        """A D's logits of generated pixels."""
+        return network(made)
+
+    def _empty_groups(self, data: dict, real: Any) -> int:
+        closed, opened = real
+        return (not len(closed)) + (data['open'] is not None and not len(opened))
 
     def _closed_pixels(self, data: dict, draw: Any) -> Tensor:
         """The step's closed features: given by a store, or tapped from the step's images."""

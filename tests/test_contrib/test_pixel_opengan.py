@@ -55,7 +55,7 @@ def test_training_changes_d_and_g_and_no_bit_of_the_segmentor():
     model = build(plain.state_dict()).train()
     before = {key: value.clone() for key, value in model.state_dict().items()}
     closed = {key: value.clone() for key, value in model.segmentor.state_dict().items()}
-    model.extract_taps = None  # the segmentor does not run
+    model.tap_of = None  # the segmentor does not run
     for step in range(2):
         log = model.train_step(step_batch(step), adam(model, lr=0.01))
         assert all(np.isfinite(float(value)) for value in log.values())

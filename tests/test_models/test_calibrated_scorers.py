@@ -93,7 +93,7 @@ def test_without_a_step_mspc_is_msp_with_a_temperature(world):
     assert wanted.std() > 0.01
 
 
-@pytest.mark.parametrize('temperature', [1.0, 5.0, 100.0, 1000.0])
+@pytest.mark.parametrize('temperature', [1.0, 1000.0])
 def test_msp_at_any_temperature_is_counted_as_finely(temperature):
     """At T = 1000 probabilities crowd within 1 % of each other, where float32 tells few of them
     apart.
@@ -144,12 +144,9 @@ def test_channels_are_dropped_at_the_given_rate(world):
 @pytest.mark.parametrize(
     ('options', 'message'),
     [
-        (dict(rate=0.0), 'rate: wanted a finite number above 0'),
-        (dict(rate=1.0), 'rate: wanted a probability above 0 and below 1'),
-        (
-            dict(uncertainty='variance'),
-            r"uncertainty: wanted one of \['entropy', .*\], found 'variance'",
-        ),
+        (dict(rate=0.0), r'rate: wanted a number in \(0, 1\), found 0.0'),
+        (dict(rate=1.0), r'rate: wanted a number in \(0, 1\), found 1.0'),
+        (dict(uncertainty='variance'), "uncertainty: wanted one of .*'entropy'.*found 'variance'"),
     ],
 )
 def test_wrong_options_of_mc_dropout(options, message):

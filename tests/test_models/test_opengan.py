@@ -279,7 +279,7 @@ def test_features_for_training_are_those_of_prediction():
     image, sample = raw_image()
     stored = model.extract_image(image, sample)
     seen = {}
-    model.score_features = lambda tap: seen.update(features=tap.features) or {}
+    model.score_tap = lambda tap: seen.update(features=tap.features) or {}
     model.eval()
     with torch.no_grad():
         model.test_step(dict(inputs=[image], data_samples=[sample]))

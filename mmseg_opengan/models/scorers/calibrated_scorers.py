@@ -9,7 +9,7 @@ from torch import Tensor
 from ...functional.mc_dropout import dropout_uncertainty
 from ...functional.odin import perturbed
 from ...functional.scores import max_logit_statistics, msp_log_odds, standardized_max_logit
-from ..options import check_not_negative, check_positive, check_whole
+from ..options import check_choices, check_numbers, check_whole
 from .base import SCORERS, FitData, FittedScorer, Scorer
 
 
@@ -26,10 +26,7 @@ class StandardizedMaxLogit(FittedScorer):
         checkpoint: file that ``tools/fit_scorers.py`` wrote.
     """
 
-    from_logits = True
-    learned = ('mean_', 'deviation_')
-    mean_: Tensor
-    deviation_: Tensor
+    reads = 'logits'
 
     def __init__(self, *, checkpoint: str | None = None):
         super().__init__()
@@ -62,15 +59,15 @@ class MSPc(Scorer):
         checkpoint: file that ``tools/fit_scorers.py`` wrote: T and epsilon.
     """
 
-    reads_image = True
+    reads = 'image'
     candidates = dict(temperature=[1.0, 5.0, 100.0, 1000.0], epsilon=[0.0, 0.002, 0.02])
 
     def __init__(
         self, *, temperature: float = 1000.0, epsilon: float = 0.001, checkpoint: str | None = None
     ):
         super().__init__()
-        check_positive(temperature=temperature)
-        check_not_negative(epsilon=epsilon)
+        check_numbers('(0, inf)', temperature=temperature)
+        check_numbers('[0, inf)', epsilon=epsilon)
         self.temperature, self.epsilon = temperature, epsilon
         self.load_file(checkpoint)
 
@@ -106,10 +103,6 @@ class MCDropout(FittedScorer):
         checkpoint: file that ``tools/fit_scorers.py`` wrote.
     """
 
-    learned = ('weight_', 'bias_', 'kept_')
-    weight_: Tensor
-    bias_: Tensor
-    kept_: Tensor
     candidates = dict(rate=[0.1, 0.3, 0.5], uncertainty=['entropy', 'mutual_information'])
 
     def __init__(
@@ -121,15 +114,9 @@ class MCDropout(FittedScorer):
         checkpoint: str | None = None,
     ):
         super().__init__()
-        if uncertainty not in self.candidates['uncertainty']:
-            raise ValueError(
-                f'uncertainty: wanted one of {self.candidates["uncertainty"]}, found '
-                f'{uncertainty!r}'
-            )
-        check_positive(rate=rate)
+        check_choices(uncertainty=(uncertainty, self.candidates['uncertainty']))
+        check_numbers('(0, 1)', rate=rate)
         check_whole(num_samples=num_samples)
-        if rate >= 1:
-            raise ValueError(f'rate: wanted a probability above 0 and below 1, found {rate}')
         self.rate, self.uncertainty, self.num_samples = rate, uncertainty, num_samples
         self.load_file(checkpoint)
 
@@ -137,8 +124,8 @@ class MCDropout(FittedScorer):
         generator = torch.Generator().manual_seed(data.seed)
         kept = torch.rand(self.num_samples, data.weight.shape[1], generator=generator) >= self.rate
         return dict(
-            weight_=data.weight.float().clone(),
-            bias_=data.bias.float().clone(),
+            weight_=data.weight.float(),
+            bias_=data.bias.float(),
             kept_=kept.to(data.weight.device),
         )
 

@@ -34,7 +34,7 @@ class EAM(Scorer):
     See :func:`functional.mask_scores.eam`.
     """
 
-    reads_queries = True
+    reads = 'queries'
 
     def score(self, features: Tensor | None, logits: Tensor) -> Tensor:
         raise TypeError("EAM needs a mask head's queries, found logits: call score_queries")

@@ -30,11 +30,8 @@ class OpenMax(FittedScorer):
         checkpoint: file that ``tools/fit_scorers.py`` wrote.
     """
 
-    from_logits = True
+    reads = 'logits'
     is_logit = True
-    learned = ('means_', 'weibull_')
-    means_: Tensor
-    weibull_: Tensor
     candidates = dict(alpha=[1, 3, 5, 10], tail_size=[20, 100, 1000])
 
     def __init__(self, *, alpha: int = 3, tail_size: int = 100, checkpoint: str | None = None):
@@ -48,22 +45,17 @@ class OpenMax(FittedScorer):
     def _fit(self, data: FitData) -> dict[str, Tensor]:
         logits, labels = data.logits.double().cpu(), data.labels.cpu()
         num_classes = logits.shape[1]
-        means, weibull = (
-            torch.zeros(num_classes, num_classes, dtype=torch.float64),
-            [_NEVER] * num_classes,
-        )
+        means = torch.zeros(num_classes, num_classes, dtype=torch.float64)
+        weibull = [_NEVER] * num_classes
         correct = logits.argmax(1) == labels
         for k in range(num_classes):
             own = logits[correct & (labels == k)]
             if len(own):
                 means[k] = own.mean(0)
-                weibull[k] = _fit_tail(
-                    (own - means[k]).norm(dim=1).sort().values[-self.tail_size :].numpy()
-                )
-        device = data.logits.device
-        return dict(
-            means_=means.float().to(device), weibull_=torch.tensor(weibull).T.float().to(device)
-        )
+                distances = (own - means[k]).norm(dim=1).sort().values
+                weibull[k] = _fit_tail(distances[-self.tail_size :].numpy())
+        learned = dict(means_=means, weibull_=torch.tensor(weibull).T)
+        return {name: value.float().to(data.logits.device) for name, value in learned.items()}
 
     def _score(self, features: Tensor | None, logits: Tensor) -> Tensor:
         return openmax(logits, self.means_, self.weibull_, min(self.alpha, logits.shape[1]))
@@ -71,9 +63,8 @@ class OpenMax(FittedScorer):
 
 def _fit_tail(distances: np.ndarray) -> tuple[float, float, float]:
     """Shape, scale and shift of the Weibull distribution of ascending distances."""
-    from scipy.stats import (
-        weibull_min,
-    )  # here: importing it takes a second, and scoring does not need it
+    # Here: importing it takes a second, and scoring does not need it.
+    from scipy.stats import weibull_min
 
     if len(np.unique(distances)) < 3:
         return _NEVER
