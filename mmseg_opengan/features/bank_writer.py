@@ -133,9 +133,14 @@ class BankWriter:
         pixels['row'], pixels['col'], pixels['label'] = where.T
         path = self.root / f'{stem}.{group}.npy'
         pixels_path = self.root / f'{stem}.{group}.pixels.npy'
-        _write_rows(pixels_path, pixels.dtype, pixels.shape, [pixels])
+        with replacing(pixels_path) as file:
+            np.save(file, pixels)
         shape = (len(pixels), self.bank['identity']['channels'])
-        _write_rows(path, np.dtype(np.float16), shape, [features for _, features, _ in parts])
+        with replacing(path) as file:
+            header = dict(descr='<f2', fortran_order=False, shape=shape)
+            np.lib.format.write_array_header_1_0(file, header)
+            for _, features, _ in parts:  # no copy of them all is made
+                file.write(np.ascontiguousarray(features, np.float16).tobytes())
         return dict(
             file=path.name,
             pixels_file=pixels_path.name,
@@ -145,19 +150,6 @@ class BankWriter:
             pixels_sha256=sha256_of(pixels_path),
             images={image: len(features) for image, features, _ in parts},
         )
-
-
-def _write_rows(path, dtype, shape, parts):
-    """Arrays of rows, one behind the other, as one ``.npy`` file; no copy of them all is made.
-
-    ``np.save`` would lose the error of a disk that is full at the last bytes.
-    """
-    descr = np.lib.format.dtype_to_descr(dtype)
-    header = dict(descr=descr, fortran_order=False, shape=shape)
-    with replacing(path) as file:
-        np.lib.format.write_array_header_1_0(file, header)
-        for part in parts:
-            file.write(np.ascontiguousarray(part, dtype).tobytes())
 
 
 def _require_finite(image, parts):

@@ -41,19 +41,6 @@ class Calibration(NamedTuple):
         """Two plain values: what a checkpoint or report holds."""
         return self._asdict()
 
-    @classmethod
-    def from_json(cls, stored: dict) -> 'Calibration':
-        """The inverse of :meth:`to_json`."""
-        if set(stored) != set(cls._fields):
-            raise ValueError(
-                f'stored calibration: wanted {list(cls._fields)}, found {sorted(stored)}. Validate '
-                'again with this version'
-            )
-        calibration = cls(**stored)
-        if not calibration.slope > 0:
-            raise ValueError(f'slope: wanted a number above 0, found {calibration.slope}')
-        return calibration
-
 
 def fit_platt(bins: ScoreBins) -> Calibration:
     """Slope and intercept of largest likelihood; see the head of this file.

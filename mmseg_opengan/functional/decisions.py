@@ -47,7 +47,7 @@ class Decisions(NamedTuple):
             for rule, value in stored['thresholds'].items()
         }
         calibration = stored['calibration']
-        return cls(thresholds, None if calibration is None else Calibration.from_json(calibration))
+        return cls(thresholds, None if calibration is None else Calibration(**calibration))
 
 
 def is_rule(threshold: float | str | None) -> bool:

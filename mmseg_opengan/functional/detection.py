@@ -117,8 +117,6 @@ def threshold_at_fpr(bins: ScoreBins, *, fpr: float = 0.05) -> float:
     It is ``inf`` (nothing is called open) where the bin of the largest scores alone holds more
     closed pixels than that.
     """
-    if not 0 <= fpr <= 1:
-        raise ValueError(f'fpr must lie in [0, 1], got {fpr}')
     if _undefined('A threshold at an FPR', bins, ['closed']):
         return math.nan
     fp, _ = _called_open(bins)
@@ -228,31 +226,24 @@ def roc_points(
     if _undefined('The ROC curve', bins):
         return (torch.full((1,), math.nan, dtype=torch.float64),) * 3
     fp, tp = _called_open(bins)
-    return _thin(
-        _begun(0, fp.double() / int(fp[-1])),
-        _begun(0, tp.double() / int(tp[-1])),
-        _begun(math.inf, bins.lower.flip(0)),
-        max_points,
-    )
+    fpr, tpr = _begun(0, fp.double() / int(fp[-1])), _begun(0, tp.double() / int(tp[-1]))
+    kept = _along(fpr, tpr, max_points)
+    return fpr[kept], tpr[kept], _begun(math.inf, bins.lower.flip(0))[kept]
 
 
-def pr_points(
-    bins: ScoreBins, *, max_points: int = 1000
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Recall, precision and threshold, each (n,) float64, from (0, 1) at threshold inf to recall 1.
+def pr_points(bins: ScoreBins, *, max_points: int = 1000) -> tuple[torch.Tensor, torch.Tensor]:
+    """Recall and precision, each (n,) float64, from (0, 1) at threshold inf to recall 1.
 
     Thinned as in :func:`roc_points`, evenly along the curve. Draw it as steps: AP is the area under
     those.
     """
     if _undefined('The precision-recall curve', bins):
-        return (torch.full((1,), math.nan, dtype=torch.float64),) * 3
+        return (torch.full((1,), math.nan, dtype=torch.float64),) * 2
     fp, tp = _called_open(bins)
-    return _thin(
-        _begun(0, tp.double() / int(tp[-1])),
-        _begun(1, tp.double() / (tp + fp).double()),
-        _begun(math.inf, bins.lower.flip(0)),
-        max_points,
-    )
+    recall = _begun(0, tp.double() / int(tp[-1]))
+    precision = _begun(1, tp.double() / (tp + fp).double())
+    kept = _along(recall, precision, max_points)
+    return recall[kept], precision[kept]
 
 
 def _called_open(bins):
@@ -269,23 +260,22 @@ def _begun(first, rest):
 
 def _first_reaching(bins, tpr):
     """Index, in descending order of threshold, of the first TPR >= ``tpr``."""
-    if not 0 < tpr <= 1:
-        raise ValueError(f'tpr must lie in (0, 1], got {tpr}')
     _, tp = _called_open(bins)
     # The quotient, not tpr * P, is compared: 19 / 20 must count as .95.
     return int((tp.double() / int(tp[-1]) < tpr).sum())
 
 
-def _thin(x, y, threshold, max_points):
-    """Keep points at equal steps of the length |dx| + |dy| along the curve, both ends included."""
-    if len(x) > max_points:
-        length = _begun(0, (x.diff().abs() + y.diff().abs()).cumsum(0))
-        steps = torch.linspace(0, float(length[-1]), max_points, dtype=length.dtype)
-        keep = torch.searchsorted(length, steps).clamp_(max=len(x) - 1)
-        keep[-1] = len(x) - 1
-        keep = keep.unique()
-        x, y, threshold = x[keep], y[keep], threshold[keep]
-    return x, y, threshold
+def _along(x, y, max_points):
+    """Indices of points at equal steps of the length |dx| + |dy| along the curve, both ends
+    included; of all where they are few.
+    """
+    if len(x) <= max_points:
+        return torch.arange(len(x))
+    length = _begun(0, (x.diff().abs() + y.diff().abs()).cumsum(0))
+    steps = torch.linspace(0, float(length[-1]), max_points, dtype=length.dtype)
+    kept = torch.searchsorted(length, steps).clamp_(max=len(x) - 1)
+    kept[-1] = len(x) - 1
+    return kept.unique()
 
 
 def _undefined(name, bins, needs=('closed', 'open')):

@@ -69,19 +69,10 @@ def outcomes(
         device: where the result shall be.
 
     Raises:
-        TypeError: a map holds no integers.
-        ValueError: the shapes differ, or a class is out of range.
+        ValueError: a class is out of range.
     """
-    maps = dict(closed_prediction=closed_prediction, gt_sem_seg=gt_sem_seg, open_map=open_map)
-    for name, one in maps.items():
-        if one.is_floating_point():
-            raise TypeError(f'{name}: wanted integers, found {one.dtype}')
-        if one.shape != closed_prediction.shape:
-            raise ValueError(
-                f'{name}: wanted the shape of closed_prediction, '
-                f'{tuple(closed_prediction.shape)}, found {tuple(one.shape)}'
-            )
-    predicted, truth, label = (one.to(device, torch.int32).reshape(-1) for one in maps.values())
+    maps = (closed_prediction, gt_sem_seg, open_map)
+    predicted, truth, label = (one.to(device, torch.int32).reshape(-1) for one in maps)
     void = label == VOID
     truth = torch.where(label == CLOSED, truth, num_classes)
     predicted = predicted.masked_fill(void, 0)

@@ -232,11 +232,7 @@ def summarize(counts: ScoreCounts, open_classes: Sequence[str] | None = None) ->
             per_class: {name: those of ``detection.numbers``}. A class without a pixel has nan and
             num_open 0. If nothing is open or closed, all are nan and a warning says so.
     """
-    names = list(map(str, range(counts.num_open_classes)) if open_classes is None else open_classes)
-    if len(names) != counts.num_open_classes:
-        raise ValueError(
-            f'open_classes: wanted {counts.num_open_classes} names, found {len(names)}: {names}'
-        )
+    names = list(open_classes or map(str, range(counts.num_open_classes)))
     pooled = numbers(counts.bins())
     if not pooled['num_closed'] or not pooled['num_open']:
         warnings.warn(
