@@ -185,10 +185,12 @@ class _BankSource(Dataset):
                 self._pools['open'] = self._pools['open'].without(self._left_out(bank))
             for group, images in requests.items():
                 if images and not len(self._pools[group]):
+                    needless = '. OpenGAN-0 needs none: open=None, sampler.num_open=0'
                     raise ValueError(
                         f'No {group} pixel to train on: the {len(images)} images that should give '
-                        f"some have none in the feature bank '{self.root}'. OpenGAN-0 needs no "
-                        'open pixels: open=None, sampler.num_open=0'
+                        f"some have none in the feature bank '{self.root}'"
+                        + needless
+                        * (group == 'open')
                     )
             self._bank = bank
         return self._bank
