@@ -116,7 +116,7 @@ def stored_taps(place):
     found = images(place.folder / 'world', split='test')
     made = StoredTaps(root=str(place.folder / 'taps'), images=found)
     made.prepare(tap_of, SEGMENTOR)
-    place.write_array(place.folder / 'taps' / f'00000.{TAP_FEATURES}.npy')
+    (place.folder / 'taps' / '00000.pt').write_bytes(place.pickled())
     made[0]
 
 

@@ -25,7 +25,7 @@ class CityscapesOpenSet(OpenSetDataset):
         policy: What is open and what is void: 'paper', 'strict' or 'all', see ``open_labels.py``.
         ignore_open: Open classes to make void.
         num_open_val: Images of ``train`` held out for model selection.
-        num_open_images: Keep that many images of split 'train', drawn by ``seed``; the draw of 10
+        num_open_images: Keep that many images, drawn by ``seed``; the draw of 10
             is part of the draw of 20. None keeps all.
         seed: Seed of that draw.
         img_suffix: End of an image's name.
@@ -60,11 +60,6 @@ class CityscapesOpenSet(OpenSetDataset):
             raise ValueError(f'split must be one of {tuple(_FOLDERS)}, but got {split!r}.')
         if num_open_val < 1:
             raise ValueError(f'num_open_val must be at least 1, but got {num_open_val}.')
-        if num_open_images is not None and (split != 'train' or num_open_images < 1):
-            raise ValueError(
-                "num_open_images must be None, or at least 1 with split 'train', but got "
-                f'{num_open_images} with split {split!r}.'
-            )
         self.split, self.num_open_val = split, num_open_val
         folders = {
             'img_path': f'leftImg8bit/{_FOLDERS[split]}',
@@ -89,9 +84,6 @@ class CityscapesOpenSet(OpenSetDataset):
                     f"'{self.data_prefix['img_path']}' must hold more than num_open_val="
                     f'{self.num_open_val} images, but holds {len(stems)}.'
                 )
-            stems = (
-                stems[-self.num_open_val :]
-                if self.split == 'open_val'
-                else stems[: -self.num_open_val]
-            )
+            is_val = self.split == 'open_val'
+            stems = stems[-self.num_open_val :] if is_val else stems[: -self.num_open_val]
         return self._pairs(self._draw(stems))

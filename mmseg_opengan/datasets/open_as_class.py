@@ -42,6 +42,3 @@ class OpenAsClass(BaseTransform):
         results['gt_seg_map'] = np.where(is_open, np.uint8(self.class_id), labels)
         results['seg_fields'] = [field for field in results['seg_fields'] if field != GT_OPEN_MAP]
         return results
-
-    def __repr__(self) -> str:
-        return f'{type(self).__name__}(class_id={self.class_id})'

@@ -60,12 +60,12 @@ class LoadOpenSetAnnotations(BaseTransform):
         self._has_warned = False
 
     def transform(self, results: dict) -> dict:
-        if OPEN_LABELS not in results and 'seg_map_path' not in results:
+        if 'seg_map_path' not in results:
             return results
-        if OPEN_LABELS not in results or 'seg_map_path' not in results:
+        if OPEN_LABELS not in results:
             raise ValueError(
-                f"LoadOpenSetAnnotations needs '{OPEN_LABELS}' and 'seg_map_path' from an open-set "
-                f'dataset of this package, but got the keys {sorted(results)}.'
+                f"LoadOpenSetAnnotations needs '{OPEN_LABELS}' from an open-set dataset of this "
+                f'package, but got the keys {sorted(results)}.'
             )
         path = results['seg_map_path']
         self._warn_of_turned(results)
@@ -98,9 +98,6 @@ class LoadOpenSetAnnotations(BaseTransform):
                 logger='current',
                 level=logging.WARNING,
             )
-
-    def __repr__(self) -> str:
-        return f'{type(self).__name__}(backend_args={self.backend_args})'
 
 
 def orientation_of(path: str) -> int:

@@ -18,8 +18,8 @@ from ..contracts import OPENGAN
 from ..engine.running import augments, model_of, step_of
 from ..files import write_json
 from ..functional.decisions import is_rule
-from ..functional.overlay import LogitThreshold
 from ..pictures.figures import FIGURES, save_figure
+from ..pictures.overlay import LogitThreshold
 from .best_checkpoint import check_save_best
 from .metric import OpenSetMetric, Setting
 from .open_validation import course_text, decisions_of, run_open_validation, stored_decisions

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from ..features.bank import FeatureBank
-from ..functional.detection import exact_auroc
+from ..functional.detection import auroc, exact_bins
 from ..functional.neighbours import METRICS, NearestRows, quartiles
 from ..functional.pixels import step_rng
 
@@ -173,7 +173,7 @@ class Comparison:
 def _auroc(low: Tensor, high: Tensor) -> float:
     """Chance that D finds a pixel of ``high`` more open than one of ``low``."""
     is_high = torch.cat([torch.zeros_like(low), torch.ones_like(high)]).bool()
-    return exact_auroc(-torch.cat([low, high]), is_high)
+    return auroc(exact_bins(-torch.cat([low, high]), is_high))
 
 
 def _tensor(array: np.ndarray, device) -> Tensor:

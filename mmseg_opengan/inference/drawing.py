@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 from PIL import Image, ImageDraw
 
-from ..functional.overlay import score_to_color, stack_panels
+from ..pictures.overlay import score_to_color, stack_panels
 
 #: How much of a picture the colour of the most open score takes.
 _STRENGTH = 0.75

@@ -29,7 +29,7 @@ from ..features.stored_taps import images_of
 from ..files import label_type
 from ..functional.calibration import Calibration
 from ..functional.decisions import Decisions, is_rule
-from ..functional.overlay import LogitThreshold, robust_range
+from ..pictures.overlay import LogitThreshold, robust_range
 from ..pictures.visualizer import panel_fields
 from .config import load_model
 from .decided import RULES, OpenValidation, plain_rule

@@ -13,7 +13,7 @@ from PIL.PngImagePlugin import PngInfo
 
 from ..contracts import HYBRID, OPENGAN
 from ..files import half_where_it_fits, replacing
-from ..functional.overlay import OPEN_COLOUR, robust_range
+from ..pictures.overlay import OPEN_COLOUR, robust_range
 from ..pictures.panel import draw_panel
 from .drawing import overlay
 from .objects import OpenObject, find_objects

@@ -20,7 +20,8 @@ from matplotlib.ft2font import FT2Font
 from PIL import Image, ImageDraw, ImageFont
 
 from ..contracts import CLOSED, IGNORE, OPENGAN, VOID
-from ..functional.overlay import (
+from .methods import label_of
+from .overlay import (
     OPEN_COLOUR,
     SCORE_COLOURS,
     VOID_COLOUR,
@@ -32,7 +33,6 @@ from ..functional.overlay import (
     stack_panels,
     threshold_map,
 )
-from .methods import label_of
 
 WIDTH = 1200  # pixels; what a README shows without shrinking
 _GAP = 12

@@ -242,8 +242,11 @@ def test_as_many_classes_as_ids_can_name(root):
 @pytest.mark.parametrize(
     ('options', 'error', 'message'),
     [
-        (dict(classes='road'), TypeError, r"classes: wanted several names, such as \('road',\)"),
-        (dict(open_classes=('thing')), TypeError, r"open_classes: .*such as \('thing',\)"),
+        (
+            dict(open_classes=('thing')),
+            TypeError,
+            "open_classes: wanted several names.*found 'thing'",
+        ),
         (dict(open_classes=('animal', 'car')), ValueError, r"wanted each name once.*\['car'\]"),
         (dict(open_classes=('animal', 'void')), ValueError, r"no class called 'void'"),
         (dict(classes=()), ValueError, r'at least one closed .* found 0 and 2'),
@@ -266,17 +269,17 @@ def test_as_many_classes_as_ids_can_name(root):
         (
             dict(ids={**IDS, '#123456': 'void'}),
             ValueError,
-            r'one kind, found 1 colours and .*\[0, 1, ',
+            'one kind, .*, found 1 colours and 6 numbers',
         ),
         (dict(ids={'#aaaaaa': 'road', '#AAAAAA': 'car'}), ValueError, 'each id once'),
         (dict(ids={0: 'road', 1: 'car', 7: 'animal'}), ValueError, r"found none for \['debris'\]"),
         (dict(ids={7: 'animal', 8: 'debris', 1: 'car'}), ValueError, r"found none for \['road'\]"),
         (dict(ids={**IDS, 3: None}), ValueError, r"found \['None'\]"),
-        (dict(classes=None), TypeError, 'classes: wanted a list or tuple of names, .* found None'),
+        (dict(classes=None), TypeError, 'classes: wanted several names, .* found None'),
         (
             dict(open_classes={'animal', 'debris'}),
             TypeError,
-            'open_classes: wanted a list or tuple',
+            'open_classes: wanted several names',
         ),
         (
             dict(classes=('road', 5)),
@@ -284,7 +287,6 @@ def test_as_many_classes_as_ids_can_name(root):
             r'classes: wanted names that are strings, found \[5\]',
         ),
         (dict(classes=('road', 'road', 'car')), ValueError, r"each name once.*\['road'\]"),
-        (dict(ids='ids.txt'), ValueError, r"a file that ends in one of .* found 'ids\.txt'"),
         (dict(ann_file=[]), ValueError, 'ann_file: wanted at least one stem'),
         (dict(ann_file=[1]), TypeError, r'ann_file: wanted stems that are strings, found \[1\]'),
         (dict(ann_file=1), TypeError, 'ann_file: wanted the path of a file or a list .* found 1'),

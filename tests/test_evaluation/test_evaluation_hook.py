@@ -20,8 +20,8 @@ from mmseg_opengan.evaluation.evaluation_hook import COURSE, OpenSetEvaluationHo
 from mmseg_opengan.evaluation.open_validation import course_text
 from mmseg_opengan.evaluation.report import headline
 from mmseg_opengan.functional.decisions import MACRO_F1, STANDARD_RULES, Decisions
-from mmseg_opengan.functional.overlay import LogitThreshold
 from mmseg_opengan.pictures.figures import FIGURES
+from mmseg_opengan.pictures.overlay import LogitThreshold
 
 
 def best_of(trained):

@@ -77,11 +77,6 @@ def test_a_zero_feature_has_cosine_distance_one():
     ).distance.tolist() == [1.0]
 
 
-def test_an_unknown_metric_is_named():
-    with pytest.raises(ValueError, match=r"metric: wanted one of \('l1', 'cosine'\), found 'l2'"):
-        NearestRows(torch.zeros(1, 2), metric='l2')
-
-
 def test_quartiles_are_those_of_numpy():
     values = np.random.default_rng(0).normal(size=11)
     expected = np.quantile(values, [0.25, 0.5, 0.75])

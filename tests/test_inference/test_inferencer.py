@@ -13,10 +13,10 @@ from PIL import Image
 from tiny_camvid import SIZES, write_checkpoints
 
 from mmseg_opengan.contracts import CLOSED, OPENGAN, VOID
-from mmseg_opengan.functional.detection import exact_bins, resolve_threshold
-from mmseg_opengan.functional.overlay import LogitThreshold
+from mmseg_opengan.functional.detection import exact_bins, threshold_at_tpr
 from mmseg_opengan.inference.inferencer import OpenSetInferencer
 from mmseg_opengan.inference.results import OpenSetResult, score_png
+from mmseg_opengan.pictures.overlay import LogitThreshold
 
 NAMES = ('msp', 'entropy', 'opengan')
 
@@ -192,7 +192,7 @@ def test_a_rule_is_resolved_on_open_validation(tiny, frames, resolution):
     bins = exact_bins(torch.from_numpy(scores), torch.from_numpy(labels))  # void is left out
     assert (labels == VOID).any()
     assert made.threshold('tpr=0.9') == pytest.approx(
-        resolve_threshold('tpr=0.9', bins), abs=1e-3 * float(np.ptp(scores))
+        threshold_at_tpr(bins, tpr=0.9), abs=1e-3 * float(np.ptp(scores))
     )
     (ruled,) = run(made, frames[0], thresholds=['fpr=0.1', '.9'])
     assert ruled.panel['thresholds'] == [LogitThreshold(threshold), 0.9]
