@@ -57,16 +57,14 @@ class PixelOpenGANSegmentor(OpenGANSegmentor):
             for image, (rows, cols) in zip(images, sizes)
         ]
         logits = torch.cat(own)
-        of_made = logits[:0] if made is None else self._of_made(self.discriminator, made, draw, 0)
+        of_made = (
+            logits[:0] if made is None else self._logits_of_made(self.discriminator, made, draw, 0)
+        )
         return logits[closed], logits[opened], of_made
 
-    def _of_made(self, network, made, draw, turn):
+    def _logits_of_made(self, network, made, draw, turn):
         chosen = torch.from_numpy(draw.fake(made[:, 0].numel())[turn])
         return network(made).flatten()[chosen.to(self._device)]
-
-    def _empty_groups(self, data, real):
-        *_, closed, opened = real
-        return (not len(closed)) + (data['draw'].sampler.num_open > 0 and not len(opened))
 
     def _noise_shape(self, number):
         return -(-number // 64**2), _unwrap(self.generator).noise_channels, 1, 1  # images of 64x64

@@ -275,13 +275,13 @@ class OpenSetSegmentor(BaseModel):
         mode: str = 'tensor',
     ) -> Any:
         """``'predict'``: the segmentor's results with score maps; ``'tensor'``: its logits."""
-        if mode == 'predict' and data_samples is not None:
+        if mode == 'predict':
             return self.predict(inputs, data_samples)
         if mode == 'tensor':
             return self.segmentor(inputs, data_samples, mode='tensor')
         raise ValueError(
-            f"mode: wanted 'predict' with data samples or 'tensor', found {mode!r}. D and G are "
-            'trained by train_step.'
+            f"mode: wanted 'predict' or 'tensor', found {mode!r}. D and G are trained by "
+            'train_step.'
         )
 
     def val_step(self, data: dict) -> list[SegDataSample]:
@@ -306,15 +306,21 @@ class OpenSetSegmentor(BaseModel):
 
     @torch.no_grad()
     def predict(
-        self, inputs: Tensor, data_samples: list[SegDataSample], stored: Tap | None = None
+        self,
+        inputs: Tensor,
+        data_samples: list[SegDataSample] | None = None,
+        stored: Tap | None = None,
     ) -> list[SegDataSample]:
         """mmseg's results of preprocessed images, with ``open_scores`` in each.
 
         Args:
             inputs: (N, 3, H, W).
-            data_samples: those of the images.
+            data_samples: those of the images; None: the inputs are the images.
             stored: features and logits that the segmentor made of these inputs before.
         """
+        size = inputs.shape[2:]
+        if data_samples is None:
+            data_samples = [SegDataSample(metainfo=meta_of(inputs)) for _ in inputs]
         if self.slides and (self.resolution == 'feature' or stored is not None):
             raise ValueError(
                 "resolution='feature' and stored features need test_cfg.mode='whole', found "
@@ -333,7 +339,6 @@ class OpenSetSegmentor(BaseModel):
             seg_logits = self.head.head.predict_by_feat(stored.logits, metas)
             results = self.segmentor.postprocess_result(seg_logits, data_samples)
             windows = [self.maps_of_pass(stored._replace(inputs=inputs))]
-        size = inputs.shape[2:]
         maps = windows[0]
         if self.slides:
             boxes = window_boxes(size, self.test_cfg.crop_size, self.test_cfg.stride)

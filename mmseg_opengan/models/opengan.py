@@ -3,7 +3,7 @@
 Shapes: features (N, C, h, w) on the feature grid; C channels; n pixels.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -87,7 +87,7 @@ class OpenGANSegmentor(OpenSetSegmentor):
             lambda_open=lambda_open, lambda_fake=lambda_fake, reduction=reduction
         )
         self.generator_loss = generator_loss
-        self.fusion = None if fuse is None else self._build_fusion(fuse)
+        self.fusion: Any = None if fuse is None else self._build_fusion(fuse)
         self.register_load_state_dict_post_hook(_expect_no_scorers)
 
     def _build_fusion(self, options: dict) -> Fusion:
@@ -132,10 +132,7 @@ class OpenGANSegmentor(OpenSetSegmentor):
     @torch.no_grad()
     def measure_fusion(self, features: Tensor) -> None:
         """Standardise the fused score on closed pixels (n, C), for D as it is now in eval mode."""
-        classifier = self.head.adapter.classifier
-        if self.fusion is None or classifier is None:
-            return
-        weight, bias = (value.float() for value in classifier)
+        weight, bias = (value.float() for value in self.head.adapter.classifier or ())
         features = features.to(weight.device).float()
         logits = torch.addmm(bias, features, weight.T)
         network = _unwrap(self.discriminator)
@@ -221,23 +218,18 @@ class OpenGANSegmentor(OpenSetSegmentor):
         draw = data['draw']
         self.discriminator_loaded = True
         real = self._real(data)
-        made = noise_g = None
+        made = noise = None
         if self.generator is not None:
             noise = draw.noise(_unwrap(self.generator).noise_channels)
-            noise_d, noise_g = (z.to(self._device) for z in noise)
             with torch.no_grad():
-                made = self.generator(noise_d).float()
-        log = self._step_discriminator(
-            lambda: self._logits_of_groups(real, made, draw), optim_wrapper['discriminator']
-        )
-        log['empty_groups'] = torch.tensor(float(self._empty_groups(data, real)))
-        if noise_g is not None:
-            log.update(
-                self._step_generator(
-                    lambda network: self._of_made(network, self.generator(noise_g), draw, 1),
-                    optim_wrapper['generator'],
-                )
-            )
+                made = self.generator(noise[0].to(self._device)).float()
+        log = self._step_discriminator(real, made, draw, optim_wrapper['discriminator'])
+        wants_open = draw.sampler.num_open > 0 and data.get('open', ()) is not None
+        wanted = ('closed', 'open') if wants_open else ('closed',)
+        log['empty_groups'] = torch.tensor(float(sum(f'D_{group}' not in log for group in wanted)))
+        if noise is not None:
+            optimizer = optim_wrapper['generator']
+            log.update(self._step_generator(noise[1].to(self._device), draw, optimizer))
         return log
 
     @property
@@ -246,37 +238,34 @@ class OpenGANSegmentor(OpenSetSegmentor):
 
     def _real(self, data: dict) -> Any:
         """The step's closed and open pixels, (Nc, C) and (No, C)."""
-        closed = self._closed_pixels(data, data['draw']).to(self._device).float()
+        closed = self._closed_pixels(data).to(self._device).float()
         opened = closed[:0] if data['open'] is None else data['open'].to(self._device).float()
-        if hasattr(_unwrap(self.generator), 'observe'):
-            _unwrap(self.generator).observe(closed)
+        generator = _unwrap(self.generator)
+        if hasattr(generator, 'observe'):
+            generator.observe(closed)
         return closed, opened
 
     def _logits_of_groups(self, real: Any, made: Tensor | None, draw: Any) -> Sequence[Tensor]:
-        """D's logits of closed, open and generated pixels, by one forward of all."""
+        """D's logits (n,) of closed, open and generated pixels, by one forward of all."""
         groups = (*real, real[0][:0] if made is None else made)
         return self.discriminator(torch.cat(groups)).split([len(group) for group in groups])
 
-    def _of_made(self, network: nn.Module, made: Tensor, draw: Any, turn: int) -> Tensor:
-        """A D's logits of generated pixels."""
+    def _logits_of_made(self, network: nn.Module, made: Tensor, draw: Any, turn: int) -> Tensor:
+        """A D's logits (n,) of generated pixels, in D's turn (0) or in G's (1)."""
         return network(made)
 
-    def _empty_groups(self, data: dict, real: Any) -> int:
-        closed, opened = real
-        return (not len(closed)) + (data['open'] is not None and not len(opened))
-
-    def _closed_pixels(self, data: dict, draw: Any) -> Tensor:
+    def _closed_pixels(self, data: dict) -> Tensor:
         """The step's closed features: given by a store, or tapped from the step's images."""
         if 'closed' in data:
             return data['closed']
-        rows: Any = []
+        found = []
         for image, sample in zip(data['inputs'], data['data_samples']):
             features = self.extract_image(image, sample)
             open_map = labels_on_grid(open_map_of(sample).data[0], features.shape[-2:])
             is_closed = (open_map == CLOSED).flatten().to(features.device)
-            rows.append(pixels_first(features[None])[is_closed])
-        rows = torch.cat(rows)
-        return rows[torch.from_numpy(draw.closed(len(rows))).to(rows.device)]
+            found.append(pixels_first(features[None])[is_closed])
+        rows = torch.cat(found)
+        return rows[torch.from_numpy(data['draw'].closed(len(rows))).to(rows.device)]
 
     @torch.no_grad()
     def score_generated(self, number: int, seed: int) -> Tensor:
@@ -285,26 +274,24 @@ class OpenGANSegmentor(OpenSetSegmentor):
         D scores as it does in validation; G is as D met it in training, with batch norm of the
         batch itself.
         """
-        generator, device = _unwrap(self.generator), next(self.generator.parameters()).device
-        noise = torch.randn(
-            self._noise_shape(number), generator=torch.Generator().manual_seed(seed)
-        )
+        generator = _unwrap(self.generator)
+        random = torch.Generator().manual_seed(seed)
+        noise = torch.randn(self._noise_shape(number), generator=random)
         training = generator.training
         with frozen(generator.train()):
-            fake = generator(noise.to(device)).float()
+            made = generator(noise.to(self._device)).float()
         generator.train(training)
-        return -_unwrap(self.discriminator)(fake).flatten()[:number]
+        return -_unwrap(self.discriminator)(made).flatten()[:number]
 
     def _noise_shape(self, number: int) -> tuple[int, ...]:
         """Of the noise that makes at least ``number`` generated pixels."""
         return number, _unwrap(self.generator).noise_channels
 
     def _step_discriminator(
-        self, forward: Callable[[], Sequence[Tensor]], optimizer: OptimWrapper
+        self, real: Any, made: Tensor | None, draw: Any, optimizer: OptimWrapper
     ) -> dict[str, Tensor]:
-        """``forward()`` gives D's logits (n,) of closed, open and fake pixels, with their graph."""
         with optimizer.optim_context(self.discriminator):
-            logits = forward()
+            logits = self._logits_of_groups(real, made, draw)
             terms = discriminator_loss(*logits, **self.loss_options)
             loss: Any = sum(terms.values())
         optimizer.update_params(loss)
@@ -316,14 +303,14 @@ class OpenGANSegmentor(OpenSetSegmentor):
         return log
 
     def _step_generator(
-        self, forward: Callable[[nn.Module], Tensor], optimizer: OptimWrapper
+        self, noise: Tensor, draw: Any, optimizer: OptimWrapper
     ) -> dict[str, Tensor]:
-        """``forward(D)`` gives logits (n,) of newly generated pixels; that D stays as it is."""
+        """D stays as it is."""
         discriminator = _unwrap(self.discriminator)
         with optimizer.optim_context(self.generator), frozen(discriminator):
-            terms = generator_loss(forward(discriminator), kind=self.generator_loss)
-            loss = sum(terms.values())
-        optimizer.update_params(loss)
+            logits = self._logits_of_made(discriminator, self.generator(noise), draw, 1)
+            terms = generator_loss(logits, kind=self.generator_loss)
+        optimizer.update_params(sum(terms.values()))
         return {name: term.detach() for name, term in terms.items()}
 
 

@@ -355,7 +355,7 @@ def test_online_and_store_train_on_the_same_pixels(world, bank, model):
     one, other = store(world, bank), online(world, bank)
     for step in range(4):
         batches = one[0, step], other[0, step]
-        closed, tapped = (model._closed_pixels(batch, batch['draw']) for batch in batches)
+        closed, tapped = (model._closed_pixels(batch) for batch in batches)
         assert torch.equal(closed, tapped.half())
         assert torch.equal(batches[0]['open'], batches[1]['open'])
 

@@ -102,6 +102,15 @@ def test_batch_of_images_of_different_sizes(name):
     assert [tuple(s.get(OPEN_SCORES).shape) for s in results[1]] == [(40, 64), (48, 48), (56, 32)]
 
 
+@torch.no_grad()
+def test_prediction_without_data_samples():
+    plain, wrapped = pair(scorers=SCORERS)
+    inputs = torch.randn(2, 3, 64, 64)
+    ours, theirs = wrapped.predict(inputs), plain.predict(inputs)
+    assert_same_closed_prediction(ours, theirs)
+    assert ours[1].get(OPEN_SCORES).shape == (64, 64)
+
+
 def test_a_trained_hrnet_on_a_photograph(shared):
     """The real weights, under their published names, in the model that the CamVid configs train."""
     weights = str(shared / 'weights' / 'hrnet18s_camvid.pth')
@@ -194,7 +203,7 @@ def test_padding_is_cut_off_the_map():
     )
     canvas = model.data_preprocessor(batch_of(raw_image(50, 60)))['inputs']
     assert canvas.shape[2:] == (64, 64)
-    whole = model.predict(canvas, [raw_image(64, 64)[1]])[0].get(OPEN_SCORES).get(OPENGAN)
+    whole = model.predict(canvas)[0].get(OPEN_SCORES).get(OPENGAN)
     torch.testing.assert_close(cut, whole[:, :50, :60])
 
 

@@ -75,7 +75,7 @@ def nested(state):
 @pytest.mark.parametrize(
     ('damage', 'message'),
     [
-        (drop, r'missing in the checkpoint: backbone\.conv1\.weight \(1 in all\)$'),
+        (drop, r'missing in the checkpoint: backbone\.conv1\.weight \(1 in all\)\.$'),
         (drop_head, r'missing in the checkpoint: decode_head\.conv_seg\.bias \(1'),
         (
             other_classes,

@@ -252,7 +252,7 @@ def test_loss_options_reach_the_step(reduction, kind):
 def test_online_closed_pixels_are_those_of_the_tap_with_a_closed_label():
     model = build()
     batch = online_batch(3)
-    found = model._closed_pixels(batch, batch['draw'])
+    found = model._closed_pixels(batch)
     rows = []
     for image, sample in zip(batch['inputs'], batch['data_samples']):
         features = model.extract_image(image, sample)

@@ -9,7 +9,7 @@ from torch.nn.functional import softplus
 
 from ..networks import frozen
 from ..options import check_choices, check_whole
-from .base import SCORERS, FitData
+from .base import SCORERS
 from .training import NetworkScorer, descend, draws, mlp
 
 _KINDS = ('discriminator', 'reconstruction')
@@ -55,12 +55,12 @@ class BiGAN(NetworkScorer):
     def is_logit(self) -> bool:  # type: ignore[override]
         return self.kind == 'discriminator'
 
-    def _make(self, channels: int, num_classes: int) -> None:
+    def _make(self, channels, num_classes):
         self.encoder_ = mlp(channels, *HIDDEN, LATENT)
         self.generator_ = mlp(LATENT, *reversed(HIDDEN), channels)
         self.discriminator_ = mlp(channels + LATENT, *HIDDEN, 1)
 
-    def _train(self, features: Tensor, data: FitData) -> None:
+    def _train(self, features, data):
         encoder, generator, discriminator = self.encoder_, self.generator_, self.discriminator_
         others = [*encoder.parameters(), *generator.parameters()]
         optimizers = [
@@ -79,7 +79,7 @@ class BiGAN(NetworkScorer):
                     loss = bigan_losses(discriminator, *pairs)[player]
                 descend(optimizer, loss)
 
-    def _score_pixels(self, features: Tensor, logits: Tensor) -> Tensor:
+    def _score_pixels(self, features, logits):
         code = self.encoder_(features)
         if self.kind == 'reconstruction':
             return (features - self.generator_(code)).abs().mean(1)

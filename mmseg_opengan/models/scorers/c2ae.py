@@ -7,7 +7,7 @@ from torch.nn.functional import cross_entropy, one_hot
 
 from ...functional.pixels import step_rng
 from ..options import check_choices, check_whole
-from .base import SCORERS, FitData
+from .base import SCORERS
 from .training import NetworkScorer, descend, draws, mlp
 
 _CONDITIONS = ('predicted', 'minimum')
@@ -76,12 +76,12 @@ class C2AE(NetworkScorer):
         self.condition, self.steps = condition, steps
         self.load_file(checkpoint)
 
-    def _make(self, channels: int, num_classes: int) -> None:
+    def _make(self, channels, num_classes):
         self.encoder_ = mlp(channels, HIDDEN, LATENT)
         self.decoder_ = ConditionalDecoder(num_classes, channels)
         self.classifier_ = nn.Linear(LATENT, num_classes)  # of stage 1
 
-    def _train(self, features: Tensor, data: FitData) -> None:
+    def _train(self, features, data):
         options = dict(steps=self.steps, seed=data.seed)
         parameters = [*self.encoder_.parameters(), *self.classifier_.parameters()]
         optimizer = torch.optim.Adam(parameters, lr=1e-3)
@@ -103,7 +103,7 @@ class C2AE(NetworkScorer):
         """(n, C) absolute errors of the reconstruction with the given classes."""
         return (features - self.decoder_(code, classes)).abs()
 
-    def _score_pixels(self, features: Tensor, logits: Tensor) -> Tensor:
+    def _score_pixels(self, features, logits):
         code = self.encoder_(features)
         if self.condition == 'predicted':
             return self._errors(features, code, logits.argmax(1)).mean(1)

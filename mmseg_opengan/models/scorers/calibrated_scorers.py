@@ -1,16 +1,12 @@
 """Scorers of the logits that are calibrated on training pixels or on open validation."""
 
-from collections.abc import Callable
-from typing import Any
-
 import torch
-from torch import Tensor
 
 from ...functional.mc_dropout import dropout_uncertainty
 from ...functional.odin import perturbed
 from ...functional.scores import max_logit_statistics, msp_log_odds, standardized_max_logit
 from ..options import check_choices, check_numbers, check_whole
-from .base import SCORERS, FitData, FittedScorer, Scorer
+from .base import SCORERS, FittedScorer, Scorer
 
 
 @SCORERS.register_module()
@@ -32,7 +28,7 @@ class StandardizedMaxLogit(FittedScorer):
         super().__init__()
         self.load_file(checkpoint)
 
-    def _fit(self, data: FitData) -> dict[str, Tensor]:
+    def _fit(self, data):
         mean, deviation = max_logit_statistics(data.logits)
         return dict(mean_=mean.float(), deviation_=deviation.clamp(min=1e-6).float())
 
@@ -71,10 +67,10 @@ class MSPc(Scorer):
         self.temperature, self.epsilon = temperature, epsilon
         self.load_file(checkpoint)
 
-    def score(self, features: Tensor | None, logits: Tensor) -> Tensor:
+    def score(self, features, logits):
         return msp_log_odds(logits, self.temperature)
 
-    def score_image(self, inputs: Tensor, forward: Callable[[Tensor], Any]) -> Tensor:
+    def score_image(self, inputs, forward):
         inputs = inputs.float()
         if self.epsilon:
             inputs = perturbed(
@@ -120,7 +116,7 @@ class MCDropout(FittedScorer):
         self.rate, self.uncertainty, self.num_samples = rate, uncertainty, num_samples
         self.load_file(checkpoint)
 
-    def _fit(self, data: FitData) -> dict[str, Tensor]:
+    def _fit(self, data):
         generator = torch.Generator().manual_seed(data.seed)
         kept = torch.rand(self.num_samples, data.weight.shape[1], generator=generator) >= self.rate
         return dict(

@@ -3,7 +3,6 @@
 import torch
 from mmengine.runner import CheckpointLoader
 from mmseg.registry import MODELS
-from torch import Tensor
 
 from ..frozen_segmentor import load_whole, noted_segmentor, part_of
 from ..networks import discriminate
@@ -47,6 +46,5 @@ class DiscriminatorScorer(Scorer):
         self.discriminator.requires_grad_(False)
 
     @torch.no_grad()
-    def score(self, features: Tensor | None, logits: Tensor) -> Tensor:
-        assert features is not None  # None is for scorers of logits
+    def score(self, features, logits):
         return -discriminate(self.discriminator, features.float())

@@ -43,7 +43,7 @@ class ClassCentroid(FittedScorer):
         self.normalize = normalize
         self.load_file(checkpoint)
 
-    def _fit(self, data: FitData) -> dict[str, Tensor]:
+    def _fit(self, data):
         features = _prepared(data, self.normalize)
         means, _ = class_means(features, data.labels, len(data.weight))
         return dict(means_=means.float())
@@ -76,7 +76,7 @@ class GDM(FittedScorer):
         self.normalize = normalize
         self.load_file(checkpoint)
 
-    def _fit(self, data: FitData) -> dict[str, Tensor]:
+    def _fit(self, data):
         features = _prepared(data, self.normalize)
         weight = whitening(pooled_covariance(features, data.labels, len(data.weight)))
         means, _ = class_means(features, data.labels, len(data.weight))
@@ -131,7 +131,7 @@ class NearestNeighbour(FittedScorer):
         self.k, self.num_references = k, num_references
         self.load_file(checkpoint)
 
-    def _fit(self, data: FitData) -> dict[str, Tensor]:
+    def _fit(self, data):
         if len(data.features) < self.k:
             raise ValueError(
                 f'fit: wanted at least k = {self.k} pixels, found {len(data.features)}'

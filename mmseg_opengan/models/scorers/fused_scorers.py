@@ -5,12 +5,11 @@ beside a free one.
 import math
 
 import torch
-from torch import Tensor
 
 from ...functional import scores
 from ..fusion import moments, require_of_tap, scores_of_pixels
 from ..options import check_choices, check_numbers
-from .base import SCORERS, FitData, FittedScorer, Scorer
+from .base import SCORERS, FittedScorer, Scorer
 
 #: What ReAct reads the clipped logits with.
 CLIPPED_SCORES = dict(gen=scores.gen, energy=scores.energy)
@@ -49,7 +48,7 @@ class ReAct(FittedScorer):
         self.quantile, self.per, self.uncertainty = quantile, per, uncertainty
         self.load_file(checkpoint)
 
-    def _fit(self, data: FitData) -> dict[str, Tensor]:
+    def _fit(self, data):
         values = data.features if self.per == 'channel' else data.features.reshape(-1, 1)
         rank = max(1, math.ceil(self.quantile * len(values)))
         clip = values.kthvalue(rank, dim=0).values
@@ -122,7 +121,7 @@ class Hybrid(FittedScorer):
             self.weight = options['weight']
             self._build(options['trained'], options['free'])
 
-    def _fit(self, data: FitData) -> dict[str, Tensor]:
+    def _fit(self, data):
         if isinstance(self.free_scorer, FittedScorer):
             self.free_scorer.fit(data)
         scorers = (self.trained_scorer, self.free_scorer)

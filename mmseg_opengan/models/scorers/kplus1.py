@@ -5,7 +5,7 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy, linear, pad
 
 from ..options import check_numbers, check_whole
-from .base import SCORERS, FitData, FittedScorer, Scorer
+from .base import SCORERS, FittedScorer, Scorer
 from .training import descend, draws
 
 BATCH, RATE = 1024, 1e-3  # of Adam
@@ -48,7 +48,7 @@ class KPlusOne(FittedScorer):
         self.open_fraction, self.steps = open_fraction, steps
         self.load_file(checkpoint)
 
-    def _fit(self, data: FitData) -> dict[str, Tensor]:
+    def _fit(self, data):
         if data.open_features is None or len(data.open_features) == 0:
             raise ValueError(
                 'KPlusOne trains on open pixels: wanted open_features (m, C) of at least one, '
@@ -102,5 +102,5 @@ class OpenClass(Scorer):
     reads = 'logits'
     last_class_is_open = True
 
-    def score(self, features: Tensor | None, logits: Tensor) -> Tensor:
+    def score(self, features, logits):
         return open_log_odds(logits.float())

@@ -2,8 +2,6 @@
 
 from typing import Any
 
-from torch import Tensor
-
 from ...functional import scores
 from .base import SCORERS, Scorer
 
@@ -14,7 +12,7 @@ class LogitScorer(Scorer):
     reads = 'logits'
     function: Any = None
 
-    def score(self, features: Tensor | None, logits: Tensor) -> Tensor:
+    def score(self, features, logits):
         return type(self).function(logits.float())
 
 

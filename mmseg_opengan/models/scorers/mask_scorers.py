@@ -36,7 +36,7 @@ class EAM(Scorer):
 
     reads = 'queries'
 
-    def score(self, features: Tensor | None, logits: Tensor) -> Tensor:
+    def score(self, features, logits):
         raise TypeError("EAM needs a mask head's queries, found logits: call score_queries")
 
     def score_queries(self, class_logits: Tensor, mask_logits: Tensor) -> Tensor:

@@ -6,7 +6,7 @@ from torch import Tensor
 from ...functional.distances import by_columns, project, unit_length
 from ...functional.mixtures import log_constants, log_likelihood, whitening_of_components
 from ..options import check_choices, check_whole
-from .base import SCORERS, FitData, FittedScorer
+from .base import SCORERS, FittedScorer
 
 CHANNELS = 50  # that PCA keeps
 NUM_PIXELS = 50000  # that the mixture is fitted to; PCA is to all
@@ -40,7 +40,7 @@ class GMM(FittedScorer):
         self.num_components, self.covariance = num_components, covariance
         self.load_file(checkpoint)
 
-    def _fit(self, data: FitData) -> dict[str, Tensor]:
+    def _fit(self, data):
         # Here: importing it takes a second, and scoring does not need it.
         from sklearn.decomposition import PCA
         from sklearn.mixture import GaussianMixture

@@ -4,11 +4,10 @@ import math
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from ...functional.openmax import openmax
 from ..options import check_whole
-from .base import SCORERS, FitData, FittedScorer
+from .base import SCORERS, FittedScorer
 
 _NEVER = (1.0, 1.0, math.inf)  # shape, scale, shift of a class whose logits are never revised
 
@@ -42,7 +41,7 @@ class OpenMax(FittedScorer):
         self.alpha, self.tail_size = alpha, tail_size
         self.load_file(checkpoint)
 
-    def _fit(self, data: FitData) -> dict[str, Tensor]:
+    def _fit(self, data):
         logits, labels = data.logits.double().cpu(), data.labels.cpu()
         num_classes = logits.shape[1]
         means = torch.zeros(num_classes, num_classes, dtype=torch.float64)
@@ -57,7 +56,7 @@ class OpenMax(FittedScorer):
         learned = dict(means_=means, weibull_=torch.tensor(weibull).T)
         return {name: value.float().to(data.logits.device) for name, value in learned.items()}
 
-    def _score(self, features: Tensor | None, logits: Tensor) -> Tensor:
+    def _score(self, features, logits):
         return openmax(logits, self.means_, self.weibull_, min(self.alpha, logits.shape[1]))
 
 
