@@ -102,7 +102,6 @@ class PatchGenerator(nn.Module):
         out_channels: channels of the image.
         noise_channels: channels of z ~ N(0, 1).
         width: channels before the last layer.
-        out_scale: the output lies within plus and minus this.
     """
 
     def __init__(
@@ -111,11 +110,9 @@ class PatchGenerator(nn.Module):
         *,
         noise_channels: int = 100,
         width: int = 64,
-        out_scale: float = LARGEST,
     ):
         super().__init__()
         self.noise_channels = noise_channels
-        self.out_scale = out_scale
         layers = []
         for i, (inside, outside) in enumerate(
             pairwise((noise_channels, 8 * width, 4 * width, 2 * width, width))
@@ -134,7 +131,7 @@ class PatchGenerator(nn.Module):
         """(N, noise_channels, r, c) standard normal noise -> (N, 3, 16 (r + 3), 16 (c + 3))
         normalised images.
         """
-        return self.out_scale * self.layers(noise)
+        return LARGEST * self.layers(noise)
 
 
 @torch.no_grad()

@@ -12,7 +12,7 @@ from torch.nn.functional import conv2d, leaky_relu_
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from ..functional.pixels import pixels_first
-from .options import check_choices, check_widths
+from .options import check_choices, check_whole, check_widths
 
 HIDDEN_D = (512, 256, 128, 64)
 HIDDEN_G = (512, 256, 128, 256)
@@ -127,7 +127,7 @@ class FeatureGenerator(nn.Module):
         out_acts = {'none': nn.Identity, 'tanh': nn.Tanh, 'relu': nn.ReLU, 'auto': _ReluIfSeen}
         check_choices(out_act=(out_act, out_acts), act=(act, ('leaky_relu', 'relu')))
         check_widths('hidden', hidden)
-        check_widths('noise_channels', [noise_channels])
+        check_whole(noise_channels=noise_channels)
         self.noise_channels = noise_channels
         self.layers = nn.Sequential(
             *_hidden_layers((noise_channels, *hidden), act=act),
