@@ -39,7 +39,8 @@ class PixelOpenGANSegmentor(OpenGANSegmentor):
         """Images as they enter the segmentor, and where their drawn closed and open pixels lie
         among all of them.
         """
-        draw, maps = data['draw'], data['open_maps']
+        draw = data['draw']
+        maps = data['open_maps']
         images = [self.normalise(image) for image in data['inputs']]
         labels = torch.cat([open_map.flatten() for open_map in maps])
         closed = (labels == CLOSED).nonzero()[:, 0]

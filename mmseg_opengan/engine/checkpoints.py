@@ -116,7 +116,8 @@ class WholeCheckpointHook(CheckpointHook):
     def _save_best_checkpoint(self, runner, metrics) -> None:
         if self.save_best is None or not hasattr(self, 'file_backend'):
             return  # a validation without a training keeps nothing
-        old, self.best_ckpt_path = self.best_ckpt_path, None  # which would be deleted first
+        old = self.best_ckpt_path
+        self.best_ckpt_path = None  # which would be deleted first
         super()._save_best_checkpoint(runner, metrics)
         self.best_ckpt_path = self.best_ckpt_path or old
         if old not in (None, self.best_ckpt_path) and is_main_process():

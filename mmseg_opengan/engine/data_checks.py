@@ -35,7 +35,8 @@ def warn_of_another_pipeline(cfg: Any) -> None:
     """Say that mmseg's ``inference_model`` would prepare images otherwise than a test does."""
     dataset = (cfg.get('test_dataloader') or {}).get('dataset') or {}
     dataset = dataset.get('images') or dataset
-    tested, named = dataset.get('pipeline'), cfg.get('test_pipeline')
+    tested = dataset.get('pipeline')
+    named = cfg.get('test_pipeline')
     if tested and named and as_json(tested) != as_json(named):
         print_log(
             'test_pipeline: wanted the pipeline of test_dataloader, found another. '

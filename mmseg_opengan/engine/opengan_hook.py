@@ -42,13 +42,15 @@ class OpenGANHook(Hook):
             )
 
     def before_train(self, runner):
-        loop, model = runner.train_loop, model_of(runner)
+        loop = runner.train_loop
+        model = model_of(runner)
         if not isinstance(loop, IterBasedTrainLoop):
             raise TypeError(
                 f"train_cfg: wanted type='IterBasedTrainLoop', found {type(loop).__name__}; "
                 'training data is an endless stream of steps.'
             )
-        loader, source = loop.dataloader, loop.dataloader.dataset
+        loader = loop.dataloader
+        source = loop.dataloader.dataset
         require_steps(loader)
         model.check_segmentor()
         _require_classes(model, source)
@@ -94,7 +96,8 @@ class OpenGANHook(Hook):
         """Compare classes, and let a dataset that stores what the segmentor makes of its images do
         so.
         """
-        model, dataset = model_of(runner), loop.dataloader.dataset
+        model = model_of(runner)
+        dataset = loop.dataloader.dataset
         require_whole_images(dataset)
         if any(getattr(metric, 'closed', False) for metric in loop.evaluator.metrics):
             _require_classes(model, dataset)
@@ -103,7 +106,8 @@ class OpenGANHook(Hook):
             dataset.prepare(model.extract_tap, model.segmentor_identity())
 
     def before_test(self, runner):
-        model, augmentation = model_of(runner), augments(runner)
+        model = model_of(runner)
+        augmentation = augments(runner)
         if augmentation is not None and type(augmentation).__name__ != 'OpenSetTTAModel':
             raise TypeError(
                 "tta_model: wanted type='OpenSetTTAModel', which averages score maps, found "
@@ -131,7 +135,8 @@ def _require_classes(model, dataset):
     """The classes of the data must be as many as the segmentor has: else every label means another
     class.
     """
-    found, classes = model.head.num_classes, dataset.metainfo['classes']
+    found = model.head.num_classes
+    classes = dataset.metainfo['classes']
     of_open = model.has_open_class
     if found != len(classes) + of_open:
         raise ValueError(

@@ -148,7 +148,8 @@ def _checked_test_cfg(test_cfg: dict | None) -> dict:
     mode = found.setdefault('mode', 'whole')
     if mode not in ('whole', 'slide'):
         raise ValueError(f"model.test_cfg.mode: wanted 'whole' or 'slide', found {mode!r}")
-    crop, stride = found.get('crop_size'), found.get('stride')
+    crop = found.get('crop_size')
+    stride = found.get('stride')
     if mode == 'slide' and not (_is_size(crop) and _is_size(stride) and _fits(stride, crop)):
         raise ValueError(
             'model.test_cfg: wanted crop_size=(rows, columns) and a stride=(rows, columns) not '

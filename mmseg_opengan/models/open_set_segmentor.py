@@ -232,7 +232,8 @@ class OpenSetSegmentor(BaseModel):
 
     def score_tap(self, tap: Tap) -> dict[str, Tensor]:
         """Maps (N, h, w) of a pass on its grid; at image resolution not of scorers of logits."""
-        maps, readings = {}, self._readings(tap.logits)
+        maps = {}
+        readings = self._readings(tap.logits)
         for name, scorer in self.scorers.items():
             if scorer.reads == 'image':
                 scores = scorer.score_image(tap.inputs, self.tap_of)
@@ -248,7 +249,8 @@ class OpenSetSegmentor(BaseModel):
         """At image resolution, scorers of logits alone see (N, K, H, W) that mmseg has resized, as
         anomaly benchmarks do; ``size`` is that of the network's input.
         """
-        maps, readings = {}, self._readings(logits)
+        maps = {}
+        readings = self._readings(logits)
         for name, scorer in self.scorers.items():
             if scorer.reads == 'logits':
                 scores = scorer(None, readings[scorer.class_scores])
@@ -350,7 +352,8 @@ class OpenSetSegmentor(BaseModel):
 
     def _finish(self, sample: SegDataSample, maps: dict[str, Tensor], size: Sequence[int]) -> None:
         """Bring an image's maps (1, h, w) to where they belong, and put them into its sample."""
-        meta, logits = sample.metainfo, sample.seg_logits.data
+        meta = sample.metainfo
+        logits = sample.seg_logits.data
         if self.has_open_class:
             best = logits[:-1].argmax(dim=0, keepdim=True)
             sample.pred_sem_seg = PixelData(data=best)

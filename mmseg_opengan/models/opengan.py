@@ -111,7 +111,8 @@ class OpenGANSegmentor(OpenSetSegmentor):
         if self.discriminator is not None:
             maps[OPENGAN] = self.open_logits(tap)
         if self.fusion is not None:
-            features, logits = tap.features.float(), tap.logits.float()
+            features = tap.features.float()
+            logits = tap.logits.float()
             maps[HYBRID] = self.fusion(maps[OPENGAN], features, logits)
         return maps
 

@@ -14,10 +14,13 @@ def check_numbers(interval: str, **numbers: float) -> None:
     """Raise a ValueError unless numbers lie in an interval such as ``'(0, 1]'``."""
     low, high = map(float, interval[1:-1].split(','))
     for name, value in numbers.items():
-        is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
-        is_end = is_number and value in (low, high)
-        closed = interval.startswith('[') if value == low else interval.endswith(']')
-        if not is_number or not low <= value <= high or (is_end and not closed):
+        inside = isinstance(value, (int, float)) and not isinstance(value, bool)
+        inside = inside and low <= value <= high
+        if value == low:
+            inside = inside and interval.startswith('[')
+        if value == high:
+            inside = inside and interval.endswith(']')
+        if not inside:
             raise ValueError(f'{name}: wanted a number in {interval}, found {value!r}')
 
 

@@ -48,7 +48,8 @@ class BiGAN(NetworkScorer):
         super().__init__()
         check_choices(kind=(kind, _KINDS))
         check_whole(steps=steps)
-        self.kind, self.steps = kind, steps
+        self.kind = kind
+        self.steps = steps
         self.load_file(checkpoint)
 
     @property
@@ -61,7 +62,9 @@ class BiGAN(NetworkScorer):
         self.discriminator_ = mlp(channels + LATENT, *HIDDEN, 1)
 
     def _train(self, features, data):
-        encoder, generator, discriminator = self.encoder_, self.generator_, self.discriminator_
+        encoder = self.encoder_
+        generator = self.generator_
+        discriminator = self.discriminator_
         others = [*encoder.parameters(), *generator.parameters()]
         optimizers = [
             torch.optim.Adam(parameters, lr=2e-4, betas=(0.5, 0.999))

@@ -73,7 +73,8 @@ class C2AE(NetworkScorer):
         super().__init__()
         check_choices(condition=(condition, _CONDITIONS))
         check_whole(steps=steps)
-        self.condition, self.steps = condition, steps
+        self.condition = condition
+        self.steps = steps
         self.load_file(checkpoint)
 
     def _make(self, channels, num_classes):
@@ -124,7 +125,8 @@ class OtherClass:
     def __init__(self, labels: Tensor):
         self.classes, counts = labels.cpu().unique(return_counts=True)
         self.order = labels.cpu().argsort(stable=True)
-        self.counts, self.starts = counts, counts.cumsum(0) - counts
+        self.counts = counts
+        self.starts = counts.cumsum(0) - counts
 
     def rows(self, labels: Tensor, rng: np.random.Generator) -> Tensor:
         """(n,) rows of the labels given to ``__init__``, for (n,) labels."""

@@ -64,7 +64,8 @@ class MSPc(Scorer):
         super().__init__()
         check_numbers('(0, inf)', temperature=temperature)
         check_numbers('[0, inf)', epsilon=epsilon)
-        self.temperature, self.epsilon = temperature, epsilon
+        self.temperature = temperature
+        self.epsilon = epsilon
         self.load_file(checkpoint)
 
     def score(self, features, logits):
@@ -113,7 +114,9 @@ class MCDropout(FittedScorer):
         check_choices(uncertainty=(uncertainty, self.candidates['uncertainty']))
         check_numbers('(0, 1)', rate=rate)
         check_whole(num_samples=num_samples)
-        self.rate, self.uncertainty, self.num_samples = rate, uncertainty, num_samples
+        self.rate = rate
+        self.uncertainty = uncertainty
+        self.num_samples = num_samples
         self.load_file(checkpoint)
 
     def _fit(self, data):

@@ -128,7 +128,8 @@ class NearestNeighbour(FittedScorer):
         check_whole(k=k, num_references=num_references)
         if k > num_references:
             raise ValueError(f'k: wanted 1 to num_references ({num_references}), found {k}')
-        self.k, self.num_references = k, num_references
+        self.k = k
+        self.num_references = num_references
         self.load_file(checkpoint)
 
     def _fit(self, data):

@@ -45,7 +45,9 @@ class ReAct(FittedScorer):
         super().__init__()
         check_numbers('(0, 1]', quantile=quantile)
         check_choices(per=(per, ('all', 'channel')), uncertainty=(uncertainty, CLIPPED_SCORES))
-        self.quantile, self.per, self.uncertainty = quantile, per, uncertainty
+        self.quantile = quantile
+        self.per = per
+        self.uncertainty = uncertainty
         self.load_file(checkpoint)
 
     def _fit(self, data):

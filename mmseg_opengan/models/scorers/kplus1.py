@@ -45,7 +45,8 @@ class KPlusOne(FittedScorer):
         if open_fraction is not None:
             check_numbers('(0, 1)', open_fraction=open_fraction)
         check_whole(steps=steps)
-        self.open_fraction, self.steps = open_fraction, steps
+        self.open_fraction = open_fraction
+        self.steps = steps
         self.load_file(checkpoint)
 
     def _fit(self, data):
@@ -54,7 +55,8 @@ class KPlusOne(FittedScorer):
                 'KPlusOne trains on open pixels: wanted open_features (m, C) of at least one, '
                 'found none'
             )
-        closed, opened = data.features, data.open_features
+        closed = data.features
+        opened = data.open_features
         weight = pad(data.weight, (0, 0, 0, 1)).requires_grad_()  # a zero row for open
         bias = pad(data.bias, (0, 1)).requires_grad_()
         pixels = torch.cat([closed, opened])

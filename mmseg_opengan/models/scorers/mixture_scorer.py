@@ -37,7 +37,8 @@ class GMM(FittedScorer):
         super().__init__()
         check_choices(covariance=(covariance, COVARIANCES))
         check_whole(num_components=num_components)
-        self.num_components, self.covariance = num_components, covariance
+        self.num_components = num_components
+        self.covariance = covariance
         self.load_file(checkpoint)
 
     def _fit(self, data):

@@ -38,11 +38,13 @@ class OpenMax(FittedScorer):
         check_whole(alpha=alpha, tail_size=tail_size)
         if tail_size < 3:
             raise ValueError(f'tail_size: wanted at least 3, found {tail_size}')
-        self.alpha, self.tail_size = alpha, tail_size
+        self.alpha = alpha
+        self.tail_size = tail_size
         self.load_file(checkpoint)
 
     def _fit(self, data):
-        logits, labels = data.logits.double().cpu(), data.labels.cpu()
+        logits = data.logits.double().cpu()
+        labels = data.labels.cpu()
         num_classes = logits.shape[1]
         means = torch.zeros(num_classes, num_classes, dtype=torch.float64)
         weibull = [_NEVER] * num_classes

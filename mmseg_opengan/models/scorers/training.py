@@ -61,7 +61,8 @@ class NetworkScorer(FittedScorer):
 
     def _fit(self, data: FitData) -> dict[str, Tensor]:
         sizes = torch.tensor([data.features.shape[1], len(data.weight)])
-        mean, deviation = data.features.mean(0), data.features.std(0, correction=0)
+        mean = data.features.mean(0)
+        deviation = data.features.std(0, correction=0)
         deviation = torch.where(deviation > 0, deviation, 1)  # of a channel that never changes
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(data.seed)
