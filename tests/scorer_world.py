@@ -11,9 +11,11 @@ import mmseg_opengan.register  # noqa: F401
 from mmseg_opengan.models.opengan_head import Tap
 from mmseg_opengan.models.scorers.base import SCORERS, FitData, FittedScorer
 
-COLOURS, CHANNELS = 3, 6
+COLOURS = 3
+CHANNELS = 6
 SPREAD = torch.eye(COLOURS).repeat(2, 1)  # (C, 3)
-WEIGHT, BIAS = 2 * SPREAD.T.contiguous(), torch.full((COLOURS,), -1.0)
+WEIGHT = 2 * SPREAD.T.contiguous()
+BIAS = torch.full((COLOURS,), -1.0)
 
 #: Options under which each registered scorer is tested: small, and quick to fit.
 SCORER_OPTIONS = {

@@ -53,7 +53,8 @@ def test_gdm(world, normalize):
 
 @pytest.mark.parametrize('k', [1, 4])
 def test_nearest_neighbour(world, k):
-    train, test = unit(world.data.features), unit(pixels_first(world.features))
+    train = unit(world.data.features)
+    test = unit(pixels_first(world.features))
     wanted = NearestNeighbors(n_neighbors=k).fit(train).kneighbors(test)[0][:, -1]
     check(world, wanted, 'NearestNeighbour', k=k)
 
@@ -91,7 +92,8 @@ def test_too_few_pixels_for_k_are_refused(world):
 @pytest.mark.parametrize('covariance', ['full', 'tied', 'diag', 'spherical'])
 def test_gmm(world, covariance, monkeypatch):
     monkeypatch.setattr(mixture_scorer, 'CHANNELS', 4)
-    train, test = unit(world.data.features), unit(pixels_first(world.features))
+    train = unit(world.data.features)
+    test = unit(pixels_first(world.features))
     pca = PCA(4).fit(train)
     order = torch.randperm(
         len(train), generator=torch.Generator().manual_seed(world.data.seed)

@@ -54,7 +54,8 @@ def test_autocast_leaves_the_closed_output_mmsegs_and_scores_float32(name, dtype
     images = batch_of(raw_image(), raw_image(seed=1))
     full = ours.test_step(images)
     with torch.autocast('cpu', dtype=dtype):
-        found, theirs = ours.test_step(images), plain.test_step(images)
+        found = ours.test_step(images)
+        theirs = plain.test_step(images)
     for one, other, exact in zip(found, theirs, full, strict=True):
         assert torch.equal(one.seg_logits.data, other.seg_logits.data)
         assert torch.equal(one.pred_sem_seg.data, other.pred_sem_seg.data)

@@ -10,7 +10,11 @@ from mmseg_opengan.functional import mask_scores
 from mmseg_opengan.models.scorers.base import SCORERS
 
 NAMES = ['EAM', 'Mask2Anomaly', 'RbA']
-N, Q, K, ROWS, COLS = 2, 5, 3, 4, 6
+N = 2
+Q = 5
+K = 3
+ROWS = 4
+COLS = 6
 
 
 def build(name):
@@ -40,7 +44,8 @@ def queries():
 
 def slow(name, classes, masks):
     """One pixel's score from its queries: Q lists of K + 1 class logits, and Q mask logits."""
-    held, sure = [0.0] * K, 0.0
+    held = [0.0] * K
+    sure = 0.0
     for logits, mask in zip(classes, masks, strict=True):
         powers = [math.exp(value) for value in logits]
         inside = 1 / (1 + math.exp(-mask))

@@ -20,10 +20,8 @@ def slow_forward(network: nn.Sequential, rows: np.ndarray, training: bool) -> np
     """Every layer in float64 as its definition has it."""
     for layer in network:
         if isinstance(layer, nn.Linear):
-            weight, bias = (
-                layer.weight.detach().double().numpy(),
-                layer.bias.detach().double().numpy(),
-            )
+            weight = layer.weight.detach().double().numpy()
+            bias = layer.bias.detach().double().numpy()
             rows = np.stack(
                 [[float(np.dot(w, row)) + b for w, b in zip(weight, bias)] for row in rows]
             )
@@ -170,7 +168,8 @@ def test_wrong_features(shape):
 def test_frozen_lets_gradients_through_and_changes_nothing():
     network = FeatureDiscriminator(7, hidden=(8, 6)).train()
     rows = torch.randn(20, 7, requires_grad=True)
-    before, expected = state_of(network), None
+    before = state_of(network)
+    expected = None
     with frozen(network):
         found = network(rows)
         found.sum().backward()

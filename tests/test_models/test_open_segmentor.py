@@ -79,7 +79,8 @@ def test_closed_prediction_is_bit_identical(name, view):
     plain, wrapped = pair(
         name, test_cfg=test_cfg, scorers=SCORERS, size_divisor=32 if 'padded' in view else None
     )
-    ours, theirs = predict(wrapped, images), predict(plain, images)
+    ours = predict(wrapped, images)
+    theirs = predict(plain, images)
     assert_same_closed_prediction(ours, theirs)
     assert len(theirs[0].seg_logits.data.unique()) > 100  # the comparison sees real logits
     for sample in ours:
@@ -108,7 +109,8 @@ def test_batch_of_images_of_different_sizes():
 def test_prediction_without_data_samples():
     plain, wrapped = pair(scorers=SCORERS)
     inputs = torch.randn(2, 3, 64, 64)
-    ours, theirs = wrapped.predict(inputs), plain.predict(inputs)
+    ours = wrapped.predict(inputs)
+    theirs = plain.predict(inputs)
     assert_same_closed_prediction(ours, theirs)
     assert ours[1].get(OPEN_SCORES).shape == (64, 64)
 
@@ -215,9 +217,13 @@ def test_slide_score_map_equals_a_written_out_accumulation(size):
     model = build_open(test_cfg=SLIDE, scorers=SCORERS)
     image = raw_image(*size)
     inputs = model.data_preprocessor(batch_of(image))['inputs']
-    (height, width), (rows, cols), (down, right) = size, SLIDE['crop_size'], SLIDE['stride']
-    total, count = torch.zeros(size), torch.zeros(size)
-    last_top, last_left = max(height - rows, 0), max(width - cols, 0)
+    height, width = size
+    rows, cols = SLIDE['crop_size']
+    down, right = SLIDE['stride']
+    total = torch.zeros(size)
+    count = torch.zeros(size)
+    last_top = max(height - rows, 0)
+    last_left = max(width - cols, 0)
     for top in sorted({min(t, last_top) for t in range(0, height, down)}):
         for left in sorted({min(t, last_left) for t in range(0, width, right)}):
             crop = inputs[:, :, top : top + rows, left : left + cols]
@@ -265,7 +271,8 @@ def test_smoothing_averages_every_map_over_the_same_part_of_the_image():
         model.load_state_dict(on_grid.state_dict())
         return predict(model, [dict()])[0]
 
-    sharp, soft = maps(resolution='feature'), maps(resolution='feature', smoothing=12.0)
+    sharp = maps(resolution='feature')
+    soft = maps(resolution='feature', smoothing=12.0)
     assert_same_closed_prediction([soft], [sharp])
     size = sharp.metainfo['ori_shape']
     for name, found in soft.get(OPEN_SCORES).items():
@@ -296,7 +303,8 @@ def test_unknown_resolution():
 def test_a_segmentor_with_an_open_class_predicts_the_best_closed_one():
     _, wrapped = pair('FCNHead', scorers=dict(kplus1=dict(type='OpenClass')))
     (sample,) = predict(wrapped, [dict()])
-    logits, found = sample.seg_logits.data, sample.pred_sem_seg.data
+    logits = sample.seg_logits.data
+    found = sample.pred_sem_seg.data
     assert (logits.argmax(0) == NUM_CLASSES - 1).any()
     assert found.shape == (1, *logits.shape[1:])
     best = logits[:-1].gather(0, found)

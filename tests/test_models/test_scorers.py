@@ -55,7 +55,8 @@ def test_scores_are_finite_float32_maps(name, world):
 @pytest.mark.parametrize('name', sorted(set(OWN) - UNDIRECTED))
 def test_larger_is_more_open(name, world):
     found = world.score(world.fitted(name))
-    closed, opened = found[~world.open_map], found[world.open_map]
+    closed = found[~world.open_map]
+    opened = found[world.open_map]
     assert (opened[:, None] > closed[None]).float().mean() > 0.95
 
 
@@ -93,7 +94,8 @@ def test_constant_and_saturated_input_gives_finite_scores(name, value, world):
 
 @pytest.mark.parametrize('name', OWN)
 def test_state_moves_to_a_fresh_object(name, world):
-    first, fresh = world.fitted(name), build(name)
+    first = world.fitted(name)
+    fresh = build(name)
     fresh.load_state_dict(first.state_dict())
     assert torch.equal(world.score(fresh), world.score(first))
 
@@ -114,7 +116,8 @@ def test_fit_depends_on_data_and_seed_alone(name, world):
     few = data._replace(
         features=data.features[:200] * 2, logits=data.logits[:200] * 2, labels=data.labels[:200]
     )
-    first, second = world.fitted(name), build(name).fit(few).fit(data)
+    first = world.fitted(name)
+    second = build(name).fit(few).fit(data)
     for one, other in zip(first.state_dict().values(), second.state_dict().values(), strict=True):
         assert torch.equal(one, other)
 

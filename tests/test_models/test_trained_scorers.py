@@ -34,7 +34,8 @@ def pixels(world, scorer):
 def test_a_decoder_modulates_the_code_by_the_class():
     torch.manual_seed(0)
     decoder = ConditionalDecoder(3, channels=5)
-    code, classes = torch.randn(4, c2ae.LATENT), torch.tensor([0, 2, 1, 2])
+    code = torch.randn(4, c2ae.LATENT)
+    classes = torch.tensor([0, 2, 1, 2])
     for i, k in enumerate(classes.tolist()):
         condition = torch.full((3,), -1.0)
         condition[k] = 1.0
@@ -64,7 +65,9 @@ def test_c2ae_training_is_the_written_out_one(world):
     """Two steps of the encoder, then two of the decoder, .9 |x - G(F(x), k)| + .1 |x' - G(F(x),
     k')|.
     """
-    seed, labels, x = world.data.seed, world.data.labels, standardised(world)
+    seed = world.data.seed
+    labels = world.data.labels
+    x = standardised(world)
     own = made(C2AE(), seed)
     parameters = [*own.encoder_.parameters(), *own.classifier_.parameters()]
     optimizer = torch.optim.Adam(parameters, lr=1e-3)
@@ -148,11 +151,15 @@ def test_c2ae_learns_to_rebuild_with_the_own_class_and_to_fail_with_others(world
 
 def test_bigan_losses_are_the_written_out_ones_and_reach_each_player():
     scorer = made(BiGAN(), 0)
-    encoder, generator, discriminator = scorer.encoder_, scorer.generator_, scorer.discriminator_
-    features, noise = torch.randn(8, 6), torch.randn(8, bigan.LATENT)
+    encoder = scorer.encoder_
+    generator = scorer.generator_
+    discriminator = scorer.discriminator_
+    features = torch.randn(8, 6)
+    noise = torch.randn(8, bigan.LATENT)
     pairs = (features, encoder(features)), (generator(noise), noise)
     real, generated = (discriminator(torch.cat(pair, 1)) for pair in pairs)
-    one, zero = torch.ones(8, 1), torch.zeros(8, 1)
+    one = torch.ones(8, 1)
+    zero = torch.zeros(8, 1)
     loss_of = binary_cross_entropy_with_logits
     of_d, of_eg = bigan_losses(discriminator, *pairs)
     torch.testing.assert_close(of_d, loss_of(real, one) + loss_of(generated, zero))
@@ -164,8 +171,11 @@ def test_bigan_losses_are_the_written_out_ones_and_reach_each_player():
 
 
 def test_bigan_training_is_the_written_out_one(world):
-    own, features = made(BiGAN(), world.data.seed), standardised(world)
-    encoder, generator, discriminator = own.encoder_, own.generator_, own.discriminator_
+    own = made(BiGAN(), world.data.seed)
+    features = standardised(world)
+    encoder = own.encoder_
+    generator = own.generator_
+    discriminator = own.discriminator_
     noise = torch.Generator().manual_seed(world.data.seed)
     options = dict(lr=2e-4, betas=(0.5, 0.999))
     d = torch.optim.Adam(discriminator.parameters(), **options)
@@ -175,7 +185,8 @@ def test_bigan_training_is_the_written_out_one(world):
         for optimizer in (d, eg):
             z = torch.randn(len(rows), bigan.LATENT, generator=noise)
             with torch.set_grad_enabled(optimizer is eg):
-                code, generated = encoder(x), generator(z)
+                code = encoder(x)
+                generated = generator(z)
             pairs = (x, code), (generated, z)
             real, fake = (discriminator(torch.cat(pair, 1)) for pair in pairs)
             sign = 1 if optimizer is d else -1
@@ -204,7 +215,8 @@ def test_bigan_scores_are_the_written_out_ones(kind, world):
 def test_bigans_discriminator_learns_that_larger_is_more_open(world):
     scorer = BiGAN().fit(world.data)
     found = world.score(scorer)
-    closed, opened = found[~world.open_map], found[world.open_map]
+    closed = found[~world.open_map]
+    opened = found[world.open_map]
     assert (opened[:, None] > closed[None]).float().mean() > 0.95
 
 
@@ -239,10 +251,8 @@ def test_the_classifier_is_multinomial_logistic_regression(world, monkeypatch):
     monkeypatch.setattr(kplus1, 'RATE', 0.02)
     monkeypatch.setattr(kplus1, 'BATCH', 400)
     ours = KPlusOne(steps=1000).fit(data)
-    pooled, labels = (
-        torch.cat([features, open_features]),
-        torch.cat([data.labels, torch.full((100,), 3)]),
-    )
+    pooled = torch.cat([features, open_features])
+    labels = torch.cat([data.labels, torch.full((100,), 3)])
     theirs = (
         LogisticRegression(C=1e6, max_iter=1000)
         .fit(pooled.numpy(), labels.numpy())
