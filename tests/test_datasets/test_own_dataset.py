@@ -97,7 +97,7 @@ def test_policies_of_this_package_keep_their_names():
 
 def test_a_string_is_not_several_classes(tree):
     edit = ("OPEN_CLASSES = ('animal', 'debris')", "OPEN_CLASSES = ('thing')")
-    with pytest.raises(TypeError, match=r"open_classes: wanted several names.*found 'thing'"):
+    with pytest.raises(TypeError, match=r"open_classes: wanted a list of strings.*found 'thing'"):
         own(edit)['MyOpenSet'](data_root=tree, split='train')
 
 
