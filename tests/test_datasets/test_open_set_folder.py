@@ -67,8 +67,9 @@ def test_each_id_is_what_the_config_says(root):
     assert len({tuple(colour) for colour in dataset.metainfo['palette']}) == 2
 
 
-@pytest.mark.parametrize('end', ['json', 'yaml', 'yml'])
-@pytest.mark.parametrize('encoding', ['utf-8', 'utf-8-sig', 'utf-16'])
+@pytest.mark.parametrize(
+    ('end', 'encoding'), [('json', 'utf-8'), ('yaml', 'utf-8-sig'), ('yml', 'utf-16')]
+)
 def test_ids_may_lie_in_a_file(root, end, encoding):
     path = root / f'ids.{end}'
     content = json.dumps({str(key): name for key, name in IDS.items()})  # JSON is YAML too
@@ -145,9 +146,8 @@ def test_the_config_lists_the_images(root):
         DATASETS.build(config(root, ann_file=['0', '9']))
 
 
-@pytest.mark.parametrize('end', ['json', 'yaml'])
-def test_the_whole_meaning_may_lie_in_a_file(root, end):
-    path = root / f'meaning.{end}'
+def test_the_whole_meaning_may_lie_in_a_file(root):
+    path = root / 'meaning.json'
     ids = {str(key): name for key, name in IDS.items()}
     palette = [[1, 2, 3], [4, 5, 6]]
     path.write_text(
@@ -260,7 +260,6 @@ def test_as_many_classes_as_ids_can_name(root):
             ValueError,
             r'ids: wanted ids from 0 to 255, .* found 300',
         ),
-        (dict(ids={**IDS, -1: 'void'}), ValueError, 'found -1'),
         (dict(ids={**IDS, 'road': 'void'}), ValueError, "found 'road'"),
         (dict(ids={**IDS, '7': 'void'}), ValueError, 'each id once'),
         (dict(ids={**IDS, 7.5: 'void'}), ValueError, 'found 7.5'),
@@ -286,9 +285,7 @@ def test_as_many_classes_as_ids_can_name(root):
         (dict(ann_file=[]), ValueError, r"ann_file '\(list of 0 stems\)' must name"),
         (dict(ann_file=[1]), TypeError, r'ann_file: wanted a list of strings, .* found \[1\]'),
         (dict(palette=[[0, 0, 0], [0, 0, 256]]), ValueError, r'2 classes, found .* 256\]\]'),
-        (dict(palette=[[0, 0, 0], [0, 0, 2.5]]), ValueError, 'colour .* of whole numbers'),
         (dict(palette=[[0, 0, 0], 'red']), ValueError, r"2 classes, found .*'red'\]"),
-        (dict(palette=[]), ValueError, r'palette: wanted a colour .* 2 classes, found \[\]'),
         (
             dict(num_open_images=4),
             ValueError,
@@ -310,9 +307,7 @@ def test_mistakes(root, options, error, message):
         (b'a: [1, 2', ValueError, 'cannot be read as YAML or JSON'),
         (b'\xff\xfe\x00', ValueError, 'cannot be read as YAML or JSON.*wanted text in UTF-8'),
         (b'!!python/object/apply:os.getpid []', ValueError, 'could not determine a constructor'),
-        (b'', TypeError, 'wanted a mapping .* found NoneType'),
         (b'[road, car]', TypeError, 'wanted a mapping .* found list'),
-        (b'ids: [road, car]', TypeError, 'wanted a mapping .* found list'),
         (b'classes: [road, car]', ValueError, r"the key 'ids' .* found the keys \['classes'\]"),
         (b'{ids: {0: road}, colors: 1}', ValueError, r"found the keys \['ids', 'colors'\]"),
         (b'{classes: road, ids: {0: road}}', TypeError, r'classes: wanted a list of strings'),
