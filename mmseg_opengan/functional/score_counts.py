@@ -14,7 +14,7 @@ from collections.abc import Sequence
 
 import torch
 
-from ..contracts import CLOSED, FIRST_OPEN, MAX_OPEN_CLASSES, VOID
+from ..contracts import CLOSED, FIRST_OPEN, VOID
 from .detection import ScoreBins, mean_over_kinds, numbers
 from .score_layout import CHUNK, NUM_BINS, ScoreLayout
 
@@ -53,10 +53,6 @@ class ScoreCounts:
         layout: ScoreLayout | None = None,
         device: torch.device | str = 'cpu',
     ):
-        if not 0 <= num_open_classes <= MAX_OPEN_CLASSES:
-            raise ValueError(
-                f'num_open_classes: wanted 0 to {MAX_OPEN_CLASSES}, found {num_open_classes}'
-            )
         self.num_open_classes = num_open_classes
         self.layout = layout
         rows = num_open_classes if num_open_classes > 1 else 0
