@@ -225,7 +225,7 @@ def read_manifest(root: Path) -> dict | None:
 
 
 def read_bank(root: Path) -> dict | None:
-    """The manifest with what all shards hold: ``images``, ``files``, ``shards``, ``counts``; None
+    """The manifest with what all shards hold: ``images``, ``files``, ``shards``; None
     without a bank.
 
     Raises:
@@ -248,7 +248,7 @@ def read_bank(root: Path) -> dict | None:
 
 def empty_bank() -> dict:
     """What :func:`read_bank` gives of a bank without shards, but for its manifest."""
-    return dict(images=[], files={}, shards=[], counts=dict.fromkeys(GROUPS, 0))
+    return dict(images=[], files={}, shards=[])
 
 
 def first_of(bank: dict, what: str) -> int:
@@ -279,8 +279,6 @@ def add_shard(bank: dict, record: dict) -> None:
     for image, digests in record['files'].items():
         bank['files'].setdefault(image, {}).update(digests)
     bank['shards'].append(dict(groups=record['groups']))
-    for group in GROUPS:
-        bank['counts'][group] += sum(record['groups'][group]['images'].values())
 
 
 def write_record(path: Path, content: dict) -> None:

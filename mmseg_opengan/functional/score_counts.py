@@ -16,7 +16,7 @@ import torch
 
 from ..contracts import CLOSED, FIRST_OPEN, VOID
 from .detection import ScoreBins, mean_over_kinds, numbers
-from .score_layout import CHUNK, NUM_BINS, ScoreLayout
+from .score_layout import NUM_BINS, ScoreLayout, chunks
 
 _MAX_CELLS = 17 * 2**18  # int64 cells of one accumulator, 34 MiB
 
@@ -103,8 +103,7 @@ class ScoreCounts:
 
     def add(self, bins: torch.Tensor, labels: torch.Tensor) -> None:
         """Count pixels given by :meth:`binned`."""
-        chunk = CHUNK if bins.device.type == 'cpu' else max(1, bins.numel())
-        for some, label in zip(bins.split(chunk), labels.split(chunk), strict=True):
+        for some, label in chunks(bins, labels):
             cell = (label != CLOSED).int().mul_(NUM_BINS).add_(some)
             self.tensor.scatter_add_(0, cell.long(), (label != VOID).long())  # a void pixel adds 0
         if self.num_open_classes > 1:
