@@ -81,18 +81,14 @@ class FeatureBank:
         self._rows: dict[str, dict[str, tuple[int, int]]] = {group: {} for group in GROUPS}
         self._starts = {group: [0] for group in GROUPS}
         for shard in self.manifest['shards']:
-            self._add_shard(shard)
-
-    def _add_shard(self, shard):
-        for group in GROUPS:
-            entry = shard['groups'][group]
-            self._require_size(entry['file'], entry['bytes'])
-            self._require_size(entry['pixels_file'], entry['pixels_bytes'])
-            start = self._starts[group][-1]
-            for name, count in entry['images'].items():
-                self._rows[group][name] = (start, count)
-                start += count
-            self._starts[group].append(start)
+            for group, entry in shard['groups'].items():
+                self._require_size(entry['file'], entry['bytes'])
+                self._require_size(entry['pixels_file'], entry['pixels_bytes'])
+                start = self._starts[group][-1]
+                for name, count in entry['images'].items():
+                    self._rows[group][name] = (start, count)
+                    start += count
+                self._starts[group].append(start)
 
     def _require_size(self, name: str, wanted: int) -> Path:
         path = self.root / name

@@ -153,8 +153,8 @@ class _BankSource(Dataset):
                 label_policy=policies[:1] if same else dict(zip(GROUPS, policies)),
                 closed_per_image=self.choice.limit,
                 seed=self.choice.seed,
-                closed_classes=list(self.metainfo['classes']),
-                open_classes=list(open_images.metainfo['open_classes']),
+                closed_classes=self.metainfo['classes'],
+                open_classes=open_images.metainfo['open_classes'],
             )
         )
         on_main_process(lambda: self._build(extract))

@@ -122,7 +122,8 @@ class ScoreLayout:
         """
         beyond = torch.nn.functional.pad(self._edges, (0, run), value=_LARGEST)[bins + run]
         first = self._edges[bins]
-        return _float_of(first), beyond - first == 1
+        magnitude = first.abs().view(torch.float32)
+        return torch.where(first < 0, -magnitude, magnitude), beyond - first == 1
 
 
 def chunks(*tensors: torch.Tensor) -> Iterator[tuple[torch.Tensor, ...]]:
@@ -153,9 +154,3 @@ def _ranks(scores: torch.Tensor) -> torch.Tensor:
 def _cells(ranks: torch.Tensor) -> torch.Tensor:
     """int32 in [0, _NUM_CELLS)."""
     return (ranks >> 16).add_(_BELOW_ZERO)
-
-
-def _float_of(ranks: torch.Tensor) -> torch.Tensor:
-    """The inverse of :func:`_ranks`."""
-    magnitude = ranks.abs().view(torch.float32)
-    return torch.where(ranks < 0, -magnitude, magnitude)
