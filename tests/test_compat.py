@@ -192,10 +192,8 @@ class Getattr:
 @pytest.mark.parametrize(
     'arguments',
     [
-        (HistoryBuffer, '__init__'),
         (HistoryBuffer, '__globals__'),
         (OrderedDict, 'mean'),
-        ('text', 'format'),
     ],
 )
 def test_getattr_is_allowed_for_the_statistics_of_history_buffers_only(tmp_path, arguments):

@@ -51,7 +51,7 @@ class OpenSetFolder(OpenSetDataset):
         ann_file: the images to keep: a list of stems, or a file with one per line. '' keeps all.
         policy: what results call this reading of the labels; a digest of the ids is added.
         ignore_open: open classes to make void, e.g. to leave a kind out of training.
-        num_open_images, seed, **kwargs: as for :class:`OpenSetDataset`.
+        **kwargs: as for :class:`OpenSetDataset`, such as ``num_open_images``.
 
     Raises:
         FileNotFoundError: a folder, a label, the split file or the file of ids is missing.
@@ -74,8 +74,6 @@ class OpenSetFolder(OpenSetDataset):
         ann_file: str | Sequence[str] = '',
         policy: str = 'own',
         ignore_open=(),
-        num_open_images: int | None = None,
-        seed: int = 0,
         **kwargs,
     ):
         where = 'ids'
@@ -89,7 +87,7 @@ class OpenSetFolder(OpenSetDataset):
         if palette is None:
             palette = made_up_palette(number)
         _check_palette(palette, number)
-        self._stems = None if isinstance(ann_file, str) else _stems_of(ann_file)
+        self._stems = None if isinstance(ann_file, str) else _strings('ann_file', ann_file)
         super().__init__(
             data_root=data_root,
             labels=labels,
@@ -97,8 +95,6 @@ class OpenSetFolder(OpenSetDataset):
             seg_map_suffix=seg_map_suffix,
             data_prefix=data_prefix or dict(img_path='images', seg_map_path='labels'),
             ann_file=ann_file,
-            num_open_images=num_open_images,
-            seed=seed,
             **kwargs,
         )
         self._metainfo.update(
@@ -117,7 +113,7 @@ class OpenSetFolder(OpenSetDataset):
             self.ann_file = f'(list of {len(self._stems)} stems)'  # for errors
 
     def _listed(self) -> list[str]:
-        return super()._listed() if self._stems is None else self._stems
+        return super()._listed() if self._stems is None else list(self._stems)
 
 
 class ColourLabels(LabelMap):
@@ -144,8 +140,8 @@ def label_map_of(
 
     ``where`` is what errors call ``ids``.
     """
-    classes = _names('classes', classes)
-    open_classes = _names('open_classes', open_classes)
+    classes = _strings('classes', classes)
+    open_classes = _strings('open_classes', open_classes)
     known = [*classes, *open_classes, VOID_NAME]
     twice = sorted({name for name in known if known.count(name) > 1})
     if twice:
@@ -215,21 +211,12 @@ def _meaning_in(path: str, given: dict) -> dict:
     return {**given, **content}
 
 
-def _names(option: str, value) -> tuple[str, ...]:
-    """Class names of an option, checked."""
-    if not isinstance(value, (list, tuple)):
-        raise TypeError(
-            f"{option}: wanted several names, such as ('road',), in the config or in the file of "
-            f'ids, found {value!r}'
-        )
-    _require_strings(f'{option}: wanted names', value)
+def _strings(option: str, value) -> tuple[str, ...]:
+    """Names or stems of an option, checked."""
+    is_list = isinstance(value, (list, tuple))
+    if not is_list or not all(isinstance(name, str) for name in value):
+        raise TypeError(f"{option}: wanted a list of strings, such as ['road'], found {value!r}")
     return tuple(value)
-
-
-def _require_strings(wanted: str, values) -> None:
-    strange = [value for value in values if not isinstance(value, str)]
-    if strange:
-        raise TypeError(f'{wanted} that are strings, found {strange}')
 
 
 def _id_of(key, where: str) -> int | tuple[int, ...]:
@@ -241,18 +228,6 @@ def _id_of(key, where: str) -> int | tuple[int, ...]:
     if not is_number or not 0 <= number <= 255:
         raise ValueError(f"{where}: wanted ids from 0 to 255, or colours '#rrggbb', found {key!r}")
     return number
-
-
-def _stems_of(ann_file) -> list[str]:
-    """The images that ``ann_file`` lists in the config itself."""
-    if not isinstance(ann_file, (list, tuple)):
-        raise TypeError(
-            f'ann_file: wanted the path of a file or a list of stems, found {ann_file!r}'
-        )
-    _require_strings('ann_file: wanted stems', ann_file)
-    if not ann_file:
-        raise ValueError("ann_file: wanted at least one stem, or '' for all images, found none")
-    return list(ann_file)
 
 
 def _check_palette(palette, number: int) -> None:

@@ -116,31 +116,13 @@ class PackOpenSetInputs(PackSegInputs):
     """``PackSegInputs`` that also packs the open map, as PixelData (1, H, W) uint8 in
     ``contracts.GT_OPEN_MAP``.
 
-    Args:
-        meta_keys: Keys of the results that become the sample's metainfo, where present.
-
     Raises:
         ValueError: a transform changed one of the two ground-truth maps and not the other.
     """
 
-    def __init__(
-        self,
-        *,
-        meta_keys=(
-            'img_path',
-            'seg_map_path',
-            'ori_shape',
-            'img_shape',
-            'pad_shape',
-            'scale_factor',
-            'flip',
-            'flip_direction',
-            'padding_size',
-            'reduce_zero_label',
-            LABEL_POLICY,
-        ),
-    ):
-        super().__init__(meta_keys=meta_keys)
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.meta_keys = (*self.meta_keys, 'padding_size', LABEL_POLICY)
 
     def transform(self, results: dict) -> dict:
         packed = super().transform(results)

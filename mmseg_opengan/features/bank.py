@@ -81,18 +81,14 @@ class FeatureBank:
         self._rows: dict[str, dict[str, tuple[int, int]]] = {group: {} for group in GROUPS}
         self._starts = {group: [0] for group in GROUPS}
         for shard in self.manifest['shards']:
-            self._add_shard(shard)
-
-    def _add_shard(self, shard):
-        for group in GROUPS:
-            entry = shard['groups'][group]
-            self._require_size(entry['file'], entry['bytes'])
-            self._require_size(entry['pixels_file'], entry['pixels_bytes'])
-            start = self._starts[group][-1]
-            for name, count in entry['images'].items():
-                self._rows[group][name] = (start, count)
-                start += count
-            self._starts[group].append(start)
+            for group, entry in shard['groups'].items():
+                self._require_size(entry['file'], entry['bytes'])
+                self._require_size(entry['pixels_file'], entry['pixels_bytes'])
+                start = self._starts[group][-1]
+                for name, count in entry['images'].items():
+                    self._rows[group][name] = (start, count)
+                    start += count
+                self._starts[group].append(start)
 
     def _require_size(self, name: str, wanted: int) -> Path:
         path = self.root / name
@@ -225,7 +221,7 @@ def read_manifest(root: Path) -> dict | None:
 
 
 def read_bank(root: Path) -> dict | None:
-    """The manifest with what all shards hold: ``images``, ``files``, ``shards``, ``counts``; None
+    """The manifest with what all shards hold: ``images``, ``files``, ``shards``; None
     without a bank.
 
     Raises:
@@ -248,7 +244,7 @@ def read_bank(root: Path) -> dict | None:
 
 def empty_bank() -> dict:
     """What :func:`read_bank` gives of a bank without shards, but for its manifest."""
-    return dict(images=[], files={}, shards=[], counts=dict.fromkeys(GROUPS, 0))
+    return dict(images=[], files={}, shards=[])
 
 
 def first_of(bank: dict, what: str) -> int:
@@ -279,8 +275,6 @@ def add_shard(bank: dict, record: dict) -> None:
     for image, digests in record['files'].items():
         bank['files'].setdefault(image, {}).update(digests)
     bank['shards'].append(dict(groups=record['groups']))
-    for group in GROUPS:
-        bank['counts'][group] += sum(record['groups'][group]['images'].values())
 
 
 def write_record(path: Path, content: dict) -> None:

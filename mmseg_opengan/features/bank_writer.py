@@ -109,7 +109,13 @@ class BankWriter:
 
     def _write_shard(self, pending):
         for image, parts, _ in pending:
-            _require_finite(image, parts)
+            for group, (features, _) in parts.items():
+                bad = features.size - np.count_nonzero(np.isfinite(features))
+                if bad:
+                    raise ValueError(
+                        f"{bad} of {features.size} {group} features of '{image}' are NaN or beyond "
+                        'float16'
+                    )
         manifest = self.root / 'manifest.json'
         if not manifest.exists():
             remove_shards(self.root)
@@ -150,12 +156,3 @@ class BankWriter:
             pixels_sha256=sha256_of(pixels_path),
             images={image: len(features) for image, features, _ in parts},
         )
-
-
-def _require_finite(image, parts):
-    for group, (features, _) in parts.items():
-        bad = features.size - np.count_nonzero(np.isfinite(features))
-        if bad:
-            raise ValueError(
-                f"{bad} of {features.size} {group} features of '{image}' are NaN or beyond float16"
-            )

@@ -102,6 +102,11 @@ class _BankSource(Dataset):
                 f'open.pipeline: wanted that of closed, {self.pipeline}, whose images may be the '
                 f'same ones, found {of_open}'
             )
+        if not self.stores_closed and self.sampler.closed_images_per_batch == 'all':
+            raise ValueError(
+                "closed_images_per_batch='all' needs type='StoreSource': an online source sends "
+                'every image of a batch through the segmentor'
+            )
         self.choice = PixelChoice(closed_per_image, bank_seed)
         self.part, self.join = part, join
         self.leave_out = list(leave_out)
@@ -126,7 +131,7 @@ class _BankSource(Dataset):
 
     def prepare(self, extract: Callable[..., torch.Tensor], segmentor: dict) -> None:
         """Build the missing part of the bank, or check that the bank in place belongs to this
-        segmentor and policy.
+        segmentor and policy. There is none where nothing is stored.
 
         Args:
             extract: maps a raw image (3, H, W) and its data sample to features (C, h, w).
@@ -140,6 +145,8 @@ class _BankSource(Dataset):
             ValueError: features that are NaN or beyond float16.
             RuntimeError: on the other ranks, when the rank that builds the bank failed.
         """
+        if not self.stores_closed and self.open_images is None:
+            return
         open_images = self.open_images or self.closed_images
         policies = [one.metainfo['label_policy'] for one in (self.closed_images, open_images)]
         same = policies[0] == policies[1]
@@ -153,8 +160,8 @@ class _BankSource(Dataset):
                 label_policy=policies[:1] if same else dict(zip(GROUPS, policies)),
                 closed_per_image=self.choice.limit,
                 seed=self.choice.seed,
-                closed_classes=list(self.metainfo['classes']),
-                open_classes=list(open_images.metainfo['open_classes']),
+                closed_classes=self.metainfo['classes'],
+                open_classes=open_images.metainfo['open_classes'],
             )
         )
         on_main_process(lambda: self._build(extract))
@@ -257,18 +264,6 @@ class OnlineSource(_BankSource):
     Raises:
         ValueError: ``closed_images_per_batch='all'``, which needs a store.
     """
-
-    def __init__(self, **kwargs: Any):
-        super().__init__(**kwargs)
-        if self.sampler.closed_images_per_batch == 'all':
-            raise ValueError(
-                "closed_images_per_batch='all' needs type='StoreSource': an online source sends "
-                'every image of a batch through the segmentor'
-            )
-
-    def prepare(self, extract: Callable[..., torch.Tensor], segmentor: dict) -> None:
-        if self.open_images is not None:
-            super().prepare(extract, segmentor)
 
     def _batch(self, draw: PixelDraw) -> dict:
         items = [self.closed_images[int(i)] for i in draw.images(len(self.closed_images))]

@@ -60,8 +60,8 @@ def is_rule(threshold: float | str | None) -> bool:
         return True
 
 
-def parse_rule(rule: str) -> tuple[str, float | None]:
-    """A rule for a threshold as its kind and its rate.
+def parse_rule(rule: str) -> tuple[str, float]:
+    """A rule for a threshold as its kind and its rate, nan where it has none.
 
     ``'fpr=0.05'`` is the smallest threshold with such an FPR at most, ``'tpr=0.95'`` the largest
     with such a TPR at least, ``'f1'`` that of the largest F1 and ``'macro_f1'`` of the largest
@@ -72,7 +72,7 @@ def parse_rule(rule: str) -> tuple[str, float | None]:
     """
     kind, _, value = rule.partition('=')
     if rule in ('f1', MACRO_F1):
-        return kind, None
+        return kind, math.nan
     with suppress(ValueError):
         rate = float(value)
         if (kind == 'fpr' and 0 <= rate <= 1) or (kind == 'tpr' and 0 < rate <= 1):

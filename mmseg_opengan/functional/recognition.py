@@ -26,7 +26,7 @@ from typing import NamedTuple
 import torch
 
 from ..contracts import CLOSED, VOID
-from .score_layout import CHUNK, ScoreLayout
+from .score_layout import ScoreLayout, chunks
 
 _SHIFT = 7  # 2^7 score bins to a cell
 
@@ -154,10 +154,7 @@ class RecognitionCounts:
                 cell += scores >= threshold
         missed = (found.truth + 2 * self.num_classes).mul_(self._cells).add_(cell[found.missed])
         self.tensor.scatter_add_(0, missed.long(), torch.ones_like(found.missed))
-        chunk = CHUNK if cell.device.type == 'cpu' else max(1, cell.numel())
-        for some, called, scored in zip(
-            *(one.split(chunk) for one in (cell, found.called, found.scored)), strict=True
-        ):
+        for some, called, scored in chunks(cell, found.called, found.scored):
             some += called * self._cells
             self.tensor.scatter_add_(0, some.long(), scored)
 

@@ -14,9 +14,9 @@ from collections.abc import Sequence
 
 import torch
 
-from ..contracts import CLOSED, FIRST_OPEN, MAX_OPEN_CLASSES, VOID
+from ..contracts import CLOSED, FIRST_OPEN, VOID
 from .detection import ScoreBins, mean_over_kinds, numbers
-from .score_layout import CHUNK, NUM_BINS, ScoreLayout
+from .score_layout import NUM_BINS, ScoreLayout, chunks
 
 _MAX_CELLS = 17 * 2**18  # int64 cells of one accumulator, 34 MiB
 
@@ -53,10 +53,6 @@ class ScoreCounts:
         layout: ScoreLayout | None = None,
         device: torch.device | str = 'cpu',
     ):
-        if not 0 <= num_open_classes <= MAX_OPEN_CLASSES:
-            raise ValueError(
-                f'num_open_classes: wanted 0 to {MAX_OPEN_CLASSES}, found {num_open_classes}'
-            )
         self.num_open_classes = num_open_classes
         self.layout = layout
         rows = num_open_classes if num_open_classes > 1 else 0
@@ -107,8 +103,7 @@ class ScoreCounts:
 
     def add(self, bins: torch.Tensor, labels: torch.Tensor) -> None:
         """Count pixels given by :meth:`binned`."""
-        chunk = CHUNK if bins.device.type == 'cpu' else max(1, bins.numel())
-        for some, label in zip(bins.split(chunk), labels.split(chunk), strict=True):
+        for some, label in chunks(bins, labels):
             cell = (label != CLOSED).int().mul_(NUM_BINS).add_(some)
             self.tensor.scatter_add_(0, cell.long(), (label != VOID).long())  # a void pixel adds 0
         if self.num_open_classes > 1:

@@ -164,7 +164,7 @@ def test_rgb_to_ids_equals_pixel_loop():
     assert fast.tolist() == slow == ids.tolist()
 
 
-@pytest.mark.parametrize('colour', [(64, 128, 65), (255, 255, 255), (0, 0, 1)])
+@pytest.mark.parametrize('colour', [(64, 128, 65), (0, 0, 1)])
 def test_unknown_colour_is_named(colour):
     rgb = np.zeros((2, 2, 3), np.uint8)
     rgb[1, 0] = colour

@@ -97,11 +97,11 @@ def test_policies_of_this_package_keep_their_names():
 
 def test_a_string_is_not_several_classes(tree):
     edit = ("OPEN_CLASSES = ('animal', 'debris')", "OPEN_CLASSES = ('thing')")
-    with pytest.raises(TypeError, match=r"open_classes: wanted several names.*found 'thing'"):
+    with pytest.raises(TypeError, match=r"open_classes: wanted a list of strings.*found 'thing'"):
         own(edit)['MyOpenSet'](data_root=tree, split='train')
 
 
-@pytest.mark.parametrize('encoding', ['utf-8', 'utf-8-sig', 'utf-16', 'utf-16-le', 'utf-16-be'])
+@pytest.mark.parametrize('encoding', ['utf-8-sig', 'utf-16-le', 'utf-16-be'])
 def test_a_list_as_other_systems_write_it(tree, encoding):
     mark = (
         b'\xff\xfe' if encoding == 'utf-16-le' else b'\xfe\xff' if encoding == 'utf-16-be' else b''

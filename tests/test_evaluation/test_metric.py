@@ -25,7 +25,7 @@ from mmseg_opengan.evaluation.map_files import MapFiles
 from mmseg_opengan.evaluation.metric import OpenSetMetric, Setting
 from mmseg_opengan.evaluation.report import describe, details, headline
 from mmseg_opengan.functional.calibration import Calibration
-from mmseg_opengan.functional.components import ComponentCounts
+from mmseg_opengan.functional.components import ComponentCounts, MinSizes
 from mmseg_opengan.functional.decisions import MACRO_F1, STANDARD_RULES, Decisions, decide
 from mmseg_opengan.functional.detection import exact_bins, fpr_at_tpr, threshold_at_tpr
 from mmseg_opengan.functional.score_layout import ScoreLayout
@@ -451,7 +451,7 @@ def test_components(resolution):
     data = samples(resolution=resolution)
     _, metric = run(data, threshold=0.25, components='obstacle')
     sizes = (50, 10) if resolution == 'image' else (4, 1)  # 50 / 16 and 10 / 16, rounded up
-    counts = ComponentCounts(threshold=0.25, min_sizes=sizes)
+    counts = ComponentCounts(threshold=0.25, min_sizes=MinSizes(*sizes))
     for scores, labels, *_ in grid_maps(data, resolution=resolution):
         counts.update(scores, labels)
     assert metric.report['scorers']['opengan']['components'] == dict(

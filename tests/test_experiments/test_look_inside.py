@@ -21,7 +21,7 @@ from mmseg_opengan.experiments.look_inside import (
     look_inside,
     trained_options,
 )
-from mmseg_opengan.features.bank import FeatureBank, FeatureBankError
+from mmseg_opengan.features.bank import GROUPS, FeatureBank, FeatureBankError
 
 ROOT = Path(__file__).resolve().parents[2]
 NETWORKS = dict(
@@ -76,7 +76,8 @@ def test_the_command_writes_pictures_and_numbers(made, tmp_path, monkeypatch, ca
     assert {path.name for path in (tmp_path / 'out').iterdir()} == FILES
     assert 'fake to nearest closed: L1' in capsys.readouterr().out
     report = json.loads((tmp_path / 'out/look_inside.json').read_text())
-    assert report['stored_pixels'] == FeatureBank(made / 'bank').manifest['counts']
+    bank = FeatureBank(made / 'bank')
+    assert report['stored_pixels'] == {group: bank.num_pixels(group) for group in GROUPS}
     assert report['label_policy'] == FeatureBank(made / 'bank').manifest['identity']['label_policy']
     assert 0 <= report['auroc']['open above closed'] <= 1
     picture = cv2.imread(str(tmp_path / 'out/patches.png'))

@@ -79,7 +79,7 @@ def test_every_closed_and_open_pixel_is_there_once_and_no_void_one(world, tmp_pa
     ]
     for group, places in wanted.items():
         assert sorted(pixel[:3] for pixel in located(bank, group)) == sorted(places)
-        assert bank.manifest['counts'][group] == len(places) == bank.num_pixels(group)
+        assert len(places) == bank.num_pixels(group)
 
 
 def test_images_that_lack_a_group_have_zero_rows(world, tmp_path):

@@ -26,7 +26,6 @@ pytestmark = pytest.mark.usefixtures('two_images_per_shard')
     ('segmentor', 'options', 'message'),
     [
         (dict(SEGMENTOR, sha256='b' * 64), {}, "segmentor_sha256: wanted 'bbb.*', found 'aaa"),
-        (dict(SEGMENTOR, name='Other'), {}, "segmentor: wanted 'Other', found 'Lookup'"),
         (
             dict(SEGMENTOR, preprocessor=dict(mean=[1.0])),
             {},

@@ -133,7 +133,7 @@ def test_a_folder_is_completed_and_read_again(root, tmp_path):
 
 
 @pytest.mark.parametrize(
-    'write', range(6)
+    'write', [0, 1, 3, 5]
 )  # a file of each of three images, each time with a new manifest
 def test_killed_before_any_rename_it_is_built_again_to_the_same_bytes(
     root, tmp_path, killed_before_rename, write

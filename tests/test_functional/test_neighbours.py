@@ -28,8 +28,7 @@ def search(queries, rows, *, block, row_images=None, **options):
 
 
 @pytest.mark.parametrize('metric', METRICS)
-@pytest.mark.parametrize('block', [1, 7, 1000])
-@pytest.mark.parametrize('with_images', [False, True])
+@pytest.mark.parametrize(('block', 'with_images'), [(7, False), (1000, True)])
 def test_agrees_with_a_search_pair_by_pair(metric, block, with_images):
     random = torch.Generator().manual_seed(0)
     queries, rows = torch.randn(9, 5, generator=random), torch.randn(40, 5, generator=random)

@@ -8,7 +8,7 @@ from sklearn.metrics import f1_score
 
 from mmseg_opengan.contracts import IGNORE, VOID
 from mmseg_opengan.functional import detection as curves
-from mmseg_opengan.functional import recognition
+from mmseg_opengan.functional import score_layout
 from mmseg_opengan.functional.recognition import RecognitionCounts, outcomes
 from mmseg_opengan.functional.score_counts import ScoreCounts
 from mmseg_opengan.functional.score_layout import ScoreLayout
@@ -150,7 +150,7 @@ def test_the_tables_are_small():
 
 
 def test_streamed_in_parts_and_added_over_ranks_equals_all_at_once(monkeypatch):
-    monkeypatch.setattr(recognition, 'CHUNK', 999)
+    monkeypatch.setattr(score_layout, 'CHUNK', 999)
     data = _data(seed=1)
     options = dict(layout=_layout(data), thresholds=[0.3])
     whole = _counts(*data, **options)
