@@ -16,8 +16,8 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
+from ..evaluation.decided import state_of
 from ..files import as_json, replacing
-from .decided import state_of
 from .drawing import contact_sheet
 from .inferencer import OpenSetInferencer
 from .inputs import Entries, Inputs, check_out_dir, list_inputs

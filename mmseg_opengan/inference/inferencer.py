@@ -24,15 +24,15 @@ from mmseg.registry import DATASETS
 
 from .. import register  # noqa: F401
 from ..contracts import OPENGAN
+from ..evaluation.decided import RULES, OpenValidation
 from ..evaluation.evaluation_hook import OPEN_VALIDATION
 from ..features.stored_taps import images_of
 from ..files import label_type
 from ..functional.calibration import Calibration
-from ..functional.decisions import Decisions, is_rule
+from ..functional.decisions import Decisions, is_rule, plain_rule
 from ..pictures.overlay import LogitThreshold, robust_range
 from ..pictures.visualizer import panel_fields
 from .config import load_model
-from .decided import RULES, OpenValidation, plain_rule
 from .inputs import Inputs, check_out_dir, list_inputs
 from .reading import ImageReader
 from .results import Files, OpenSetResult, main_score
@@ -100,13 +100,11 @@ class OpenSetInferencer:
         self.model.to(device or get_device()).eval()
         self.reader = ImageReader(loaded.pipeline)
         self._font = font
-        loader = self.cfg.get('val_dataloader')
         self._validation = OpenValidation(
             self.model,
             loaded.checkpoint,
             loaded.meta.get(OPENGAN, {}).get(OPEN_VALIDATION),
-            None if loader is None else images_of(loader.dataset),
-            lambda dataset: (one for _, _, one in self._results(list_inputs(dataset).pairs, 1)),
+            self.cfg.get('val_dataloader'),
         )
 
     @property
