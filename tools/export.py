@@ -22,6 +22,14 @@ def parse_args():
         'score that needs no training: msp entropy energy maxlogit gen',
     )
     parser.add_argument('--dtype', default='uint8', choices=['uint8', 'float32'], help='of image')
+    parser.add_argument(
+        '--size',
+        nargs=2,
+        type=int,
+        metavar=('HEIGHT', 'WIDTH'),
+        help='the only size of images that the file takes (default: any); ONNX needs it of heads '
+        'that pool to a grid (UPerHead, PSPHead)',
+    )
     return parser.parse_args()
 
 
@@ -34,7 +42,16 @@ def main():
         device='cpu',
         cfg_options=args.cfg_options,
     )
-    print(export(inferencer, args.out, images=args.images, score=args.score, dtype=args.dtype))
+    print(
+        export(
+            inferencer,
+            args.out,
+            images=args.images,
+            score=args.score,
+            dtype=args.dtype,
+            size=args.size,
+        )
+    )
 
 
 if __name__ == '__main__':
