@@ -141,7 +141,7 @@ def test_4_rank_frames_and_get_boxes(here, monkeypatch):
     [find] = lines(4)
     run(monkeypatch, find)
     ranking = (here / 'work_dirs/found/ranking.csv').read_text().splitlines()
-    assert [line.split(',')[:2] for line in ranking[1:]] == [['1', 'frame']]
+    assert [line.split(',')[:2] for line in ranking[1:]] == [['1', 'street/frame.jpg']]
     assert json.loads((here / 'work_dirs/found/objects.coco.json').read_text())['images']
 
 

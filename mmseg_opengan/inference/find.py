@@ -8,6 +8,7 @@ import csv
 import json
 import os
 from collections.abc import Iterator
+from importlib.util import find_spec
 from io import StringIO
 from pathlib import Path
 from typing import NamedTuple
@@ -27,7 +28,7 @@ from .results import OpenSetResult
 SHARE = 0.01
 RECORDS, RANKING = 'frames.jsonl', 'ranking.csv'
 OBJECTS, SHEET = 'objects.coco.json', 'contact_sheet.png'
-_COLUMNS = ('rank', 'name', 'score', 'unknown_share', 'objects', 'largest_area', 'class_below')
+_COLUMNS = ('rank', 'file', 'score', 'unknown_share', 'objects', 'largest_area', 'class_below')
 
 
 class Found(NamedTuple):
@@ -37,13 +38,11 @@ class Found(NamedTuple):
         frames: how many are ranked.
         new: how many of them this call has run.
         best: the highest (name, score), at most a sheet full.
-        files: what was written.
     """
 
     frames: int
     new: int
     best: list[tuple[str, float]]
-    files: list[Path]
 
 
 def frame_score(score: np.ndarray) -> float:
@@ -63,6 +62,7 @@ def find(
     top: int = 24,
     batch_size: int = 1,
     bad: list[tuple[str, str]] | None = None,
+    fiftyone: str | None = None,
 ) -> Found:
     """Rank frames; an earlier call that ended early is gone on from.
 
@@ -76,10 +76,15 @@ def find(
         min_area: smallest object, in pixels.
         top: frames on the contact sheet.
         batch_size, bad: as of the inferencer.
+        fiftyone: name of a new FiftyOne data set of the frames; None: none is made.
 
     Raises:
-        ValueError: the folder holds frames of another model, threshold or ``min_area``.
+        ModuleNotFoundError: FiftyOne is asked for and not installed.
+        ValueError: the folder holds frames of another model, threshold or ``min_area``; or a data
+            set of that name exists, or would hold frames that are no files.
     """
+    if fiftyone is not None:
+        _require_new_dataset(fiftyone)
     out_dir = Path(out_dir)
     check_out_dir(out_dir, inputs)
     out_dir.mkdir(parents=True, exist_ok=True)
@@ -105,14 +110,14 @@ def find(
             new += 1
     ranking = _ranking(out_dir / RECORDS)
     _write_csv(out_dir, ranking)
-    files = [out_dir / RANKING]
     if threshold is not None:
         _write_coco(out_dir, ranking)
-        files.append(out_dir / OBJECTS)
     best = [(name, score) for score, name, _ in ranking[:top]]
     if best:
-        files.append(_write_sheet(inferencer, inputs, out_dir, best, threshold))
-    return Found(len(ranking), new, best, files)
+        _write_sheet(inferencer, inputs, out_dir, best, threshold)
+    if fiftyone is not None:
+        _write_fiftyone(fiftyone, out_dir, ranking)
+    return Found(len(ranking), new, best)
 
 
 def _begin(path: Path, settings: dict) -> set[str]:
@@ -145,6 +150,7 @@ def _record(result: OpenSetResult, threshold: float | None, min_area: int) -> di
     height, width = score.shape
     record = dict(
         name=result.name,
+        source=result.source,
         file=result.name + (Path(result.source).suffix if result.source else '.png'),
         height=height,
         width=width,
@@ -185,7 +191,7 @@ def _write_csv(out_dir: Path, ranking) -> None:
     writer = csv.writer(text)
     writer.writerow(_COLUMNS)
     for rank, record in enumerate(_records(out_dir, ranking), 1):
-        row = [rank, record['name'], f'{record["score"]:.6g}']
+        row = [rank, record['source'] or record['name'], f'{record["score"]:.6g}']
         if 'objects' in record:
             largest = max(record['objects'], key=lambda one: one['area'], default={})
             share = f'{record["unknown_share"]:.6f}'
@@ -237,7 +243,7 @@ def _coco_annotations(records: Iterator[dict]) -> Iterator[dict]:
             )
 
 
-def _write_sheet(inferencer, inputs, out_dir: Path, best, threshold) -> Path:
+def _write_sheet(inferencer, inputs, out_dir: Path, best, threshold) -> None:
     """The best frames as overlays, run once more."""
     wanted = dict(best)
     pairs = ((name, source) for name, source in list_inputs(inputs).pairs if name in wanted)
@@ -250,4 +256,54 @@ def _write_sheet(inferencer, inputs, out_dir: Path, best, threshold) -> Path:
     ]
     with replacing(out_dir / SHEET) as file:
         Image.fromarray(contact_sheet(tiles)).save(file, 'PNG')
-    return out_dir / SHEET
+
+
+def _require_new_dataset(name: str) -> None:
+    if find_spec('fiftyone') is None:
+        raise ModuleNotFoundError(
+            'fiftyone: wanted the package fiftyone, found none. Install it: '
+            "pip install 'mmseg-opengan[fiftyone]'"
+        )
+    import fiftyone as fo
+
+    if fo.dataset_exists(name):
+        raise ValueError(
+            f"fiftyone: wanted the name of a new data set, found '{name}', which exists. Choose "
+            f"another, or remove it: fiftyone.delete_dataset('{name}')"
+        )
+
+
+def _write_fiftyone(name: str, out_dir: Path, ranking) -> None:
+    """A data set of the frames, the most unknown first; its samples are added one by one."""
+    import fiftyone as fo
+
+    for record in _records(out_dir, ranking):
+        if record['source'] is None:
+            raise ValueError(
+                f"fiftyone: wanted images in files, found the frame '{record['name']}'. Write the "
+                'frames of the video to a folder first.'
+            )
+    records = enumerate(_records(out_dir, ranking), 1)
+    samples = (_fiftyone_sample(fo, rank, record) for rank, record in records)
+    fo.Dataset(name, persistent=True).add_samples(samples, dynamic=True)
+
+
+def _fiftyone_sample(fo, rank: int, record: dict):
+    """FiftyOne counts places in shares of the image."""
+    width, height = record['width'], record['height']
+    boxes, outlines = [], []
+    for one in record.get('objects', ()):
+        left, top, columns, rows = one['box']
+        box = [left / width, top / height, columns / width, rows / height]
+        outline = [(x / width, y / height) for x, y in one['polygon']]
+        values = {key: one[key] for key in ('area', 'mean_score', 'max_score', 'class_name')}
+        boxes.append(fo.Detection(label='unknown', bounding_box=box, **values))
+        shape = dict(points=[outline], closed=True, filled=True)
+        outlines.append(fo.Polyline(label='unknown', **shape, **values))
+    return fo.Sample(
+        filepath=os.path.abspath(record['source']),
+        rank=rank,
+        open_score=record['score'],
+        unknown=fo.Detections(detections=boxes),
+        outlines=fo.Polylines(polylines=outlines),
+    )
