@@ -30,7 +30,7 @@ def add_model_arguments(parser: argparse.ArgumentParser, inputs: str) -> None:
         '--segmentor-checkpoint',
         help="the segmentor's weights, if no longer where training had them",
     )
-    parser.add_argument('--font', help='font file for class names whose letters are missing')
+    parser.add_argument('--font', help='font file for names whose letters the usual one lacks')
     _add_cfg_options(parser)
 
 

@@ -255,7 +255,7 @@ def _write_sheet(inferencer, inputs, out_dir: Path, best, threshold) -> None:
         if name in drawn
     ]
     with replacing(out_dir / SHEET) as file:
-        Image.fromarray(contact_sheet(tiles)).save(file, 'PNG')
+        Image.fromarray(contact_sheet(tiles, font=inferencer.font)).save(file, 'PNG')
 
 
 def _require_new_dataset(name: str) -> None:

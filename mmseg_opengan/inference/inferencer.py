@@ -99,7 +99,7 @@ class OpenSetInferencer:
         self.classes, self.palette = loaded.classes, loaded.palette
         self.model.to(device or get_device()).eval()
         self.reader = ImageReader(loaded.pipeline)
-        self._font = font
+        self.font = font
         self._validation = OpenValidation(
             self.model,
             loaded.checkpoint,
@@ -308,7 +308,7 @@ class OpenSetInferencer:
                 raise ValueError(f'{name}: wanted at least 1, found {value}')
         pairs = islice(list_inputs(inputs).pairs, limit)
         scales = self._scales_or_none() if scaled else {}
-        panel = dict(classes=self.classes, palette=self.palette, font=self._font)
+        panel = dict(classes=self.classes, palette=self.palette, font=self.font)
         # Probabilities are those of D's score.
         threshold_of = OPENGAN if thresholds is None and OPENGAN in scorers else main
         panel['thresholds'] = self._panel_thresholds(thresholds, threshold_of)

@@ -14,6 +14,7 @@ import torch
 from mmengine.config import Config
 from tiny_camvid import PLAIN
 
+from mmseg_opengan.inference.drawing import contact_sheet
 from mmseg_opengan.inference.inferencer import OpenSetInferencer
 from mmseg_opengan.inference.inputs import list_inputs
 from mmseg_opengan.inference.reading import as_picture
@@ -282,6 +283,10 @@ def test_letters_that_the_font_lacks_are_told(frames, tmp_path):
     made = OpenSetInferencer(cfg, weights, device='cpu', font=tmp_path / 'absent.ttf')
     with pytest.raises(ValueError, match=r'font: wanted a \.ttf or \.otf file'):
         run(made, frames[0])[0].picture  # noqa: B018
+    tiles = [(name, np.zeros((20, 30, 3), np.uint8)) for name in ('1 街.jpg', '2 街.jpg')]
+    with pytest.warns(UserWarning, match='街.*cannot draw.*--font') as told:
+        contact_sheet(tiles)
+    assert len(told) == 1
 
 
 def test_mmsegs_own_inferencer(tiny, frames):
