@@ -7,7 +7,7 @@ from cityscapesscripts.helpers.labels import labels as CITYSCAPES
 from cityscapesscripts.helpers.labels import name2label
 
 from demo import world as demo_world
-from demo.open_things import COMMON, OPEN_KINDS, VAL_ONLY
+from demo.open_kinds import COMMON, OPEN_KINDS, VAL_ONLY
 from demo.scene import render_scene
 from demo.world import MANIFEST, SEEN, UNSEEN, kinds_of, write_demo_world
 from mmseg_opengan.contracts import CLOSED, IGNORE, VOID

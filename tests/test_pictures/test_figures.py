@@ -161,6 +161,8 @@ def test_no_two_methods_of_a_figure_look_alike():
     assert len({tuple(style.values()) for style in styles.values()}) == len(runs)
     assert styles['OpenGAN (a)'] == known['opengan']
     assert styles['gmm_s0'] == known['gmm']
+    fused = line_styles(['OpenGAN + GEN', 'OpenGAN'])
+    assert [*fused.values()] == [known['hybrid'], known['opengan']]
 
 
 def test_precision_has_what_chance_gives_beside_it(curves):
