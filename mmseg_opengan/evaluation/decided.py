@@ -186,8 +186,8 @@ class OpenValidation:
                 made_from=made_from,
             )
             self._write([one for one in entries if one['made_from'] != made_from] + [stored])
-        self._known = stored
-        return stored
+        self._known = {key: value for key, value in stored.items() if key != 'made_from'}
+        return self._known
 
     def has_scales(self, scorers: Iterable[str]) -> bool:
         """Whether colour scales are known or can be found."""

@@ -194,8 +194,7 @@ def _decided_with(rule: str, runner: Runner, stored: dict | None) -> dict:
         model = model_of(runner)
         checkpoint = runner._load_from or str(model.held.source)
         validation = OpenValidation(model, checkpoint, stored, runner.cfg.get('val_dataloader'))
-        decided = validation.find(model.score_names, [rule])
-        found = [{key: decided[key] for key in decided if key not in ('made_from', 'rules')}]
+        found = [validation.find(model.score_names, [rule])]
     broadcast_object_list(found)
     return found[0]
 

@@ -61,7 +61,7 @@ def write_bundle(path: str | Path, inferencer, decisions: dict | None) -> None:
     )
     Path(path).parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as file:
-        torch.save(_on_cpu(content), file)
+        torch.save(content, file)
 
 
 def read_bundle(path: str) -> tuple[Any, dict, dict] | None:
@@ -96,11 +96,3 @@ def _needed(imports: Iterable[str], inferencer) -> list[str]:
     used = [*model.modules(), *model.segmentor.modules(), *inferencer.reader.transforms]
     homes = {type(one).__module__ for one in used}
     return [name for name in imports if any(f'{home}.'.startswith(f'{name}.') for home in homes)]
-
-
-def _on_cpu(value: Any) -> Any:
-    if isinstance(value, torch.Tensor):
-        return value.detach().cpu()
-    if isinstance(value, dict):
-        return {key: _on_cpu(one) for key, one in value.items()}
-    return value

@@ -30,18 +30,13 @@ DEFAULT_SCORERS = ('msp', 'entropy')
 _INNER = ('images', 'dataset', 'datasets')
 
 
-def read_meta(checkpoint: str) -> dict:
-    """The meta information of a checkpoint; empty where it has none."""
-    return read_checkpoint(checkpoint)[1]
-
-
 def config_in(checkpoint: str) -> Config:
     """The config of a training, from the checkpoint that it wrote.
 
     Raises:
         ValueError: the checkpoint does not hold one.
     """
-    meta = read_meta(checkpoint)
+    meta = read_checkpoint(checkpoint)[1]
     segmentor = noted_segmentor(meta)
     if not meta.get('cfg') or not segmentor:
         raise ValueError(
@@ -63,10 +58,10 @@ def _config_of_text(text: str, checkpoint: str) -> Config:
     """
     values = {}
     try:
-        for line in ast.parse(text).body:
+        for line in _DictCalls().visit(ast.parse(text)).body:
             if not isinstance(line, ast.Assign) or not isinstance(line.targets[0], ast.Name):
                 raise ValueError(f'line {line.lineno} is more than NAME = VALUE')
-            values[line.targets[0].id] = _plain_value(line.value)
+            values[line.targets[0].id] = ast.literal_eval(line.value)
     except (SyntaxError, ValueError) as error:
         raise ValueError(
             f"'{checkpoint}': wanted a config of plain values in it, found {error}. Give the "
@@ -75,21 +70,19 @@ def _config_of_text(text: str, checkpoint: str) -> Config:
     return Config(values)
 
 
-def _plain_value(node: ast.expr) -> Any:
-    """The value of an expression of literals and ``dict(...)``."""
-    if isinstance(node, ast.Call):
-        named = all(one.arg is not None for one in node.keywords)
-        if not isinstance(node.func, ast.Name) or node.func.id != 'dict' or node.args or not named:
-            raise ValueError(f'line {node.lineno} is more than plain values')
-        return {one.arg: _plain_value(one.value) for one in node.keywords}
-    if isinstance(node, ast.Dict) and None not in node.keys:
-        keys = [_plain_value(key) for key in node.keys if key is not None]
-        return dict(zip(keys, map(_plain_value, node.values)))
-    if isinstance(node, ast.List):
-        return [_plain_value(one) for one in node.elts]
-    if isinstance(node, ast.Tuple):
-        return tuple(_plain_value(one) for one in node.elts)
-    return ast.literal_eval(node)
+class _DictCalls(ast.NodeTransformer):
+    """Writes ``dict(a=1)`` as ``{'a': 1}``, which is a literal; other calls stay."""
+
+    def visit_Call(self, node: ast.Call) -> ast.expr:
+        self.generic_visit(node)
+        names = [one.arg for one in node.keywords]
+        if not isinstance(node.func, ast.Name) or node.func.id != 'dict' or node.args:
+            return node
+        if None in names:
+            return node
+        return ast.Dict(
+            [ast.Constant(name) for name in names], [one.value for one in node.keywords]
+        )
 
 
 def find_segmentor(cfg: Config, checkpoint: str) -> None:
@@ -98,7 +91,7 @@ def find_segmentor(cfg: Config, checkpoint: str) -> None:
     """
     segmentor = cfg.model.get('segmentor')
     if segmentor is not None and segmentor.get('checkpoint') is None:
-        segmentor.checkpoint = noted_segmentor(read_meta(checkpoint)).get('checkpoint')
+        segmentor.checkpoint = noted_segmentor(read_checkpoint(checkpoint)[1]).get('checkpoint')
 
 
 def open_set_config(cfg: Config, checkpoint) -> Config:
@@ -224,7 +217,11 @@ def load_model(
         checkpoint = str(config)
         bundle = read_bundle(checkpoint)
         if bundle is not None:
-            _refuse_of_bundle(cfg_options=cfg_options, segmentor_checkpoint=segmentor_checkpoint)
+            if cfg_options is not None or segmentor_checkpoint is not None:
+                raise ValueError(
+                    'a bundle has its model whole: wanted no cfg_options and no '
+                    'segmentor_checkpoint'
+                )
             model, meta, parts = bundle
             if scorers is not None:
                 _choose_scorers(model, scorers)
@@ -257,12 +254,6 @@ def load_model(
     _check_classes(classes, model)
     checkpoint = checkpoint or str(cfg.model.segmentor.checkpoint)
     return Loaded(cfg, model, meta, test_pipeline(cfg), classes, palette, checkpoint)
-
-
-def _refuse_of_bundle(**options) -> None:
-    given = [name for name, value in options.items() if value is not None]
-    if given:
-        raise ValueError(f'a bundle has its model whole: wanted no {", ".join(given)}')
 
 
 def _choose_scorers(model, names: Sequence[str] | Mapping[str, dict]) -> None:

@@ -52,13 +52,11 @@ def contact_sheet(
 ) -> np.ndarray:
     """Pictures with a line of text below each, ``columns`` in a row; ``font`` is a font file."""
     warn_of_missing_letters(font, ''.join(text for text, _ in tiles))
-    drawn = [_tile(text, picture, width, font) for text, picture in tiles]
+    drawn = []
+    for text, picture in tiles:
+        height = max(1, round(width * picture.shape[0] / picture.shape[1]))
+        small = cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA)
+        line = np.full((_LINE, width, 3), 255, np.uint8)
+        drawn.append(np.vstack([small, write_text(line, [(2, 1, text)], 12, font)]))
     rows = [drawn[i : i + columns] for i in range(0, len(drawn), columns)]
     return stack_panels(rows, gap=6)
-
-
-def _tile(text: str, picture: np.ndarray, width: int, font: str | Path | None) -> np.ndarray:
-    height = max(1, round(width * picture.shape[0] / picture.shape[1]))
-    small = cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA)
-    line = np.full((_LINE, width, 3), 255, np.uint8)
-    return np.vstack([small, write_text(line, [(2, 1, text)], 12, font)])

@@ -6,7 +6,6 @@ A file is written only after its own runtime has given what torch gives, on real
 import io
 import json
 from collections.abc import Callable, Sequence
-from importlib.util import find_spec
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -20,10 +19,9 @@ from ..files import replacing
 from ..models.exported import ExportedModel, sizes_as_symbols
 from .inferencer import OpenSetInferencer
 from .inputs import list_inputs
+from .packages import require_packages
 
 OPSET = 18
-#: Packages of the extra ``export``.
-PACKAGES = ('onnx', 'onnxscript', 'onnxruntime')
 #: The file's labels are those of torch at so many pixels at least ...
 LABELS_EQUAL = 0.9999
 #: ... and its scores differ by so much of their range at most, probabilities by so much at all.
@@ -77,7 +75,7 @@ def export(
     if dtype not in ('uint8', 'float32'):
         raise ValueError(f"dtype: wanted 'uint8' or 'float32', found {dtype!r}")
     if path.suffix == '.onnx':
-        require_packages()
+        require_packages('export', 'onnx', 'onnxscript', 'onnxruntime')
     images = inferencer.dataset('test') if images is None else images
     if size is not None and min(size) < 1:
         raise ValueError(f'size: wanted a height and a width, found {size}')
@@ -93,7 +91,9 @@ def export(
         content, run = onnx_file(program, model.outputs, meta)
     else:
         content, run = torch_file(program, meta)
-        if not _accepts(run, cases[0]):
+        try:
+            run(cases[0])
+        except (AssertionError, RuntimeError):
             # Torch takes the batch of an attention layer for larger than 1.
             cases, wanted, note = cases[:-1], wanted[:-1], ', one image at a time'
             content, run = torch_file(exported_program(model, cases[0], axes[1:]), meta)
@@ -108,16 +108,6 @@ def export(
     with replacing(path) as file:
         file.write(content)
     return f"'{path}': {len(content) / 1e6:.1f} MB{note}. {checked}"
-
-
-def require_packages() -> None:
-    """Raise where ONNX cannot be written or checked."""
-    missing = [name for name in PACKAGES if find_spec(name) is None]
-    if missing:
-        raise ModuleNotFoundError(
-            f'ONNX: wanted the packages {", ".join(PACKAGES)}, found no {", ".join(missing)}. '
-            "Install them: pip install 'mmseg-opengan[export]'"
-        )
 
 
 # ---------------------------------------------------------------------- the check
@@ -172,8 +162,9 @@ def compared(found: Sequence[Outputs], wanted: Sequence[Outputs]) -> str:
         for i, unit in enumerate((score_range, 1.0)[: len(own) - 1]):
             difference = float(np.abs(values[i + 1] - own[i + 1]).max()) / unit
             worst[i] = float(np.maximum(worst[i], difference))  # NaN stays
+    shapes = dict.fromkeys('x'.join(map(str, labels.shape)) for labels, *_ in wanted)
     text = (
-        f'{len(wanted)} batches of {_sizes(wanted)}: labels equal at {100 * equal:.4f} % of the '
+        f'{len(wanted)} batches of {", ".join(shapes)}: labels equal at {100 * equal:.4f} % of the '
         f'pixels, scores within {worst[0]:.1e} of their range'
     )
     if len(wanted[0]) > 2:
@@ -184,19 +175,6 @@ def compared(found: Sequence[Outputs], wanted: Sequence[Outputs]) -> str:
             f'their range and probabilities within {SCORE_ERROR:g}, found {text}.'
         )
     return text
-
-
-def _sizes(outputs: Sequence[Outputs]) -> str:
-    shapes = dict.fromkeys(labels.shape for labels, *_ in outputs)
-    return ', '.join('x'.join(map(str, shape)) for shape in shapes)
-
-
-def _accepts(run: Run, image: Tensor) -> bool:
-    try:
-        run(image)
-    except (AssertionError, RuntimeError):
-        return False
-    return True
 
 
 # ---------------------------------------------------------------------- the files

@@ -8,7 +8,6 @@ import csv
 import json
 import os
 from collections.abc import Iterator
-from importlib.util import find_spec
 from io import StringIO
 from pathlib import Path
 from typing import NamedTuple
@@ -22,6 +21,7 @@ from ..files import as_json, replacing
 from .drawing import contact_sheet
 from .inferencer import OpenSetInferencer
 from .inputs import Entries, Inputs, check_out_dir, list_inputs
+from .packages import require_packages
 from .results import OpenSetResult
 
 #: The share of a frame's pixels whose scores are averaged.
@@ -259,11 +259,7 @@ def _write_sheet(inferencer, inputs, out_dir: Path, best, threshold) -> None:
 
 
 def _require_new_dataset(name: str) -> None:
-    if find_spec('fiftyone') is None:
-        raise ModuleNotFoundError(
-            'fiftyone: wanted the package fiftyone, found none. Install it: '
-            "pip install 'mmseg-opengan[fiftyone]'"
-        )
+    require_packages('fiftyone', 'fiftyone')
     import fiftyone as fo
 
     if fo.dataset_exists(name):

@@ -7,7 +7,6 @@
 Shapes: an image has H x W pixels at its original size, before any resizing of the pipeline.
 """
 
-import sys
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
@@ -19,8 +18,8 @@ import torch
 from mmengine.config import Config
 from mmengine.dataset import BaseDataset
 from mmengine.device import get_device
-from mmengine.utils import ProgressBar
 from mmseg.registry import DATASETS
+from tqdm import tqdm
 
 from .. import register  # noqa: F401
 from ..contracts import OPENGAN
@@ -35,8 +34,8 @@ from ..pictures.visualizer import panel_fields
 from .config import load_model
 from .inputs import Inputs, check_out_dir, list_inputs
 from .reading import ImageReader
-from .results import Files, OpenSetResult, main_score
-from .video import VideoWriter
+from .results import OpenSetResult, main_score
+from .video import video_writer
 
 #: The data loader whose dataset a split of the config means.
 SPLITS = {'test': 'test_dataloader', 'open_val': 'val_dataloader'}
@@ -171,8 +170,7 @@ class OpenSetInferencer:
 
     def decisions(self) -> dict:
         """Thresholds, calibration and colour scales of all scores, as plain values."""
-        found = self._validation.find(self.scorers, RULES, scales=True)
-        return {key: value for key, value in found.items() if key != 'made_from'}
+        return self._validation.find(self.scorers, RULES, scales=True)
 
     def dataset(self, split: str) -> BaseDataset:
         """The data set on which the config tests (``'test'``) or validates (``'open_val'``)."""
@@ -195,7 +193,6 @@ class OpenSetInferencer:
         out_dir: str | Path | None = None,
         video: str | Path | None = None,
         save_scores: bool = True,
-        save_pictures: bool = True,
         save_overlays: bool = False,
         threshold: float | str | None = None,
         unknown_id: int = 255,
@@ -212,7 +209,6 @@ class OpenSetInferencer:
             out_dir: folder for the files of :meth:`OpenSetResult.save`.
             video: file for the overlays as a video, of one colour scale.
             save_scores: write score maps (``.npy`` and 16-bit ``.png``).
-            save_pictures: write the panels.
             save_overlays: write the images with the main score on top.
             threshold: of the main score, a number in its units or a rule: where label maps are
                 unknown, overlays are outlined and, without ``thresholds``, panels whiten.
@@ -230,7 +226,6 @@ class OpenSetInferencer:
             ValueError, TypeError: an input that cannot be read, an empty folder, two images of one
                 name, or an ``out_dir`` in which outputs would mix with inputs.
         """
-        to_files = out_dir is not None or video is not None
         if out_dir is not None:
             check_out_dir(out_dir, inputs)
         entries = list_inputs(inputs)
@@ -239,29 +234,20 @@ class OpenSetInferencer:
             threshold = self.threshold(str(threshold), main)
         if threshold is not None and options.get('thresholds') is None:
             options['thresholds'] = [LogitThreshold(threshold)]
-        files = Files(
-            scores=save_scores,
-            picture=save_pictures,
-            overlay=save_overlays,
-            threshold=None if threshold is None else float(threshold),
-            unknown_id=unknown_id,
-        )
+        threshold = None if threshold is None else float(threshold)
+        files = dict(scores=save_scores, overlay=save_overlays, unknown_id=unknown_id)
+        total = min(options.get('limit') or entries.total, entries.total) or None
+        results = self.stream(entries, scaled=save_overlays or video is not None, **options)
         found: list = []
         with ExitStack() as stack:
-            writer = video and stack.enter_context(VideoWriter(video, entries.fps))
-            results = self.stream(entries, scaled=save_overlays or video is not None, **options)
-            limit = options.get('limit') or entries.total
-            total = min(limit, entries.total) if entries.total else 0
-            progress = ProgressBar(total, file=sys.stderr) if show_progress else None
-            for result in results:
-                if writer:
-                    writer.add(result.overlay(files.threshold))
-                saved = {} if out_dir is None else result.save(out_dir, files)
-                found.append(saved if to_files else result)
-                if progress is not None:
-                    progress.update()
-        if progress is not None:
-            progress.file.write('\n')
+            add = video and stack.enter_context(video_writer(video, entries.fps))
+            for result in tqdm(results, total=total, unit='image', disable=not show_progress):
+                if add:
+                    add(result.overlay(threshold))
+                if out_dir is not None:
+                    found.append(result.save(out_dir, threshold=threshold, **files))
+                else:
+                    found.append({} if video else result)
         return found
 
     def read(self, name: str, source) -> tuple[np.ndarray, dict]:

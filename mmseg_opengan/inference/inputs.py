@@ -135,32 +135,18 @@ def _list_sequence(inputs: Sequence):
             raise TypeError(
                 f'inputs: wanted paths or BGR arrays, found {type(one).__name__} at number {i}'
             )
-        if isinstance(one, np.ndarray):
-            _check_array(one, i)
-        elif not Path(one).is_file():
+        if not isinstance(one, np.ndarray) and not Path(one).is_file():
             raise FileNotFoundError(f"Image '{one}' does not exist, or is no file.")
-    folders = [os.path.abspath(Path(one).parent) for one in inputs if not _is_array(one)]
-    shared = os.path.commonpath(folders) if folders else ''
-    pairs = []
+    paths = [os.path.abspath(one) for one in inputs if not isinstance(one, np.ndarray)]
+    shared = os.path.commonpath([os.path.dirname(path) for path in paths]) if paths else ''
+    pairs: list = []
     for i, one in enumerate(inputs):
-        if _is_array(one):
+        if isinstance(one, np.ndarray):
             pairs.append((f'{i:08d}', one))
         else:
             below = Path(os.path.relpath(os.path.abspath(one), shared))
             pairs.append((below.with_suffix('').as_posix(), str(one)))
     return pairs
-
-
-def _is_array(one) -> bool:
-    return isinstance(one, np.ndarray)
-
-
-def _check_array(array: np.ndarray, position: int) -> None:
-    if array.ndim not in (2, 3) or array.dtype not in (np.uint8, np.uint16) or not array.size:
-        raise ValueError(
-            f'inputs: wanted BGR arrays (H, W, 3) or (H, W) uint8, found {array.shape} '
-            f'{array.dtype} at number {position}'
-        )
 
 
 def _list_folder(folder: Path):

@@ -3,7 +3,6 @@ evaluation reads.
 """
 
 import io
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,7 @@ import numpy as np
 
 from ..files import replacing
 from .inferencer import OpenSetInferencer
+from .packages import require_packages
 
 #: The tracks that are submitted, by the names of the benchmark.
 TRACKS = ('AnomalyTrack-all', 'ObstacleTrack-all')
@@ -48,11 +48,7 @@ def write_submission(
         raise ValueError(f'track: wanted one of {TRACKS}, found {track!r}')
     if Path(method).name != method:
         raise ValueError(f'method: wanted the name of a folder, found {method!r}')
-    if find_spec('h5py') is None:
-        raise ModuleNotFoundError(
-            'SegmentMeIfYouCan: wanted the package h5py, found none. Install it: '
-            "pip install 'mmseg-opengan[smiyc]'"
-        )
+    require_packages('smiyc', 'h5py')
     folder = Path(out_dir, 'anomaly_p', method, track)
     number = 0
     for result in inferencer.stream(images, scorers=[score]):

@@ -243,7 +243,7 @@ def test_what_cannot_be_exported_is_named(frames, tmp_path, monkeypatch):
     for found, message, options in cases:
         with pytest.raises(ValueError, match=message):
             attempt(found, **options)
-    monkeypatch.setattr('mmseg_opengan.inference.export.find_spec', lambda name: None)
+    monkeypatch.setattr('mmseg_opengan.inference.packages.find_spec', lambda name: None)
     with pytest.raises(ModuleNotFoundError, match=r'found no onnx, .*mmseg-opengan\[export\]'):
         attempt(inferencer, 'm.onnx', score='gen')
 
@@ -251,7 +251,7 @@ def test_what_cannot_be_exported_is_named(frames, tmp_path, monkeypatch):
 def test_the_tool(tiny, tmp_path):
     config, trained, _ = tiny
     size = ('--size', 50, 70)
-    call('export.py', config, trained, tmp_path / 'm.pt2', '--score', 'msp', *size)
+    call('export.py', config, trained, tmp_path / 'm.pt2', '--scorers', 'msp', *size)
     program = torch.export.load(tmp_path / 'm.pt2').module()
     labels, scores = program(torch.zeros(3, 3, 50, 70, dtype=torch.uint8))
     assert labels.shape == scores.shape == (3, 50, 70)

@@ -80,7 +80,7 @@ def test_frames_that_are_no_files_are_refused(inferencer, tmp_path, made):
 
 
 def test_without_the_package_nothing_is_run(inferencer, frames, tmp_path, monkeypatch):
-    monkeypatch.setattr('mmseg_opengan.inference.find.find_spec', lambda name: None)
+    monkeypatch.setattr('mmseg_opengan.inference.packages.find_spec', lambda name: None)
     with pytest.raises(ModuleNotFoundError, match=r'mmseg-opengan\[fiftyone\]'):
         find(inferencer, frames, tmp_path / 'out', fiftyone='street')
     assert not (tmp_path / 'out').exists()
