@@ -100,14 +100,12 @@ def find(
     results = inferencer.stream(
         entries._replace(pairs=left), batch_size=batch_size, scorers=[inferencer.main], bad=bad
     )
-    new = 0
     with open(out_dir / RECORDS, 'a', encoding='utf-8') as file:
         bar = tqdm(results, 'Frames', total=entries.total or None, initial=len(done), unit='frame')
         for result in bar:
             record = _record(result, threshold, min_area)
             file.write(json.dumps(record) + '\n')
             file.flush()
-            new += 1
     ranking = _ranking(out_dir / RECORDS)
     _write_csv(out_dir, ranking)
     if threshold is not None:
@@ -117,7 +115,7 @@ def find(
         _write_sheet(inferencer, inputs, out_dir, best, threshold)
     if fiftyone is not None:
         _write_fiftyone(fiftyone, out_dir, ranking)
-    return Found(len(ranking), new, best)
+    return Found(len(ranking), len(ranking) - len(done), best)
 
 
 def _begin(path: Path, settings: dict) -> set[str]:
@@ -146,20 +144,30 @@ def _begin(path: Path, settings: dict) -> set[str]:
 
 
 def _record(result: OpenSetResult, threshold: float | None, min_area: int) -> dict:
+    """What is kept of a frame; its objects as COCO's annotations."""
     score = result.score()
     height, width = score.shape
     record = dict(
         name=result.name,
         source=result.source,
-        file=result.name + (Path(result.source).suffix if result.source else '.png'),
+        file_name=result.name + (Path(result.source).suffix if result.source else '.png'),
+        score=frame_score(score),
         height=height,
         width=width,
-        score=frame_score(score),
     )
     if threshold is not None:
         record['unknown_share'] = float((score >= np.float32(threshold)).mean())
         record['objects'] = [
-            dict(one._asdict(), polygon=one.polygon.tolist())
+            dict(
+                category_id=1,
+                bbox=one.box,
+                segmentation=[one.polygon.flatten().tolist()],
+                area=one.area,
+                iscrowd=0,
+                score=one.max_score,
+                mean_score=one.mean_score,
+                class_below=one.class_name,
+            )
             for one in result.objects(threshold, min_area=min_area)
         ]
     return record
@@ -195,7 +203,7 @@ def _write_csv(out_dir: Path, ranking) -> None:
         if 'objects' in record:
             largest = max(record['objects'], key=lambda one: one['area'], default={})
             share = f'{record["unknown_share"]:.6f}'
-            row += [share, len(record['objects']), largest.get('area'), largest.get('class_name')]
+            row += [share, len(record['objects']), largest.get('area'), largest.get('class_below')]
         writer.writerow(row)
     with replacing(out_dir / RANKING) as file:
         file.write(text.getvalue().encode())
@@ -219,8 +227,8 @@ def _write_items(file, items: Iterator[dict]) -> None:
 
 def _coco_images(records: Iterator[dict]) -> Iterator[dict]:
     for rank, record in enumerate(records, 1):
-        size = dict(height=record['height'], width=record['width'])
-        yield dict(id=rank, file_name=record['file'], score=record['score'], **size)
+        kept = {key: record[key] for key in ('file_name', 'score', 'height', 'width')}
+        yield dict(id=rank, **kept)
 
 
 def _coco_annotations(records: Iterator[dict]) -> Iterator[dict]:
@@ -228,19 +236,7 @@ def _coco_annotations(records: Iterator[dict]) -> Iterator[dict]:
     for rank, record in enumerate(records, 1):
         for one in record['objects']:
             number += 1
-            outline = [coordinate for corner in one['polygon'] for coordinate in corner]
-            yield dict(
-                id=number,
-                image_id=rank,
-                category_id=1,
-                bbox=one['box'],
-                segmentation=[outline],
-                area=one['area'],
-                iscrowd=0,
-                score=one['max_score'],
-                mean_score=one['mean_score'],
-                class_below=one['class_name'],
-            )
+            yield dict(id=number, image_id=rank, **one)
 
 
 def _write_sheet(inferencer, inputs, out_dir: Path, best, threshold) -> None:
@@ -289,10 +285,11 @@ def _fiftyone_sample(fo, rank: int, record: dict):
     width, height = record['width'], record['height']
     boxes, outlines = [], []
     for one in record.get('objects', ()):
-        left, top, columns, rows = one['box']
+        left, top, columns, rows = one['bbox']
+        (flat,) = one['segmentation']
         box = [left / width, top / height, columns / width, rows / height]
-        outline = [(x / width, y / height) for x, y in one['polygon']]
-        values = {key: one[key] for key in ('area', 'mean_score', 'max_score', 'class_name')}
+        outline = [(x / width, y / height) for x, y in zip(flat[::2], flat[1::2])]
+        values = {key: one[key] for key in ('area', 'score', 'mean_score', 'class_below')}
         boxes.append(fo.Detection(label='unknown', bounding_box=box, **values))
         shape = dict(points=[outline], closed=True, filled=True)
         outlines.append(fo.Polyline(label='unknown', **shape, **values))

@@ -31,7 +31,7 @@ from ..functional.calibration import Calibration
 from ..functional.decisions import Decisions, is_rule, plain_rule
 from ..pictures.overlay import LogitThreshold, robust_range
 from ..pictures.visualizer import panel_fields
-from .config import load_model
+from .config import classes_of, load_model, test_pipeline
 from .inputs import Inputs, check_out_dir, list_inputs
 from .reading import ImageReader
 from .results import OpenSetResult, main_score
@@ -61,9 +61,8 @@ class OpenSetInferencer:
             stand here alone; so may a bundle, the one file that ``tools/bundle.py`` writes.
         checkpoint: what training wrote (D and G only; the segmentor is found through the config),
             or the segmentor's weights where there is no D.
-        scorers: scores to give beside D's: names (those of the config, or of the registry in any
-            case: ``'energy'``) or configs by name. None: those of the config; of a plain config,
-            MSP and entropy.
+        scorers: names of the scores to give beside D's: those of the config, or of the registry in
+            any case: ``'energy'``. None: those of the config; of a plain config, MSP and entropy.
         device: e.g. ``'cpu'``, ``'cuda:1'``; None takes an accelerator where there is one.
         cfg_options: overrides of the config, keys with dots.
         segmentor_checkpoint: the segmentor's weights, if no longer where the config says.
@@ -81,28 +80,27 @@ class OpenSetInferencer:
         config: str | Path | Config,
         checkpoint: str | Path | None = None,
         *,
-        scorers: Sequence[str] | Mapping[str, dict] | None = None,
+        scorers: Sequence[str] | None = None,
         device: str | None = None,
         cfg_options: Mapping | None = None,
         segmentor_checkpoint: str | Path | None = None,
         font: str | Path | None = None,
     ):
-        loaded = load_model(
+        self.cfg, self.model, meta, checkpoint = load_model(
             config,
             None if checkpoint is None else str(checkpoint),
             scorers=scorers,
             cfg_options=cfg_options,
             segmentor_checkpoint=segmentor_checkpoint,
         )
-        self.cfg, self.model = loaded.cfg, loaded.model
-        self.classes, self.palette = loaded.classes, loaded.palette
+        self.classes, self.palette = classes_of(self.cfg, meta, self.model)
         self.model.to(device or get_device()).eval()
-        self.reader = ImageReader(loaded.pipeline)
+        self.reader = ImageReader(test_pipeline(self.cfg))
         self.font = font
         self._validation = OpenValidation(
             self.model,
-            loaded.checkpoint,
-            loaded.meta.get(OPENGAN, {}).get(OPEN_VALIDATION),
+            checkpoint,
+            meta.get(OPENGAN, {}).get(OPEN_VALIDATION),
             self.cfg.get('val_dataloader'),
         )
 
@@ -309,10 +307,8 @@ class OpenSetInferencer:
 
     def _scales_or_none(self) -> dict | None:
         """Colour scales of open validation; None without its images."""
-        if not self.decides:
-            return None
         try:
-            return self.scales()
+            return self.scales() if self.decides else None
         except FileNotFoundError as error:
             warnings.warn(
                 f'Colours have the scale of the first image, as open validation lacks {error}',
@@ -327,11 +323,9 @@ class OpenSetInferencer:
         found = []
         for one in thresholds:
             if is_rule(one):
-                found.append(LogitThreshold(self.threshold(str(one), main)))
-            elif is_logit and not isinstance(one, LogitThreshold):
-                found.append(float(one))
-            else:
-                found.append(LogitThreshold(one))
+                one = LogitThreshold(self.threshold(one, main))
+            is_raw = isinstance(one, LogitThreshold) or not is_logit
+            found.append(LogitThreshold(one) if is_raw else float(one))
         return found
 
     def _results(self, pairs, batch_size, bad=None):

@@ -134,7 +134,9 @@ class OpenSetResult:
         """
         contents = dict(labels=_png(self.labels), panel=_png(self.picture))
         for scorer, score in self.scores.items() if scores else ():
-            contents[f'{scorer}.npy'] = _npy(score)
+            raw = io.BytesIO()
+            np.save(raw, half_where_it_fits(score))
+            contents[f'{scorer}.npy'] = raw.getvalue()
             contents[f'{scorer}.png'] = score_png(score, logit=scorer in self.logits)
         if overlay:
             contents['overlay'] = _png(self.overlay(threshold))
@@ -187,23 +189,17 @@ def _coloured_png(ids: np.ndarray, colours: dict[int, Sequence[int]]) -> bytes:
         return _png(table[ids])
     picture = Image.fromarray(ids).convert('P')
     picture.putpalette(table.tobytes())
-    return _encoded(picture)
+    return _png(picture)
 
 
-def _png(picture: np.ndarray, **text: str) -> bytes:
-    """(H, W) uint8 or uint16, or (H, W, 3) uint8 RGB, as a PNG file with text entries."""
-    return _encoded(Image.fromarray(picture), **text)
-
-
-def _encoded(picture: Image.Image, **text: str) -> bytes:
+def _png(picture: np.ndarray | Image.Image, **text: str) -> bytes:
+    """A picture, or an array (H, W) uint8 or uint16 or (H, W, 3) uint8 RGB, as a PNG file with
+    text entries.
+    """
+    if isinstance(picture, np.ndarray):
+        picture = Image.fromarray(picture)
     info, file = PngInfo(), io.BytesIO()
     for key, value in text.items():
         info.add_text(key, value)
     picture.save(file, 'PNG', pnginfo=info, compress_level=4)
-    return file.getvalue()
-
-
-def _npy(score: np.ndarray) -> bytes:
-    file = io.BytesIO()
-    np.save(file, half_where_it_fits(score))
     return file.getvalue()

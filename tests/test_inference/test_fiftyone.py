@@ -66,7 +66,7 @@ def test_frames_scores_boxes_and_outlines(inferencer, frames, tmp_path, made):
             assert box['bounding_box'] == places
             assert outline['points'] == [[(x / columns, y / rows) for x, y in one.polygon]]
             assert outline['closed']
-            assert box['max_score'] == outline['max_score'] == one.max_score
+            assert box['score'] == outline['score'] == one.max_score
     with pytest.raises(ValueError, match=r"found 'street', which exists\. Choose another"):
         find(inferencer, frames, tmp_path / 'again', **options)
     assert not (tmp_path / 'again').exists()
