@@ -10,8 +10,8 @@ import torch
 from PIL import Image
 
 from mmseg_opengan.contracts import OPENGAN
-from mmseg_opengan.functional.overlay import LogitThreshold
 from mmseg_opengan.inference.results import OpenSetResult, score_png
+from mmseg_opengan.pictures.overlay import LogitThreshold
 
 NAMES = ('msp', 'entropy', 'opengan')
 
