@@ -34,7 +34,7 @@ ALLOWED = {
     'models': BELOW,
     'engine': BELOW,
     'pictures': BELOW,
-    'evaluation': BELOW | {'__init__', 'engine', 'pictures'},
+    'evaluation': BELOW | {'__init__', 'engine', 'features', 'models', 'pictures'},
     'contrib': BELOW | ROOMS,
     'register': {'compat', 'contrib', *ROOMS},
     'provenance': {'contracts', 'files', 'functional'},

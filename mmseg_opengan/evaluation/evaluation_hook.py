@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from mmengine.dist import master_only
+from mmengine.dist import broadcast_object_list, is_main_process, master_only
 from mmengine.evaluator import Evaluator
 from mmengine.hooks import CheckpointHook, Hook
 from mmengine.runner import BaseLoop, Runner
@@ -21,8 +21,9 @@ from ..functional.decisions import is_rule
 from ..pictures.figures import FIGURES, save_figure
 from ..pictures.overlay import LogitThreshold
 from .best_checkpoint import check_save_best
+from .decided import OpenValidation
 from .metric import OpenSetMetric, Setting
-from .open_validation import course_text, decisions_of, run_open_validation, stored_decisions
+from .open_validation import course_text, decisions_of, stored_decisions
 from .report import headline
 
 #: Key of ``checkpoint['meta']['opengan']`` under which the thresholds and calibrations of open
@@ -38,8 +39,8 @@ class OpenSetEvaluationHook(Hook):
 
     - Every validation decides thresholds and calibrations; the checkpoint that is saved for it
       (``save_best``) keeps them in ``meta['opengan']['open_validation']``.
-    - A test uses those of its checkpoint. Where it asks for a rule (``threshold`` of the metric)
-      that they do not have for every scorer, the open validation set is evaluated first.
+    - A test uses those of its checkpoint. A rule (``threshold`` of the metric) that they do not
+      have for every scorer is found once and kept: see :class:`OpenValidation`.
     - Before a training, ``save_best`` is checked: see :func:`check_save_best`. After it, a sentence
       says how its number went on: see :func:`course_text`.
     - ``{work_dir}/open_set_eval/{val,test}/`` gets ``metrics.json`` (every number with its label
@@ -102,15 +103,11 @@ class OpenSetEvaluationHook(Hook):
                     'validation runs '
                     f"without it, found the rule '{rule}'"
                 )
+            stored = self._loaded
+            if is_rule(rule):
+                stored = _decided_with(str(rule), runner, stored)
             setting = _setting(runner, 'test')
-            stored, resolution = self._loaded, model.resolution
-            decisions = decisions_of(stored, resolution, setting.mode, setting.smoothing)
-            if is_rule(rule) and not all(
-                name in decisions and rule in decisions[name].thresholds
-                for name in model.score_names
-            ):
-                stored = run_open_validation(runner, _setting(runner, 'val'), str(rule))
-                decisions = decisions_of(stored, resolution, setting.mode, setting.smoothing)
+            decisions = decisions_of(stored, model.resolution, setting.mode, setting.smoothing)
             source = (
                 {key: value for key, value in (stored or {}).items() if key != 'scorers'}
                 if decisions
@@ -188,6 +185,18 @@ def _save_best(runner: Runner) -> tuple[str | None, str | None]:
 
 def _metrics(evaluator: Evaluator) -> list[OpenSetMetric]:
     return [metric for metric in evaluator.metrics if isinstance(metric, OpenSetMetric)]
+
+
+def _decided_with(rule: str, runner: Runner, stored: dict | None) -> dict:
+    """What open validation decides, a rule among it: the main process finds it for all."""
+    found: list = [None]
+    if is_main_process():
+        model = model_of(runner)
+        checkpoint = runner._load_from or str(model.held.source)
+        validation = OpenValidation(model, checkpoint, stored, runner.cfg.get('val_dataloader'))
+        found = [validation.find(model.score_names, [rule])]
+    broadcast_object_list(found)
+    return found[0]
 
 
 def _setting(runner: Runner, stage: str, **options: Any) -> Setting:

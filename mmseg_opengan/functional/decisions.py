@@ -83,10 +83,10 @@ def parse_rule(rule: str) -> tuple[str, float]:
     )
 
 
-def check_threshold(threshold: float | str | None) -> None:
-    """Raise a ValueError for what is neither a number nor a rule."""
-    if is_rule(threshold):
-        parse_rule(str(threshold))
+def plain_rule(rule: str) -> str:
+    """A rule as it is kept: ``'fpr=.05'`` is ``'fpr=0.05'``; errors as of :func:`parse_rule`."""
+    kind, rate = parse_rule(rule)
+    return kind if rate is None else f'{kind}={rate:g}'
 
 
 def decide(

@@ -217,7 +217,7 @@ def _score_panel(name: str, score: np.ndarray, size) -> np.ndarray:
         bar[8:20, left : width - right] = _fit(
             SCORE_COLOURS[None], (12, width - left - right), smooth=True
         )
-    bar = _text(bar, [(0, 5, ends[0]), (width - right + 8, 5, ends[1])], 14)
+    bar = write_text(bar, [(0, 5, ends[0]), (width - right + 8, 5, ends[1])], 14)
     picture = _fit(score_to_color(score, lo, hi), size, smooth=True)
     return np.vstack([_titled(label_of(name), picture), bar])
 
@@ -249,13 +249,12 @@ def _whitened(picture: np.ndarray, mask: np.ndarray) -> np.ndarray:
 
 def _titled(title: str, picture: np.ndarray) -> np.ndarray:
     band = np.full((_TITLE, picture.shape[1], 3), _PAPER, np.uint8)
-    return np.vstack([_text(band, [(0, 2, title)], 17), picture])
+    return np.vstack([write_text(band, [(0, 2, title)], 17), picture])
 
 
-def _legend(entries, font: str | Path | None = None) -> np.ndarray:
+def _legend(entries, file: str | Path | None = None) -> np.ndarray:
     """Swatch and name of each entry, in as many lines as it takes."""
-    file = str(font or _DEJAVU)
-    _warn_of_missing_letters(file, ''.join(name for name, _ in entries))
+    warn_of_missing_letters(file, ''.join(name for name, _ in entries))
     x, line, places = 0, 0, []
     for name, colour in entries:
         length = 22 + int(_font(15, file).getlength(name)) + 16
@@ -267,10 +266,10 @@ def _legend(entries, font: str | Path | None = None) -> np.ndarray:
     for x, y, _, colour in places:
         strip[y + 5 : y + 21, x : x + 16] = _LINE
         strip[y + 6 : y + 20, x + 1 : x + 15] = colour
-    return _text(strip, [(x + 22, y + 4, name) for x, y, name, _ in places], 15, file)
+    return write_text(strip, [(x + 22, y + 4, name) for x, y, name, _ in places], 15, file)
 
 
-def _text(picture: np.ndarray, lines, size: int, file: str | None = None) -> np.ndarray:
+def write_text(picture: np.ndarray, lines, size: int, file: str | Path | None = None) -> np.ndarray:
     """A copy with (x, y, text) written on it."""
     canvas = Image.fromarray(picture)
     pen = ImageDraw.Draw(canvas)
@@ -280,7 +279,7 @@ def _text(picture: np.ndarray, lines, size: int, file: str | None = None) -> np.
 
 
 @lru_cache(maxsize=8)
-def _font(size: int, file: str | None = None) -> ImageFont.FreeTypeFont:
+def _font(size: int, file: str | Path | None = None) -> ImageFont.FreeTypeFont:
     """A font file; DejaVu Sans, which matplotlib brings along, is the same on every machine."""
     try:
         return ImageFont.truetype(file or str(_DEJAVU), size)
@@ -289,12 +288,14 @@ def _font(size: int, file: str | None = None) -> ImageFont.FreeTypeFont:
 
 
 @lru_cache(maxsize=8)
-def _warn_of_missing_letters(file: str, text: str) -> None:
-    letters = FT2Font(file).get_charmap() if Path(file).is_file() else {}
+def warn_of_missing_letters(file: str | Path | None, text: str) -> None:
+    """Warn, once, where a font file (None: DejaVu Sans) lacks letters of what is to be written."""
+    file = Path(file or _DEJAVU)
+    letters = FT2Font(str(file)).get_charmap() if file.is_file() else {}
     missing = sorted({one for one in text if letters and ord(one) not in letters})
     if missing:
         warnings.warn(
-            f"Class names hold {', '.join(missing[:5])}, which '{Path(file).name}' cannot draw. "
-            'Give a font file that has these letters: font=...',
+            f"A picture's text holds {', '.join(missing[:5])}, which '{file.name}' cannot draw. "
+            'Give a font file that has these letters: font=..., --font FILE',
             stacklevel=4,
         )
