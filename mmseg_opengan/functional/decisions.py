@@ -86,7 +86,7 @@ def parse_rule(rule: str) -> tuple[str, float]:
 def plain_rule(rule: str) -> str:
     """A rule as it is kept: ``'fpr=.05'`` is ``'fpr=0.05'``; errors as of :func:`parse_rule`."""
     kind, rate = parse_rule(rule)
-    return kind if rate is None else f'{kind}={rate:g}'
+    return kind if math.isnan(rate) else f'{kind}={rate:g}'
 
 
 def decide(

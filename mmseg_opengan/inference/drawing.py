@@ -14,7 +14,6 @@ from ..pictures.panel import warn_of_missing_letters, write_text
 
 #: How much of a picture the colour of the most open score takes.
 _STRENGTH = 0.75
-_OUTLINE = (255, 255, 255)
 #: Height of the line under a tile.
 _LINE = 18
 
@@ -39,7 +38,7 @@ def overlay(
         mask = (score >= np.float32(threshold)).astype(np.uint8)
         contours, _ = cv2.findContours(mask, cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE)
         thickness = max(1, round(image.shape[0] / 360))
-        cv2.drawContours(drawn, contours, -1, _OUTLINE, thickness)
+        cv2.drawContours(drawn, contours, -1, (255, 255, 255), thickness)
     return drawn
 
 

@@ -12,11 +12,13 @@ from typing import Any
 
 import numpy as np
 import torch
+from mmseg.structures import SegDataSample
 from torch import Tensor
 from torch.nn.functional import interpolate
 
 from ..files import replacing
 from ..models.exported import ExportedModel, sizes_as_symbols
+from ..models.open_set_segmentor import meta_of
 from .inferencer import OpenSetInferencer
 from .inputs import list_inputs
 from .packages import require_packages
@@ -140,9 +142,8 @@ def check_cases(
 @torch.no_grad()
 def reference(model: ExportedModel, images: Tensor) -> Outputs:
     """Labels and scores (N, H, W) by the model's own prediction of BGR images."""
-    own = model.model
-    inputs = own.data_preprocessor(dict(inputs=list(images)), False)['inputs']
-    samples = own.predict(inputs)
+    samples = [SegDataSample(metainfo=meta_of(images)) for _ in images]
+    samples = model.model.test_step(dict(inputs=list(images), data_samples=samples))
     labels = torch.cat([sample.pred_sem_seg.data for sample in samples])
     scores = torch.cat([sample.open_scores.get(model.score) for sample in samples])
     found = [labels, scores, scores.sigmoid()][: len(model.outputs)]

@@ -12,7 +12,7 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from ..contracts import HYBRID, OPENGAN
-from ..files import half_where_it_fits, replacing
+from ..files import half_where_it_fits, label_type, replacing
 from ..pictures.overlay import OPEN_COLOUR, robust_range
 from ..pictures.panel import draw_panel
 from .drawing import overlay
@@ -88,7 +88,7 @@ class OpenSetResult:
             raise ValueError(
                 f'unknown_id: wanted {number} to 65535, which no class has, found {unknown_id}'
             )
-        found = self.labels.astype(np.uint8 if max(unknown_id, number - 1) < 256 else np.uint16)
+        found = self.labels.astype(label_type(unknown_id + 1))
         found[self.score(scorer) >= np.float32(threshold)] = unknown_id
         return found
 
