@@ -23,6 +23,7 @@ from torch.utils.data import Dataset, Sampler
 
 from ..datasets.open_set_dataset import OpenSetDataset
 from ..files import as_json
+from ..functional.pixels import rows_by_kind
 from .bank import GROUPS, FeatureBank, RowPool, locked
 from .bank_parts import join_parts, part_of
 from .extraction import extract_to_bank
@@ -192,15 +193,22 @@ class _BankSource(Dataset):
                 self._pools['open'] = self._pools['open'].without(self._left_out(bank))
             for group, images in requests.items():
                 if images and not len(self._pools[group]):
-                    needless = '. OpenGAN-0 needs none: open=None, sampler.num_open=0'
-                    raise ValueError(
-                        f'No {group} pixel to train on: the {len(images)} images that should give '
-                        f"some have none in the feature bank '{self.root}'"
-                        + needless
-                        * (group == 'open')
-                    )
+                    raise ValueError(self._no_pixel(group, len(images)))
+            if self.sampler.open_draws == 'kinds' and self.open_images is not None:
+                pool = self._pools['open']
+                labels = bank.pixels('open')['label'][pool.rows(np.arange(len(pool)))]
+                self._kinds = rows_by_kind(labels)
             self._bank = bank
         return self._bank
+
+    def _no_pixel(self, group: str, number: int) -> str:
+        text = (
+            f'No {group} pixel to train on: the {number} images that should give some have none in '
+            f"the feature bank '{self.root}'"
+        )
+        if group == 'open':
+            text += '. OpenGAN-0 needs none: open=None, sampler.num_open=0'
+        return text
 
     def _left_out(self, bank: FeatureBank) -> np.ndarray:
         """(rows,) bool, the bank's open pixels of classes that are left out."""
@@ -220,7 +228,9 @@ class _BankSource(Dataset):
         if self.open_images is None:
             return None
         bank, pool = self.bank, self._pools['open']
-        return bank.gather('open', pool.rows(draw.open(len(pool))))
+        by_kind = self.sampler.open_draws == 'kinds'
+        chosen = draw.open_of_kinds(self._kinds) if by_kind else draw.open(len(pool))
+        return bank.gather('open', pool.rows(chosen))
 
     def __getitem__(self, seed_and_step: tuple[int, int] | None) -> dict:
         """The batch of one step; an empty one for None, a step that is skipped because it was
