@@ -145,7 +145,7 @@ def test_tanh_cannot_reach_features_beyond_one():
         ),
         (
             lambda: FeatureDiscriminator(7, hidden=()),
-            r'hidden: wanted whole numbers above 0, found \(\)',
+            r'hidden: wanted a list of widths, found \(\)',
         ),
     ],
 )
