@@ -1,7 +1,6 @@
 """Jobs of an experiment."""
 
 import multiprocessing
-import queue
 import subprocess
 import sys
 import time
@@ -143,7 +142,9 @@ def test_two_runs_in_one_folder_are_refused(methods, seeds, message):
 
 def test_a_run_whose_validations_gave_no_number_says_so(job, trained):
     trained.told.clear()
-    with pytest.raises(RuntimeError, match=r'cls_s0: no validation gave a number for opengan/AUR'):
+    with pytest.raises(
+        RuntimeError, match=r'cls_s0 failed, .*: no validation gave a number for opengan/AUR'
+    ):
         train([job], processes=0)
     assert job.best() is None
 
@@ -211,16 +212,20 @@ def test_after_an_interruption_what_has_not_begun_never_does(tmp_path):
     assert begun == len(list(tmp_path.iterdir())) < 5  # the pool hands out a few tasks ahead
 
 
-def test_processes_take_the_gpus_in_turns(monkeypatch):
-    places, used = queue.SimpleQueue(), []
-    for place in range(3):
-        places.put(place)
-    monkeypatch.setattr(experiment, 'die_with_parent', lambda: None)
-    monkeypatch.setattr(experiment._CountHook, 'steps', None)
+def test_runs_take_the_gpus_in_turns(job, trained, monkeypatch):
+    used = []
     monkeypatch.setattr('torch.cuda.is_available', lambda: True)
     monkeypatch.setattr('torch.cuda.device_count', lambda: 2)
     monkeypatch.setattr('torch.cuda.set_device', used.append)
-    for _ in range(3):
-        experiment._start_worker('steps', places)
+    for place in range(3):
+        experiment._train_quietly(job, place)
     assert used == [0, 1, 0]
-    assert experiment._CountHook.steps == 'steps'
+
+
+def _place(task, place):
+    return task, place
+
+
+def test_results_of_processes_come_in_the_order_of_the_tasks(capsys):
+    assert experiment.in_parallel(_place, [7, 8, 9], 2) == [(7, 0), (8, 1), (9, 2)]
+    assert experiment.in_parallel(_place, [7, 8], 0) == [(7, 0), (8, 0)]

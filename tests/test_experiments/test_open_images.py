@@ -9,7 +9,6 @@ from mmseg_opengan.experiments import open_images as module
 from mmseg_opengan.experiments.open_images import (
     NUMBER,
     open_images,
-    open_images_figure,
     plan,
     write_report,
 )
@@ -61,7 +60,7 @@ def test_rows_are_what_training_and_test_found(tmp_path, monkeypatch):
             (job.work_dir / 'best.json').write_text(json.dumps(best))
 
     def evaluate_shares(jobs, **how):
-        entry = dict(AUROC=0.8, AP=0.1, FPR95=0.5, num_closed=2000, num_open=30)
+        entry = dict(AUROC=0.8, AUROC_kinds=0.6, AP=0.1, FPR95=0.5, num_closed=2000, num_open=30)
         return dict(
             label_policy='camvid',
             resolution='feature',
@@ -74,8 +73,8 @@ def test_rows_are_what_training_and_test_found(tmp_path, monkeypatch):
     monkeypatch.setattr(module, 'evaluate_shares', evaluate_shares)
     table = open_images(CONFIG, ['cls:3'], numbers=[30], seeds=[1], out=tmp_path)
     assert (tmp_path / 'figure5.csv').read_text() == (
-        'method,open_images,seed,AUROC,AP,FPR95,validation,step,steps,minutes\n'
-        'cls,3,1,0.8,0.1,0.5,0.7,5,9,0.5\n'
+        'method,open_images,seed,AUROC,AUROC_kinds,AP,FPR95,validation,step,steps,minutes\n'
+        'cls,3,1,0.8,0.6,0.1,0.5,0.7,5,9,0.5\n'
     )
     assert table.startswith(
         'camvid, feature resolution, whole, pooled over 2,000 closed and 30 open pixels of 2 images'
@@ -117,16 +116,27 @@ def test_the_report_has_a_table_a_figure_and_every_number(tmp_path):
     assert (tmp_path / 'figure5.pdf').read_bytes().startswith(b'%PDF')
 
 
-def test_the_figure_has_means_seeds_and_flat_lines():
-    axes = open_images_figure({'CLS': {30: [0.9], 3: [0.7, 0.8]}}, {'OpenGAN-0': [0.5, 0.7]}).axes[
-        0
+def test_the_figure_has_means_and_seeds_and_a_flat_line_of_what_trains_on_none(
+    tmp_path, monkeypatch
+):
+    drawn = {}
+    monkeypatch.setattr(
+        module, 'save_figure', lambda figure, stem: drawn.update({stem.name: figure})
+    )
+    rows = [
+        dict(method='cls', open_images=n, AUROC=auroc)
+        for n, auroc in ((3, 0.7), (3, 0.8), (30, 0.9))
     ]
-    single, seeds, line, flat = axes.lines
-    assert line.get_xydata().tolist() == [[3, 0.75], [30, 0.9]]
+    rows += [dict(method='opengan0', open_images=None, AUROC=auroc) for auroc in (0.5, 0.7)]
+    write_report(tmp_path, rows, {'cls': 'CLS', 'opengan0': 'OpenGAN-0'}, 'camvid')
+    (axes,) = drawn['figure5'].axes
+    seeds, single, line, *_, flat = axes.lines
     assert seeds.get_xydata().tolist() == [[3, 0.7], [3, 0.8]]
     assert single.get_xydata().tolist() == [[30, 0.9]]
-    assert list(flat.get_ydata()) == [0.6, 0.6]
+    assert line.get_xydata().tolist() == [[3, 0.75], [30, 0.9]]
+    assert flat.get_xydata().tolist() == [[3, 0.6], [30, 0.6]]
     assert line.get_color() == seeds.get_color() == line_styles(['cls'])['cls']['color']
     assert flat.get_color() == line_styles(['opengan0'])['opengan0']['color']
     assert axes.get_xscale() == 'log'
-    assert [text.get_text() for text in axes.get_legend().get_texts()] == ['CLS', 'OpenGAN-0']
+    names = [text.get_text() for text in drawn['figure5'].legends[0].get_texts()]
+    assert names == ['CLS', 'OpenGAN-0 (trains on none)']

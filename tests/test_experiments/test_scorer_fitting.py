@@ -298,7 +298,7 @@ def test_several_candidates_need_open_validation(folder, tmp_path, change):
     found = change(cfg)
     with pytest.raises(
         ValueError,
-        match=r'wanted images with closed and open pixels to choose options of nn \(k\), '
+        match=r'wanted images with closed and open pixels to choose options of nn, '
         rf'found {found}\. Set these options in model\.scorers',
     ):
         fit_scorers(cfg, out=tmp_path, settings=SETTINGS)
