@@ -11,15 +11,15 @@ from ..contracts import LABEL_POLICY
 from ..functional.decisions import Decisions
 from .metric import OpenSetMetric, Setting
 
+#: What has to be equal before decisions are used again.
+_CONDITIONS = ('resolution', 'mode', 'smoothing')
 
-def decisions_of(
-    stored: dict | None, resolution: str | None, mode: str | None, smoothing: float = 0.0
-) -> dict[str, Decisions]:
+
+def decisions_of(stored: dict | None, setting: Setting) -> dict[str, Decisions]:
     """What a checkpoint or report holds, by scorer; nothing where resolution, mode or smoothing
     were others.
     """
-    made = stored and (stored.get('resolution'), stored.get('mode'), stored.get('smoothing', 0.0))
-    if stored is None or made != (resolution, mode, smoothing):
+    if stored is None or any(stored.get(key) != getattr(setting, key) for key in _CONDITIONS):
         return {}
     return {name: Decisions.from_json(one) for name, one in stored['scorers'].items()}
 
@@ -31,14 +31,11 @@ def stored_decisions(metric: OpenSetMetric, step: int | None = None) -> dict:
     report = metric.report
     assert report is not None  # after an evaluation
     first = next(iter(report['scorers'].values()))
-    how = {key: report[key] for key in (LABEL_POLICY, 'resolution', 'mode', 'smoothing')}
     return dict(
         report['open_validation'],
         step=step,
-        num_images=report['num_images'],
-        num_closed=first['num_closed'],
-        num_open=first['num_open'],
-        **how,
+        **{key: report[key] for key in (LABEL_POLICY, *_CONDITIONS, 'num_images')},
+        **{key: first[key] for key in ('num_closed', 'num_open')},
     )
 
 
@@ -88,25 +85,20 @@ def run_open_validation(runner: Runner, setting: Setting, threshold: str) -> dic
         ValueError: the config has no open validation.
     """
     loop = runner.val_loop
-    metrics = (
-        []
-        if loop is None
-        else [one for one in loop.evaluator.metrics if isinstance(one, OpenSetMetric)]
-    )
+    metrics = [] if loop is None else loop.evaluator.metrics
+    metrics = [one for one in metrics if isinstance(one, OpenSetMetric)]
     if not metrics:
         raise ValueError(
             f"threshold '{threshold}' is resolved on open validation: wanted val_dataloader, "
-            f'val_cfg and '
-            "val_evaluator=dict(type='OpenSetMetric') in the config, found none"
+            "val_cfg and val_evaluator=dict(type='OpenSetMetric') in the config, found none"
         )
     metric = metrics[0]
     metric.setting, metric.threshold = setting, threshold
     runner.call_hook('before_val')
     runner.model.eval()
+    hidden = not is_main_process()
     with torch.no_grad():
-        for batch in tqdm(
-            loop.dataloader, desc='Open validation', unit='batch', disable=not is_main_process()
-        ):
+        for batch in tqdm(loop.dataloader, desc='Open validation', unit='batch', disable=hidden):
             loop.evaluator.process(data_samples=runner.model.val_step(batch), data_batch=batch)
     loop.evaluator.evaluate(len(loop.dataloader.dataset))
     runner.call_hook('after_val')

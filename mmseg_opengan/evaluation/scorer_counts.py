@@ -133,7 +133,8 @@ class ScorerCounts:
             self.components = ComponentCounts(self.thresholds[component_rule])
         self.component_rule = component_rule
         self.bootstrap_block = bootstrap_block
-        self._block, self._in_block = self._empty() if bootstrap_block else None, 0
+        self._block = self._empty() if bootstrap_block else None
+        self._in_block = 0
         self._blocks: list[ScoreBins] = []
 
     @property
@@ -167,12 +168,12 @@ class ScorerCounts:
             self._block.add(bins, labels)
             self._in_block += 1
             if self._in_block == self.bootstrap_block:
-                self._finish_block()
+                self._finish_block(self._block)
 
-    def _finish_block(self):
-        if self._block is not None and self._in_block:
-            self._blocks.append(self._block.bins())
-        self._block, self._in_block = self._empty(), 0
+    def _finish_block(self, block: ScoreCounts):
+        self._blocks.append(block.bins())
+        block.tensor.zero_()
+        self._in_block = 0
 
     def decide(self, rules: Sequence[str]) -> Decisions:
         """Thresholds and calibration for these scores: for open validation only."""
@@ -217,8 +218,9 @@ class ScorerCounts:
             )
         if calibration is not None and both:
             found['calibration'] = _calibration(bins, calibration, open_logit)
-        if self.bootstrap_block:
-            self._finish_block()
+        if self._block is not None:
+            if self._in_block:
+                self._finish_block(self._block)
             table = block_table(self._blocks)
             found.update(AUROC_interval=interval(resampled_aurocs([table])), blocks=table.to_json())
         return found, curve_data(bins)

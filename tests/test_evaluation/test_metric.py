@@ -489,7 +489,10 @@ def test_wrong_options(options, message):
 
 
 def test_a_protocol_is_followed_or_refused_at_the_first_image():
-    message = "label_policy 'cityscapes/paper', found 'toy/paper'; resolution 'feature', found 'image'; mode 'whole'"
+    message = (
+        "'paper': label_policy: wanted 'cityscapes/paper', found 'toy/paper'; "
+        "resolution: wanted 'feature', found 'image'; mode: wanted 'whole', found None"
+    )
     with pytest.raises(ValueError, match=message):
         run(samples(1), protocol='paper')
 
@@ -518,7 +521,7 @@ def test_every_table_says_how_its_numbers_were_made():
         'Called open at the FPR95 threshold: ',
         'At f1 (score >= 0.5)',
         'Components (obstacle, at f1)',
-        'ECE: no probability before',
+        'ECE: - before',
     ):
         assert said in printed
 
