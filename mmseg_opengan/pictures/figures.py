@@ -38,6 +38,7 @@ _STYLE = {
 }
 
 
+@rc_context(_STYLE)
 def roc_figure(curves: Mapping[str, dict], title: str = '') -> Figure:
     """ROC curves, best AUROC first in the legend."""
     figure, axes = _square(title)
@@ -59,6 +60,7 @@ def roc_figure(curves: Mapping[str, dict], title: str = '') -> Figure:
     return figure
 
 
+@rc_context(_STYLE)
 def pr_figure(curves: Mapping[str, dict], title: str = '') -> Figure:
     """Precision-recall curves as the steps whose area AP is, best AP first; dotted, the share of
     open pixels. The axis ends above the curves, as few open pixels make all precisions small.
@@ -88,6 +90,7 @@ def pr_figure(curves: Mapping[str, dict], title: str = '') -> Figure:
     return figure
 
 
+@rc_context(_STYLE)
 def density_figure(curves: Mapping[str, dict], title: str = '') -> Figure:
     """Densities of closed and open pixels over the score, one row per method; heights on a
     square-root scale.
@@ -95,8 +98,10 @@ def density_figure(curves: Mapping[str, dict], title: str = '') -> Figure:
     Most closed pixels share one corner of a softmax score: on a linear scale nothing else could be
     seen.
     """
-    figure, rows = _rows(curves, title, height=1.3)
-    for axes, (name, curve) in zip(rows, curves.items(), strict=True):
+    figure = Figure(figsize=(5, 0.7 + 1.3 * max(len(curves), 1)), layout='constrained')
+    figure.suptitle(title)
+    for row, (name, curve) in enumerate(curves.items(), 1):
+        axes = figure.add_subplot(len(curves), 1, row)
         bars = curve.get('density')
         for kind, colour in (('closed', COLOURS[0]), ('open', COLOURS[1])):
             if bars is not None:
@@ -112,33 +117,28 @@ def density_figure(curves: Mapping[str, dict], title: str = '') -> Figure:
         axes.set_yscale('function', functions=(np.sqrt, np.square))
         axes.set(ylabel=label_of(name), yticks=[], ylim=(0, None))
         axes.spines['left'].set_visible(False)
-        if axes is rows[0]:
+        if row == 1:
             _legend(axes, loc='best')
-    if rows:
-        rows[-1].set_xlabel('open-set score (density on a square-root scale)')
+        if row == len(curves):
+            axes.set_xlabel('open-set score (density on a square-root scale)')
     return figure
 
 
+@rc_context(_STYLE)
 def per_class_figure(curves: Mapping[str, dict], title: str = '') -> Figure:
     """AUROC of each open class against all closed pixels, classes by their number of pixels."""
     sizes = {}
     for curve in curves.values():
         for name, numbers in curve.get('per_class', {}).items():
-            if (
-                numbers['num_open']
-                and numbers['AUROC'] is not None
-                and not math.isnan(numbers['AUROC'])
-            ):
+            value = numbers['AUROC']
+            if numbers['num_open'] and value is not None and not math.isnan(value):
                 sizes[name] = max(sizes.get(name, 0), numbers['num_open'])
     classes = sorted(sizes, key=sizes.get)
     height = 0.8 / max(len(curves), 1)
     styles = line_styles(curves)
-    with rc_context(_STYLE):
-        figure = Figure(
-            figsize=(5.5, 1.2 + 0.16 * max(len(classes), 2) * (len(curves) + 1)),
-            layout='constrained',
-        )
-        axes = figure.add_subplot(title=title)
+    inches = 1.2 + 0.16 * max(len(classes), 2) * (len(curves) + 1)
+    figure = Figure(figsize=(5.5, inches), layout='constrained')
+    axes = figure.add_subplot(title=title)
     for i, (name, curve) in enumerate(curves.items()):
         rows = [
             j for j, open_class in enumerate(classes) if open_class in curve.get('per_class', {})
@@ -205,26 +205,16 @@ def _highest_precision(curves):
     """A little more than the curves reach, but for what they do at the first pixels found."""
     highest = 0.0
     for curve in curves.values():
-        for recall, precision in zip(*curve.get('pr', {}).values(), strict=True):
-            if recall >= 0.02:
-                highest = max(highest, precision)
+        points = zip(*curve.get('pr', {}).values(), strict=True)
+        highest = max([highest, *(precision for recall, precision in points if recall >= 0.02)])
     return min(1, 1.2 * highest) or 1
 
 
 def _square(title):
-    with rc_context(_STYLE):
-        figure = Figure(figsize=(4.6, 4.4), layout='constrained')
-        axes = figure.add_subplot(title=title, aspect='equal')
-        axes.set(xlim=(0, 1), ylim=(0, 1))
+    figure = Figure(figsize=(4.6, 4.4), layout='constrained')
+    axes = figure.add_subplot(title=title, aspect='equal')
+    axes.set(xlim=(0, 1), ylim=(0, 1))
     return figure, axes
-
-
-def _rows(curves, title, *, height):
-    with rc_context(_STYLE):
-        figure = Figure(figsize=(5, 0.7 + height * max(len(curves), 1)), layout='constrained')
-        figure.suptitle(title)
-        rows = [figure.add_subplot(len(curves), 1, row + 1) for row in range(len(curves))]
-    return figure, rows
 
 
 def _ranked(curves, part, number):
@@ -241,5 +231,4 @@ def _legend(axes, inside=10, **options):
         axes.figure.set_figwidth(axes.figure.get_figwidth() + 2.4)
         options.update(loc='center left', bbox_to_anchor=(1.02, 0.5))
     if entries:
-        with rc_context(_STYLE):
-            axes.legend(frameon=False, **options)
+        axes.legend(frameon=False, **options)

@@ -12,7 +12,7 @@ from mmseg.structures import SegDataSample
 from mmseg_opengan.contracts import FIRST_OPEN, GT_OPEN_MAP, IGNORE, OPEN_SCORES, VOID
 from mmseg_opengan.functional.overlay import SCORE_COLOURS
 from mmseg_opengan.pictures import panel
-from mmseg_opengan.pictures.panel import WIDTH, Panel, _bar_ends, draw_panel
+from mmseg_opengan.pictures.panel import WIDTH, Panel, draw_panel
 from mmseg_opengan.pictures.visualizer import OpenSetVisualizer, panel_fields
 
 CLASSES = ('road', 'sky', 'car')
@@ -159,21 +159,6 @@ def test_score_maps_begin_a_row_where_four_do_not_hold_all(image, labels):
     two = draw_panel(image, **labels, **META, scores={'a': ramp, 'b': ramp})
     assert (_cell(one, MARGIN, 3, QUARTER)[50, 2] == SCORE_COLOURS[0]).all()
     assert (_cell(two, MARGIN + TITLE + THIRD[0] + GAP, 0, THIRD)[50, 2] == SCORE_COLOURS[0]).all()
-
-
-@pytest.mark.parametrize(
-    ('ends', 'text'),
-    [
-        ((2.6e-5, 1.361), ('0.00', '1.36')),
-        ((-3.2249, 1.124), ('-3.22', '1.12')),
-        ((-1e-4, 0.5), ('0.000', '0.500')),
-        ((12345.6, 23456.7), ('12346', '23457')),
-        ((1.0, 1.0), ('1.000', '1.000')),
-        ((1e-9, 3e-9), ('1e-09', '3e-09')),
-    ],
-)
-def test_the_ends_of_a_colour_bar_are_told_apart_in_few_digits(ends, text):
-    assert _bar_ends(*ends) == text
 
 
 def test_scores_of_a_sample_come_in_one_order_at_every_run(labels):
