@@ -20,7 +20,7 @@ from ..files import replacing
 from .methods import COLOURS, label_of, line_styles
 
 _GREY = '0.75'
-_HATCHES = {'-': '', '--': '////', ':': '....', '-.': 'xxxx'}  # of a bar, for the dash of a line
+_MARKERS = {'-': 'o', '--': 's', ':': '^', '-.': 'D'}  # for the dash of a line
 _STYLE = {
     'font.size': 9,
     'axes.titlesize': 9,
@@ -127,47 +127,33 @@ def density_figure(curves: Mapping[str, dict], title: str = '') -> Figure:
 @rc_context(_STYLE)
 def per_class_figure(curves: Mapping[str, dict], title: str = '') -> Figure:
     """AUROC of each open class against all closed pixels, classes by their number of pixels."""
-    sizes = {}
-    for curve in curves.values():
+    points: dict[str, list[tuple[str, float]]] = {}
+    sizes: dict[str, int] = {}
+    for method, curve in curves.items():
         for name, numbers in curve.get('per_class', {}).items():
             value = numbers['AUROC']
             if numbers['num_open'] and value is not None and not math.isnan(value):
+                points.setdefault(method, []).append((name, value))
                 sizes[name] = max(sizes.get(name, 0), numbers['num_open'])
     classes = sorted(sizes, key=sizes.get)
-    height = 0.8 / max(len(curves), 1)
-    styles = line_styles(curves)
-    inches = 1.2 + 0.16 * max(len(classes), 2) * (len(curves) + 1)
-    figure = Figure(figsize=(5.5, inches), layout='constrained')
+    figure = Figure(figsize=(5.5, 1.5 + 0.4 * max(len(classes), 2)), layout='constrained')
     axes = figure.add_subplot(title=title)
-    for i, (name, curve) in enumerate(curves.items()):
-        rows = [
-            j for j, open_class in enumerate(classes) if open_class in curve.get('per_class', {})
-        ]
-        values = [curve['per_class'][classes[j]]['AUROC'] for j in rows]
-        places = [j + 0.4 - height * (i + 0.5) for j in rows]
-        axes.barh(
-            places,
-            values,
-            height=height * 0.9,
-            color=styles[name]['color'],
-            hatch=_HATCHES[styles[name]['linestyle']],
-            edgecolor='white',
-            linewidth=0,
-            label=label_of(name),
-        )
-        for place, value in zip(places, values, strict=True):
-            axes.text(value + 0.005, place, f'{value:.3f}', va='center', fontsize=6.5)
+    for method, style in line_styles(points).items():
+        names, values = zip(*points[method])
+        marker = _MARKERS[style['linestyle']]
+        places = [classes.index(name) for name in names]
+        axes.plot(values, places, marker, color=style['color'], label=label_of(method))
     axes.set(
         xlabel='AUROC against all closed pixels',
-        xlim=(0, 1.08),
+        xlim=(0, 1.02),
+        ylim=(-0.5, max(len(classes), 1) - 0.5),
         yticks=range(len(classes)),
         yticklabels=[f'{name}\n{sizes[name]:,} pixels' for name in classes],
     )
-    axes.set_xticks([0, 0.25, 0.5, 0.75, 1])
     axes.axvline(0.5, color=_GREY, linewidth=1, zorder=0)
-    axes.tick_params(axis='y', length=0)
+    axes.grid(axis='y', color=_GREY, linewidth=0.5)
     if classes:
-        figure.legend(loc='outside lower center', ncols=min(len(curves), 4), frameon=False)
+        figure.legend(loc='outside lower center', ncols=4, frameon=False)
     return figure
 
 

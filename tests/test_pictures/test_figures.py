@@ -144,8 +144,8 @@ def test_a_method_has_one_name_and_one_colour_in_every_figure(curves):
         for draw in (roc_figure, pr_figure):
             for line in draw(some).axes[0].lines:
                 drawn.setdefault(line.get_label().split('  ')[0], set()).add(line.get_color())
-        for bars in per_class_figure(some).axes[0].containers:
-            drawn.setdefault(bars.get_label(), set()).add(to_hex(bars[0].get_facecolor()).upper())
+        for dots in per_class_figure(some).axes[0].lines:
+            drawn.setdefault(dots.get_label(), set()).add(dots.get_color())
     assert len(drawn['OpenGAN']) == len(drawn['MSP']) == 1
     assert drawn['MSP'] == drawn['MSP, smoothed over 8 pixels'] != drawn['OpenGAN']
     assert 'msp' not in drawn
@@ -175,11 +175,15 @@ def test_small_precisions_fill_the_figure():
     assert max(found) < axes.get_ylim()[1] <= 1.3 * max(found) < 0.6
 
 
-def test_bars_of_one_colour_are_hatched_apart(curves):
+def test_each_class_has_the_dots_of_all_methods_told_apart_in_one_colour(curves):
     some = {name: curves['strong'] for name in ('cls', 'cls-pix')}
-    (first, *_), (second, *_) = per_class_figure(some).axes[0].containers
-    assert first.get_facecolor() == second.get_facecolor()
-    assert first.get_hatch() != second.get_hatch()
+    axes = per_class_figure(some).axes[0]
+    first, second, _ = axes.lines
+    wanted = curves['strong']['per_class']['thing']['AUROC']
+    assert first.get_xydata().tolist() == second.get_xydata().tolist() == [[wanted, 0]]
+    assert [text.get_text() for text in axes.get_yticklabels()] == ['thing\n100 pixels']
+    assert first.get_color() == second.get_color()
+    assert first.get_marker() != second.get_marker()
 
 
 def test_a_figure_is_saved_twice_or_not_at_all(curves, tmp_path, monkeypatch):
