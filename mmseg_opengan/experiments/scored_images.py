@@ -91,16 +91,16 @@ def slider_of(tested: TestedImages, report: dict, images: int, place: int) -> st
     counts = ScoreCounts(num_open_classes=1)
     for index in range(len(tested.dataset)):
         counts.update(*tested.read(index))
+    bins = counts.bins()
     points = report['scorers'][tested.scorer]['operating_points']
     chosen = {}
     for rule, point in points.items():
         if point['threshold'] is not None:
             chosen[f'at {rule}'] = point['threshold']
     if not chosen:
-        chosen['at FPR 5 % of the test'] = threshold_at_fpr(counts.bins())
-    _, _, along = roc_points(counts.bins(), max_points=_STEPS - len(chosen))
-    values = np.float32([*along[along.isfinite()], *chosen.values()])
-    thresholds = np.unique(values)
+        chosen['at FPR 5 % of the test'] = min(threshold_at_fpr(bins), float(bins.lower[-1]))
+    _, _, along = roc_points(bins, max_points=_STEPS - len(chosen))
+    thresholds = np.unique(np.float32([*along[along.isfinite()], *chosen.values()]))
     marks = {name: int(np.searchsorted(thresholds, np.float32(chosen[name]))) for name in chosen}
     start = next(iter(marks.values()))
     called = np.stack([_called(tested, i, thresholds) for i in range(len(tested.dataset))])
