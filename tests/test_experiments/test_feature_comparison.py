@@ -8,7 +8,6 @@ from torch import nn
 from mmseg_opengan.experiments import feature_comparison
 from mmseg_opengan.experiments.feature_comparison import (
     FAKE,
-    Group,
     class_of,
     draw_groups,
     find_nearest,
@@ -150,10 +149,3 @@ def test_a_bank_of_one_image_without_open_pixels(tmp_path):
     assert np.isnan(list(distance['closed to nearest closed'].values())).all()
     assert distance['fake to nearest closed']['l1'] > 0
     assert {stored for stored, *_ in nearest_of_fakes(bank, found)} == {'closed'}
-
-
-def test_head_is_the_first_few():
-    group = Group(torch.arange(6.0).view(3, 2), torch.arange(3.0), np.arange(3))
-    assert group.head(2).features.tolist() == [[0, 1], [2, 3]]
-    assert len(group.head(9).logits) == 3
-    assert Group(group.features, group.logits).head(1).pixels is None

@@ -58,13 +58,12 @@ def test_a_run_counts_as_finished_only_with_its_record(job, trained):
     assert (job.name, job.best()) == ('cls_s0', None)
     train([job], processes=0)
     assert (job.best()['step'], job.best()['steps'], job.validation()) == (4, 4, 1)
+    assert job.best()['minutes'] is not None
     train([job], processes=0)
     assert len(trained.calls) == 1
 
 
-@pytest.mark.parametrize(
-    ('old', 'new'), [("'/here'", "'/there'"), ('MSP', 'Energy'), ("'bank'", "'moved'")]
-)
+@pytest.mark.parametrize(('old', 'new'), [("'/here'", "'/there'"), ('MSP', 'Energy')])
 def test_where_data_lies_and_scorers_have_no_part_in_a_run(old, new, job, trained):
     train([job], processes=0)
     edit(job, old, new)
@@ -75,8 +74,6 @@ def test_where_data_lies_and_scorers_have_no_part_in_a_run(old, new, job, traine
 @pytest.mark.parametrize(
     ('old', 'new', 'found'),
     [
-        ('.2', '.3', r'model\.lambda_fake: wanted 0\.3, found 0\.2'),
-        ('(4, 5)', '(4, 6)', r'train_dataloader\.dataset\.images: wanted .*6.*, found .*5.*'),
         ('AUROC', 'AP', r"choice\.save_best: wanted 'opengan/AP', found 'opengan/AUROC'"),
         ('OpenGANHook', 'MyHook', r'custom_hooks: wanted .*MyHook.*, found .*OpenGANHook.*'),
         ('False', 'True', r'randomness\.deterministic: wanted True, found False'),
@@ -129,8 +126,6 @@ def test_methods_may_have_values_of_their_own():
     ('methods', 'seeds', 'message'),
     [
         (['cls'], [0, 0], r"seeds of 'cls': wanted at least one value, each once, found \[0, 0\]"),
-        (['cls:1,1'], [0], r"seeds of 'cls': .* found \[1, 1\]"),
-        (['cls'], [], r"seeds of 'cls': wanted at least one value"),
         (['cls:0', 'cls:1'], [0], r"methods: .* found \['cls', 'cls'\]"),
         (['cls:a'], [0], r"methods: wanted seeds after the colon, as in 'cls:0,1', found 'cls:a'"),
     ],
@@ -149,13 +144,11 @@ def test_a_run_whose_validations_gave_no_number_says_so(job, trained):
     assert job.best() is None
 
 
-@pytest.mark.parametrize('resumed', [False, True])
-def test_minutes_are_told_of_runs_that_were_not_resumed(resumed, job, trained):
-    if resumed:
-        claim(job.work_dir, job.recipe())
-        (job.work_dir / 'last_checkpoint').write_text('iter_2.pth')
+def test_minutes_of_a_resumed_run_are_not_known(job, trained):
+    claim(job.work_dir, job.recipe())
+    (job.work_dir / 'last_checkpoint').write_text('iter_2.pth')
     train([job], processes=0)
-    assert (job.best()['minutes'] is None) == resumed
+    assert job.best()['minutes'] is None
 
 
 # ----------------------------------------------------------------------------------------------

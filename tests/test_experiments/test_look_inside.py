@@ -194,13 +194,3 @@ def test_images_that_are_not_those_of_the_bank_are_refused(made, tmp_path):
     images.bank.manifest['images'] = ['gone.png']
     with pytest.raises(FileNotFoundError, match=r"the feature bank's image 'gone\.png' in"):
         images.place(0)
-
-
-def test_a_missing_bank_is_named(made, tmp_path):
-    with pytest.raises(FileNotFoundError, match='There is no feature bank'):
-        look_inside(
-            made / 'config.py',
-            made / 'gan.pth',
-            tmp_path / 'out',
-            cfg_options={'train_dataloader.dataset.root': str(tmp_path / 'nothing')},
-        )

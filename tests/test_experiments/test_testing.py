@@ -81,9 +81,7 @@ def test_a_discriminator_is_tested_with_the_options_that_it_was_trained_with(wor
 @pytest.mark.parametrize(
     'change',
     [
-        dict(resolution='feature'),
         dict(bootstrap_block=5),
-        dict(options={'model.smoothing': 8.0}),
         dict(options={'test_dataloader.dataset.data_root': 'others'}),
         dict(scorers=dict(msp=dict(type='MSP', k=2))),
     ],
@@ -129,15 +127,3 @@ def test_discriminators_are_dealt_out_and_a_share_that_is_done_is_kept(world, te
     (world / 'cls_s1' / 'best.pth').write_bytes(b'retrained')
     assert testing.evaluate_shares(jobs, **how)['scorers']['cls_s1'] == dict(AUROC=3)
     assert len(tested) == 3
-
-
-def test_each_pass_has_a_report_in_its_own_folder(world, tested):
-    passes = [
-        dict(config='cls.py', jobs=[], resolution=name, out=world / name)
-        for name in ('feature', 'image')
-    ]
-    found = testing.evaluate_all(passes, 0)
-    assert [report['scorers']['msp']['AUROC'] for report in found] == [1, 2]
-    assert [cfg.model.resolution for cfg in tested] == ['feature', 'image']
-    assert (world / 'image' / testing.REPORT).exists()
-    assert (world / 'image' / 'console.log').exists()

@@ -51,12 +51,6 @@ def png(figure):
     return buffer.getvalue()
 
 
-def pixels(figure):
-    canvas = FigureCanvasAgg(figure)
-    canvas.draw()
-    return np.asarray(canvas.buffer_rgba())[..., :3]
-
-
 def test_roc_lines_are_the_roc_curve():
     rng = np.random.default_rng(0)
     closed, opened = rng.integers(-9, 5, 300), rng.integers(-4, 9, 100)
@@ -100,41 +94,18 @@ def test_density_has_a_row_for_each_scorer_and_two_areas_of_size_one(curves):
         assert [patch.get_data().values.sum() for patch in axes.patches] == pytest.approx([1, 1])
 
 
-def test_density_is_where_the_scores_are():
-    axes = density_figure({'msp': bins([0.0] * 50 + [0.25] * 50, [1.0] * 9)}).axes[0]
-    (closed, borders, _), (opened, *_) = (patch.get_data() for patch in axes.patches)
-    assert closed[0] == pytest.approx(0.5)
-    assert closed[np.searchsorted(borders, 0.25, side='right') - 1] == pytest.approx(0.5)
-    assert opened[-1] == pytest.approx(1)
-
-
-def test_a_far_score_does_not_squeeze_the_picture():
-    axes = density_figure(
-        {'distance': bins([*np.linspace(0, 1, 2000), 1e30], np.linspace(0.5, 1, 2000))}
-    ).axes[0]
-    assert axes.patches[0].get_data().edges[-1] < 1.1
-
-
 @pytest.mark.parametrize(
     'case',
     [
         {},
         {'only closed': ([1.0, 2.0], []), 'only open': ([], [3.0]), 'nothing': ([], [])},
-        {'constant': ([2.0] * 5, [2.0] * 3)},
-        {'infinitely apart': ([-3e38], [3e38])},
+        {'constant': ([2.0] * 5, [2.0] * 3), 'infinitely apart': ([-3e38], [3e38])},
     ],
 )
 def test_little_to_show(case):
     curves = {name: bins(*scores) for name, scores in case.items()}
     for draw in FIGURES.values():
         assert png(draw(curves, 'title')).startswith(b'\x89PNG')
-
-
-@pytest.mark.parametrize('draw', FIGURES.values(), ids=list(FIGURES))
-def test_pictures_are_not_empty(draw, curves):
-    picture = pixels(draw(curves))
-    assert min(picture.shape[:2]) > 200
-    assert len(np.unique(picture)) > 20
 
 
 def test_a_method_has_one_name_and_one_colour_in_every_figure(curves):
