@@ -18,12 +18,11 @@ from pathlib import Path
 from ..evaluation.report import describe
 from ..pictures.figures import save_figure
 from ..pictures.methods import label_of
-from ..provenance import made_from
 from ..shipped import read_config_file
-from .jobs import Job, claim, own_values, require_each_once, train
+from .jobs import Job, own_values, require_each_once
 from .sweep_figures import means_figure
 from .tables import csv_text, grouped, markdown, mean, write_text
-from .testing import evaluate_shares
+from .testing import train_and_test
 
 NUMBER = 'train_dataloader.dataset.open.num_open_images'
 
@@ -99,9 +98,7 @@ def open_images(
     out = Path(out)
     numbers_of = own_values(methods, numbers, 'num_open_images')
     jobs = plan(config, numbers_of, seeds=seeds, out=out, options=options)
-    claim(out, made_from(config=config, options=options or {}))
-    train(jobs, processes=processes)
-    report = evaluate_shares(jobs, out=out, processes=processes, options=options)
+    report = train_and_test(jobs, config=config, out=out, processes=processes, options=options)
     rows = [job.row(report['scorers'][job.name]) for job in jobs]
     shown = {method: label_of(method) for method in numbers_of}
     return write_report(out, rows, shown, describe(report))

@@ -18,12 +18,11 @@ from pathlib import Path
 
 from mmengine.config import Config
 
-from ..provenance import made_from
 from ..shipped import read_config_file
-from .jobs import Job, claim, require_each_once, train
+from .jobs import Job, require_each_once
 from .open_images import NUMBER
 from .sweep_report import summarize, write_report
-from .testing import evaluate_shares
+from .testing import train_and_test
 
 #: The paper's values of lambda_G.
 LAMBDAS = tuple(round(0.05 * i, 2) for i in range(1, 19))
@@ -128,9 +127,7 @@ def sweep(
     out = Path(out)
     grid = dict(lambdas=lambdas, seeds=seeds, num_open_images=num_open_images)
     jobs = plan(config, **grid, out=out, options=options)
-    claim(out, made_from(config=str(config), options=options or {}))
-    train(jobs, processes=processes)
-    report = evaluate_shares(jobs, out=out, processes=processes, options=options)
+    report = train_and_test(jobs, config=config, out=out, processes=processes, options=options)
     result = summarize(jobs, report)
     write_report(out, result, config)
     return result

@@ -14,7 +14,7 @@ from mmengine.runner import Runner
 from ..engine.launch import use_gpu
 from ..provenance import digest_of_file, is_done, made_from, note
 from ..shipped import read_config_file
-from .jobs import Job, in_parallel, own_modules, quiet
+from .jobs import Job, claim, in_parallel, own_modules, quiet, train
 
 #: Where the work directory of a test has its report.
 REPORT = Path('open_set_eval', 'test', 'metrics.json')
@@ -122,16 +122,26 @@ def _quietly(options: dict, place: int, threads: int) -> dict:
         return evaluate(**options)
 
 
-def evaluate_shares(jobs: list[Job], *, out: Path, processes: int, options: dict | None) -> dict:
-    """One report of many discriminators, without figures and other scorers.
+def train_and_test(
+    jobs: list[Job], *, config: str, out: Path, processes: int, options: dict | None
+) -> dict:
+    """Train what has not finished, and one report of all discriminators, without figures and other
+    scorers.
 
     They are dealt out to processes, one thread each, which pass over the test images once: number i
     is tested in ``{out}/test_{i % processes}``.
 
     Args:
+        config: what ``out`` belongs to, with ``options``.
         processes: 0 does everything in this one.
         options: config overrides.
+
+    Raises:
+        ValueError: ``out`` holds trainings of another config or other options.
+        RuntimeError: a job failed; names its log file.
     """
+    claim(out, made_from(config=config, options=options or {}))
+    train(jobs, processes=processes)
     quick = {
         'test_dataloader.num_workers': 0,
         'test_dataloader.persistent_workers': False,

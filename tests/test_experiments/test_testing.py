@@ -116,8 +116,9 @@ def test_discriminators_are_dealt_out_and_a_share_that_is_done_is_kept(world, te
     evaluate_all = testing.evaluate_all
     monkeypatch.setattr(testing, 'evaluate_all', lambda passes, _: evaluate_all(passes, 0))
     jobs = [Job('cls', 'cls.py', seed, world / f'cls_s{seed}') for seed in range(3)]
-    how = dict(out=world / 'out', processes=2, options={'model.smoothing': 1.0})
-    found = testing.evaluate_shares(jobs, **how)
+    monkeypatch.setattr(testing, 'train', lambda jobs, processes: None)
+    how = dict(config='cls.py', out=world / 'out', processes=2, options={'model.smoothing': 1.0})
+    found = testing.train_and_test(jobs, **how)
     assert [list(cfg.model.scorers) for cfg in tested] == [['cls_s0', 'cls_s2'], ['cls_s1']]
     assert found['scorers'] == {
         'cls_s0': dict(AUROC=1),
@@ -125,5 +126,7 @@ def test_discriminators_are_dealt_out_and_a_share_that_is_done_is_kept(world, te
         'cls_s1': dict(AUROC=2),
     }
     (world / 'cls_s1' / 'best.pth').write_bytes(b'retrained')
-    assert testing.evaluate_shares(jobs, **how)['scorers']['cls_s1'] == dict(AUROC=3)
+    assert testing.train_and_test(jobs, **how)['scorers']['cls_s1'] == dict(AUROC=3)
     assert len(tested) == 3
+    with pytest.raises(ValueError, match=r'made from something else \(config: wanted'):
+        testing.train_and_test(jobs, **dict(how, config='other.py'))

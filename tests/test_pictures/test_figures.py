@@ -94,6 +94,13 @@ def test_density_has_a_row_for_each_scorer_and_two_areas_of_size_one(curves):
         assert [patch.get_data().values.sum() for patch in axes.patches] == pytest.approx([1, 1])
 
 
+def test_a_far_score_does_not_squeeze_the_picture():
+    axes = density_figure(
+        {'distance': bins([*np.linspace(0, 1, 2000), 1e30], np.linspace(0.5, 1, 2000))}
+    ).axes[0]
+    assert axes.patches[0].get_data().edges[-1] < 1.1
+
+
 @pytest.mark.parametrize(
     'case',
     [
