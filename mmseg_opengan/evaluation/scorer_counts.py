@@ -62,7 +62,13 @@ class GroundTruth(NamedTuple):
             # Of a closed pixel whose class nobody knows (anomaly masks), nothing can be said about
             # classes.
             known = open_map.masked_fill((open_map == CLOSED) & (gt_sem_seg == IGNORE), VOID)
-            found = outcomes(prediction, gt_sem_seg, known, num_classes=num_classes, device=device)
+            found = outcomes(
+                prediction,
+                gt_sem_seg,
+                known,
+                num_classes=num_classes,
+                device=device,
+            )
         return cls(open_map, stride, found)
 
 

@@ -143,7 +143,14 @@ def run(
     if bootstrap_block < 1:
         raise ValueError(f'bootstrap_block: wanted at least 1 image, found {bootstrap_block}')
     out = Path(out)
-    todo = plan(config, methods, seeds, out, scorers=scorers, options=options)
+    todo = plan(
+        config,
+        methods,
+        seeds,
+        out,
+        scorers=scorers,
+        options=options,
+    )
     claim(out, made_from(config=str(config), options=options or {}))
     train(todo.jobs, processes=processes)
     tested, chosen = _fit_all(todo, out, options, max(1, processes))

@@ -40,7 +40,16 @@ def patch_figure(patches: list[Patch], title: str, footnote: str) -> Figure:
     figure = Figure(figsize=(4.6, 1.2 + 1.5 * rows), layout='constrained')
     figure.suptitle(title, fontsize=14)
     for place, patch in enumerate(patches, 1):
-        _draw_patch(figure.add_subplot(rows, _COLUMNS, place, xticks=[], yticks=[]), patch)
+        _draw_patch(
+            figure.add_subplot(
+                rows,
+                _COLUMNS,
+                place,
+                xticks=[],
+                yticks=[],
+            ),
+            patch,
+        )
     figure.supxlabel(footnote, fontsize=8, color='0.3')
     return figure
 
@@ -49,7 +58,15 @@ def _draw_patch(axes, patch: Patch) -> None:
     colour = _COLOURS[patch.group]
     axes.imshow(patch.image, interpolation='bicubic')
     row, col = patch.pixel
-    axes.plot(col, row, 'o', color='white', markersize=9, markeredgewidth=1.3, fillstyle='none')
+    axes.plot(
+        col,
+        row,
+        'o',
+        color='white',
+        markersize=9,
+        markeredgewidth=1.3,
+        fillstyle='none',
+    )
     axes.spines[:].set(color=colour, linewidth=3)
     axes.set_title(patch.title, fontsize=10, color=colour, weight='bold')
     axes.set_xlabel(patch.note, fontsize=9.5)
@@ -102,7 +119,14 @@ def map_figure(
     _by_class(by_class, points, kinds, classes, palette)
     order = np.random.default_rng(0).permutation(len(points))
     x, y = points[order].T
-    shades = by_score.scatter(x, y, c=p_open[order], s=9, linewidths=0, **_SCORES)
+    shades = by_score.scatter(
+        x,
+        y,
+        c=p_open[order],
+        s=9,
+        linewidths=0,
+        **_SCORES,
+    )
     _draw_landscape(landscape, points, p_open, extent)
     figure.colorbar(shades, ax=landscape, label='open score 1 − D(x)')
     return figure
@@ -122,7 +146,13 @@ def _by_class(axes, points, kinds, classes, palette) -> None:
                 colour = next(bright)
             x, y = points[(kinds == kind) & (classes == name)].T
             shape = dict(s=size, marker=marker, linewidths=0.7)
-            axes.scatter(x, y, color=colour, label=name, **shape)
+            axes.scatter(
+                x,
+                y,
+                color=colour,
+                label=name,
+                **shape,
+            )
     axes.legend(loc='center right', bbox_to_anchor=(-0.02, 0.5), frameon=False, fontsize=10)
 
 
@@ -131,9 +161,22 @@ def _draw_landscape(axes, points, p_open, extent):
     average, mass = smooth_landscape(points, p_open, extent)
     place = dict(extent=extent, origin='lower')
     alpha = np.clip(mass * 60, 0, 1)
-    axes.imshow(average, alpha=alpha, aspect='auto', interpolation='bilinear', **place, **_SCORES)
+    axes.imshow(
+        average,
+        alpha=alpha,
+        aspect='auto',
+        interpolation='bilinear',
+        **place,
+        **_SCORES,
+    )
     near = np.where(mass > 0.004, average, np.nan)
     if np.nanmin(near) < 0.5 < np.nanmax(near):
-        axes.contour(near, levels=[0.5], colors='black', linewidths=2, **place)
+        axes.contour(
+            near,
+            levels=[0.5],
+            colors='black',
+            linewidths=2,
+            **place,
+        )
         axes.plot([], [], color='black', label='decision boundary D = .5')
         axes.legend()

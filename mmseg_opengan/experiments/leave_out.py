@@ -61,7 +61,14 @@ def run(
     """
     init_default_scope('mmseg')
     out = Path(out)
-    todo = plan(config, methods, seeds, out, scorers=scorers, options=options)
+    todo = plan(
+        config,
+        methods,
+        seeds,
+        out,
+        scorers=scorers,
+        options=options,
+    )
     untrained = _untrained(todo)
     claim(out, made_from(config=str(config), options=options or {}))
     base = read_config_file(todo.base)

@@ -97,8 +97,20 @@ def open_images(
     """
     out = Path(out)
     numbers_of = own_values(methods, numbers, 'num_open_images')
-    jobs = plan(config, numbers_of, seeds=seeds, out=out, options=options)
-    report = train_and_test(jobs, config=config, out=out, processes=processes, options=options)
+    jobs = plan(
+        config,
+        numbers_of,
+        seeds=seeds,
+        out=out,
+        options=options,
+    )
+    report = train_and_test(
+        jobs,
+        config=config,
+        out=out,
+        processes=processes,
+        options=options,
+    )
     rows = [job.row(report['scorers'][job.name]) for job in jobs]
     shown = {method: label_of(method) for method in numbers_of}
     return write_report(out, rows, shown, describe(report))

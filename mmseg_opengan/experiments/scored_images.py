@@ -143,5 +143,11 @@ def _scored_image(tested: TestedImages, index: int, thresholds: np.ndarray) -> S
     path = tested.path(index)
     photo = mmcv.imread(path, channel_order='rgb')
     scale = min(1, _LONGEST / max(photo.shape[:2]))
-    photo = cv2.resize(photo, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+    photo = cv2.resize(
+        photo,
+        None,
+        fx=scale,
+        fy=scale,
+        interpolation=cv2.INTER_AREA,
+    )
     return ScoredImage(Path(path).stem, photo, levels, truth)

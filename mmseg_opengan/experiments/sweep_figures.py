@@ -22,7 +22,14 @@ def training_figure(curves: Sequence[tuple[float, Sequence[int], Sequence[float]
     for value, steps, aurocs in curves:
         best = max(range(len(steps)), key=lambda i: aurocs[i])
         colour = colormaps['viridis'](norm(value))
-        axes.plot(steps, aurocs, color=colour, marker='o', markevery=[best], markersize=5)
+        axes.plot(
+            steps,
+            aurocs,
+            color=colour,
+            marker='o',
+            markevery=[best],
+            markersize=5,
+        )
     axes.set(xlabel='training step', ylabel='AUROC, open against closed (open validation)')
     figure.colorbar(ScalarMappable(norm, 'viridis'), ax=axes, label=r'$\lambda_G$')
     return figure
@@ -34,7 +41,14 @@ def scatter_figure(points: Sequence[tuple[float, float, int]]) -> Figure:
     """
     figure, axes = _figure()
     fake, opened, steps = zip(*points)
-    dots = axes.scatter(fake, opened, c=steps, cmap='coolwarm', s=18, edgecolors='0.3')
+    dots = axes.scatter(
+        fake,
+        opened,
+        c=steps,
+        cmap='coolwarm',
+        s=18,
+        edgecolors='0.3',
+    )
     axes.set(
         xlabel='AUROC, generated against closed (what D is trained for)',
         ylabel='AUROC, open against closed (open validation)',
@@ -56,9 +70,22 @@ def means_figure(lines: Mapping[str, Mapping[float, Sequence[float]]], **labels:
         numbers = sorted(points)
         for number in numbers:
             seeds = points[number]
-            axes.plot([number] * len(seeds), seeds, '.', color=styles[name]['color'], alpha=0.4)
+            axes.plot(
+                [number] * len(seeds),
+                seeds,
+                '.',
+                color=styles[name]['color'],
+                alpha=0.4,
+            )
         means = [mean(points[number]) for number in numbers]
-        axes.plot(numbers, means, marker='o', markersize=4, label=name, **styles[name])
+        axes.plot(
+            numbers,
+            means,
+            marker='o',
+            markersize=4,
+            label=name,
+            **styles[name],
+        )
     axes.set(ylabel='AUROC, open against closed', **labels)
     figure.legend(frameon=False, loc='outside right upper')
     return figure

@@ -51,7 +51,13 @@ def roc_figure(curves: Mapping[str, dict], title: str = '') -> Figure:
             label=f'{label_of(name)}  {curves[name]["AUROC"]:.4f}',
             clip_on=False,
         )
-    axes.plot([0, 1], [0, 1], color=_GREY, linewidth=1, zorder=0)
+    axes.plot(
+        [0, 1],
+        [0, 1],
+        color=_GREY,
+        linewidth=1,
+        zorder=0,
+    )
     axes.set(
         xlabel='false positive rate (closed pixels called open)',
         ylabel='true positive rate (open pixels found)',
@@ -79,7 +85,14 @@ def pr_figure(curves: Mapping[str, dict], title: str = '') -> Figure:
     shares = {curve['pr']['precision'][-1] for curve in curves.values() if 'pr' in curve}
     for share in shares:
         chance = f'by chance  {share:.4f}'
-        axes.axhline(share, color=_GREY, linewidth=1, linestyle=':', zorder=0, label=chance)
+        axes.axhline(
+            share,
+            color=_GREY,
+            linewidth=1,
+            linestyle=':',
+            zorder=0,
+            label=chance,
+        )
     axes.set(
         xlabel='recall (open pixels found)',
         ylabel='precision (of the pixels called open)',
@@ -142,7 +155,13 @@ def per_class_figure(curves: Mapping[str, dict], title: str = '') -> Figure:
         names, values = zip(*points[method])
         marker = _MARKERS[style['linestyle']]
         places = [classes.index(name) for name in names]
-        axes.plot(values, places, marker, color=style['color'], label=label_of(method))
+        axes.plot(
+            values,
+            places,
+            marker,
+            color=style['color'],
+            label=label_of(method),
+        )
     axes.set(
         xlabel='AUROC against all closed pixels',
         xlim=(0, 1.02),
