@@ -68,7 +68,13 @@ def bank(tmp_path_factory):
 
 
 def test_groups_hold_the_features_of_their_pixels_in_random_order(bank):
-    groups = draw_groups(bank, D, Fixed(lambda z: z), number=15, batch=8)
+    groups = draw_groups(
+        bank,
+        D,
+        Fixed(lambda z: z),
+        number=15,
+        batch=8,
+    )
     everything, pixels = bank.gather('closed', np.arange(60)).float(), bank.pixels('closed')
     for feature, pixel in zip(groups['closed'].features, groups['closed'].pixels):
         assert torch.equal(everything[np.flatnonzero(pixels == pixel)[0]], feature)
@@ -83,7 +89,14 @@ def test_groups_hold_the_features_of_their_pixels_in_random_order(bank):
 
 def test_groups_are_a_function_of_the_seed(bank):
     first, again, other = (
-        draw_groups(bank, D, Fixed(lambda z: z), batch=8, seed=seed) for seed in (1, 1, 2)
+        draw_groups(
+            bank,
+            D,
+            Fixed(lambda z: z),
+            batch=8,
+            seed=seed,
+        )
+        for seed in (1, 1, 2)
     )
     for name in first:
         assert torch.equal(first[name].features, again[name].features)
@@ -92,7 +105,13 @@ def test_groups_are_a_function_of_the_seed(bank):
 
 def test_a_batch_of_noise_goes_through_the_generator_at_once(bank):
     sizes = []
-    draw_groups(bank, D, Fixed(lambda z: sizes.append(len(z)) or z), number=20, batch=8)
+    draw_groups(
+        bank,
+        D,
+        Fixed(lambda z: sizes.append(len(z)) or z),
+        number=20,
+        batch=8,
+    )
     assert sizes == [8, 8, 8]
 
 
@@ -137,7 +156,12 @@ def test_blocks_smaller_than_the_bank_change_nothing(bank, monkeypatch):
     assert whole.keys() == blocks.keys()
     for key, nearest in whole.items():
         assert torch.equal(blocks[key].row, nearest.row), key
-        torch.testing.assert_close(blocks[key].distance, nearest.distance, rtol=1e-5, atol=1e-6)
+        torch.testing.assert_close(
+            blocks[key].distance,
+            nearest.distance,
+            rtol=1e-5,
+            atol=1e-6,
+        )
 
 
 def test_a_bank_of_one_image_without_open_pixels(tmp_path):

@@ -219,9 +219,19 @@ const found = countCalled([0, 5, 6, 9, 9, 200], [0, 0, 0, 1, 2, 1], 5);
 const none = rates({{ hit: 0, alarm: 0, open: 0, closed: 4 }});
 console.log(JSON.stringify([found, rates(found), none, colourOf(9, 1, 5, 'decisions'), sentence(found)]));
 """
-    done = subprocess.run(['node', '-e', code], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        ['node', '-e', code],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
     found, rates, none, colour, sentence = json.loads(done.stdout)
-    assert found == dict(hit=2, alarm=1, open=2, closed=3)
+    assert found == dict(
+        hit=2,
+        alarm=1,
+        open=2,
+        closed=3,
+    )
     assert rates == dict(tpr=1, fpr=pytest.approx(1 / 3), precision=pytest.approx(2 / 3))
     assert none == dict(tpr=None, fpr=0, precision=None)
     assert colour[:3] == [0, 158, 115]
@@ -247,7 +257,12 @@ const wait = setInterval(() => {{
     moved.write_text(page.read_text().replace('</body>', move))
     options = ['--headless', '--no-sandbox', '--disable-gpu', '--virtual-time-budget=20000']
     home = [f'--user-data-dir={tmp_path / "profile"}', '--dump-dom', f'file://{moved}']
-    done = subprocess.run([CHROMIUM, *options, *home], capture_output=True, text=True, timeout=300)
+    done = subprocess.run(
+        [CHROMIUM, *options, *home],
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
     shown = Page(done.stdout)
     assert shown.all('section')[0][1]['data-ready'] == 'moved', done.stderr[-2000:]
     (summary,) = shown.all('output', **{'class': 'summary'})

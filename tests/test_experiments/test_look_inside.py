@@ -135,7 +135,12 @@ def test_networks_are_built_as_they_were_trained(made, tmp_path, monkeypatch):
 
 
 def test_opengan0_looks_at_a_bank_without_open_pixels(made, tmp_path):
-    built(made / 'data', tmp_path / 'bank', open_=False, sampler=dict(num_open=0))
+    built(
+        made / 'data',
+        tmp_path / 'bank',
+        open_=False,
+        sampler=dict(num_open=0),
+    )
     report = look_inside(
         made / 'config.py',
         made / 'gan.pth',

@@ -56,7 +56,12 @@ def make_config(folder, scorers=SCORERS) -> Config:
         closed=images(folder / 'data', split='train'),
         open=images(folder / 'data', split='train'),
         closed_per_image=80,
-        sampler=dict(type='PixelSampler', num_closed=20, num_open=10, num_fake=0),
+        sampler=dict(
+            type='PixelSampler',
+            num_closed=20,
+            num_open=10,
+            num_fake=0,
+        ),
     )
     plain = dict(PLAIN, decode_head=dict(PLAIN['decode_head'], num_classes=19))
     weights = folder / 'segmentor.pth'  # the first call makes them
@@ -147,7 +152,12 @@ def test_a_hybrid_is_fitted_anew_where_its_discriminator_is_another(folder, tmp_
         checkpoint=str(tmp_path / 'd.pth'),
     )
     scorers = dict(hybrid=dict(type='Hybrid', trained=trained, free=dict(type='GEN')))
-    plain = dict(make_config(folder).model, discriminator=None, generator=None, scorers=None)
+    plain = dict(
+        make_config(folder).model,
+        discriminator=None,
+        generator=None,
+        scorers=None,
+    )
     channels = MODELS.build(plain).head.channels
     fits = []
     for seed in (0, 0, 1):
@@ -327,8 +337,22 @@ def test_wrong_requests(folder, tmp_path):
 
 def test_candidates_are_all_combinations_of_what_the_config_leaves_open():
     grid = dict(num_components=[1, 2], covariance=['full', 'diag'])
-    assert candidates_of(dict(type='GMM', channels=4, covariance='tied', checkpoint='x'), grid) == [
-        dict(type='GMM', channels=4, covariance='tied', num_components=number) for number in (1, 2)
+    assert candidates_of(
+        dict(
+            type='GMM',
+            channels=4,
+            covariance='tied',
+            checkpoint='x',
+        ),
+        grid,
+    ) == [
+        dict(
+            type='GMM',
+            channels=4,
+            covariance='tied',
+            num_components=number,
+        )
+        for number in (1, 2)
     ]
     assert len(candidates_of(dict(type='GMM'), grid)) == 4
     assert candidates_of(dict(type='StandardizedMaxLogit')) == [dict(type='StandardizedMaxLogit')]

@@ -64,12 +64,22 @@ def _cell(sheet, row_top, column, size):
 def test_rows_leave_no_space_empty(image, labels, number, thresholds, columns):
     names = ['opengan', *'abcdefg'][:number]
     fields = dict(scores={name: _grid() for name in names}, thresholds=[0.5] * thresholds)
-    rows = Panel(image, **labels, **fields, **META).rows()
+    rows = Panel(
+        image,
+        **labels,
+        **fields,
+        **META,
+    ).rows()
     assert [len(row) for row in rows[:-1]] == columns
     for row in rows:
         wide = sum(picture.shape[1] for picture in row) + GAP * (len(row) - 1)
         assert WIDTH - 2 * MARGIN - len(row) < wide <= WIDTH - 2 * MARGIN
-    sheet = draw_panel(image, **labels, **fields, **META)
+    sheet = draw_panel(
+        image,
+        **labels,
+        **fields,
+        **META,
+    )
     high = sum(max(picture.shape[0] for picture in row) for row in rows) + GAP * len(columns)
     assert sheet.shape == (high + 2 * MARGIN, WIDTH, 3)
     assert sheet.dtype == np.uint8
@@ -143,8 +153,18 @@ def test_each_score_map_has_its_own_range(image):
 
 def test_score_maps_begin_a_row_where_four_do_not_hold_all(image, labels):
     ramp = np.broadcast_to(np.linspace(0, 1, W // 4, dtype=np.float32), (H // 4, W // 4))
-    one = draw_panel(image, **labels, **META, scores={'a': ramp})
-    two = draw_panel(image, **labels, **META, scores={'a': ramp, 'b': ramp})
+    one = draw_panel(
+        image,
+        **labels,
+        **META,
+        scores={'a': ramp},
+    )
+    two = draw_panel(
+        image,
+        **labels,
+        **META,
+        scores={'a': ramp, 'b': ramp},
+    )
     assert (_cell(one, MARGIN, 3, QUARTER)[50, 2] == SCORE_COLOURS[0]).all()
     assert (_cell(two, MARGIN + TITLE + THIRD[0] + GAP, 0, THIRD)[50, 2] == SCORE_COLOURS[0]).all()
 
@@ -189,7 +209,12 @@ def test_legend_swatches_are_drawn_and_wrap(image):
     classes = [f'a class with a long name {i}' for i in range(12)]
     palette = [(20 * i, 255 - 20 * i, 7) for i in range(12)]
     pred = np.arange(12).repeat(8 * W).reshape(H, W)
-    sheet = draw_panel(image, pred=pred, classes=classes, palette=palette)
+    sheet = draw_panel(
+        image,
+        pred=pred,
+        classes=classes,
+        palette=palette,
+    )
     strip = sheet[MARGIN + TITLE + THIRD[0] + GAP :]
     assert strip.shape[0] > 2 * LEGEND
     found = {tuple(colour) for colour in np.unique(strip.reshape(-1, 3), axis=0).tolist()}
@@ -273,7 +298,12 @@ def test_any_field_may_be_missing(image, labels, without, tmp_path):
         if field not in without
     }
     scores = {} if OPEN_SCORES in without else {'opengan': _grid(), 'msp': _grid()}
-    height = draw_panel(image, **given, scores=scores, **META).shape[0]
+    height = draw_panel(
+        image,
+        **given,
+        scores=scores,
+        **META,
+    ).shape[0]
     assert cv2.imread(str(tmp_path / 'x.png')).shape == (height, WIDTH, 3)
 
 
@@ -317,7 +347,13 @@ def test_tensorboard_backend_gets_the_panel(image, labels, tmp_path):
         ..., ::-1
     ]
     assert (
-        picture == draw_panel(image, **labels, scores=panel_fields(sample)['scores'], **META)
+        picture
+        == draw_panel(
+            image,
+            **labels,
+            scores=panel_fields(sample)['scores'],
+            **META,
+        )
     ).all()
 
 
