@@ -50,6 +50,7 @@ setup(
         'mmseg': requirements('requirements-mmseg.txt'),
         'export': ['onnx>=1.16', 'onnxscript>=0.5', 'onnxruntime>=1.18'],
         'smiyc': ['h5py>=3.8'],
+        'fiftyone': ['fiftyone>=1.0'],
     },
     entry_points={'console_scripts': ['mmseg-opengan = mmseg_opengan.cli:main']},
     cmdclass={'build_py': BuildWithConfigs},

@@ -2,6 +2,10 @@
 
     python benchmarks/export.py CONFIG CHECKPOINT
     python benchmarks/export.py CONFIG CHECKPOINT --images street.jpg --score gen --threads 1
+    python benchmarks/export.py mmseg::segformer/CONFIG --images street.jpg --threads 1
+
+Without CHECKPOINT, the network of a plain MMSegmentation config and a D on its features get random
+weights of seed 0: sizes and times do not depend on weights. Images are then run whole.
 
 Medians of --repetitions rounds after one warm-up, in which everything is timed in turn. An image
 is preprocessed, scored and labelled at its own size; reading it is not counted.
@@ -15,10 +19,17 @@ from pathlib import Path
 
 import onnxruntime
 import torch
+from mmengine.config import Config
+from mmengine.registry import init_default_scope
+from mmseg.registry import MODELS
+from zoo import plain_model
 
+from mmseg_opengan.inference.config import test_pipeline
 from mmseg_opengan.inference.export import check_cases, export, reference
 from mmseg_opengan.inference.inferencer import OpenSetInferencer
 from mmseg_opengan.models.exported import ExportedModel
+from mmseg_opengan.models.frozen_segmentor import read_config
+from mmseg_opengan.shipped import read_config_file
 
 
 def parse_args():
@@ -26,12 +37,31 @@ def parse_args():
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument('config')
-    parser.add_argument('checkpoint')
+    parser.add_argument('checkpoint', nargs='?')
     parser.add_argument('--images', help="image or folder (default: the config's test images)")
     parser.add_argument('--score', default='opengan')
     parser.add_argument('--threads', type=int, default=2)
     parser.add_argument('--repetitions', type=int, default=10)
     return parser.parse_args()
+
+
+def with_random_weights(config: str, folder: Path) -> tuple[Config, Path]:
+    """The config of an open-set model on a plain one, and D's checkpoint."""
+    init_default_scope('mmseg')
+    held = read_config(config)
+    torch.save(plain_model(held).state_dict(), folder / 'segmentor.pth')
+    model = dict(
+        type='OpenGANSegmentor',
+        segmentor=dict(config=held, checkpoint=str(folder / 'segmentor.pth')),
+        discriminator=dict(type='FeatureDiscriminator'),
+    )
+    built = MODELS.build(model)
+    built.check_segmentor()
+    checkpoint = dict(state_dict=built.state_dict(), meta={})
+    built.lean_checkpoint(checkpoint)
+    torch.save(checkpoint, folder / 'opengan.pth')
+    steps = test_pipeline(read_config_file(config))
+    return Config(dict(model=model, test_pipeline=steps)), folder / 'opengan.pth'
 
 
 def runtimes(args, inferencer, image, folder: Path) -> dict:
@@ -59,10 +89,13 @@ def size_of(path: Path) -> float:
 def main():
     args = parse_args()
     torch.set_num_threads(args.threads)
-    inferencer = OpenSetInferencer(args.config, args.checkpoint, scorers=[args.score], device='cpu')
-    images = inferencer.dataset('test') if args.images is None else args.images
-    image = check_cases(inferencer, images, limit=1)[0]
     with tempfile.TemporaryDirectory() as folder:
+        config, checkpoint = args.config, args.checkpoint
+        if checkpoint is None:
+            config, checkpoint = with_random_weights(args.config, Path(folder))
+        inferencer = OpenSetInferencer(config, checkpoint, scorers=[args.score], device='cpu')
+        images = inferencer.dataset('test') if args.images is None else args.images
+        image = check_cases(inferencer, images, limit=1)[0]
         found = runtimes(args, inferencer, image, Path(folder))
         times = {name: [] for name in found}
         for repetition in range(args.repetitions + 1):

@@ -109,11 +109,12 @@ def main():
     metas = [
         dict(ori_shape=tuple(args.size), img_shape=tuple(args.size), pad_shape=tuple(args.size))
     ]
-    tap = model.extract_taps(inputs)
+    with torch.no_grad():
+        tap = model.tap_of(inputs)
 
     def one_pass(chosen):
         model.scorers = chosen
-        with model.head.listening(model.score_features, resize=False):
+        with model.head.listening(model.score_tap, resize=False):
             model.segmentor.encode_decode(inputs, metas)
 
     timed = {
@@ -150,7 +151,7 @@ def main():
             for name, scorer in APART.items():
                 model.scorers = torch.nn.ModuleDict({'one': build(scorer, data)}).to(args.device)
                 start = clock()
-                with model.head.listening(model.score_features, resize=False):
+                with model.head.listening(model.score_tap, resize=False):
                     model.segmentor.encode_decode(inputs, metas)
                 value = clock() - start - seconds['segmentor alone']
                 print(

@@ -1,12 +1,7 @@
-"""Open kinds of the demo streets: things and grounds that no closed class covers.
+"""Painters of things that no closed class covers; ``open_kinds.py`` names them.
 
-``OPEN_KINDS`` names each with its Cityscapes label; kinds in ``VAL_ONLY`` never occur in training
-images. Functions take (canvas, rng, x, z) as in ``things.py``; ``scene.py`` decides where each
-stands.
+Functions take (canvas, rng, x, z) as in ``things.py``; ``scene.py`` decides where each stands.
 """
-
-from collections.abc import Callable
-from dataclasses import dataclass
 
 import numpy as np
 
@@ -352,59 +347,3 @@ def hand_cart(c: Canvas, rng, x, z):
             0.05,
             (90, 64, 44),
         )
-
-
-@dataclass(frozen=True)
-class OpenKind:
-    """One open kind: its Cityscapes label, where it belongs, and the function that paints it, if it
-    is a thing.
-    """
-
-    label: str
-    # 'sidewalk', 'kerb', 'lane', or 'layout': part of the street itself, painted by demo_scene.py
-    place: str
-    paint: Callable | None = None
-
-
-OPEN_KINDS = {
-    'bin': OpenKind('static', 'sidewalk', bin_),
-    'bench': OpenKind('static', 'sidewalk', bench),
-    'boxes': OpenKind('static', 'sidewalk', boxes),
-    'stroller': OpenKind('dynamic', 'sidewalk', stroller),
-    'dog': OpenKind('dynamic', 'sidewalk', dog),
-    'shopping cart': OpenKind('dynamic', 'sidewalk', shopping_cart),
-    'rubble': OpenKind('unlabeled', 'sidewalk', rubble),
-    'pole group': OpenKind('polegroup', 'sidewalk', pole_group),
-    'trailer': OpenKind('trailer', 'kerb', trailer),
-    'parking strip': OpenKind('parking', 'layout'),
-    'rail track': OpenKind('rail track', 'layout'),
-    'plaza': OpenKind('ground', 'layout'),
-    'guard rail': OpenKind('guard rail', 'layout'),
-    'skyline': OpenKind('unlabeled', 'layout'),
-    'market stall': OpenKind('static', 'sidewalk', market_stall),
-    'statue': OpenKind('static', 'sidewalk', statue),
-    'fountain': OpenKind('static', 'sidewalk', fountain),
-    'cones': OpenKind('static', 'lane', cones),
-    'tyres': OpenKind('static', 'sidewalk', tyres),
-    'luggage': OpenKind('dynamic', 'sidewalk', luggage),
-    'wheelchair': OpenKind('dynamic', 'sidewalk', wheelchair),
-    'hand cart': OpenKind('dynamic', 'kerb', hand_cart),
-    'caravan': OpenKind('caravan', 'kerb', caravan),
-    'bridge': OpenKind('bridge', 'layout'),
-    'tunnel': OpenKind('tunnel', 'layout'),
-}
-#: Kinds that only validation images hold: training must not have seen everything it is tested on.
-VAL_ONLY = (
-    'market stall',
-    'statue',
-    'fountain',
-    'cones',
-    'tyres',
-    'luggage',
-    'wheelchair',
-    'hand cart',
-    'caravan',
-    'bridge',
-    'tunnel',
-)
-COMMON = tuple(kind for kind in OPEN_KINDS if kind not in VAL_ONLY)

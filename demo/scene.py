@@ -7,9 +7,9 @@ import cv2
 import numpy as np
 from cityscapesscripts.helpers.labels import name2label
 
-from demo import sides, things
+from demo import roadside, sides, things
 from demo.canvas import LIGHTS, Canvas
-from demo.open_things import COMMON, OPEN_KINDS
+from demo.open_kinds import COMMON, OPEN_KINDS
 from demo.things import pick
 
 _END = 150.0  # metres to the end of the street
@@ -150,7 +150,7 @@ class _Street:
             if rng.random() < 0.5:
                 sides.frontage(c, rng, x, x + rng.uniform(12, 22), rng.uniform(8, 19), _END + 10)
             else:
-                things.tree(c, rng, x, _END + 5, height=rng.uniform(8, 15))
+                roadside.tree(c, rng, x, _END + 5, height=rng.uniform(8, 15))
 
     def ground(self):
         """Terrain, road with its markings, parking strip, rails, sidewalks; broad shadows on all of
@@ -278,7 +278,7 @@ class _Street:
             if self.green[s]:
                 for at in np.arange(rng.uniform(9, 16), 90, rng.uniform(8, 14)):
                     x = self.house[s] - s * self.green[s] * 0.5
-                    yield at, lambda x=x, at=at: things.tree(self.c, rng, x, at)
+                    yield at, lambda x=x, at=at: roadside.tree(self.c, rng, x, at)
 
     def _structures(self):
         rng = self.rng
@@ -316,21 +316,21 @@ class _Street:
             kerb = self.edge[s] + s * 0.45
             gap = rng.uniform(16, 26)
             for z in np.arange(rng.uniform(8, 20), 110, gap):
-                yield z, lambda x=kerb, z=z: things.lamp(c, rng, x, z)
+                yield z, lambda x=kerb, z=z: roadside.lamp(c, rng, x, z)
             for _ in range(rng.integers(1, 4)):
                 z = rng.uniform(8, 50)
-                yield z, lambda x=kerb, z=z: things.sign(c, rng, x, z)
+                yield z, lambda x=kerb, z=z: roadside.sign(c, rng, x, z)
             if rng.random() < 0.4 and not self.green[s]:
                 for z in np.arange(rng.uniform(9, 18), 80, rng.uniform(9, 15)):
                     yield (
                         z,
-                        lambda x=kerb + s * 0.4, z=z: things.tree(
+                        lambda x=kerb + s * 0.4, z=z: roadside.tree(
                             c, rng, x, z, height=rng.uniform(4.5, 6.5)
                         ),
                     )
             if self.crossing or rng.random() < 0.3:
                 z = (self.crossing or rng.uniform(16, 32)) + 0.2
-                yield z, lambda x=kerb, z=z: things.traffic_light(c, rng, x, z)
+                yield z, lambda x=kerb, z=z: roadside.traffic_light(c, rng, x, z)
             for paint, chance in ((things.bicycle, 0.5), (things.motorcycle, 0.3)):
                 z = self.slot(s, 'walk', 1.5) if rng.random() < chance else None
                 if z:

@@ -7,7 +7,7 @@ A side ``s`` is -1 (left) or 1 (right) and stands at ``x`` metres from ``z0`` to
 
 import numpy as np
 
-from demo import things
+from demo import roadside, things
 from demo.canvas import Canvas
 from demo.things import pick
 
@@ -138,11 +138,11 @@ def _shop(c: Canvas, rng, s, x, z0, z1, panels):
 def gap(c: Canvas, rng, s, x, z0, z1):
     """No house here: trees behind a wall, a fence or a hedge."""
     for at in np.arange(z1, z0 + 1, -4.0):
-        things.tree(c, rng, x + s * rng.uniform(4, 9), at, height=rng.uniform(5, 9))
+        roadside.tree(c, rng, x + s * rng.uniform(4, 9), at, height=rng.uniform(5, 9))
     kind = rng.choice(('wall', 'fence', 'hedge'))
     if kind == 'hedge':
         for at in np.arange(z1, z0, -1.0):
-            things.bush(c, rng, x, at)
+            roadside.bush(c, rng, x, at)
         return
     top = rng.uniform(1.5, 2.4)
     face = [(x, 0, z0), (x, 0, z1), (x, top, z1), (x, top, z0)]
@@ -169,7 +169,7 @@ def gap(c: Canvas, rng, s, x, z0, z1):
 def guard_rail(c: Canvas, rng, s, x, z0, z1):
     """A steel barrier between the street and a green slope."""
     for at in np.arange(z1, z0, -2.2):
-        things.bush(c, rng, x + s * 1.5, at, width=2.4)
+        roadside.bush(c, rng, x + s * 1.5, at, width=2.4)
     for at in np.arange(z1, z0, -2.0):
         c.limb((x, 0, at), (x, 0.72, at), 0.14, (120, 122, 122), 'guard rail')
     c.polygon(

@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from demo.open_things import VAL_ONLY
+from demo.open_kinds import VAL_ONLY
 from demo.world import MANIFEST, SEEN, UNSEEN
 from mmseg_opengan.contracts import HYBRID, LABEL_POLICY, OPENGAN
 

@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
-from demo.open_things import COMMON, VAL_ONLY
+from demo.open_kinds import COMMON, VAL_ONLY
 from demo.scene import render_scene
 
 MANIFEST = 'demo_world.json'

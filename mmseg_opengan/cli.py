@@ -29,7 +29,10 @@ def main() -> None:
     """Run the tool that the command line names, as ``python tools/NAME.py`` runs it."""
     command, *arguments = sys.argv[1:] or ['--help']
     if command in ('-h', '--help'):
-        print(_help())
+        print('usage: mmseg-opengan COMMAND [arguments]', 'commands:', sep='\n\n')
+        for name, text in COMMANDS.items():
+            print(f'  {name:<18}{text}')
+        print('\nmmseg-opengan COMMAND --help lists the arguments of a command.')
         return
     if command not in COMMANDS:
         sys.exit(f"mmseg-opengan: wanted one of {', '.join(COMMANDS)}, found '{command}'")
@@ -47,10 +50,3 @@ def one_checkpoint(parser, paths: list[str]) -> str | None:
     if paths and '*' in paths[0]:
         parser.error(f"CHECKPOINT: wanted one file, found none that matches '{paths[0]}'")
     return paths[0] if paths else None
-
-
-def _help() -> str:
-    lines = ['usage: mmseg-opengan COMMAND [arguments]', '', 'commands:']
-    lines += [f'  {name:<18}{text}' for name, text in COMMANDS.items()]
-    lines += ['', 'mmseg-opengan COMMAND --help lists the arguments of a command.']
-    return '\n'.join(lines)

@@ -1,14 +1,12 @@
-"""Load checkpoints safely, save them fast, and reuse memory.
+"""Load checkpoints safely, and reuse memory.
 
-Three facts of the stack below us are handled here and nowhere else. The first is handled where the
-package is registered, through what torch and mmengine offer for it. The others change a process as
-a whole, so a command asks for them (:func:`install`):
+Two facts of the stack below us are handled here and nowhere else. The first is handled where the
+package is registered, through what torch and mmengine offer for it. The second changes a process
+as a whole, so a command asks for it (:func:`install`):
 
 * torch >= 2.6 unpickles checkpoints with ``weights_only=True``. Checkpoints written by mmengine
   hold a few harmless classes (the logged history, numpy scalars), which are allow-listed.
   mmengine's http loader does not use the safe loader, so both loaders are replaced by ones that do.
-* mmengine formats the config's text anew, a quarter of a second or more, for every checkpoint that
-  it saves. The same text is formatted once.
 * glibc gives the memory of a large tensor back when it is freed, and the kernel clears the next
   one's page by page: a tenth to a fifth of a D/G step or of a forward pass on the CPU. It is told
   to keep it.
@@ -17,9 +15,8 @@ a whole, so a command asks for them (:func:`install`):
 import ctypes
 import os
 import pickle
-import sys
+import platform
 import zipfile
-from functools import lru_cache
 
 import numpy as np
 import torch
@@ -33,18 +30,14 @@ def allow_mmengine_checkpoints() -> None:
     from mmengine.logging import HistoryBuffer
 
     multiarray = np._core.multiarray if hasattr(np, '_core') else np.core.multiarray
-    allowed = [HistoryBuffer, np.ndarray, np.dtype, multiarray._reconstruct, multiarray.scalar]
-    allowed += [
-        (multiarray._reconstruct, 'numpy.core.multiarray._reconstruct'),
-        (multiarray.scalar, 'numpy.core.multiarray.scalar'),
-        (multiarray._reconstruct, 'numpy._core.multiarray._reconstruct'),
-        (multiarray.scalar, 'numpy._core.multiarray.scalar'),
-    ]
-    kinds = (np.float64, np.float32, np.float16, np.int64, np.int32, np.uint8, np.bool_)
-    allowed += sorted({type(np.dtype(kind)) for kind in kinds}, key=str)
     # HistoryBuffer pickles references to its own statistics methods, which pickle spells as
     # getattr(class, name).
-    allowed.append((_history_buffer_method, 'builtins.getattr'))
+    allowed = [HistoryBuffer, np.ndarray, np.dtype, (_history_buffer_method, 'builtins.getattr')]
+    for function in (multiarray._reconstruct, multiarray.scalar):
+        for package in ('numpy.core', 'numpy._core'):
+            allowed.append((function, f'{package}.multiarray.{function.__name__}'))
+    for kind in (np.float64, np.float32, np.float16, np.int64, np.int32, np.uint8, np.bool_):
+        allowed.append(type(np.dtype(kind)))
     torch.serialization.add_safe_globals(allowed)
 
 
@@ -57,7 +50,7 @@ def _history_buffer_method(owner, name):
     return getattr(owner, name)
 
 
-def load_checkpoint_file(filename: str, map_location='cpu'):
+def load_checkpoint_file(filename: str, map_location=None):
     """``torch.load`` of a local file that never runs code from it.
 
     Raises:
@@ -125,10 +118,6 @@ def _damage(filename: str) -> str | None:
     return damaged and f"a damaged file: the checksum of its part '{damaged}' is another"
 
 
-def _load_from_local(filename, map_location=None):
-    return load_checkpoint_file(filename, map_location)
-
-
 def _load_from_http(filename, map_location=None, model_dir=None, progress=True):
     """Download once per node (local rank 0, by what torchrun and mmengine's launchers set), then
     load safely.
@@ -144,28 +133,6 @@ def _load_from_http(filename, map_location=None, model_dir=None, progress=True):
     return load_checkpoint_file(target, map_location)
 
 
-def remember_formatted_configs() -> None:
-    """Let mmengine's configs format the same text once per process."""
-    from mmengine.config import config as module
-
-    if not hasattr(module, 'FormatCode'):  # onedl-mmengine imports it where it is called
-        from yapf.yapflib import yapf_api as module
-
-    if hasattr(module.FormatCode, 'remembered'):
-        return
-    format_code = module.FormatCode
-
-    @lru_cache(maxsize=8)
-    def formatted(text, style, options):
-        return format_code(text, style_config=dict(style), **dict(options))
-
-    def remembered(text, style_config, **options):
-        return formatted(text, tuple(sorted(style_config.items())), tuple(sorted(options.items())))
-
-    remembered.remembered = formatted
-    module.FormatCode = remembered
-
-
 def keep_freed_memory() -> bool:
     """Let glibc keep the memory of freed tensors below 1 GiB for the next ones, up to 2 GiB at the
     end of its heap.
@@ -175,15 +142,12 @@ def keep_freed_memory() -> bool:
             environment has set it
         (``MALLOC_MMAP_THRESHOLD_`` or ``MALLOC_TRIM_THRESHOLD_``, see ``man mallopt``).
     """
-    if {'MALLOC_MMAP_THRESHOLD_', 'MALLOC_TRIM_THRESHOLD_'} & set(
-        os.environ
-    ) or not sys.platform.startswith('linux'):
+    set_by_user = {'MALLOC_MMAP_THRESHOLD_', 'MALLOC_TRIM_THRESHOLD_'} & set(os.environ)
+    if set_by_user or platform.libc_ver()[0] != 'glibc':
         return False
-    mallopt = getattr(ctypes.CDLL(None), 'mallopt', None)
+    mallopt = ctypes.CDLL(None).mallopt
     trim_threshold, mmap_threshold = -1, -3  # malloc.h
-    return mallopt is not None and bool(
-        mallopt(mmap_threshold, 2**30) and mallopt(trim_threshold, 2**31 - 1)
-    )
+    return bool(mallopt(mmap_threshold, 2**30) and mallopt(trim_threshold, 2**31 - 1))
 
 
 def load_safely() -> None:
@@ -191,7 +155,7 @@ def load_safely() -> None:
     allow_mmengine_checkpoints()
     from mmengine.runner.checkpoint import CheckpointLoader
 
-    CheckpointLoader.register_scheme(prefixes='', loader=_load_from_local, force=True)
+    CheckpointLoader.register_scheme(prefixes='', loader=load_checkpoint_file, force=True)
     CheckpointLoader.register_scheme(
         prefixes=('http://', 'https://'), loader=_load_from_http, force=True
     )
@@ -201,4 +165,3 @@ def install() -> None:
     """Everything above, for a process that is ours: a command's, or a worker's of one."""
     load_safely()
     keep_freed_memory()
-    remember_formatted_configs()

@@ -29,7 +29,8 @@ def replacing(path) -> Iterator[BinaryIO]:
     """
     temporary = f'{path}.tmp'
     try:
-        with open(temporary, 'wb') as file:
+        # Not 'wb': numpy would write to the descriptor itself, and lose an error at the last bytes.
+        with open(temporary, 'w+b') as file:
             yield file
         os.replace(temporary, path)
     except BaseException as error:
@@ -66,12 +67,9 @@ def half_where_it_fits(array: np.ndarray) -> np.ndarray:
     """Float16 to be stored, or the array as it is where a finite value is beyond float16's
     range.
     """
-    if (
-        np.abs(array, where=np.isfinite(array), out=np.zeros_like(array)).max(initial=0)
-        > np.finfo(np.float16).max
-    ):
-        return array
-    return array.astype(np.float16)
+    finite = array[np.isfinite(array)]
+    fits = np.abs(finite).max(initial=0) <= np.finfo(np.float16).max
+    return array.astype(np.float16) if fits else array
 
 
 def text_of(content: bytes, source: str) -> str:

@@ -54,7 +54,6 @@ _check(_bounds())
 
 from .contrib import (  # noqa: E402, F401
     attenuating_generator,
-    averaging,
     image_source,
     patch_sampler,
     pixel_discriminator_scorer,

@@ -11,9 +11,11 @@ import mmseg_opengan.register  # noqa: F401
 from mmseg_opengan.models.opengan_head import Tap
 from mmseg_opengan.models.scorers.base import SCORERS, FitData, FittedScorer
 
-COLOURS, CHANNELS = 3, 6
+COLOURS = 3
+CHANNELS = 6
 SPREAD = torch.eye(COLOURS).repeat(2, 1)  # (C, 3)
-WEIGHT, BIAS = 2 * SPREAD.T.contiguous(), torch.full((COLOURS,), -1.0)
+WEIGHT = 2 * SPREAD.T.contiguous()
+BIAS = torch.full((COLOURS,), -1.0)
 
 #: Options under which each registered scorer is tested: small, and quick to fit.
 SCORER_OPTIONS = {
@@ -34,14 +36,14 @@ SCORER_OPTIONS = {
     'OpenMax': dict(alpha=2, tail_size=50),
     'MCDropout': dict(num_samples=20),
     'MSPc': dict(temperature=10.0, epsilon=0.01),
-    'GMM': dict(num_components=3, channels=4, covariance='diag'),
+    'GMM': dict(num_components=3, covariance='diag'),
     'PixelDiscriminatorScorer': dict(
         discriminator=dict(type='PatchDiscriminator', width=4, norm='none')
     ),
-    'C2AE': dict(latent=2, hidden=32, steps=60, batch_size=64, lr=1e-2),
-    'BiGAN': dict(latent=2, hidden=(16, 16), steps=10, batch_size=32),
+    'C2AE': dict(steps=60),
+    'BiGAN': dict(steps=10),
     'OpenClass': {},
-    'KPlusOne': dict(steps=60, batch_size=128, lr=3e-2),
+    'KPlusOne': dict(steps=300),
 }
 
 
@@ -102,6 +104,6 @@ class World:
     def score(self, scorer):
         """(N, h, w), by whichever of its methods a scorer has."""
         with torch.no_grad():
-            if scorer.reads_image:
+            if scorer.reads == 'image':
                 return scorer.score_image(self.inputs, segment)
             return scorer(self.features, self.logits)

@@ -17,6 +17,7 @@ ROOT = Path(__file__).resolve().parents[1]
     ('command', 'printed'),
     [
         ('scorers_speed.py --size 64 128 --repetitions 1', 'one pass with all twelve: '),
+        ('find_memory.py --frames 3', '| 3 | '),
         ('metric_overhead.py --size 64 128 --repetitions 1', 'image resolution: forward '),
         (
             'training_speed.py --parts test --test-size 64 128 --repetitions 1',

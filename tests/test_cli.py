@@ -10,18 +10,21 @@ TOOLS = Path(__file__).resolve().parents[1] / 'tools'
 
 
 @pytest.mark.parametrize(
-    ('tool', 'more'),
+    ('tool', 'more', 'paths', 'found'),
     [
-        ('test.py', []),
-        ('look_inside.py', ['--out', 'out']),
-        ('visualize.py', ['--split', 'test', '--out-dir', 'out']),
-    ],
-)
-@pytest.mark.parametrize(
-    ('paths', 'found'),
-    [
-        (['best_1.pth', 'best_2.pth', 'best_3.pth'], 'found 3: best_1.pth, best_2.pth, best_3.pth'),
-        (['work/best_*.pth'], "found none that matches 'work/best_*.pth'"),
+        ('test.py', [], ['best_1.pth', 'best_2.pth'], 'found 2: best_1.pth, best_2.pth'),
+        (
+            'look_inside.py',
+            ['--out', 'out'],
+            ['best_*.pth'],
+            "found none that matches 'best_*.pth'",
+        ),
+        (
+            'visualize.py',
+            ['--split', 'test', '--out-dir', 'out'],
+            ['best_1.pth', 'best_2.pth', 'best_3.pth'],
+            'found 3: best_1.pth, best_2.pth, best_3.pth',
+        ),
     ],
 )
 def test_a_pattern_that_names_not_one_file_is_told(tool, more, paths, found, monkeypatch, capsys):

@@ -13,7 +13,6 @@ from mmseg.registry import DATASETS
 from tiny_cityscapes import SEGMENTOR, STRIDE, built, images, write_images, write_segmentor
 from tiny_training import config, runner
 
-from mmseg_opengan.contracts import TAP_FEATURES
 from mmseg_opengan.experiments.look_inside import look_inside
 from mmseg_opengan.experiments.scored_images import TestedImages
 from mmseg_opengan.features.bank import FeatureBank, FeatureBankError
@@ -116,7 +115,7 @@ def stored_taps(place):
     found = images(place.folder / 'world', split='test')
     made = StoredTaps(root=str(place.folder / 'taps'), images=found)
     made.prepare(tap_of, SEGMENTOR)
-    place.write_array(place.folder / 'taps' / f'00000.{TAP_FEATURES}.npy')
+    (place.folder / 'taps' / '00000.pt').write_bytes(place.pickled())
     made[0]
 
 
@@ -178,7 +177,7 @@ WAYS = dict(
 def test_code_in_a_file_is_refused_and_does_not_run(place, way):
     file = (
         r'evil\.pth|config\.pth|manifest\.json|open\.npy|\.decided\.json|ids\.yaml|'
-        rf'{TAP_FEATURES}\.npy|opengan\.npy'
+        r'00000\.pt|opengan\.npy'
     )
     with pytest.raises((RuntimeError, ValueError, FeatureBankError), match=file):
         WAYS[way](place)

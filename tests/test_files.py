@@ -47,16 +47,22 @@ def _write_beyond(limit, path, kind, outcome):
                 file.write(bytes(800_000))
     except OSError as error:
         outcome.put(str(error))
+    else:
+        outcome.put('nothing was refused')
 
 
-@pytest.mark.parametrize('kind', ['array', 'bytes'])
-def test_a_disk_that_takes_no_more_is_named_and_keeps_no_half_file(tmp_path, kind):
-    """The system refuses to let the file grow beyond a limit, in the midst of it."""
+@pytest.mark.parametrize(
+    ('kind', 'limit'), [('array', 300_000), ('array', 800_127), ('bytes', 300_000)]
+)
+def test_a_disk_that_takes_no_more_is_named_and_keeps_no_half_file(tmp_path, kind, limit):
+    """The system refuses to let the file grow beyond a limit, in the midst of it or at its last
+    byte.
+    """
     path = tmp_path / 'scores.bin'
     path.write_bytes(b'old')
     fork = multiprocessing.get_context('fork')
     outcome = fork.Queue()
-    process = fork.Process(target=_write_beyond, args=(300_000, path, kind, outcome))
+    process = fork.Process(target=_write_beyond, args=(limit, path, kind, outcome))
     process.start()
     message = outcome.get(timeout=60)
     process.join(60)

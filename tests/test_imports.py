@@ -34,7 +34,7 @@ ALLOWED = {
     'models': BELOW,
     'engine': BELOW,
     'pictures': BELOW,
-    'evaluation': BELOW | {'__init__', 'engine', 'pictures'},
+    'evaluation': BELOW | {'__init__', 'engine', 'features', 'models', 'pictures'},
     'contrib': BELOW | ROOMS,
     'register': {'compat', 'contrib', *ROOMS},
     'provenance': {'contracts', 'files', 'functional'},
@@ -148,7 +148,6 @@ for name in ('mmcv', 'mmengine', 'mmseg', 'cv2', 'matplotlib', 'sklearn', 'citys
 import torch
 import mmseg_opengan.contracts
 import mmseg_opengan.functional.score_counts, mmseg_opengan.functional.detection, mmseg_opengan.functional.bootstrap
-import mmseg_opengan.functional.overlay
 from mmseg_opengan.functional import gan_losses, pixels, scores
 print(pixels.grid_stride((1024, 2048), (256, 512)), scores.msp(torch.zeros(1, 4, 1, 1)).item(),
       len(gan_losses.discriminator_loss(torch.zeros(2), torch.zeros(2), torch.zeros(2))))

@@ -25,7 +25,7 @@ from test_readme import (
 from tiny_cityscapes import write_images
 from tool_calls import free_port
 
-from mmseg_opengan.inference.video import VideoWriter
+from mmseg_opengan.inference.video import video_writer
 
 PAGE = 'docs/jobs.md'
 JOBS = [title for title in sections(PAGE) if title[0].isdigit()]
@@ -141,14 +141,14 @@ def test_4_rank_frames_and_get_boxes(here, monkeypatch):
     [find] = lines(4)
     run(monkeypatch, find)
     ranking = (here / 'work_dirs/found/ranking.csv').read_text().splitlines()
-    assert [line.split(',')[:2] for line in ranking[1:]] == [['1', 'frame']]
+    assert [line.split(',')[:2] for line in ranking[1:]] == [['1', 'street/frame.jpg']]
     assert json.loads((here / 'work_dirs/found/objects.coco.json').read_text())['images']
 
 
 def test_5_a_video(here, monkeypatch):
-    with VideoWriter('drive.mp4', 5) as writer:
+    with video_writer('drive.mp4', 5) as add:
         for shift in range(3):
-            writer.add(np.roll(cv2.imread('street.jpg'), 9 * shift, axis=1))
+            add(np.roll(cv2.imread('street.jpg'), 9 * shift, axis=1))
     [visualize] = lines(5)
     run(monkeypatch, visualize)
     capture = cv2.VideoCapture('work_dirs/overlays.mp4')

@@ -4,6 +4,7 @@ order on tiny data; what takes long, in a short form. And the links of all pages
 The folder in which they run has ``configs``, ``tools`` and data where the pages say that they lie.
 """
 
+import copy
 import glob
 import json
 import os
@@ -40,6 +41,7 @@ README = PAGES['README.md']
 TESTED = (
     'A score with no training',
     'Your own model',
+    'Your data',
     'Use the scores',
     'Results on real photographs',
     'Install',
@@ -251,6 +253,34 @@ def test_installation_agrees_with_setup_and_requirements():
     for one in core + with_mmseg:
         assert one.specifier.contains(pinned[one.name]), one
     assert Requirement(requirement).specifier.contains(pinned['mmcv-lite'])
+
+
+def test_data_of_ones_own(here, monkeypatch):
+    """Tiny images in the README's folders, with its file of ids."""
+    [ids] = blocks('Your data', 'yaml')
+    random = np.random.default_rng(0)
+    for split in ('train', 'open_val', 'val'):
+        for kind in ('images', 'labels'):
+            (here / f'data/mine/{kind}/{split}').mkdir(parents=True)
+        for i in range(2):
+            image = random.integers(0, 256, (32, 64, 3), np.uint8)
+            cv2.imwrite(str(here / f'data/mine/images/{split}/{i}.jpg'), image)
+            label = random.choice([0, 1, 7, 8, 255], (4, 8)).astype(np.uint8).repeat(8, 0)
+            cv2.imwrite(str(here / f'data/mine/labels/{split}/{i}.png'), label.repeat(8, 1))
+    (here / 'data/mine/ids.yaml').write_text(ids)
+    plain = copy.deepcopy(tiny_camvid.PLAIN)
+    plain['decode_head']['num_classes'] = 2
+    (here / 'two_classes.py').write_text(f'model = {plain!r}\n')
+    write_segmentor('two_classes.pth', 'two_classes.py', {})
+    [base] = re.findall(r"`(_base_ = '.+?')`", sections('README.md')['Your data'])
+    [config] = blocks('Your own model', 'python')
+    own = re.sub(r'^_base_ = .*$', base, config, flags=re.M)
+    (here / 'my_data.py').write_text(own.replace('my_segmentor', 'two_classes'))
+    run(monkeypatch, 'python tools/train.py my_data.py', *options('data', SCHEDULE, WORKERS))
+    [report] = (here / 'work_dirs/my_data').glob('open_set_eval/val/metrics.json')
+    numbers = json.loads(report.read_text())['scorers']['opengan']
+    assert set(numbers['per_class']) == {'animal', 'debris'}
+    assert numbers['num_closed'] + numbers['num_open'] < 2 * 8 * 16
 
 
 def test_cityscapes_commands(here, monkeypatch):

@@ -182,7 +182,7 @@ PLAIN = dict(
 MODEL = dict(
     type='OpenGANSegmentor',
     segmentor=dict(config=dict(model=PLAIN), checkpoint=None),
-    discriminator=dict(type='FeatureDiscriminator', hidden=(8,), normalize='batch'),
+    discriminator=dict(type='FeatureDiscriminator', hidden=(8,)),
     generator=dict(type='FeatureGenerator', hidden=(8,)),
     scorers=dict(msp=dict(type='MSP')),
     resolution='feature',

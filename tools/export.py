@@ -2,39 +2,38 @@
 
 import argparse
 
-from mmseg_opengan.inference.arguments import add_config_and_checkpoint
+from mmseg_opengan.inference.arguments import add_model_arguments, build_inferencer
 from mmseg_opengan.inference.export import export
-from mmseg_opengan.inference.inferencer import OpenSetInferencer
 
 
 def parse_args():
     parser = argparse.ArgumentParser(description=__doc__)
-    add_config_and_checkpoint(parser)
-    parser.add_argument('out', help='file to write: .onnx, or .pt2 for torch.export')
+    add_model_arguments(parser, '; then the file to write: .onnx, or .pt2 for torch.export')
     parser.add_argument(
         '--images',
         help="image or folder on which the file is checked (default: the config's test images)",
     )
-    parser.add_argument(
-        '--score',
-        default='opengan',
-        help="the score of the file (default: opengan): a name of the config's scorers, or of a "
-        'score that needs no training: msp entropy energy maxlogit gen',
-    )
     parser.add_argument('--dtype', default='uint8', choices=['uint8', 'float32'], help='of image')
-    return parser.parse_args()
+    parser.add_argument(
+        '--size',
+        nargs=2,
+        type=int,
+        metavar=('HEIGHT', 'WIDTH'),
+        help='the only size of images that the file takes (default: any); ONNX needs it of heads '
+        'that pool to a grid (UPerHead, PSPHead)',
+    )
+    parser.set_defaults(scorers=['opengan'], device='cpu')
+    return parser, parser.parse_intermixed_args()
 
 
 def main():
-    args = parse_args()
-    inferencer = OpenSetInferencer(
-        args.config,
-        args.checkpoint,
-        scorers=[args.score],
-        device='cpu',
-        cfg_options=args.cfg_options,
-    )
-    print(export(inferencer, args.out, images=args.images, score=args.score, dtype=args.dtype))
+    parser, args = parse_args()
+    inferencer, rest = build_inferencer(parser, args)
+    if len(rest) != 1 or len(args.scorers) != 1:
+        parser.error(f'wanted one file to write and one score, found {rest} and {args.scorers}')
+    (score,) = args.scorers
+    options = dict(score=score, dtype=args.dtype, size=args.size)
+    print(export(inferencer, rest[0], images=args.images, **options))
 
 
 if __name__ == '__main__':

@@ -27,6 +27,9 @@ def parse_args():
     parser.add_argument(
         '--skip-bad', action='store_true', help='go on after files that cannot be read'
     )
+    parser.add_argument(
+        '--fiftyone', metavar='NAME', help='make a FiftyOne data set of that name of the frames'
+    )
     return parser, parser.parse_intermixed_args()
 
 
@@ -52,10 +55,11 @@ def main():
         top=args.top,
         batch_size=args.batch_size,
         bad=bad,
+        fiftyone=args.fiftyone,
     )
     for rank, (name, score) in enumerate(found.best[:5], 1):
         print(f'{rank}. {name}  {score:.3g}')
-    print(f'{found.frames} frames ranked, {found.new} of them new: {found.files[0].parent}')
+    print(f'{found.frames} frames ranked, {found.new} of them new: {args.out_dir}')
     for name, error in bad or ():
         print(f'{name}: {error}', file=sys.stderr)
     if bad:

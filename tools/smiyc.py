@@ -2,42 +2,27 @@
 
 import argparse
 
-from mmseg_opengan.inference.arguments import add_config_and_checkpoint
-from mmseg_opengan.inference.inferencer import OpenSetInferencer
+from mmseg_opengan.inference.arguments import add_model_arguments, build_inferencer
 from mmseg_opengan.inference.smiyc import TRACKS, write_submission
 
 
 def parse_args():
     parser = argparse.ArgumentParser(description=__doc__)
-    add_config_and_checkpoint(parser)
-    parser.add_argument('images', help="folder of the track's images")
+    add_model_arguments(parser, "; then the folder of the track's images")
     parser.add_argument('--track', choices=TRACKS, required=True)
     parser.add_argument('--method', required=True, help='name of the submission')
     parser.add_argument('--out-dir', default='outputs', help='default: outputs')
-    parser.add_argument('--score', default='opengan', help='which score map (default: opengan)')
-    parser.add_argument(
-        '--device', help="e.g. 'cpu' or 'cuda:0' (default: an accelerator where there is one)"
-    )
-    return parser.parse_args()
+    parser.set_defaults(scorers=['opengan'])
+    return parser, parser.parse_intermixed_args()
 
 
 def main():
-    args = parse_args()
-    inferencer = OpenSetInferencer(
-        args.config,
-        args.checkpoint,
-        scorers=[args.score],
-        device=args.device,
-        cfg_options=args.cfg_options,
-    )
-    number = write_submission(
-        inferencer,
-        args.images,
-        args.out_dir,
-        method=args.method,
-        track=args.track,
-        score=args.score,
-    )
+    parser, args = parse_args()
+    inferencer, rest = build_inferencer(parser, args)
+    if len(rest) != 1 or len(args.scorers) != 1:
+        parser.error(f'wanted one folder of images and one score, found {rest} and {args.scorers}')
+    names = dict(method=args.method, track=args.track, score=args.scorers[0])
+    number = write_submission(inferencer, rest[0], args.out_dir, **names)
     print(f"{number} files in '{args.out_dir}/anomaly_p/{args.method}/{args.track}'")
 
 

@@ -1,1 +1,1 @@
-"""Beside the paper's core: D and G on images, a G that weakens features, an averaged D."""
+"""Beside the paper's core: D and G on images, a G that weakens features."""

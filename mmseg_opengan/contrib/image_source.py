@@ -95,7 +95,8 @@ def _read(dataset, index):
         ValueError: they differ in size.
     """
     item = dataset[index]
-    image, open_map = item['inputs'], item['data_samples'].get(GT_OPEN_MAP).data[0]
+    image = item['inputs']
+    open_map = item['data_samples'].get(GT_OPEN_MAP).data[0]
     if image.shape[1:] != open_map.shape:
         raise ValueError(
             f"'{_path(dataset, index)}': wanted labels of the image's size, "

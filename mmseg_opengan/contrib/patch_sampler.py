@@ -91,7 +91,8 @@ class PatchDraw(PixelDraw):
         Raises:
             ValueError: an image is smaller than the crop.
         """
-        rng, crop = step_rng(self.seed, self.step, _CROPS), self.sampler.crop_size
+        rng = step_rng(self.seed, self.step, _CROPS)
+        crop = self.sampler.crop_size
         if crop is None:
             return [(slice(None), slice(None)) for _ in sizes]
         parts = []
@@ -102,10 +103,12 @@ class PatchDraw(PixelDraw):
                     f'crop_size: wanted at most the size of an image, {height}x{width}, '
                     f'found {crop}'
                 )
-            lowest, highest = np.zeros(2, np.int64), last
+            lowest = np.zeros(2, np.int64)
+            highest = last
             if len(pixels):
                 pixel = pixels[rng.integers(len(pixels))]
-                lowest, highest = np.maximum(pixel - crop + 1, 0), np.minimum(pixel, last)
+                lowest = np.maximum(pixel - crop + 1, 0)
+                highest = np.minimum(pixel, last)
             top, left = rng.integers(lowest, highest, endpoint=True)
             parts.append((slice(top, top + crop[0]), slice(left, left + crop[1])))
         return parts

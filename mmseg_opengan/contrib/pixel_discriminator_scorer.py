@@ -1,7 +1,5 @@
 """A trained discriminator of images as one scorer among others."""
 
-from torch import Tensor
-
 from ..models.scorers.base import SCORERS
 from ..models.scorers.discriminator_scorer import DiscriminatorScorer
 from .pixel_networks import open_map
@@ -16,11 +14,11 @@ class PixelDiscriminatorScorer(DiscriminatorScorer):
     any size will do.
     """
 
-    reads_image = True
+    reads = 'image'
 
     def score(self, features, logits):
         raise TypeError(f'{type(self).__name__} reads images: call score_image')
 
-    def score_image(self, inputs: Tensor, forward) -> Tensor:
+    def score_image(self, inputs, forward):
         """(N, H, W), one score for each pixel of ``inputs``; the segmentor is not run."""
         return open_map(self.discriminator, inputs)

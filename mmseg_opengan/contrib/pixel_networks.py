@@ -18,6 +18,8 @@ from mmseg.registry import MODELS
 from torch import Tensor, nn
 from torch.nn.functional import interpolate, pad
 
+from ..models.networks import init_normal
+
 #: (255 - mean) / std of mmseg's usual normalisation: no normalised colour is further from 0.
 LARGEST = 2.64
 
@@ -60,7 +62,7 @@ class PatchDiscriminator(nn.Module):
             nn.Conv2d(8 * width, 1, 4),
         ]
         self.layers = nn.Sequential(*layers)
-        self.apply(_init_normal)
+        self.apply(init_normal)
 
     def cells(self, images: Tensor) -> Tensor:
         """(N, 3, H, W) images -> (N, ceil(H / 8), ceil(W / 8)) raw logits of closed."""
@@ -100,7 +102,6 @@ class PatchGenerator(nn.Module):
         out_channels: channels of the image.
         noise_channels: channels of z ~ N(0, 1).
         width: channels before the last layer.
-        out_scale: the output lies within plus and minus this.
     """
 
     def __init__(
@@ -109,11 +110,9 @@ class PatchGenerator(nn.Module):
         *,
         noise_channels: int = 100,
         width: int = 64,
-        out_scale: float = LARGEST,
     ):
         super().__init__()
         self.noise_channels = noise_channels
-        self.out_scale = out_scale
         layers = []
         for i, (inside, outside) in enumerate(
             pairwise((noise_channels, 8 * width, 4 * width, 2 * width, width))
@@ -126,23 +125,13 @@ class PatchGenerator(nn.Module):
         self.layers = nn.Sequential(
             *layers, nn.ConvTranspose2d(width, out_channels, 4, 2, 1), nn.Tanh()
         )
-        self.apply(_init_normal)
+        self.apply(init_normal)
 
     def forward(self, noise: Tensor) -> Tensor:
         """(N, noise_channels, r, c) standard normal noise -> (N, 3, 16 (r + 3), 16 (c + 3))
         normalised images.
         """
-        return self.out_scale * self.layers(noise)
-
-
-def _init_normal(module: nn.Module) -> None:
-    """N(0, .02) weights and N(1, .02) batch-norm scales, as CycleGAN and DCGAN have it."""
-    if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
-        nn.init.normal_(module.weight, 0.0, 0.02)
-        if module.bias is not None:
-            nn.init.zeros_(module.bias)
-    elif isinstance(module, nn.BatchNorm2d):
-        nn.init.normal_(module.weight, 1.0, 0.02)
+        return LARGEST * self.layers(noise)
 
 
 @torch.no_grad()

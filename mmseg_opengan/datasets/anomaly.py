@@ -24,7 +24,7 @@ class AnomalyMasks(OpenSetDataset):
 
     Raises:
         FileNotFoundError: a folder or a mask is missing.
-        ValueError: no images, or another number of colours than of classes.
+        ValueError: no images.
     """
 
     METAINFO = {'classes': CITYSCAPES_CLASSES, 'palette': CITYSCAPES_PALETTE}
@@ -41,10 +41,6 @@ class AnomalyMasks(OpenSetDataset):
         **kwargs,
     ):
         palette = palette or CITYSCAPES_PALETTE[: len(classes)]
-        if len(palette) != len(classes):
-            raise ValueError(
-                f'palette: wanted a colour for each of {len(classes)} classes, found {len(palette)}'
-            )
         super().__init__(
             data_root=data_root,
             labels=anomaly_labels(),

@@ -26,17 +26,13 @@ class CamVidOpenSet(OpenSetDataset):
             'open_train', 'open_val' or 'test'. Give this or ``ann_file``.
         ann_file: Path of a split file, absolute or below ``data_root``.
         ignore_open: Open classes to make void, e.g. to leave a kind out of training.
-        num_open_images: Keep that many frames of the split, drawn by ``seed``; the draw of 10 is
-            part of the draw of
-            20. None keeps all.
-        seed: Seed of that draw.
         img_dirs: Folders that may hold a frame; the first that does is taken.
         label_dirs: Folders of labels with all classes, ids or RGB; '{}' stands for the frame's
             image folder.
         closed_label_dirs: Folders of labels with 11 groups, for frames without the above.
         img_suffix: End of an image's name.
         seg_map_suffix: End of a label's name.
-        **kwargs: As for mmseg's ``BaseSegDataset``.
+        **kwargs: As for :class:`OpenSetDataset`, such as ``num_open_images``.
 
     Raises:
         FileNotFoundError: a folder, the split file, a frame or its label is missing.
@@ -53,8 +49,6 @@ class CamVidOpenSet(OpenSetDataset):
         split: str | None = None,
         ann_file: str = '',
         ignore_open=(),
-        num_open_images: int | None = None,
-        seed: int = 0,
         img_dirs=('train', 'val'),
         label_dirs=('{}_labels32',),
         closed_label_dirs=('{}_labels11',),
@@ -77,37 +71,31 @@ class CamVidOpenSet(OpenSetDataset):
             ann_file=ann_file or f'splits/{split}.txt',
             img_suffix=img_suffix,
             seg_map_suffix=seg_map_suffix,
-            num_open_images=num_open_images,
-            seed=seed,
             **kwargs,
         )
 
     def load_data_list(self) -> list[dict]:
-        frames = self._draw(self._frames())
-        images = {
-            folder: set(self._list(self._path(folder), self.img_suffix)) for folder in self.img_dirs
-        }
-        return [self._find(frame, images) for frame in frames]
-
-    def _frames(self) -> list[str]:
-        """Frame names of the split file, in its order."""
         frames = self._listed()
         if not frames or len(set(frames)) != len(frames):
             raise ValueError(
                 f"Split file '{self.ann_file}' must name at least one frame, each once, but has "
                 f'{len(frames)} lines and {len(set(frames))} different names.'
             )
-        return frames
+        images = {
+            folder: set(self._list(self._path(folder), self.img_suffix)) for folder in self.img_dirs
+        }
+        return [self._find(frame, images) for frame in self._draw(frames)]
 
     def _find(self, frame: str, images: dict) -> dict:
         """Image and best label of one frame."""
         image, name = frame + self.img_suffix, frame + self.seg_map_suffix
-        folder = next((folder for folder in self.img_dirs if image in images[folder]), None)
-        if folder is None:
+        folders = [folder for folder in self.img_dirs if image in images[folder]]
+        if not folders:
             raise FileNotFoundError(
                 f"Frame '{frame}' of '{self.ann_file}' has no image: wanted '{image}' in one of "
                 f"{tuple(self.img_dirs)} below '{self.data_root}'."
             )
+        folder = folders[0]
         full, closed_only = self._labels
         kinds = [(template, full) for template in self.label_dirs]
         kinds += [(template, closed_only) for template in self.closed_label_dirs]

@@ -22,17 +22,14 @@ class CityscapesOpenSet(OpenSetDataset):
         split: 'train' (the training images sorted by path, without the last ``num_open_val``;
             2,965), 'open_val' (those last 10, for model selection), or 'test' (the folder ``val``;
             500).
-        policy: What is open and what is void: 'paper', 'strict' or 'all', see ``open_labels.py``.
+        policy: What is open and what is void: 'paper', 'strict' or 'all', see ``label_map.py``.
         ignore_open: Open classes to make void.
         num_open_val: Images of ``train`` held out for model selection.
-        num_open_images: Keep that many images of split 'train', drawn by ``seed``; the draw of 10
-            is part of the draw of 20. None keeps all.
-        seed: Seed of that draw.
         img_suffix: End of an image's name.
         seg_map_suffix: End of a label's name, which otherwise equals the image's.
         data_prefix: Folders of images and labels, where they differ from the above: ``img_path``,
             ``seg_map_path``.
-        **kwargs: As for mmseg's ``BaseSegDataset``.
+        **kwargs: As for :class:`OpenSetDataset`, such as ``num_open_images``.
 
     Raises:
         FileNotFoundError: a folder or a label is missing.
@@ -49,8 +46,6 @@ class CityscapesOpenSet(OpenSetDataset):
         policy: str = 'paper',
         ignore_open=(),
         num_open_val: int = 10,
-        num_open_images: int | None = None,
-        seed: int = 0,
         img_suffix: str = '_leftImg8bit.png',
         seg_map_suffix: str = '_gtFine_labelIds.png',
         data_prefix: dict | None = None,
@@ -60,24 +55,15 @@ class CityscapesOpenSet(OpenSetDataset):
             raise ValueError(f'split must be one of {tuple(_FOLDERS)}, but got {split!r}.')
         if num_open_val < 1:
             raise ValueError(f'num_open_val must be at least 1, but got {num_open_val}.')
-        if num_open_images is not None and (split != 'train' or num_open_images < 1):
-            raise ValueError(
-                "num_open_images must be None, or at least 1 with split 'train', but got "
-                f'{num_open_images} with split {split!r}.'
-            )
         self.split, self.num_open_val = split, num_open_val
-        folders = {
-            'img_path': f'leftImg8bit/{_FOLDERS[split]}',
-            'seg_map_path': f'gtFine/{_FOLDERS[split]}',
-        }
+        folder = _FOLDERS[split]
+        folders = dict(img_path=f'leftImg8bit/{folder}', seg_map_path=f'gtFine/{folder}')
         super().__init__(
             data_root=data_root,
             labels=cityscapes_labels(policy).ignoring(ignore_open),
             img_suffix=img_suffix,
             seg_map_suffix=seg_map_suffix,
             data_prefix=data_prefix or folders,
-            num_open_images=num_open_images,
-            seed=seed,
             **kwargs,
         )
 
@@ -89,9 +75,6 @@ class CityscapesOpenSet(OpenSetDataset):
                     f"'{self.data_prefix['img_path']}' must hold more than num_open_val="
                     f'{self.num_open_val} images, but holds {len(stems)}.'
                 )
-            stems = (
-                stems[-self.num_open_val :]
-                if self.split == 'open_val'
-                else stems[: -self.num_open_val]
-            )
+            is_val = self.split == 'open_val'
+            stems = stems[-self.num_open_val :] if is_val else stems[: -self.num_open_val]
         return self._pairs(self._draw(stems))

@@ -28,44 +28,44 @@ CITYSCAPES_CLASSES = tuple(label.name for label in _CLOSED)
 CITYSCAPES_PALETTE = [list(label.color) for label in _CLOSED]
 
 _OPEN, _VOID = 'open', 'void'
-# Row = id; name, colour in the authors' '*_L.png' files, closed group (SegNet's 11) or open or
-# void.
-_CAMVID = (
-    ('Animal', (64, 128, 64), _OPEN),
-    ('Archway', (192, 0, 128), _OPEN),
-    ('Bicyclist', (0, 128, 192), 'Bicyclist'),
-    ('Bridge', (0, 128, 64), _OPEN),
-    ('Building', (128, 0, 0), 'Building'),
-    ('Car', (64, 0, 128), 'Car'),
-    ('CartLuggagePram', (64, 0, 192), _OPEN),
-    ('Child', (192, 128, 64), _OPEN),
-    ('Column_Pole', (192, 192, 128), 'Pole'),
-    ('Fence', (64, 64, 128), 'Fence'),
-    ('LaneMkgsDriv', (128, 0, 192), 'Road'),
-    ('LaneMkgsNonDriv', (192, 0, 64), 'Road'),
-    ('Misc_Text', (128, 128, 64), 'SignSymbol'),
-    ('MotorcycleScooter', (192, 0, 192), 'Bicyclist'),
-    ('OtherMoving', (128, 64, 64), _OPEN),
-    ('ParkingBlock', (64, 192, 128), 'Sidewalk'),
-    ('Pedestrian', (64, 64, 0), 'Pedestrian'),
-    ('Road', (128, 64, 128), 'Road'),
-    ('RoadShoulder', (128, 128, 192), 'Road'),
-    ('Sidewalk', (0, 0, 192), 'Sidewalk'),
-    ('SignSymbol', (192, 128, 128), 'SignSymbol'),
-    ('Sky', (128, 128, 128), 'Sky'),
-    ('SUVPickupTruck', (64, 128, 192), 'Car'),
-    ('TrafficCone', (0, 0, 64), _OPEN),
-    ('TrafficLight', (0, 64, 64), 'SignSymbol'),
-    ('Train', (192, 64, 128), _OPEN),
-    ('Tree', (128, 128, 0), 'Tree'),
-    ('Truck_Bus', (192, 128, 192), 'Car'),
-    ('Tunnel', (64, 0, 64), _OPEN),
-    ('VegetationMisc', (192, 192, 0), 'Tree'),
-    ('Void', (0, 0, 0), _VOID),
-    ('Wall', (64, 192, 0), 'Building'),
-)
-CAMVID_NAMES = tuple(name for name, _, _ in _CAMVID)
-CAMVID_COLOURS = np.array([colour for _, colour, _ in _CAMVID], np.uint8)
+# Row = id: name, colour in the authors' '*_L.png' files, closed group (SegNet's 11), open or void.
+_CAMVID_TABLE = """
+Animal 64 128 64 open
+Archway 192 0 128 open
+Bicyclist 0 128 192 Bicyclist
+Bridge 0 128 64 open
+Building 128 0 0 Building
+Car 64 0 128 Car
+CartLuggagePram 64 0 192 open
+Child 192 128 64 open
+Column_Pole 192 192 128 Pole
+Fence 64 64 128 Fence
+LaneMkgsDriv 128 0 192 Road
+LaneMkgsNonDriv 192 0 64 Road
+Misc_Text 128 128 64 SignSymbol
+MotorcycleScooter 192 0 192 Bicyclist
+OtherMoving 128 64 64 open
+ParkingBlock 64 192 128 Sidewalk
+Pedestrian 64 64 0 Pedestrian
+Road 128 64 128 Road
+RoadShoulder 128 128 192 Road
+Sidewalk 0 0 192 Sidewalk
+SignSymbol 192 128 128 SignSymbol
+Sky 128 128 128 Sky
+SUVPickupTruck 64 128 192 Car
+TrafficCone 0 0 64 open
+TrafficLight 0 64 64 SignSymbol
+Train 192 64 128 open
+Tree 128 128 0 Tree
+Truck_Bus 192 128 192 Car
+Tunnel 64 0 64 open
+VegetationMisc 192 192 0 Tree
+Void 0 0 0 void
+Wall 64 192 0 Building
+"""
+_CAMVID = [row.split() for row in _CAMVID_TABLE.strip().splitlines()]
+CAMVID_NAMES = tuple(row[0] for row in _CAMVID)
+CAMVID_COLOURS = np.array([row[1:4] for row in _CAMVID]).astype(np.uint8)
 CAMVID_CLASSES = (
     'Sky',
     'Building',
@@ -90,8 +90,8 @@ CAMVID_OPEN = (
     'Tunnel',
     'Train',
 )
-_CAMVID_COLOUR = {name: list(colour) for name, colour, _ in _CAMVID} | {'Pole': [192, 192, 128]}
-CAMVID_PALETTE = [_CAMVID_COLOUR[name] for name in CAMVID_CLASSES]
+_COLOUR_OF = dict(zip(CAMVID_NAMES, CAMVID_COLOURS.tolist())) | dict(Pole=[192, 192, 128])
+CAMVID_PALETTE = [_COLOUR_OF[name] for name in CAMVID_CLASSES]
 
 
 @dataclass(frozen=True, eq=False)
@@ -118,14 +118,6 @@ class LabelMap:
     known: np.ndarray
     colours: np.ndarray | None = None
     is_own: bool = False
-
-    def __post_init__(self):
-        for name in ('closed_classes', 'open_classes'):
-            if isinstance(getattr(self, name), str):
-                raise TypeError(
-                    f"label policy '{self.policy}', {name}: wanted several names, such as "
-                    f"('{getattr(self, name)}',), found a string"
-                )
 
     @property
     def name(self) -> str:
@@ -157,7 +149,7 @@ class LabelMap:
         Raises:
             ValueError: wrong shape or type, or an id or colour that the policy does not know.
         """
-        if self.colours is not None and raw.ndim == 3:
+        if self.colours is not None and raw.shape[2:] == (3,):
             raw = rgb_to_ids(raw, self.colours, source)
         if raw.ndim != 2 or raw.dtype != np.uint8:
             raise ValueError(
@@ -182,18 +174,18 @@ class LabelMap:
         Raises:
             ValueError: a name that is not an open class.
         """
-        names = (names,) if isinstance(names, str) else tuple(names)
-        strange = [name for name in names if name not in self.open_classes]
+        names = {names} if isinstance(names, str) else set(names)
+        strange = sorted(names - set(self.open_classes))
         if strange:
             raise ValueError(
                 f'ignore_open must name open classes out of {self.open_classes}, but got {strange}.'
             )
         if not names:
             return self
-        ignored = [self.open_classes.index(name) for name in names]
+        ignored = [i for i, name in enumerate(self.open_classes) if name in names]
         open_lut = self.open_lut.copy()
         open_lut[np.isin(open_lut, np.array(ignored) + FIRST_OPEN)] = VOID
-        kept_order = ','.join(self.open_classes[i] for i in sorted(set(ignored)))
+        kept_order = ','.join(self.open_classes[i] for i in ignored)
         return replace(self, policy=f'{self.policy}/ignore:{kept_order}', open_lut=open_lut)
 
 
@@ -211,15 +203,18 @@ def cityscapes_labels(policy: str = 'paper') -> LabelMap:
     names = {label.id: label.name for label in _CITYSCAPES if label.id >= 0}
     not_open = (*CITYSCAPES_CLASSES, *CITYSCAPES_POLICIES[policy])
     open_classes = tuple(name for name in names.values() if name not in not_open)
-    return _label_map(f'cityscapes/{policy}', CITYSCAPES_CLASSES, open_classes, names)
+    return meaning_of_ids(
+        f'cityscapes/{policy}', CITYSCAPES_CLASSES, open_classes, names, is_own=True
+    )
 
 
 def camvid_labels() -> LabelMap:
     """Meaning of CamVid's 32 classes, as ids (row of the alphabetical class list) or as the
     authors' RGB colours.
     """
-    names = {i: name if group == _OPEN else group for i, (name, _, group) in enumerate(_CAMVID)}
-    return _label_map('camvid', CAMVID_CLASSES, CAMVID_OPEN, names, CAMVID_COLOURS)
+    names = {i: row[0] if row[4] == _OPEN else row[4] for i, row in enumerate(_CAMVID)}
+    labels = meaning_of_ids('camvid', CAMVID_CLASSES, CAMVID_OPEN, names, is_own=True)
+    return replace(labels, colours=CAMVID_COLOURS)
 
 
 def camvid11_labels() -> LabelMap:
@@ -227,15 +222,14 @@ def camvid11_labels() -> LabelMap:
     closed pixels only.
     """
     names = dict(enumerate((*CAMVID_CLASSES, _VOID)))
-    return _label_map('camvid/closed-only', CAMVID_CLASSES, CAMVID_OPEN, names)
+    return meaning_of_ids('camvid/closed-only', CAMVID_CLASSES, CAMVID_OPEN, names, is_own=True)
 
 
 def anomaly_labels() -> LabelMap:
     """Meaning of anomaly masks: 0 closed (of an unknown class, so ``gt_sem_seg`` is IGNORE
     everywhere), 1 open, 255 void."""
-    labels = _label_map(
-        'anomaly', CITYSCAPES_CLASSES, ('anomaly',), {0: _VOID, 1: 'anomaly', 255: _VOID}
-    )
+    names = {0: _VOID, 1: 'anomaly', 255: _VOID}
+    labels = meaning_of_ids('anomaly', CITYSCAPES_CLASSES, ('anomaly',), names, is_own=True)
     open_lut = labels.open_lut.copy()
     open_lut[0] = CLOSED
     return replace(labels, open_lut=open_lut)
@@ -253,14 +247,9 @@ def rgb_to_ids(rgb: np.ndarray, colours: np.ndarray, source: str) -> np.ndarray:
         (H, W) uint8 ids.
 
     Raises:
-        ValueError: wrong shape or type, or a colour that is not in the table.
+        ValueError: a colour that is not in the table.
     """
-    if rgb.ndim != 3 or rgb.shape[2] != 3 or rgb.dtype != np.uint8:
-        raise ValueError(
-            f"Label file '{source}' must be an 8-bit RGB image, but it has shape {rgb.shape} and "
-            f'type {rgb.dtype}.'
-        )
-    codes, pixels = (_codes(colours), _codes(rgb))
+    codes, pixels = _codes(colours), _codes(rgb)
     order = np.argsort(codes)
     place = np.searchsorted(codes[order], pixels).clip(max=len(codes) - 1)
     unknown = codes[order][place] != pixels
@@ -283,13 +272,7 @@ def _codes(colours: np.ndarray) -> np.ndarray:
     return red << 16 | green << 8 | blue
 
 
-def _label_map(policy, closed_classes, open_classes, names, colours=None) -> LabelMap:
-    """As :func:`meaning_of_ids`, of a policy of this package's own."""
-    labels = meaning_of_ids(policy, closed_classes, open_classes, names)
-    return replace(labels, colours=colours, is_own=True)
-
-
-def meaning_of_ids(policy, closed_classes, open_classes, names) -> LabelMap:
+def meaning_of_ids(policy, closed_classes, open_classes, names, *, is_own=False) -> LabelMap:
     """Tables from ``names``: raw id -> closed class, open class, or anything else for void."""
     closed_lut = np.full(256, IGNORE, np.uint8)
     open_lut = np.full(256, VOID, np.uint8)
@@ -300,4 +283,6 @@ def meaning_of_ids(policy, closed_classes, open_classes, names) -> LabelMap:
             closed_lut[raw], open_lut[raw] = closed_classes.index(name), CLOSED
         elif name in open_classes:
             open_lut[raw] = FIRST_OPEN + open_classes.index(name)
-    return LabelMap(policy, closed_classes, open_classes, closed_lut, open_lut, known)
+    return LabelMap(
+        policy, closed_classes, open_classes, closed_lut, open_lut, known, is_own=is_own
+    )

@@ -19,29 +19,22 @@ class OpenAsClass(BaseTransform):
         class_id: the id of open, K for K closed classes.
 
     Raises:
-        ValueError: no open map, or a closed pixel of that id.
+        KeyError: no open map.
+        ValueError: a closed pixel of that id.
     """
 
     def __init__(self, *, class_id: int):
         self.class_id = class_id
 
     def transform(self, results: dict) -> dict:
-        if GT_OPEN_MAP not in results:
-            raise ValueError(
-                f"OpenAsClass needs '{GT_OPEN_MAP}' from LoadOpenSetAnnotations, but got the keys "
-                f'{sorted(results)}.'
-            )
         open_map, labels = results.pop(GT_OPEN_MAP), results['gt_seg_map']
         if ((labels >= self.class_id) & (labels != IGNORE)).any():
             raise ValueError(
-                f'class_id must be the number of closed classes, but '
-                f"'{results.get('seg_map_path')}' has "
-                f'the closed id {labels[labels != IGNORE].max()} and class_id is {self.class_id}.'
+                'class_id must be the number of closed classes, but '
+                f"'{results.get('seg_map_path')}' has the closed id "
+                f'{labels[labels != IGNORE].max()} and class_id is {self.class_id}.'
             )
         is_open = (open_map != CLOSED) & (open_map != VOID)
         results['gt_seg_map'] = np.where(is_open, np.uint8(self.class_id), labels)
         results['seg_fields'] = [field for field in results['seg_fields'] if field != GT_OPEN_MAP]
         return results
-
-    def __repr__(self) -> str:
-        return f'{type(self).__name__}(class_id={self.class_id})'

@@ -58,14 +58,12 @@ class OpenSetDataset(BaseSegDataset):
         self._labels = {kind.name: kind for kind in labels}
         self.num_open_images, self.seed = num_open_images, seed
         wanted = labels[0].closed_classes
-        for name, given in (
-            ('METAINFO', self.METAINFO.get('classes', () if self.METAINFO else wanted)),
-            ('metainfo', (metainfo or {}).get('classes', wanted)),
-        ):
-            if tuple(given) != wanted:
+        own = self.METAINFO.get('classes', ()) if self.METAINFO else wanted
+        for classes in (own, (metainfo or {}).get('classes', wanted)):
+            if tuple(classes) != wanted:
                 raise ValueError(
-                    f"{name}['classes'] must be those of policy '{labels[0].policy}', {wanted}, "
-                    f'but got {tuple(given)}.'
+                    f"METAINFO, metainfo: wanted the classes of policy '{labels[0].policy}', "
+                    f'{wanted}, found {classes}.'
                 )
         if kwargs.get('reduce_zero_label'):
             raise ValueError(
@@ -119,7 +117,7 @@ class OpenSetDataset(BaseSegDataset):
         The draw of 10 is therefore part of the draw of 20, and the same on any machine. None keeps
         all.
         """
-        number, seed = self.num_open_images, self.seed
+        number = self.num_open_images
         if number is None:
             return names
         if not 1 <= number <= len(names):
@@ -127,8 +125,11 @@ class OpenSetDataset(BaseSegDataset):
                 f'num_open_images must be None or between 1 and the {len(names)} images there are, '
                 f'but got {number}.'
             )
-        ranked = sorted(names, key=lambda name: hashlib.sha256(f'{seed}:{name}'.encode()).digest())
-        drawn = set(ranked[:number])
+
+        def rank(name: str) -> bytes:
+            return hashlib.sha256(f'{self.seed}:{name}'.encode()).digest()
+
+        drawn = set(sorted(names, key=rank)[:number])
         return [name for name in names if name in drawn]
 
     def _entry(self, img_path: str, seg_map_path: str, policy: str | None = None) -> dict:
@@ -205,11 +206,9 @@ class OpenSetDataset(BaseSegDataset):
         wanted = [stem + self.img_suffix for stem in lacking]
         left_out = [name for name in wanted if os.path.islink(os.path.join(folder, name))]
         if folder != label_dir:
-            lowered = {name.lower() for name in wanted}
             beginnings = {os.path.splitext(name)[0] for name in wanted}
-            for name in self._list(folder, _IMAGE_ENDS + tuple(map(str.upper, _IMAGE_ENDS))):
-                if name.lower() in lowered or os.path.splitext(name)[0] in beginnings:
-                    left_out.append(name)
+            near = self._list(folder, _IMAGE_ENDS + tuple(map(str.upper, _IMAGE_ENDS)))
+            left_out += [name for name in near if os.path.splitext(name)[0] in beginnings]
         found = (
             f"'{label_dir}' has {len(lacking)} labels without an image in '{folder}', such as "
             f"'{lacking[0]}{self.seg_map_suffix}'"

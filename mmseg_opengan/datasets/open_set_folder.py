@@ -1,8 +1,6 @@
 """Own images and labels, whose meaning stands in the config: no Python module is needed."""
 
 import colorsys
-import json
-import os
 import re
 from collections.abc import Mapping, Sequence
 
@@ -19,7 +17,6 @@ from .open_set_dataset import OpenSetDataset
 VOID_NAME = 'void'
 #: What a file may hold that is more than the mapping of ids.
 _PARTS = ('ids', 'classes', 'open_classes', 'palette')
-_ENDS = ('.yaml', '.yml', '.json')
 _COLOUR = re.compile('#[0-9a-fA-F]{6}')
 
 
@@ -54,7 +51,7 @@ class OpenSetFolder(OpenSetDataset):
         ann_file: the images to keep: a list of stems, or a file with one per line. '' keeps all.
         policy: what results call this reading of the labels; a digest of the ids is added.
         ignore_open: open classes to make void, e.g. to leave a kind out of training.
-        num_open_images, seed, **kwargs: as for :class:`OpenSetDataset`.
+        **kwargs: as for :class:`OpenSetDataset`, such as ``num_open_images``.
 
     Raises:
         FileNotFoundError: a folder, a label, the split file or the file of ids is missing.
@@ -77,34 +74,31 @@ class OpenSetFolder(OpenSetDataset):
         ann_file: str | Sequence[str] = '',
         policy: str = 'own',
         ignore_open=(),
-        num_open_images: int | None = None,
-        seed: int = 0,
         **kwargs,
     ):
         where = 'ids'
-        if isinstance(ids, (str, os.PathLike)):
+        if isinstance(ids, str):
             where = f"ids '{ids}'"
             given = dict(classes=classes, open_classes=open_classes, palette=palette)
-            meaning = _meaning_in(os.fspath(ids), given)
+            meaning = _meaning_in(ids, given)
             ids, classes, open_classes, palette = (meaning[part] for part in _PARTS)
         labels = label_map_of(classes, open_classes, ids, policy, where).ignoring(ignore_open)
         number = len(labels.closed_classes)
-        colours = made_up_palette(number) if palette is None else _checked_palette(palette, number)
-        self._stems = None if isinstance(ann_file, str) else _stems_of(ann_file)
-        folders = data_prefix or dict(img_path='images', seg_map_path='labels')
+        if palette is None:
+            palette = made_up_palette(number)
+        _check_palette(palette, number)
+        self._stems = None if isinstance(ann_file, str) else _strings('ann_file', ann_file)
         super().__init__(
             data_root=data_root,
             labels=labels,
             img_suffix=img_suffix,
             seg_map_suffix=seg_map_suffix,
-            data_prefix=folders,
+            data_prefix=data_prefix or dict(img_path='images', seg_map_path='labels'),
             ann_file=ann_file,
-            num_open_images=num_open_images,
-            seed=seed,
             **kwargs,
         )
         self._metainfo.update(
-            classes=labels.closed_classes, palette=[list(colour) for colour in colours]
+            classes=labels.closed_classes, palette=[list(colour) for colour in palette]
         )
 
     def load_data_list(self) -> list[dict]:
@@ -112,15 +106,14 @@ class OpenSetFolder(OpenSetDataset):
 
     def _join_prefix(self):
         """As in mmengine; a list of stems is no path."""
-        if self._stems is None:
-            super()._join_prefix()
-            return
-        self.ann_file = ''
+        if self._stems is not None:
+            self.ann_file = ''
         super()._join_prefix()
-        self.ann_file = f'(list of {len(self._stems)} stems)'  # for errors
+        if self._stems is not None:
+            self.ann_file = f'(list of {len(self._stems)} stems)'  # for errors
 
     def _listed(self) -> list[str]:
-        return super()._listed() if self._stems is None else self._stems
+        return super()._listed() if self._stems is None else list(self._stems)
 
 
 class ColourLabels(LabelMap):
@@ -147,8 +140,8 @@ def label_map_of(
 
     ``where`` is what errors call ``ids``.
     """
-    classes = _names('classes', classes)
-    open_classes = _names('open_classes', open_classes)
+    classes = _strings('classes', classes)
+    open_classes = _strings('open_classes', open_classes)
     known = [*classes, *open_classes, VOID_NAME]
     twice = sorted({name for name in known if known.count(name) > 1})
     if twice:
@@ -172,21 +165,17 @@ def label_map_of(
     unknown = sorted({str(name) for name in names.values() if name not in known})
     if unknown:
         raise ValueError(f'{where}: wanted names out of {known}, found {unknown}')
-    used = list(names.values())
-    unused = [name for name in (*classes, *open_classes) if name not in used]
+    unused = [name for name in (*classes, *open_classes) if name not in names.values()]
     if unused:
         raise ValueError(f'{where}: wanted an id for every class, found none for {unused}')
     colours = sorted(key for key in names if isinstance(key, tuple))
     if not colours:
         return meaning_of_ids(policy, classes, open_classes, names)
-    if len(colours) < len(names):
-        numbers = sorted(key for key in names if isinstance(key, int))
+    if len(colours) < len(names) or len(colours) > 256:
         raise ValueError(
-            f'{where}: wanted ids of one kind, found {len(colours)} colours and the '
-            f'numbers {numbers}'
+            f'{where}: wanted ids of one kind, numbers or at most 256 colours, found '
+            f'{len(colours)} colours and {len(names) - len(colours)} numbers'
         )
-    if len(colours) > 256:
-        raise ValueError(f'{where}: wanted at most 256 colours, found {len(colours)}')
     # In the order of the colours, so that the digest does not depend on the order in the config.
     rows = {row: names[colour] for row, colour in enumerate(colours)}
     tables = vars(meaning_of_ids(policy, classes, open_classes, rows))
@@ -195,7 +184,14 @@ def label_map_of(
 
 def _meaning_in(path: str, given: dict) -> dict:
     """All of ``_PARTS``, from a file and the config; ``given``: those of the config but ``ids``."""
-    content = _read(path)
+    try:
+        content = yaml.safe_load(text_of(fileio.get(path), f"'{path}'"))  # JSON is YAML too
+    except FileNotFoundError:
+        raise FileNotFoundError(
+            f"ids: wanted a YAML or JSON file, found nothing at '{path}'"
+        ) from None
+    except (OSError, ValueError, TypeError, yaml.YAMLError) as error:
+        raise ValueError(f"ids: '{path}' cannot be read as YAML or JSON: {error}") from error
     if not isinstance(content, Mapping):
         raise TypeError(
             f"ids '{path}': wanted a mapping such as {{0: 'road', 255: 'void'}}, found "
@@ -215,42 +211,12 @@ def _meaning_in(path: str, given: dict) -> dict:
     return {**given, **content}
 
 
-def _read(path: str):
-    """What a YAML or JSON file holds."""
-    if not path.endswith(_ENDS):
-        raise ValueError(
-            f"ids: wanted a mapping, or a file that ends in one of {_ENDS}, found '{path}'"
-        )
-    try:
-        text = text_of(fileio.get(path), f"'{path}'")
-        return json.loads(text) if path.endswith('.json') else yaml.safe_load(text)
-    except FileNotFoundError:
-        raise FileNotFoundError(
-            f"ids: wanted a YAML or JSON file, found nothing at '{path}'"
-        ) from None
-    except (OSError, ValueError, TypeError, yaml.YAMLError) as error:
-        raise ValueError(f"ids: '{path}' cannot be read as YAML or JSON: {error}") from error
-
-
-def _names(option: str, value) -> tuple[str, ...]:
-    """Class names of an option, checked."""
-    if isinstance(value, str):
-        raise TypeError(
-            f"{option}: wanted several names, such as ('{value}',), found the string {value!r}"
-        )
-    if not isinstance(value, (list, tuple)):
-        raise TypeError(
-            f'{option}: wanted a list or tuple of names, in the config or in the file '
-            f'of ids, found {value!r}'
-        )
-    _require_strings(f'{option}: wanted names', value)
+def _strings(option: str, value) -> tuple[str, ...]:
+    """Names or stems of an option, checked."""
+    is_list = isinstance(value, (list, tuple))
+    if not is_list or not all(isinstance(name, str) for name in value):
+        raise TypeError(f"{option}: wanted a list of strings, such as ['road'], found {value!r}")
     return tuple(value)
-
-
-def _require_strings(wanted: str, values) -> None:
-    strange = [value for value in values if not isinstance(value, str)]
-    if strange:
-        raise TypeError(f'{wanted} that are strings, found {strange}')
 
 
 def _id_of(key, where: str) -> int | tuple[int, ...]:
@@ -264,20 +230,8 @@ def _id_of(key, where: str) -> int | tuple[int, ...]:
     return number
 
 
-def _stems_of(ann_file) -> list[str]:
-    """The images that ``ann_file`` lists in the config itself."""
-    if not isinstance(ann_file, (list, tuple)):
-        raise TypeError(
-            f'ann_file: wanted the path of a file or a list of stems, found {ann_file!r}'
-        )
-    _require_strings('ann_file: wanted stems', ann_file)
-    if not ann_file:
-        raise ValueError("ann_file: wanted at least one stem, or '' for all images, found none")
-    return list(ann_file)
-
-
-def _checked_palette(palette, number: int) -> list:
-    """The palette, if it has a colour for each of ``number`` classes."""
+def _check_palette(palette, number: int) -> None:
+    """Refuse a palette that has not a colour for each of ``number`` classes."""
     try:
         colours = np.array(palette)
     except ValueError:  # rows of several lengths
@@ -288,7 +242,6 @@ def _checked_palette(palette, number: int) -> list:
             f'palette: wanted a colour (r, g, b) of whole numbers from 0 to 255 for each of '
             f'{number} classes, found {palette!r}'
         )
-    return list(palette)
 
 
 def made_up_palette(number: int) -> list[tuple[int, ...]]:

@@ -60,12 +60,12 @@ class LoadOpenSetAnnotations(BaseTransform):
         self._has_warned = False
 
     def transform(self, results: dict) -> dict:
-        if OPEN_LABELS not in results and 'seg_map_path' not in results:
+        if 'seg_map_path' not in results:
             return results
-        if OPEN_LABELS not in results or 'seg_map_path' not in results:
+        if OPEN_LABELS not in results:
             raise ValueError(
-                f"LoadOpenSetAnnotations needs '{OPEN_LABELS}' and 'seg_map_path' from an open-set "
-                f'dataset of this package, but got the keys {sorted(results)}.'
+                f"LoadOpenSetAnnotations needs '{OPEN_LABELS}' from an open-set dataset of this "
+                f'package, but got the keys {sorted(results)}.'
             )
         path = results['seg_map_path']
         self._warn_of_turned(results)
@@ -99,9 +99,6 @@ class LoadOpenSetAnnotations(BaseTransform):
                 level=logging.WARNING,
             )
 
-    def __repr__(self) -> str:
-        return f'{type(self).__name__}(backend_args={self.backend_args})'
-
 
 def orientation_of(path: str) -> int:
     """The EXIF orientation of an image file; 1 is upright, and where it has none."""
@@ -119,31 +116,13 @@ class PackOpenSetInputs(PackSegInputs):
     """``PackSegInputs`` that also packs the open map, as PixelData (1, H, W) uint8 in
     ``contracts.GT_OPEN_MAP``.
 
-    Args:
-        meta_keys: Keys of the results that become the sample's metainfo, where present.
-
     Raises:
         ValueError: a transform changed one of the two ground-truth maps and not the other.
     """
 
-    def __init__(
-        self,
-        *,
-        meta_keys=(
-            'img_path',
-            'seg_map_path',
-            'ori_shape',
-            'img_shape',
-            'pad_shape',
-            'scale_factor',
-            'flip',
-            'flip_direction',
-            'padding_size',
-            'reduce_zero_label',
-            LABEL_POLICY,
-        ),
-    ):
-        super().__init__(meta_keys=meta_keys)
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.meta_keys = (*self.meta_keys, 'padding_size', LABEL_POLICY)
 
     def transform(self, results: dict) -> dict:
         packed = super().transform(results)

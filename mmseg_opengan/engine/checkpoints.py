@@ -34,17 +34,16 @@ class WholeCheckpointHook(CheckpointHook):
     Whatever the moment of a kill, ``last_checkpoint`` names a whole checkpoint and the best one
     that it knows of is there; what else a kill left goes when training resumes.
 
-    Args: as for ``CheckpointHook``, with one metric in ``save_best``. ``backend_args`` may name
-    another place than the
-        local disk, whose writes are then that backend's.
+    Args: as for ``CheckpointHook``, with one metric in ``save_best`` and no ``backend_args``: files
+        lie on the local disk.
 
     Raises:
         FileExistsError: at the start of a run that does not resume, where the folder has the best
             checkpoint of another one: two of them would lie there.
     """
 
-    def __init__(self, *args, backend_args: dict | None = None, **kwargs):
-        super().__init__(*args, backend_args=backend_args or dict(backend='whole_files'), **kwargs)
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, backend_args=dict(backend='whole_files'), **kwargs)
         if self.save_best is not None and len(self.save_best) > 1:
             raise ValueError(f'save_best: wanted one metric, found {self.save_best}')
 
@@ -77,10 +76,7 @@ class WholeCheckpointHook(CheckpointHook):
 
     def before_train(self, runner) -> None:
         super().before_train(runner)
-        resumed = (
-            runner.iter > 0 and runner._load_from is None
-        )  # from this folder's own last checkpoint
-        if resumed:
+        if runner.iter > 0 and runner._load_from is None:  # from this folder's last checkpoint
             # Where a better best is to be noted, and which one it replaces.
             self.last_ckpt = self._here(runner, 'last_ckpt')
             self.best_ckpt_path = self._here(runner, 'best_ckpt')
@@ -102,12 +98,11 @@ class WholeCheckpointHook(CheckpointHook):
         have been moved.
         """
         path = runner.message_hub.get_info(name)
-        if path is not None and os.path.isfile(
-            own := os.path.join(self.out_dir, os.path.basename(path))
-        ):
-            runner.message_hub.update_info(name, own)
-            return own
-        return path
+        own = os.path.join(self.out_dir, os.path.basename(path or ''))
+        if not os.path.isfile(own):
+            return path
+        runner.message_hub.update_info(name, own)
+        return own
 
     def _other_bests(self):
         """Best checkpoints of another run in this folder, or of this one, written or replaced in
@@ -119,25 +114,18 @@ class WholeCheckpointHook(CheckpointHook):
         return [path for path in found if path.name != kept]
 
     def _save_best_checkpoint(self, runner, metrics) -> None:
-        if self.save_best is None or not hasattr(
-            self, 'file_backend'
-        ):  # a validation without a training keeps nothing
-            return
-        old, self.best_ckpt_path = self.best_ckpt_path, None  # which would be deleted first
+        if self.save_best is None or not hasattr(self, 'file_backend'):
+            return  # a validation without a training keeps nothing
+        old = self.best_ckpt_path
+        self.best_ckpt_path = None  # which would be deleted first
         super()._save_best_checkpoint(runner, metrics)
-        if self.best_ckpt_path is None:
-            self.best_ckpt_path = old
-        elif (
-            old is not None
-            and old != self.best_ckpt_path
-            and is_main_process()
-            and self.file_backend.isfile(old)
-        ):
-            self.file_backend.remove(old)
+        self.best_ckpt_path = self.best_ckpt_path or old
+        if old not in (None, self.best_ckpt_path) and is_main_process():
+            Path(old).unlink(missing_ok=True)
 
     def _save_checkpoint_with_step(self, runner, step, meta) -> None:
         name = self.filename_tmpl.format(step)
-        self.last_ckpt = self.file_backend.join_path(self.out_dir, name)
+        self.last_ckpt = os.path.join(self.out_dir, name)
         runner.message_hub.update_info('last_ckpt', self.last_ckpt)
         outdated = []
         if self.max_keep_ckpts > 0:
@@ -163,6 +151,4 @@ class WholeCheckpointHook(CheckpointHook):
         with replacing(os.path.join(runner.work_dir, 'last_checkpoint')) as file:
             file.write(self.last_ckpt.encode())
         for old in outdated:
-            path = self.file_backend.join_path(self.out_dir, self.filename_tmpl.format(old))
-            if self.file_backend.isfile(path):
-                self.file_backend.remove(path)
+            Path(self.out_dir, self.filename_tmpl.format(old)).unlink(missing_ok=True)

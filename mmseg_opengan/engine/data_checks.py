@@ -14,13 +14,14 @@ from ..files import as_json, sha256_of
 
 def require_steps(loader: Any) -> None:
     """A training loader must yield the batches of steps, as its source makes them."""
-    sampler, collate = loader.sampler, loader.collate_fn
-    names = dict(sampler=type(sampler).__name__)
-    names['collate_fn'] = getattr(getattr(collate, 'func', collate), '__name__', repr(collate))
-    for option, wanted in (('sampler', 'StepSampler'), ('collate_fn', 'one_step')):
-        if names[option] != wanted:
+    collate = getattr(loader.collate_fn, 'func', loader.collate_fn)
+    for option, found, wanted in (
+        ('sampler', type(loader.sampler).__name__, 'StepSampler'),
+        ('collate_fn', getattr(collate, '__name__', repr(collate)), 'one_step'),
+    ):
+        if found != wanted:
             raise ValueError(
-                f"train_dataloader.{option}: wanted dict(type='{wanted}'), found '{names[option]}'"
+                f"train_dataloader.{option}: wanted dict(type='{wanted}'), found '{found}'"
             )
 
 
@@ -34,7 +35,8 @@ def warn_of_another_pipeline(cfg: Any) -> None:
     """Say that mmseg's ``inference_model`` would prepare images otherwise than a test does."""
     dataset = (cfg.get('test_dataloader') or {}).get('dataset') or {}
     dataset = dataset.get('images') or dataset
-    tested, named = dataset.get('pipeline'), cfg.get('test_pipeline')
+    tested = dataset.get('pipeline')
+    named = cfg.get('test_pipeline')
     if tested and named and as_json(tested) != as_json(named):
         print_log(
             'test_pipeline: wanted the pipeline of test_dataloader, found another. '
@@ -54,11 +56,11 @@ def lack_of_pixels(dataset: Any) -> str:
     for labelled in _labelled(dataset):
         for index in range(len(labelled)):
             _, open_map = labelled.read_labels(index)
-            has_closed = has_closed or bool((open_map == CLOSED).any())
-            has_open = has_open or bool(((open_map != CLOSED) & (open_map != VOID)).any())
+            has_closed |= bool((open_map == CLOSED).any())
+            has_open |= bool(((open_map != CLOSED) & (open_map != VOID)).any())
+            read += 1
             if has_closed and has_open:
                 return ''
-            read += 1
     if not read:
         return ''  # labels of another package's data set
     policy = dataset.metainfo.get('label_policy')
@@ -74,16 +76,16 @@ def warn_of_shared_images(training: Iterable[Any], validation: Any) -> None:
 
     Images are the same where the file is, or where its bytes are.
     """
-    trained = {path for dataset in training for path in _image_files(dataset)}
     by_size: dict[int, list[Path]] = {}
-    for path in sorted(trained):
-        by_size.setdefault(path.stat().st_size, []).append(path)
+    for dataset in training:
+        for path in _image_files(dataset):
+            by_size.setdefault(path.stat().st_size, []).append(path)
     shared = []
     for path in _image_files(validation):
-        alike = [path] if path in trained else by_size.get(path.stat().st_size, [])
-        twin = next((other for other in alike if other == path or _same(other, path)), None)
-        if twin is not None:
-            shared.append((path, twin))
+        for other in by_size.get(path.stat().st_size, []):
+            if other == path or sha256_of(other) == sha256_of(path):
+                shared.append((path, other))
+                break
     if shared:
         print_log(
             f'val_dataloader: {len(shared)} images of open validation are trained on, such as '
@@ -92,10 +94,6 @@ def warn_of_shared_images(training: Iterable[Any], validation: Any) -> None:
             logger='current',
             level=logging.WARNING,
         )
-
-
-def _same(one: Path, other: Path) -> bool:
-    return sha256_of(one) == sha256_of(other)
 
 
 def _image_files(dataset: Any) -> list[Path]:

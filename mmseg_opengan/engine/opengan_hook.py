@@ -17,11 +17,10 @@ from .data_checks import (
     warn_of_another_pipeline,
     warn_of_shared_images,
 )
-from .running import model_of, require_averaged_scores, step_of
+from .running import augments, model_of, step_of
 
-_VALIDATED = (
-    'last_validation'  # in the message hub, and so in checkpoints: the last step that was validated
-)
+#: In the message hub, and so in checkpoints: the last step that was validated.
+_VALIDATED = 'last_validation'
 
 
 @HOOKS.register_module()
@@ -38,34 +37,34 @@ class OpenGANHook(Hook):
         warn_of_another_pipeline(runner.cfg)
         if any(type(hook) is EMAHook for hook in runner.hooks):
             raise TypeError(
-                "custom_hooks: wanted type='DiscriminatorAverageHook', which averages D, found "
-                "'EMAHook', which averages the whole model"
+                "custom_hooks: wanted hooks that leave the model's weights alone, found 'EMAHook', "
+                'which averages the whole model and could not be resumed'
             )
 
     def before_train(self, runner):
-        loop, model = runner.train_loop, model_of(runner)
+        loop = runner.train_loop
+        model = model_of(runner)
         if not isinstance(loop, IterBasedTrainLoop):
             raise TypeError(
                 f"train_cfg: wanted type='IterBasedTrainLoop', found {type(loop).__name__}; "
-                f'training data '
-                'is an endless stream of steps.'
+                'training data is an endless stream of steps.'
             )
-        require_steps(loop.dataloader)
+        loader = loop.dataloader
+        source = loop.dataloader.dataset
+        require_steps(loader)
         model.check_segmentor()
-        _require_classes(model, loop.dataloader.dataset)
+        _require_classes(model, source)
         if runner.val_loop is not None:
-            _check_validation(loop.dataloader.dataset, runner.val_loop.dataloader.dataset)
-        _require_weight(model, loop.dataloader.dataset)
-        _require_closed_store(model, loop.dataloader.dataset)
-        loop.dataloader.dataset.prepare(model.extract_image, model.segmentor_identity())
-        loop.dataloader.sampler.num_skipped = loop.iter
+            _check_validation(source, runner.val_loop.dataloader.dataset)
+        _require_use_of_pixels(model, source)
+        source.prepare(model.extract_image, model.segmentor_identity())
+        loader.sampler.num_skipped = loop.iter
         if runner._resume and not runner._randomness_cfg.get('diff_rank_seed'):
-            loop.dataloader.sampler.seed = (
-                runner.seed
-            )  # the checkpoint's, where the config has none or another
+            # The checkpoint's, where the config has none or another.
+            loader.sampler.seed = runner.seed
         # The loop started its workers when it was built, before there was a bank: let them begin
         # anew.
-        loop.dataloader_iterator = type(loop.dataloader_iterator)(loop.dataloader)
+        loop.dataloader_iterator = type(loop.dataloader_iterator)(loader)
 
     def before_train_epoch(self, runner):
         """Validate a resumed step once more: its checkpoint is written before its validation, which
@@ -73,21 +72,21 @@ class OpenGANHook(Hook):
         """
         loop = runner.train_loop
         due = loop.iter > 0 and (loop.iter % loop.val_interval == 0 or loop.iter == loop.max_iters)
-        if (
-            due
-            and runner.val_loop is not None
-            and runner.message_hub.runtime_info.get(_VALIDATED) != loop.iter
-        ):
+        validated = runner.message_hub.runtime_info.get(_VALIDATED) == loop.iter
+        if due and not validated and runner.val_loop is not None:
             runner.val_loop.run()
 
     def before_val(self, runner):
+        model = model_of(runner)
         self._prepare(runner, runner.val_loop)
-        self._share_statistics(runner)
-        if isinstance(runner._train_loop, BaseLoop):  # in a test, the checkpoint has them
-            model = model_of(runner)
-            if getattr(model, 'fusion', None) is not None:
-                source = runner.train_loop.dataloader.dataset
-                model.measure_fusion(source.closed_sample())
+        if get_world_size() > 1:
+            # All ranks validate what the main process saves: each has batch statistics of its own.
+            for network in filter(None, (model.discriminator, model.generator)):
+                for buffer in network.buffers():
+                    broadcast(buffer)
+        # In a test, the checkpoint has them.
+        if model.fusion is not None and isinstance(runner._train_loop, BaseLoop):
+            model.measure_fusion(runner.train_loop.dataloader.dataset.closed_sample())
 
     def after_val_epoch(self, runner, metrics=None):
         runner.message_hub.update_info(_VALIDATED, step_of(runner))
@@ -97,7 +96,8 @@ class OpenGANHook(Hook):
         """Compare classes, and let a dataset that stores what the segmentor makes of its images do
         so.
         """
-        model, dataset = model_of(runner), loop.dataloader.dataset
+        model = model_of(runner)
+        dataset = loop.dataloader.dataset
         require_whole_images(dataset)
         if any(getattr(metric, 'closed', False) for metric in loop.evaluator.metrics):
             _require_classes(model, dataset)
@@ -105,19 +105,14 @@ class OpenGANHook(Hook):
             model.check_segmentor()
             dataset.prepare(model.extract_tap, model.segmentor_identity())
 
-    @staticmethod
-    def _share_statistics(runner):
-        """All ranks validate the networks that the main process saves: each has batch statistics of
-        its own pixels.
-        """
-        model = model_of(runner)
-        for network in (model.discriminator, model.generator):
-            for buffer in () if network is None or get_world_size() == 1 else network.buffers():
-                broadcast(buffer)
-
     def before_test(self, runner):
         model = model_of(runner)
-        require_averaged_scores(runner)
+        augmentation = augments(runner)
+        if augmentation is not None and type(augmentation).__name__ != 'OpenSetTTAModel':
+            raise TypeError(
+                "tta_model: wanted type='OpenSetTTAModel', which averages score maps, found "
+                f"'{type(augmentation).__name__}'"
+            )
         model.check_segmentor()
         if model.held.source is None:
             model.held.source = runner._load_from  # the checkpoint of a model without D
@@ -128,9 +123,8 @@ class OpenGANHook(Hook):
             print_log(message, logger='current', level=logging.WARNING)
         if model.discriminator is not None and not model.discriminator_loaded:
             raise RuntimeError(
-                'The discriminator has random weights. Give a checkpoint that OpenGAN '
-                'training wrote, '
-                'or set model.discriminator=None to evaluate the other scorers alone.'
+                'The discriminator has random weights. Give a checkpoint that OpenGAN training '
+                'wrote, or set model.discriminator=None to evaluate the other scorers alone.'
             )
 
     def before_save_checkpoint(self, runner, checkpoint):
@@ -141,15 +135,14 @@ def _require_classes(model, dataset):
     """The classes of the data must be as many as the segmentor has: else every label means another
     class.
     """
-    found, classes = model.head.num_classes, dataset.metainfo['classes']
+    found = model.head.num_classes
+    classes = dataset.metainfo['classes']
     of_open = model.has_open_class
     if found != len(classes) + of_open:
         raise ValueError(
             f'{type(dataset).__name__}: wanted the {found - of_open} closed classes of the '
-            f'segmentor, '
-            f'found {len(classes)}: {tuple(classes)}. Take a data set class with those that the '
-            f'segmentor '
-            'was trained with, in their order.'
+            f'segmentor, found {len(classes)}: {tuple(classes)}. Take a data set class with those '
+            'that the segmentor was trained with, in their order.'
         )
 
 
@@ -162,19 +155,16 @@ def _check_validation(source, validation):
     warn_of_shared_images([one for one in training if one is not None], validation)
 
 
-def _require_weight(model, source):
-    """Open pixels of no weight would still move D, through its batch norm."""
+def _require_use_of_pixels(model, source):
+    """Open pixels of no weight would still move D, through its batch norm; the fused score is
+    standardised on stored closed pixels.
+    """
     if source.open_images is not None and model.loss_options['lambda_open'] == 0:
         raise ValueError(
-            'lambda_open: wanted a weight above 0 for the open pixels of the training data, '
-            'found 0. '
-            'OpenGAN-0 has none: train_dataloader.dataset.open=None.'
+            'lambda_open: wanted a weight above 0 for the open pixels of the training data, found '
+            '0. OpenGAN-0 has none: train_dataloader.dataset.open=None.'
         )
-
-
-def _require_closed_store(model, source):
-    """The fused score is standardised on stored closed pixels."""
-    if getattr(model, 'fusion', None) is not None and not source.stores_closed:
+    if model.fusion is not None and not source.stores_closed:
         raise ValueError(
             "model.fuse: wanted train_dataloader.dataset.type='StoreSource', which stores closed "
             f'pixels, found {type(source).__name__}'

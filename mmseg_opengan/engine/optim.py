@@ -3,7 +3,7 @@
 from contextlib import contextmanager
 
 import torch
-from mmengine.device import is_cuda_available, is_mlu_available, is_musa_available, is_npu_available
+from mmengine.device import get_device
 from mmengine.logging import print_log
 from mmengine.model import is_model_wrapper
 from mmengine.optim import OptimWrapper, OptimWrapperDict
@@ -14,7 +14,7 @@ _NETWORKS = ('discriminator', 'generator')  # a model may be without
 
 @OPTIM_WRAPPER_CONSTRUCTORS.register_module()
 class OpenGANOptimWrapperConstructor:
-    """Builds an ``OptimWrapperDict`` with one wrapper per named child of the model.
+    """Builds an ``OptimWrapperDict`` with one wrapper for D and one for G.
 
     ::
 
@@ -23,53 +23,39 @@ class OpenGANOptimWrapperConstructor:
             discriminator=dict(optimizer=dict(type='Adam', lr=1e-4 / 1.5, betas=(.5, .999))),
             generator=dict(optimizer=dict(type='Adam', lr=1e-4, betas=(.5, .999))))
 
-    ``type`` and every other option outside the named children hold for all of them, which is what
-    ``--amp`` of mmseg's tools relies on. A child set to None is left out, and so is a network that
-    the model does not have (CLS has no G).
+    ``type`` and every other option outside the networks hold for both, which is what ``--amp`` of
+    mmseg's tools relies on. One set to None is left out, and so is a network that the model does
+    not have (CLS has no G).
 
     Raises:
-        ValueError: a name that is no child of the model, or a trainable parameter that no optimizer
+        ValueError: an optimizer of another network, or a trainable parameter that no optimizer
             owns.
     """
 
     def __init__(self, optim_wrapper_cfg: dict, paramwise_cfg: dict | None = None):
         if paramwise_cfg is not None:
             raise ValueError('OpenGANOptimWrapperConstructor: wanted no paramwise_cfg, found one')
-        is_child = {
-            name: value is None or (isinstance(value, dict) and 'optimizer' in value)
-            for name, value in optim_wrapper_cfg.items()
-        }
-        self.children = {
-            name: value for name, value in optim_wrapper_cfg.items() if is_child[name] and value
-        }
-        self.common = {
-            name: value for name, value in optim_wrapper_cfg.items() if not is_child[name]
-        }
+        self.common = dict(optim_wrapper_cfg)
+        self.networks = {name: self.common.pop(name, None) for name in _NETWORKS}
+        for name, value in self.common.items():
+            if isinstance(value, dict) and 'optimizer' in value:
+                raise ValueError(f"optim_wrapper: wanted {' and '.join(_NETWORKS)}, found '{name}'")
 
     def __call__(self, model) -> OptimWrapperDict:
         model = model.module if is_model_wrapper(model) else model
-        networks = dict(model.named_children())
-        wrappers, owned = {}, set()
-        for name, cfg in self.children.items():
-            if name not in networks and name in _NETWORKS and getattr(model, name, self) is None:
-                continue  # CLS has no generator
-            if name not in networks:
-                raise ValueError(
-                    f"optim_wrapper: '{name}' is no network of {type(model).__name__}; "
-                    f'trainable ones: '
-                    f'{_trainable(networks)}. Set optim_wrapper.{name}=None where it is not wanted.'
-                )
-            parameters = [p for p in networks[name].parameters() if p.requires_grad]
-            owned.update(map(id, parameters))
-            optimizer = OPTIMIZERS.build(dict(cfg['optimizer'], params=parameters))
-            options = {
-                **self.common,
-                **{key: value for key, value in cfg.items() if key != 'optimizer'},
-            }
+        wrappers = {}
+        for name, cfg in self.networks.items():
+            network = getattr(model, name, None)
+            if cfg is None or network is None:
+                continue
+            options = {**self.common, **cfg}
+            parameters = [p for p in network.parameters() if p.requires_grad]
+            optimizer = OPTIMIZERS.build(dict(options.pop('optimizer'), params=parameters))
             wrappers[name] = _build_wrapper(options, optimizer)
-        orphans = [
-            name for name, p in model.named_parameters() if p.requires_grad and id(p) not in owned
-        ]
+        orphans = []
+        for name, parameter in model.named_parameters():
+            if parameter.requires_grad and name.split('.')[0] not in wrappers:
+                orphans.append(name)
         if orphans:
             raise ValueError(
                 f'optim_wrapper: no optimizer for {len(orphans)} trainable parameters, such as '
@@ -78,24 +64,14 @@ class OpenGANOptimWrapperConstructor:
         return OptimWrapperDict(**wrappers)
 
 
-def _trainable(networks) -> list[str]:
-    return [
-        name for name, net in networks.items() if any(p.requires_grad for p in net.parameters())
-    ]
-
-
 def _build_wrapper(options: dict, optimizer):
-    options = {'type': 'OptimWrapper', **options}
-    accelerated = (
-        is_cuda_available() or is_npu_available() or is_mlu_available() or is_musa_available()
-    )
-    if options['type'] == 'AmpOptimWrapper' and not accelerated:
+    options = {'type': 'OptimWrapper', **options, 'optimizer': optimizer}
+    if options['type'] == 'AmpOptimWrapper' and get_device() in ('cpu', 'mps'):
         print_log('--amp on a CPU: bfloat16 autocast, which needs no loss scale', logger='current')
-        options = {
-            key: value for key, value in options.items() if key not in ('loss_scale', 'dtype')
-        }
         options['type'] = 'BFloat16OptimWrapper'
-    return OPTIM_WRAPPERS.build(dict(options, optimizer=optimizer))
+        for name in ('loss_scale', 'dtype'):
+            options.pop(name, None)
+    return OPTIM_WRAPPERS.build(options)
 
 
 @OPTIM_WRAPPERS.register_module()

@@ -3,9 +3,6 @@
 from mmengine.model import BaseTTAModel, is_model_wrapper
 from mmengine.runner import BaseLoop
 
-#: The test-time augmentation that averages score maps.
-AVERAGES_SCORES = 'OpenSetTTAModel'
-
 
 def model_of(runner):
     """The model itself, without the wrapper of distributed training or of test-time
@@ -17,23 +14,10 @@ def model_of(runner):
     return model
 
 
-def augments(runner) -> bool:
-    """The test averages over versions of each image."""
-    return isinstance(_without_ddp(runner), BaseTTAModel)
-
-
-def require_averaged_scores(runner) -> None:
-    """Raise where test-time augmentation would keep the score maps of one version alone."""
-    model = _without_ddp(runner)
-    if isinstance(model, BaseTTAModel) and type(model).__name__ != AVERAGES_SCORES:
-        raise TypeError(
-            f"tta_model: wanted type='{AVERAGES_SCORES}', which averages score maps, found "
-            f"'{type(model).__name__}'"
-        )
-
-
-def _without_ddp(runner):
-    return runner.model.module if is_model_wrapper(runner.model) else runner.model
+def augments(runner) -> BaseTTAModel | None:
+    """The test-time augmentation that a test runs under; None without."""
+    model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+    return model if isinstance(model, BaseTTAModel) else None
 
 
 def step_of(runner) -> int:

@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from mmengine.dist import master_only
+from mmengine.dist import broadcast_object_list, is_main_process, master_only
 from mmengine.evaluator import Evaluator
 from mmengine.hooks import CheckpointHook, Hook
 from mmengine.runner import BaseLoop, Runner
@@ -20,11 +20,12 @@ from ..contracts import OPENGAN
 from ..engine.running import augments, model_of, step_of
 from ..files import write_json
 from ..functional.decisions import is_rule
-from ..functional.overlay import LogitThreshold
 from ..pictures.figures import FIGURES, save_figure
+from ..pictures.overlay import LogitThreshold
 from .best_checkpoint import check_save_best
+from .decided import OpenValidation
 from .metric import OpenSetMetric, Setting
-from .open_validation import course_text, decisions_of, run_open_validation, stored_decisions
+from .open_validation import course_text, decisions_of, stored_decisions
 from .report import headline
 
 #: Key of ``checkpoint['meta']['opengan']`` under which the thresholds and calibrations of open
@@ -40,8 +41,8 @@ class OpenSetEvaluationHook(Hook):
 
     - Every validation decides thresholds and calibrations; the checkpoint that is saved for it
       (``save_best``) keeps them in ``meta['opengan']['open_validation']``.
-    - A test uses those of its checkpoint. Where it asks for a rule (``threshold`` of the metric)
-      that they do not have for every scorer, the open validation set is evaluated first.
+    - A test uses those of its checkpoint. A rule (``threshold`` of the metric) that they do not
+      have for every scorer is found once and kept: see :class:`OpenValidation`.
     - Before a training, ``save_best`` is checked: see :func:`check_save_best`. After it, a sentence
       says how its number went on: see :func:`course_text`.
     - ``{work_dir}/open_set_eval/{val,test}/`` gets ``metrics.json`` (every number with its label
@@ -96,20 +97,17 @@ class OpenSetEvaluationHook(Hook):
 
     def before_test_epoch(self, runner: Runner) -> None:
         for metric in _metrics(runner.test_evaluator):
-            model, rule = model_of(runner), metric.threshold
+            rule = metric.threshold
             if is_rule(rule) and augments(runner):
                 raise ValueError(
                     'threshold: wanted a number with test-time augmentation, as open validation '
                     f"runs without it, found the rule '{rule}'"
                 )
-            setting = _setting(runner, 'test')
             stored = self._loaded
-            decisions = decisions_of(stored, setting)
             if is_rule(rule):
-                known = [name for name, one in decisions.items() if rule in one.thresholds]
-                if not set(model.score_names) <= set(known):
-                    stored = run_open_validation(runner, _setting(runner, 'val'), str(rule))
-                    decisions = decisions_of(stored, setting)
+                stored = _decided_with(str(rule), runner, stored)
+            setting = _setting(runner, 'test')
+            decisions = decisions_of(stored, setting)
             if stored and decisions:
                 source = {key: value for key, value in stored.items() if key != 'scorers'}
                 setting = replace(setting, decisions=decisions, source=source)
@@ -183,6 +181,18 @@ def _save_best(runner: Runner) -> tuple[str | None, str | None]:
 
 def _metrics(evaluator: Evaluator) -> list[OpenSetMetric]:
     return [metric for metric in evaluator.metrics if isinstance(metric, OpenSetMetric)]
+
+
+def _decided_with(rule: str, runner: Runner, stored: dict | None) -> dict:
+    """What open validation decides, a rule among it: the main process finds it for all."""
+    found: list = [None]
+    if is_main_process():
+        model = model_of(runner)
+        checkpoint = runner._load_from or str(model.held.source)
+        validation = OpenValidation(model, checkpoint, stored, runner.cfg.get('val_dataloader'))
+        found = [validation.find(model.score_names, [rule])]
+    broadcast_object_list(found)
+    return found[0]
 
 
 def _setting(runner: Runner, stage: str) -> Setting:

@@ -15,7 +15,7 @@ from mmseg.registry import METRICS
 
 from ..contracts import LABEL_POLICY, OPEN_SCORES, OPENGAN
 from ..functional.components import TRACKS
-from ..functional.decisions import STANDARD_RULES, Decisions, check_threshold, is_rule
+from ..functional.decisions import STANDARD_RULES, Decisions, is_rule, plain_rule
 from ..functional.pixels import open_map_of
 from ..functional.score_counts import checked
 from ..functional.score_layout import ScoreLayout
@@ -130,7 +130,6 @@ class OpenSetMetric(BaseMetric):
         keep_results: bool = False,
     ):
         super().__init__()
-        check_threshold(threshold)
         for name, value, known in (
             ('components', components, TRACKS),
             ('protocol', protocol, PROTOCOLS),
@@ -146,7 +145,8 @@ class OpenSetMetric(BaseMetric):
                 f'bootstrap_block: wanted a whole number of images, found {bootstrap_block!r}'
             )
         self.closed = closed
-        self.threshold, self.components = threshold, components
+        self.threshold = plain_rule(str(threshold)) if is_rule(threshold) else threshold
+        self.components = components
         self.protocol = protocol
         self.files = None if output_dir is None else MapFiles(output_dir)
         if bootstrap_block and get_world_size() > 1:

@@ -2,11 +2,6 @@
 
 from collections.abc import Sequence
 
-import torch
-from mmengine.dist import broadcast_object_list, is_main_process
-from mmengine.runner import Runner
-from tqdm import tqdm
-
 from ..contracts import LABEL_POLICY
 from ..functional.decisions import Decisions
 from .metric import OpenSetMetric, Setting
@@ -68,40 +63,3 @@ def course_text(
             '(train_cfg.val_interval).'
         )
     return text
-
-
-def run_open_validation(runner: Runner, setting: Setting, threshold: str) -> dict:
-    """Evaluate the model on the config's open validation set, with the scorers of the test.
-
-    Args:
-        runner: of a test; its ``val_dataloader`` and ``val_evaluator`` are used.
-        setting: of the evaluation.
-        threshold: rule to resolve besides the standard ones.
-
-    Returns:
-        dict: as :func:`stored_decisions`, on every rank.
-
-    Raises:
-        ValueError: the config has no open validation.
-    """
-    loop = runner.val_loop
-    metrics = [] if loop is None else loop.evaluator.metrics
-    metrics = [one for one in metrics if isinstance(one, OpenSetMetric)]
-    if not metrics:
-        raise ValueError(
-            f"threshold '{threshold}' is resolved on open validation: wanted val_dataloader, "
-            "val_cfg and val_evaluator=dict(type='OpenSetMetric') in the config, found none"
-        )
-    metric = metrics[0]
-    metric.setting, metric.threshold = setting, threshold
-    runner.call_hook('before_val')
-    runner.model.eval()
-    hidden = not is_main_process()
-    with torch.no_grad():
-        for batch in tqdm(loop.dataloader, desc='Open validation', unit='batch', disable=hidden):
-            loop.evaluator.process(data_samples=runner.model.val_step(batch), data_batch=batch)
-    loop.evaluator.evaluate(len(loop.dataloader.dataset))
-    runner.call_hook('after_val')
-    found: list = [stored_decisions(metric) if is_main_process() else None]
-    broadcast_object_list(found)
-    return found[0]

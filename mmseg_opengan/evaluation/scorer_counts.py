@@ -13,12 +13,7 @@ import torch
 
 from ..contracts import CLOSED, IGNORE, VOID
 from ..functional.bootstrap import block_table, interval, resampled_aurocs
-from ..functional.calibration import (
-    UNCALIBRATED,
-    Calibration,
-    expected_calibration_error,
-    reliability,
-)
+from ..functional.calibration import Calibration, expected_calibration_error
 from ..functional.components import TRACKS, ComponentCounts, MinSizes
 from ..functional.curve_data import curve_data
 from ..functional.decisions import MACRO_F1, Decisions, decide
@@ -285,6 +280,6 @@ def _recognition(recognition, points, classes):
 
 def _calibration(bins, calibration, open_logit):
     """ECE before (the plain sigmoid, of an open logit only) and after, and what was fitted."""
-    after = expected_calibration_error(reliability(bins, calibration))
-    before = expected_calibration_error(reliability(bins, UNCALIBRATED)) if open_logit else None
+    after = expected_calibration_error(bins, calibration)
+    before = expected_calibration_error(bins) if open_logit else None
     return dict(calibration.to_json(), ECE_mass=dict(before=before, after=after))

@@ -12,8 +12,8 @@ from matplotlib.figure import Figure
 from sklearn.decomposition import PCA
 from sklearn.manifold import TSNE
 
-from ..functional.landscape import limits, smooth_landscape
-from ..functional.overlay import SCORE_COLOURS
+from ..pictures.landscape import limits, smooth_landscape
+from ..pictures.overlay import SCORE_COLOURS
 
 _COLOURS = {'closed': '#3b73b9', 'open': '#e07b1a'}
 _SCORES = dict(cmap=ListedColormap(SCORE_COLOURS / 255.0), vmin=0, vmax=1)

@@ -22,9 +22,8 @@ import itertools
 import json
 import shutil
 from collections.abc import Iterable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import IO
 
 import numpy as np
 import torch
@@ -40,9 +39,8 @@ except ImportError:  # Windows
 
 VERSION = 3
 IMAGES_PER_SHARD = 16
-MAX_MAPPED = (
-    16_384  # shards mapped at a time, for each group; Linux lets a process have 65,530 mappings
-)
+# Shards mapped at a time, of each group. Linux lets a process have 65,530 mappings.
+MAX_MAPPED = 16_384
 GROUPS = ('closed', 'open')
 _AGAIN = 'Delete the bank and let it be built again.'
 PIXEL = np.dtype([('image', '<i4'), ('row', '<u2'), ('col', '<u2'), ('label', 'u1')])
@@ -83,18 +81,14 @@ class FeatureBank:
         self._rows: dict[str, dict[str, tuple[int, int]]] = {group: {} for group in GROUPS}
         self._starts = {group: [0] for group in GROUPS}
         for shard in self.manifest['shards']:
-            self._add_shard(shard)
-
-    def _add_shard(self, shard):
-        for group in GROUPS:
-            entry = shard['groups'][group]
-            self._require_size(entry['file'], entry['bytes'])
-            self._require_size(entry['pixels_file'], entry['pixels_bytes'])
-            start = self._starts[group][-1]
-            for name, count in entry['images'].items():
-                self._rows[group][name] = (start, count)
-                start += count
-            self._starts[group].append(start)
+            for group, entry in shard['groups'].items():
+                self._require_size(entry['file'], entry['bytes'])
+                self._require_size(entry['pixels_file'], entry['pixels_bytes'])
+                start = self._starts[group][-1]
+                for name, count in entry['images'].items():
+                    self._rows[group][name] = (start, count)
+                    start += count
+                self._starts[group].append(start)
 
     def _require_size(self, name: str, wanted: int) -> Path:
         path = self.root / name
@@ -114,15 +108,11 @@ class FeatureBank:
         head = entry['bytes'] - 2 * rows * self.channels
         path, shape = str(self.root / entry['file']), (rows, self.channels)
         try:
-            return (
-                torch.from_file(path, size=entry['bytes'] // 2, dtype=torch.float16)[head // 2 :]
-                .view(shape)
-                .numpy()
-            )
-        except (
-            RuntimeError
-        ):  # a private mapping counts as memory where the kernel commits no more than it has
+            values = torch.from_file(path, size=entry['bytes'] // 2, dtype=torch.float16)
+        except RuntimeError:
+            # A private mapping counts as memory where the kernel commits no more than it has.
             return np.memmap(path, np.float16, 'r', head, shape)
+        return values[head // 2 :].view(shape).numpy()
 
     def num_pixels(self, group: str) -> int:
         return self._starts[group][-1]
@@ -150,16 +140,13 @@ class FeatureBank:
     def gather(self, group: str, rows: np.ndarray) -> torch.Tensor:
         """(n, C) float16 features of global rows, in the order given; read in file order."""
         order = np.argsort(rows, kind='stable')
-        sorted_rows = rows[order]
         found = np.empty((len(rows), self.channels), np.float16)
-        ends = np.searchsorted(sorted_rows, self._starts[group])
+        ends = np.searchsorted(rows[order], self._starts[group])
         for shard, (first, last) in enumerate(itertools.pairwise(ends)):
-            if last > first:  # mode='clip' writes straight into `found`
-                own = sorted_rows[first:last] - self._starts[group][shard]
-                np.take(self._open(group, shard), own, axis=0, out=found[first:last], mode='clip')
-        out = np.empty_like(found)
-        out[order] = found
-        return torch.from_numpy(out)
+            if last > first:
+                at = order[first:last]
+                found[at] = self._open(group, shard)[rows[at] - self._starts[group][shard]]
+        return torch.from_numpy(found)
 
     def pixels(self, group: str) -> np.ndarray:
         """Records (image index, row, col, label) of all rows of a group; images as in
@@ -230,25 +217,22 @@ class RowPool:
 def read_manifest(root: Path) -> dict | None:
     """The manifest of a bank, or None where there is none."""
     path = Path(root) / 'manifest.json'
-    if not path.exists():
-        return None
-    return read_record(path, VERSION)
+    return read_record(path, VERSION) if path.exists() else None
 
 
 def read_bank(root: Path) -> dict | None:
-    """The manifest with what all shards hold: ``images``, ``files``, ``shards``, ``counts``; None
+    """The manifest with what all shards hold: ``images``, ``files``, ``shards``; None
     without a bank.
 
     Raises:
         FeatureBankError: the record of a shard before the last one is missing, or not readable.
     """
-    bank = read_manifest(root)
-    if bank is None:
+    manifest = read_manifest(root)
+    if manifest is None:
         return None
-    bank = empty_bank() | bank
-    for path in sorted(
-        Path(root).glob('shard-*.json'), key=lambda path: int(path.stem.split('-')[1])
-    ):
+    bank = empty_bank() | manifest
+    paths = Path(root).glob('shard-*.json')
+    for path in sorted(paths, key=lambda path: int(path.stem.split('-')[1])):
         wanted = next_stem(bank)
         if path.stem != wanted:
             raise FeatureBankError(
@@ -260,7 +244,7 @@ def read_bank(root: Path) -> dict | None:
 
 def empty_bank() -> dict:
     """What :func:`read_bank` gives of a bank without shards, but for its manifest."""
-    return dict(images=[], files={}, shards=[], counts=dict.fromkeys(GROUPS, 0))
+    return dict(images=[], files={}, shards=[])
 
 
 def first_of(bank: dict, what: str) -> int:
@@ -291,8 +275,6 @@ def add_shard(bank: dict, record: dict) -> None:
     for image, digests in record['files'].items():
         bank['files'].setdefault(image, {}).update(digests)
     bank['shards'].append(dict(groups=record['groups']))
-    for group in GROUPS:
-        bank['counts'][group] += sum(record['groups'][group]['images'].values())
 
 
 def write_record(path: Path, content: dict) -> None:
@@ -310,9 +292,9 @@ def read_record(path: Path, version: int | None = None) -> dict:
     try:
         content = json.loads(data)
         found = content.get('version')
-        if found == version:
-            is_whole = data == json_bytes(content) and content.pop('sha256') == _digest(content)
-    except (ValueError, AttributeError, KeyError, RecursionError) as error:
+        is_whole = data == json_bytes(content)
+        is_whole &= content.pop('sha256', None) == _digest(content)
+    except (ValueError, AttributeError, RecursionError) as error:
         raise FeatureBankError(f"'{path}' is not readable JSON ({error!r}). {_AGAIN}") from error
     if found != version:
         raise FeatureBankError(f"'{path}': wanted version {version}, found {found!r}. {_AGAIN}")
@@ -345,21 +327,12 @@ def locked(root: Path) -> Iterator[None]:
     the system or the file system knows no ``flock``, or where nothing can be written.
     """
     Path(root).mkdir(parents=True, exist_ok=True)
-    with _lock_file(Path(root) / '.lock') as file:
-        if fcntl is not None and file is not None:
-            with suppress(OSError):
+    with ExitStack() as stack:
+        with suppress(OSError):
+            file = stack.enter_context(open(Path(root) / '.lock', 'a'))
+            if fcntl is not None:
                 fcntl.flock(file, fcntl.LOCK_EX)
         yield
-
-
-def _lock_file(path: Path) -> AbstractContextManager[IO | None]:
-    """The opened file of a lock; nothing where there is none and none can be made, as in a bank
-    that is for reading.
-    """
-    for mode in ('a', 'r'):
-        with suppress(OSError):
-            return open(path, mode)
-    return nullcontext()
 
 
 def require_space(root: Path, needed: int) -> None:

@@ -54,20 +54,15 @@ def part_of(
         group: [entry for entry in images if entry[0] in chosen]
         for group, images in requests.items()
     }
-    digest = hashlib.sha256(
-        json.dumps([[name for name, *_ in images] for images in requests.values()]).encode()
-    )
+    of_groups = [[name for name, *_ in images] for images in requests.values()]
     part = dict(
         first_shard=first,
         shards=end - first,
         first_image=first_image,
-        images_sha256=digest.hexdigest(),
+        images_sha256=hashlib.sha256(json.dumps(of_groups).encode()).hexdigest(),
     )
-    return (
-        root.with_name(f'{root.name}.part-{number}-of-{parts}'),
-        dict(identity, part=part),
-        requests,
-    )
+    folder = root.with_name(f'{root.name}.part-{number}-of-{parts}')
+    return folder, dict(identity, part=part), requests
 
 
 def join_parts(root: Path, identity: dict, requests: dict[str, list], parts: int) -> None:
@@ -91,10 +86,8 @@ def join_parts(root: Path, identity: dict, requests: dict[str, list], parts: int
     """
     with locked(root):
         if read_manifest(root) is None:
-            found = [
-                _open_part(*part_of(root, identity, requests, i, parts)[:2])
-                for i in range(1, max(parts, 1) + 1)
-            ]
+            numbers = range(1, max(parts, 1) + 1)
+            found = [_open_part(*part_of(root, identity, requests, i, parts)[:2]) for i in numbers]
             for part in found:
                 part.verify()
             remove_shards(root)

@@ -2,15 +2,13 @@
 waits for a disk.
 """
 
-import hashlib
+import itertools
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from types import TracebackType
-from typing import Any, BinaryIO
 
 import numpy as np
 
-from ..files import replacing
+from ..files import replacing, sha256_of
 from .bank import (
     GROUPS,
     IMAGES_PER_SHARD,
@@ -25,8 +23,6 @@ from .bank import (
     remove_shards,
     write_record,
 )
-
-_EXPONENT = np.uint16(0x7C00)
 
 
 class BankWriter:
@@ -50,15 +46,13 @@ class BankWriter:
         self.root = Path(root)
         self.images_per_shard = images_per_shard
         bank = read_bank(self.root)
-        self._is_new = bank is None
         if bank is None:
             self.root.mkdir(parents=True, exist_ok=True)
             bank = dict(empty_bank(), identity=identity)
         self.bank = bank
         check_identity(self.root, self.bank, identity)
-        self._index = {
-            name: i for i, name in enumerate(self.bank['images'], first_of(self.bank, 'image'))
-        }
+        first = first_of(bank, 'image')
+        self._index = {name: i for i, name in enumerate(bank['images'], first)}
         self._pending: list[tuple[str, dict, dict]] = []  # image, parts, files
         self._thread = ThreadPoolExecutor(1, thread_name_prefix='bank-writer')
         self._writing: Future[None] = Future()
@@ -67,24 +61,17 @@ class BankWriter:
     def __enter__(self) -> 'BankWriter':
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, kind, error, traceback) -> None:
         try:
             if error is None:
                 self.flush()
         finally:
             self._thread.shutdown()
 
-    def has(self, group: str, image: str) -> bool:
-        """Whether a finished shard holds a group of an image."""
-        return self.files(group, image) is not None
-
     def files(self, group: str, image: str) -> list | None:
-        """Digests of the files of a stored group of an image, as given to :meth:`add`."""
+        """Digests of the files of a group of an image, as given to :meth:`add`; None where no
+        finished shard holds it.
+        """
         return self.bank['files'].get(image, {}).get(group)
 
     def add(
@@ -122,100 +109,50 @@ class BankWriter:
 
     def _write_shard(self, pending):
         for image, parts, _ in pending:
-            _require_finite(image, parts)
-        if self._is_new:
+            for group, (features, _) in parts.items():
+                bad = features.size - np.count_nonzero(np.isfinite(features))
+                if bad:
+                    raise ValueError(
+                        f"{bad} of {features.size} {group} features of '{image}' are NaN or beyond "
+                        'float16'
+                    )
+        manifest = self.root / 'manifest.json'
+        if not manifest.exists():
             remove_shards(self.root)
-            manifest = dict(version=VERSION, identity=self.bank['identity'])
-            write_record(self.root / 'manifest.json', manifest)
-            self._is_new = False
+            write_record(manifest, dict(version=VERSION, identity=self.bank['identity']))
+        first = first_of(self.bank, 'image') + len(self._index)
         new = [image for image, *_ in pending if image not in self._index]
-        self._index.update(
-            {
-                image: i
-                for i, image in enumerate(new, first_of(self.bank, 'image') + len(self._index))
-            }
-        )
+        self._index.update(zip(new, itertools.count(first)))
         stem = next_stem(self.bank)
-        record: dict = dict(
-            images=new,
-            files={image: files for image, _, files in pending},
-            groups={
-                group: self._write_group(f'{stem}.{group}', group, pending) for group in GROUPS
-            },
-        )
+        groups = {group: self._write_group(stem, group, pending) for group in GROUPS}
+        files = {image: files for image, _, files in pending}
+        record = dict(images=new, files=files, groups=groups)
         write_record(self.root / f'{stem}.json', record)
         add_shard(self.bank, record)
 
     def _write_group(self, stem, group, pending):
         parts = [(image, *parts[group]) for image, parts, _ in pending if group in parts]
-        pixels = np.empty(sum(len(where) for *_, where in parts), PIXEL)
-        pixels['image'] = np.repeat(
-            [self._index[image] for image, *_ in parts], [len(where) for *_, where in parts]
-        )
+        counts = [len(features) for _, features, _ in parts]
+        pixels = np.empty(sum(counts), PIXEL)
+        pixels['image'] = np.repeat([self._index[image] for image, *_ in parts], counts)
         where = np.concatenate([np.empty((0, 3), np.int64), *(where for *_, where in parts)])
         pixels['row'], pixels['col'], pixels['label'] = where.T
-        path, pixels_path = self.root / f'{stem}.npy', self.root / f'{stem}.pixels.npy'
-        pixels_digest = _write_rows(pixels_path, [pixels], PIXEL, ())
-        digest = _write_rows(
-            path,
-            [features for _, features, _ in parts],
-            np.dtype(np.float16),
-            (self.bank['identity']['channels'],),
-        )
+        path = self.root / f'{stem}.{group}.npy'
+        pixels_path = self.root / f'{stem}.{group}.pixels.npy'
+        with replacing(pixels_path) as file:
+            np.save(file, pixels)
+        shape = (len(pixels), self.bank['identity']['channels'])
+        with replacing(path) as file:
+            header = dict(descr='<f2', fortran_order=False, shape=shape)
+            np.lib.format.write_array_header_1_0(file, header)
+            for _, features, _ in parts:  # no copy of them all is made
+                file.write(np.ascontiguousarray(features, np.float16).tobytes())
         return dict(
             file=path.name,
             pixels_file=pixels_path.name,
             bytes=path.stat().st_size,
-            sha256=digest,
+            sha256=sha256_of(path),
             pixels_bytes=pixels_path.stat().st_size,
-            pixels_sha256=pixels_digest,
+            pixels_sha256=sha256_of(pixels_path),
             images={image: len(features) for image, features, _ in parts},
         )
-
-
-def _require_finite(image, parts):
-    for group, (features, _) in parts.items():
-        bits = np.asarray(features, np.float16).view(np.uint16)
-        # All exponent bits set: a sixth of isfinite's time, in pieces that stay in a cache.
-        bad = sum(
-            np.count_nonzero((some & _EXPONENT) == _EXPONENT)
-            for some in np.array_split(bits, 1 + bits.size // 65536)
-        )
-        if bad:
-            raise ValueError(
-                f"{bad} of {features.size} {group} features of '{image}' are NaN or beyond float16"
-            )
-
-
-def _write_rows(path: Path, parts: list[np.ndarray], dtype: np.dtype, row_shape: tuple) -> str:
-    """Arrays of rows, one behind the other, as one ``.npy`` file; no copy of them all is made.
-
-    Returns:
-        str: sha256 of the bytes.
-    """
-    digest = hashlib.sha256()
-    with replacing(path) as file:
-        head = _Tee(file, digest)
-        np.lib.format.write_array_header_1_0(
-            head,
-            dict(
-                descr=np.lib.format.dtype_to_descr(dtype),
-                fortran_order=False,
-                shape=(sum(map(len, parts)), *row_shape),
-            ),
-        )
-        for part in parts:
-            if part.size:
-                head.write(np.ascontiguousarray(part, dtype).view(np.uint8).data)
-    return digest.hexdigest()
-
-
-class _Tee:
-    """Writes to a file and feeds a digest."""
-
-    def __init__(self, file: BinaryIO, digest: Any):
-        self.file, self.digest = file, digest
-
-    def write(self, data: Any) -> None:
-        self.file.write(data)
-        self.digest.update(data)

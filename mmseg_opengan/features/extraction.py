@@ -25,16 +25,10 @@ from .bank import FeatureBankError, require_space
 from .bank_writer import BankWriter
 from .pixel_choice import PixelChoice
 
-
-def _num_cores() -> int:
-    """CPU cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count() or 1
-
-
 # Threads that read images, .07 s each at 1024 x 2048, each with one beside the one in work: half
 # the cores, two to eight. Two keep up with a segmentor on a CPU, whose time they take, and eight
 # with one on a GPU.
-READERS = min(8, max(2, _num_cores() // 2))
+READERS = min(8, max(2, (os.cpu_count() or 2) // 2))
 
 
 def extract_to_bank(
@@ -64,36 +58,31 @@ def extract_to_bank(
         todo: dict[str, dict[str, tuple[BaseDataset, int]]] = {}  # of each group of a name
         for group, images in requests.items():
             for name, dataset, index in images:
-                if writer.has(group, name):
+                stored = writer.files(group, name)
+                if stored is not None:
                     found = file_digests(dataset, index, digest, since)
-                    require_same_files(root, name, writer.files(group, name) or [], found)
+                    require_same_files(root, name, stored, found)
                 else:
                     groups = todo.setdefault(name, {})
-                    for other in groups.values():
-                        _require_one_file(name, other, (dataset, index))
                     groups[group] = (dataset, index)
+                    _require_one_file(name, *groups.values())
         if not todo:
             return
         _require_space(root, identity, todo, extract, choice)
         with ahead(_items, todo.values(), READERS) as items:
             for name, samples in zip(tqdm(todo, desc='Extracting features', unit='image'), items):
-                first = next(iter(samples.values()))
-                if not all(
-                    torch.equal(item['inputs'], first['inputs']) for item in samples.values()
-                ):
+                first, *others = samples.values()
+                if not all(torch.equal(item['inputs'], first['inputs']) for item in others):
                     raise ValueError(
                         f"'{name}' was read twice, for two label policies, and differs: wanted a "
                         'pipeline without random steps'
                     )
                 features = extract(first['inputs'], first['data_samples'])
-                writer.add(
-                    name,
-                    {
-                        group: _stored_part(features, item['data_samples'], group, choice, name)
-                        for group, item in samples.items()
-                    },
-                    {group: file_digests(*todo[name][group], digest) for group in samples},
-                )
+                parts, files = {}, {}
+                for group, item in samples.items():
+                    parts[group] = _stored_part(features, item['data_samples'], group, choice, name)
+                    files[group] = file_digests(*todo[name][group], digest)
+                writer.add(name, parts, files)
 
 
 def _for_each_group(groups, read):
@@ -156,14 +145,15 @@ def require_same_files(root: Path, name: str, stored: list, found: list) -> None
 
 
 def _require_one_file(name, *images):
-    """Refuse two data sets whose images have the same name, below their own roots, and are not the
+    """Refuse data sets whose images have the same name, below their own roots, and are not the
     same files.
     """
-    path, found = (Path(dataset.get_data_info(index)['img_path']) for dataset, index in images)
-    if path.resolve() != found.resolve():
+    paths = [Path(dataset.get_data_info(index)['img_path']) for dataset, index in images]
+    if len({path.resolve() for path in paths}) > 1:
         raise ValueError(
-            f"closed and open both have an image '{name}': '{path}' and '{found}'. A feature bank "
-            'knows images by their path below data_root: choose data_roots that keep them apart.'
+            f"closed and open both have an image '{name}': '{paths[0]}' and '{paths[1]}'. A "
+            'feature bank knows images by their path below data_root: choose data_roots that keep '
+            'them apart.'
         )
 
 
@@ -176,9 +166,7 @@ def _stored_part(features, sample, group, choice, name):
     where = choice.pixels(open_map, classes, group, name)
     place = torch.from_numpy(where[:, 0] * features.shape[-1] + where[:, 1]).to(features.device)
     chosen = features.flatten(1).index_select(1, place).to(torch.float16).T
-    if chosen.device.type != 'cpu':
-        chosen = chosen.contiguous()  # on a CPU the writer's thread does it
-    return chosen.cpu().numpy(), where
+    return chosen.contiguous().cpu().numpy(), where
 
 
 def _require_space(root, identity, todo, extract, choice):

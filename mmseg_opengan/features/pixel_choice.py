@@ -25,8 +25,7 @@ class PixelChoice:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        is_limit = isinstance(self.limit, int) and self.limit >= 1
-        if self.limit is not None and not is_limit:
+        if self.limit is not None and not (isinstance(self.limit, int) and self.limit >= 1):
             raise ValueError(
                 f'closed_per_image: wanted None or a whole number above 0, found {self.limit!r}'
             )

@@ -11,11 +11,8 @@ from torch import Tensor, from_numpy
 
 from ..functional.pixels import choose_closed, choose_image, choose_open, step_rng
 
-_CLOSED, _OPEN, _NOISE = (
-    1,
-    2,
-    3,
-)  # independent random streams of one step; choose_image uses stream 0
+# Independent random streams of one step; choose_image uses stream 0.
+_CLOSED, _OPEN, _NOISE = 1, 2, 3
 
 
 @TASK_UTILS.register_module()
@@ -40,19 +37,14 @@ class PixelSampler:
         num_fake: int = 2500,
         closed_images_per_batch: int | Literal['all'] = 1,
     ):
-        for name, value in (
-            ('num_closed', num_closed),
-            ('num_open', num_open),
-            ('num_fake', num_fake),
-        ):
+        numbers = dict(num_closed=num_closed, num_open=num_open, num_fake=num_fake)
+        for name, value in numbers.items():
             if not isinstance(value, int) or value < 0:
                 raise ValueError(f'{name}: wanted a whole number >= 0, found {value!r}')
-        if closed_images_per_batch != 'all' and not (
-            isinstance(closed_images_per_batch, int) and closed_images_per_batch >= 1
-        ):
+        per_batch = closed_images_per_batch
+        if per_batch != 'all' and not (isinstance(per_batch, int) and per_batch >= 1):
             raise ValueError(
-                f"closed_images_per_batch: wanted a number >= 1 or 'all', found "
-                f'{closed_images_per_batch!r}'
+                f"closed_images_per_batch: wanted a number >= 1 or 'all', found {per_batch!r}"
             )
         self.num_closed = num_closed
         self.num_open = num_open
@@ -83,9 +75,8 @@ class PixelDraw:
 
     def closed(self, available: int) -> np.ndarray:
         """(num_closed,) indices into the ``available`` closed pixels of this step's images."""
-        return choose_closed(
-            available, self.sampler.num_closed, step_rng(self.seed, self.step, _CLOSED)
-        )
+        rng = step_rng(self.seed, self.step, _CLOSED)
+        return choose_closed(available, self.sampler.num_closed, rng)
 
     def open(self, available: int) -> np.ndarray:
         """(num_open,) indices into the ``available`` cached open pixels."""

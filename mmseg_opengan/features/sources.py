@@ -96,14 +96,16 @@ class _BankSource(Dataset):
         if self.open_images is not None:
             require_labelled('open', self.open_images)
         self.pipeline = closed.get('pipeline', [])
-        if (
-            open is not None
-            and self.open_images is not None
-            and as_json(open.get('pipeline', [])) != as_json(self.pipeline)
-        ):
+        of_open = (open or {}).get('pipeline', [])
+        if self.open_images is not None and as_json(of_open) != as_json(self.pipeline):
             raise ValueError(
                 f'open.pipeline: wanted that of closed, {self.pipeline}, whose images may be the '
-                f'same ones, found {open.get("pipeline", [])}'
+                f'same ones, found {of_open}'
+            )
+        if not self.stores_closed and self.sampler.closed_images_per_batch == 'all':
+            raise ValueError(
+                "closed_images_per_batch='all' needs type='StoreSource': an online source sends "
+                'every image of a batch through the segmentor'
             )
         self.choice = PixelChoice(closed_per_image, bank_seed)
         self.part, self.join = part, join
@@ -121,16 +123,15 @@ class _BankSource(Dataset):
 
     def _requests(self) -> dict[str, list[tuple[str, BaseDataset, int]]]:
         """For each group that the bank must hold, (image name, dataset, index) in order."""
-        requests: dict[str, list] = {group: [] for group in GROUPS}
-        if self.stores_closed:
-            requests['closed'] = list(named(self.closed_images))
-        if self.open_images is not None:
-            requests['open'] = list(named(self.open_images))
-        return requests
+        closed = self.closed_images if self.stores_closed else None
+        sets = dict(zip(GROUPS, (closed, self.open_images)))
+        return {
+            group: [] if images is None else list(named(images)) for group, images in sets.items()
+        }
 
     def prepare(self, extract: Callable[..., torch.Tensor], segmentor: dict) -> None:
         """Build the missing part of the bank, or check that the bank in place belongs to this
-        segmentor and policy.
+        segmentor and policy. There is none where nothing is stored.
 
         Args:
             extract: maps a raw image (3, H, W) and its data sample to features (C, h, w).
@@ -144,9 +145,11 @@ class _BankSource(Dataset):
             ValueError: features that are NaN or beyond float16.
             RuntimeError: on the other ranks, when the rank that builds the bank failed.
         """
-        policy: list | dict = [self.metainfo['label_policy']]
-        if self.open_images is not None and self.open_images.metainfo['label_policy'] not in policy:
-            policy = dict(closed=policy[0], open=self.open_images.metainfo['label_policy'])
+        if not self.stores_closed and self.open_images is None:
+            return
+        open_images = self.open_images or self.closed_images
+        policies = [one.metainfo['label_policy'] for one in (self.closed_images, open_images)]
+        same = policies[0] == policies[1]
         self.identity = as_json(
             dict(
                 segmentor=segmentor['name'],
@@ -154,13 +157,11 @@ class _BankSource(Dataset):
                 channels=segmentor['channels'],
                 preprocessor=segmentor['preprocessor'],
                 pipeline=self.pipeline,
-                label_policy=policy,
+                label_policy=policies[:1] if same else dict(zip(GROUPS, policies)),
                 closed_per_image=self.choice.limit,
                 seed=self.choice.seed,
-                closed_classes=list(self.metainfo['classes']),
-                open_classes=list(
-                    (self.open_images or self.closed_images).metainfo['open_classes']
-                ),
+                closed_classes=self.metainfo['classes'],
+                open_classes=open_images.metainfo['open_classes'],
             )
         )
         on_main_process(lambda: self._build(extract))
@@ -182,22 +183,21 @@ class _BankSource(Dataset):
         """The bank, opened on first use in each process."""
         if self._bank is None:
             bank = FeatureBank(self.root, self.identity)
+            requests = self._requests()
             self._pools = {
                 group: bank.pool(group, [name for name, *_ in images])
-                for group, images in self._requests().items()
+                for group, images in requests.items()
             }
             if self.leave_out:
                 self._pools['open'] = self._pools['open'].without(self._left_out(bank))
-            for group, images in self._requests().items():
+            for group, images in requests.items():
                 if images and not len(self._pools[group]):
-                    hint = (
-                        '. OpenGAN-0 needs none: open=None, sampler.num_open=0'
-                        if group == 'open'
-                        else ''
-                    )
+                    needless = '. OpenGAN-0 needs none: open=None, sampler.num_open=0'
                     raise ValueError(
                         f'No {group} pixel to train on: the {len(images)} images that should give '
-                        f"some have none in the feature bank '{self.root}'{hint}"
+                        f"some have none in the feature bank '{self.root}'"
+                        + needless
+                        * (group == 'open')
                     )
             self._bank = bank
         return self._bank
@@ -241,10 +241,9 @@ class StoreSource(_BankSource):
 
     stores_closed = True
 
-    def closed_sample(self, number: int = 20000, seed: int = 0) -> torch.Tensor:
-        """(n, C) float32, at most so many closed pixels of all images; the same at every call."""
-        pool = self.pool('closed')
-        return self.bank.gather('closed', pool.sample(number, seed)).float()
+    def closed_sample(self) -> torch.Tensor:
+        """(n, C) float32, at most 20,000 closed pixels of all images; the same at every call."""
+        return self.bank.gather('closed', self.pool('closed').sample(20000, 0)).float()
 
     def _batch(self, draw: PixelDraw) -> dict:
         bank, pool = self.bank, self._pools['closed']
@@ -265,18 +264,6 @@ class OnlineSource(_BankSource):
     Raises:
         ValueError: ``closed_images_per_batch='all'``, which needs a store.
     """
-
-    def __init__(self, **kwargs: Any):
-        super().__init__(**kwargs)
-        if self.sampler.closed_images_per_batch == 'all':
-            raise ValueError(
-                "closed_images_per_batch='all' needs type='StoreSource': an online source sends "
-                'every image of a batch through the segmentor'
-            )
-
-    def prepare(self, extract: Callable[..., torch.Tensor], segmentor: dict) -> None:
-        if self.open_images is not None:
-            super().prepare(extract, segmentor)
 
     def _batch(self, draw: PixelDraw) -> dict:
         items = [self.closed_images[int(i)] for i in draw.images(len(self.closed_images))]
@@ -345,9 +332,6 @@ class StepSampler(Sampler):
 
     def __len__(self) -> int:
         return self.length
-
-    def set_epoch(self, epoch: int) -> None:
-        """The stream of steps knows no epochs."""
 
 
 @FUNCTIONS.register_module()

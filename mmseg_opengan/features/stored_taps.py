@@ -7,7 +7,6 @@ import io
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import torch
 from mmseg.registry import DATASETS
 from torch.utils.data import Dataset
@@ -27,9 +26,6 @@ from .bank import (
 from .extraction import file_digests, require_same_files
 from .sources import named, on_main_process, require_labelled
 
-_KEYS = (TAP_FEATURES, TAP_LOGITS)
-_AGAIN = 'Delete the folder and let it be made again.'
-
 
 def images_of(dataset: dict) -> dict:
     """The config of a data set, or of the images in it where it stores taps beside them."""
@@ -42,9 +38,9 @@ class StoredTaps(Dataset):
     from a folder on disk.
 
     The tensors are those of the segmentor, unrounded, so every number of a validation is the
-    ordinary one. The folder gets ``manifest.json`` and two ``.npy`` files an image, each written
-    whole; it is completed where images are missing. An image takes 12 MB on CamVid (270 channels,
-    90x120), 387 MB on Cityscapes (720 channels, 256x512).
+    ordinary one. The folder gets ``manifest.json`` and a file for each image, each written whole;
+    it is completed where images are missing. An image takes 12 MB on CamVid (270 channels, 90x120),
+    387 MB on Cityscapes (720 channels, 256x512).
 
     Args:
         root: the folder, made on first use.
@@ -56,7 +52,7 @@ class StoredTaps(Dataset):
         self.images = DATASETS.build(images)
         require_labelled('images', self.images)
         self.pipeline = images.get('pipeline', [])
-        self.files: list[dict] | None = None
+        self.stored: list[dict] | None = None
 
     @property
     def metainfo(self) -> dict:
@@ -80,12 +76,11 @@ class StoredTaps(Dataset):
             RuntimeError: on the other ranks, when the rank that extracts failed.
         """
         identity = as_json(dict(content='taps', segmentor=segmentor, pipeline=self.pipeline))
-        if self.files is None:
+        if self.stored is None:
             on_main_process(lambda: self._build(extract, identity))
             manifest = read_manifest(self.root)
             stored = {} if manifest is None else manifest['images']  # none of no images
-            self.files = [stored[name] for name, *_ in named(self.images)]
-            self._check()
+            self.stored = [stored[name] for name, *_ in named(self.images)]
 
     def _build(self, extract: Callable[..., tuple], identity: dict) -> None:
         with locked(self.root):
@@ -93,70 +88,46 @@ class StoredTaps(Dataset):
                 version=VERSION, identity=identity, images={}
             )
             check_identity(self.root, manifest, identity)
-            todo = []
+            stored, todo = manifest['images'], []
             for name, dataset, index in named(self.images):
-                if name in manifest['images']:
-                    stored = manifest['images'][name]['files']
-                    require_same_files(self.root, name, stored, file_digests(dataset, index)[:1])
+                if name in stored:
+                    found = file_digests(dataset, index)[:1]
+                    require_same_files(self.root, name, stored[name]['files'], found)
                 else:
                     todo.append((name, index))
             for name, index in tqdm(todo, desc='Storing feature maps', unit='image'):
                 item = self.images[index]
-                tap = extract(item['inputs'], item['data_samples'])[:2]
-                parts = [part[0].cpu().numpy() for part in tap]
-                bad = int((~np.isfinite(parts[0])).sum())
+                tap = extract(item['inputs'], item['data_samples'])
+                features, logits = (part[0].cpu().clone() for part in tap[:2])
+                bad = int((~features.isfinite()).sum())
                 if bad:
                     raise ValueError(
-                        f"{bad} of {parts[0].size} features of '{name}' are NaN or infinite"
+                        f"{bad} of {features.numel()} features of '{name}' are NaN or infinite"
                     )
+                path = self.root / f'{len(stored):05d}.pt'
+                with replacing(path) as file:
+                    torch.save({TAP_FEATURES: features, TAP_LOGITS: logits}, file)
                 if name == todo[0][0]:
-                    require_space(self.root, len(todo) * sum(part.nbytes + 128 for part in parts))
-                stem = f'{len(manifest["images"]):05d}'
-                manifest['images'][name] = dict(
-                    stem=stem,
-                    taps=[self._write(stem, key, part) for key, part in zip(_KEYS, parts)],
+                    require_space(self.root, (len(todo) - 1) * path.stat().st_size)
+                stored[name] = dict(
+                    file=path.name,
+                    sha256=sha256_of(path),
                     files=file_digests(self.images, index)[:1],
                 )
                 write_record(self.root / 'manifest.json', manifest)
 
-    def _path(self, stem: str, key: str) -> Path:
-        return self.root / f'{stem}.{key}.npy'
-
-    def _write(self, stem: str, key: str, part: np.ndarray) -> dict:
-        """Store one tensor; its bytes and their digest."""
-        path = self._path(stem, key)
-        with replacing(path) as file:
-            np.save(file, part)
-        return dict(bytes=path.stat().st_size, sha256=sha256_of(path))
-
-    def _check(self) -> None:
-        assert self.files is not None
-        for entry in self.files:
-            for key, tap in zip(_KEYS, entry['taps']):
-                path = self._path(entry['stem'], key)
-                found = path.stat().st_size if path.exists() else 'no file'
-                if found != tap['bytes']:
-                    raise FeatureBankError(
-                        f"'{path}': wanted {tap['bytes']} bytes, found {found}. {_AGAIN}"
-                    )
-
-    def _read(self, stem: str, key: str, wanted: str) -> torch.Tensor:
-        """A stored tensor, every byte compared with its digest."""
-        path = self._path(stem, key)
-        data = path.read_bytes()
-        if hashlib.sha256(data).hexdigest() != wanted:
-            raise FeatureBankError(f"'{path}' is damaged: wanted sha256 {wanted[:12]}. {_AGAIN}")
-        return torch.from_numpy(np.load(io.BytesIO(data)))  # which reads no pickle
-
     def __getitem__(self, index: int) -> dict:
-        if self.files is None:
+        if self.stored is None:
             raise RuntimeError(
                 f"The feature maps in '{self.root}' are read before OpenGANHook prepared them. Add "
                 "dict(type='OpenGANHook') to custom_hooks."
             )
-        entry = self.files[index]
-        maps = {
-            key: self._read(entry['stem'], key, tap['sha256'])
-            for key, tap in zip(_KEYS, entry['taps'])
-        }
-        return {**self.images[index], **maps}
+        entry = self.stored[index]
+        path = self.root / entry['file']
+        data = path.read_bytes()
+        if hashlib.sha256(data).hexdigest() != entry['sha256']:
+            raise FeatureBankError(
+                f"'{path}' is damaged: wanted sha256 {entry['sha256'][:12]}. Delete the folder and "
+                'let it be made again.'
+            )
+        return {**self.images[index], **torch.load(io.BytesIO(data), weights_only=True)}

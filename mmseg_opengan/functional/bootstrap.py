@@ -17,6 +17,7 @@ from .detection import ScoreBins
 
 #: With fewer blocks there is no interval: the few resamples that they allow spread too little.
 MIN_BLOCKS = 8
+_RESAMPLES = 2000
 
 
 class BlockTable(NamedTuple):
@@ -56,15 +57,13 @@ def block_table(blocks: Sequence[ScoreBins]) -> BlockTable:
     )
 
 
-def resampled_aurocs(
-    tables: Sequence[BlockTable], *, num_resamples: int = 2000, seed: int = 0
-) -> np.ndarray:
+def resampled_aurocs(tables: Sequence[BlockTable]) -> np.ndarray:
     """Pooled AUROC of each resample of the blocks, averaged over tables (the seeds of one method).
 
-    The same seed draws the same blocks for every method, so that differences are paired.
+    The same blocks are drawn for every method, so that differences are paired.
 
     Returns:
-        (num_resamples,) float64; nan where a resample lacks open or closed pixels, and everywhere,
+        (2000,) float64; nan where a resample lacks open or closed pixels, and everywhere,
         with a warning, where there are fewer than ``MIN_BLOCKS`` blocks.
     """
     number = len(tables[0].closed)
@@ -75,10 +74,10 @@ def resampled_aurocs(
             'images',
             stacklevel=2,
         )
-        return np.full(num_resamples, np.nan)
-    rng = np.random.default_rng(seed)
-    weights = rng.multinomial(number, np.full(number, 1 / number), size=num_resamples).astype(float)
-    values = np.zeros(num_resamples)
+        return np.full(_RESAMPLES, np.nan)
+    rng = np.random.default_rng(0)
+    weights = rng.multinomial(number, np.full(number, 1 / number), size=_RESAMPLES).astype(float)
+    values = np.zeros(_RESAMPLES)
     for table in tables:
         pairs = (weights @ table.closed) * (weights @ table.open)
         pairs[pairs == 0] = np.nan

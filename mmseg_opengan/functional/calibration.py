@@ -41,23 +41,6 @@ class Calibration(NamedTuple):
         """Two plain values: what a checkpoint or report holds."""
         return self._asdict()
 
-    @classmethod
-    def from_json(cls, stored: dict) -> 'Calibration':
-        """The inverse of :meth:`to_json`."""
-        if set(stored) != set(cls._fields):
-            raise ValueError(
-                f'stored calibration: wanted {list(cls._fields)}, found {sorted(stored)}. Validate '
-                'again with this version'
-            )
-        calibration = cls(**stored)
-        if not calibration.slope > 0:
-            raise ValueError(f'slope: wanted a number above 0, found {calibration.slope}')
-        return calibration
-
-
-#: The plain sigmoid, "before" calibration; only open logits admit it.
-UNCALIBRATED = Calibration()
-
 
 def fit_platt(bins: ScoreBins) -> Calibration:
     """Slope and intercept of largest likelihood; see the head of this file.
@@ -113,49 +96,25 @@ def _newton(z, pixels, wanted):
     return weights.tolist()
 
 
-class Reliability(NamedTuple):
-    """Points of a reliability diagram: groups of pixels by calibrated probability, ascending; (n,)
-    tensors.
-
-    Attributes:
-        probability: float64, mean p(open) of the group.
-        open_fraction: float64, the part of its pixels that is open.
-        num_pixels: int64.
-    """
-
-    probability: torch.Tensor
-    open_fraction: torch.Tensor
-    num_pixels: torch.Tensor
-
-
-def reliability(bins: ScoreBins, calibration: Calibration = UNCALIBRATED) -> Reliability:
-    """Probability against frequency, in 15 groups of equally many pixels by rank; the diagonal is
-    perfect. Pixels of one score bin stay together, and empty groups are left out.
-    """
-    pixels = bins.closed + bins.open
-    position = (pixels.cumsum(0).double() - pixels.double() / 2) / max(1, int(pixels.sum()))
-    group = (position * _GROUPS).long().clamp_(max=_GROUPS - 1)
-
-    def summed(values: torch.Tensor) -> torch.Tensor:
-        return torch.zeros(_GROUPS, dtype=values.dtype).index_add_(0, group, values)
-
-    size = summed(pixels)
-    used = size > 0
-    # In float64: torch divides integers in float32.
-    mean = summed(pixels * calibration.probability(bins.lower)) / size.double()
-    open_fraction = summed(bins.open) / size.double()
-    return Reliability(mean[used], open_fraction[used], size[used])
-
-
-def expected_calibration_error(points: Reliability) -> float:
+def expected_calibration_error(bins: ScoreBins, calibration: Calibration | None = None) -> float:
     """ECE, the mean over pixels of |probability - open fraction| of their group, in [0, 1]; nan
     without a pixel.
 
-    It is that of p(open) itself, not of the confidence in the more likely of open and closed (Guo
+    There are 15 groups of equally many pixels by rank; the pixels of one score bin stay together.
+    Without a calibration p(open) is the plain sigmoid, which only open logits admit. It is that of
+    p(open) itself, not of the confidence in the more likely of open and closed (Guo
     et al.). Always saying 1 % where 1 % is open has an ECE of 0: read it beside AUROC.
     """
-    total = int(points.num_pixels.sum())
+    calibration = calibration or Calibration()
+    pixels = bins.closed + bins.open
+    total = int(pixels.sum())
     if not total:
         return math.nan
-    gaps = (points.probability - points.open_fraction).abs()
-    return float((points.num_pixels * gaps).sum() / total)
+    position = (pixels.cumsum(0).double() - pixels.double() / 2) / total
+    group = (position * _GROUPS).long().clamp_(max=_GROUPS - 1)
+    sums = torch.zeros(3, _GROUPS, dtype=torch.float64)
+    claimed = pixels * calibration.probability(bins.lower)
+    sums.index_add_(1, group, torch.stack([pixels.double(), claimed, bins.open.double()]))
+    size, claimed, opened = sums[:, sums[0] > 0]
+    gaps = (claimed / size - opened / size).abs()
+    return float((size * gaps).sum() / total)

@@ -34,9 +34,8 @@ from ..contracts import CLOSED, VOID
 #: The benchmark's own floats; the eighth is the float above .6, so an sIoU of exactly 3/5 does not
 #: reach it.
 SIOU_THRESHOLDS = np.linspace(0.25, 0.75, 11)
-_FIXED_POINT = (
-    2**32
-)  # sums of fractions are kept as integers, so that the order of adding cannot change them
+# Sums of fractions are kept as integers, so that the order of adding cannot change them.
+_FIXED_POINT = 2**32
 
 
 class MinSizes(NamedTuple):
@@ -74,26 +73,21 @@ class ComponentCounts:
     """
 
     def __init__(self, threshold: float, *, min_sizes: MinSizes = TRACKS['anomaly']):
-        if math.isnan(threshold):
-            raise ValueError('threshold: wanted a number, found nan')
         self.threshold = threshold
-        self.min_sizes = MinSizes(*min_sizes)
+        self.min_sizes = min_sizes
         self.tensor = torch.zeros(4 + 2 * len(SIOU_THRESHOLDS), dtype=torch.int64)
 
     def update(self, scores: torch.Tensor, open_map: torch.Tensor) -> None:
         """Count the components of one image.
 
         Args:
-            scores: (H, W) larger = more open.
+            scores: (H, W) floating point, larger = more open; NaN is not called open.
             open_map: (H, W) labels as in ``contracts``. Open classes are not told apart: components
                 of two classes that touch are one, as are the objects of one class.
 
-        Raises:
-            TypeError: ``scores`` is not floating point.
-            ValueError: a shape is wrong, or scored pixels are NaN.
         """
-        labels = torch.as_tensor(open_map).cpu().numpy()
-        called = self._called_open(torch.as_tensor(scores), labels)
+        labels = open_map.cpu().numpy()
+        called = scores.detach().float().cpu().numpy() >= np.float32(self.threshold)
         siou, ppv = _compare(called, labels, self.min_sizes)
         counts = [
             [len(siou), len(ppv), _fixed_point(siou), _fixed_point(ppv)],
@@ -102,49 +96,30 @@ class ComponentCounts:
         ]
         self.tensor += torch.from_numpy(np.concatenate(counts))
 
-    def _called_open(self, scores, labels):
-        """(H, W) bool array of the pixels called open."""
-        if scores.ndim != 2 or scores.shape != labels.shape:
-            raise ValueError(
-                f'scores and open_map: wanted (H, W) of one image, found {tuple(scores.shape)} and '
-                f'{labels.shape}'
-            )
-        if not scores.is_floating_point():
-            raise TypeError(f'scores: wanted floating point, found {scores.dtype}')
-        scores = scores.detach().float().cpu().numpy()
-        missing = int((np.isnan(scores) & (labels != VOID)).sum())
-        if missing:
-            raise ValueError(f'scores: wanted numbers, found NaN at {missing} scored pixels')
-        return scores >= np.float32(self.threshold)
-
     def compute(self) -> dict:
         """The numbers of all images counted so far.
 
         Returns:
             dict: sIoU, PPV (means over ground-truth and over predicted components), F1 (mean over
-                ``SIOU_THRESHOLDS``), each in [0, 1]; F1_at {threshold: F1}; num_ground_truth,
-                num_predicted, the components counted; threshold, min_sizes. nan, with a warning,
-                where there is no component to average.
+                ``SIOU_THRESHOLDS``), each in [0, 1]; num_ground_truth, num_predicted, the
+                components counted; threshold, min_sizes. nan, with a warning, where there is no
+                component to average.
         """
         num_open, num_predicted, siou, ppv, *rest = self.tensor.tolist()
         found, wrong = np.split(np.array(rest), 2)
         if not num_open or not num_predicted:
             warnings.warn(
                 f'sIoU, PPV or F1 is undefined and given as nan: {num_open} ground-truth and '
-                f'{num_predicted} '
-                'predicted components were counted',
+                f'{num_predicted} predicted components were counted',
                 stacklevel=2,
             )
-        f1 = (
-            2 * found / (found + num_open + wrong)
-            if num_open + num_predicted
-            else np.full(len(found), math.nan)
-        )
+        f1 = np.full(len(found), math.nan)
+        if num_open + num_predicted:
+            f1 = 2 * found / (found + num_open + wrong)
         return dict(
             sIoU=siou / _FIXED_POINT / num_open if num_open else math.nan,
             PPV=ppv / _FIXED_POINT / num_predicted if num_predicted else math.nan,
             F1=float(f1.mean()),
-            F1_at={f'{t:.2f}': float(value) for t, value in zip(SIOU_THRESHOLDS, f1, strict=True)},
             num_ground_truth=num_open,
             num_predicted=num_predicted,
             threshold=self.threshold,
@@ -174,9 +149,8 @@ def _compare(called_open, labels, min_sizes):
     )
     first, second = pairs // len(predicted_size), pairs % len(predicted_size)
     on_open = np.bincount(second, shared, minlength=len(predicted_size))
-    beside = (predicted_size - on_open)[
-        second
-    ]  # pixels of the prediction that lie on no ground-truth component
+    # Pixels of the prediction that lie on no ground-truth component.
+    beside = (predicted_size - on_open)[second]
     covered = np.bincount(first, shared, minlength=len(size))
     outside = np.bincount(first, beside, minlength=len(size))
     # Labels whose component is gone have no pixel; label 0 is the background.

@@ -21,7 +21,7 @@ def curve_data(bins: ScoreBins) -> dict:
     found: dict[str, dict] = {}
     if bins.closed.any() and bins.open.any():
         fpr, tpr, _ = roc_points(bins, max_points=MAX_POINTS)
-        recall, precision, _ = pr_points(bins, max_points=MAX_POINTS)
+        recall, precision = pr_points(bins, max_points=MAX_POINTS)
         found.update(
             roc=dict(fpr=_short(fpr), tpr=_short(tpr)),
             pr=dict(recall=_short(recall), precision=_short(precision)),
@@ -31,14 +31,13 @@ def curve_data(bins: ScoreBins) -> dict:
     return found
 
 
-def density(bins: ScoreBins, *, num_bars: int = 100) -> dict:
+def density(bins: ScoreBins) -> dict:
     """Shares of closed and of open pixels over the score.
 
     Returns:
-        dict: ``edges`` (num_bars + 1), and ``closed`` and ``open`` (num_bars), each of sum 1, or 0
-            without a pixel. The
-        edges span what at least 99.9 % of either group lies in: a few far scores must not squeeze
-        the picture.
+        dict: ``edges`` (101), and ``closed`` and ``open`` (100), each of sum 1, or 0 without a
+            pixel. The edges span what at least 99.9 % of either group lies in: a few far scores
+            must not squeeze the picture.
     """
     edges = bins.lower.numpy()
     closed, open_ = bins.closed.double().numpy(), bins.open.double().numpy()
@@ -49,13 +48,11 @@ def density(bins: ScoreBins, *, num_bars: int = 100) -> dict:
     high = max(high, low + 1e-6 * max(1, abs(low)))
     found = {}
     for name, counts in (('closed', closed), ('open', open_)):
-        heights, borders = np.histogram(edges, bins=num_bars, range=(low, high), weights=counts)
+        heights, borders = np.histogram(edges, bins=100, range=(low, high), weights=counts)
         found[name] = _short(heights / max(heights.sum(), 1))
     return dict(edges=borders.tolist(), **found)
 
 
 def _short(values) -> list[float]:
-    """Seven digits of each number, more than a figure shows; integers stay whole."""
-    return [
-        float(f'{value:.7g}') if isinstance(value, float) else value for value in values.tolist()
-    ]
+    """Seven digits of each number, more than a figure shows."""
+    return [float(f'{value:.7g}') for value in values.tolist()]

@@ -9,10 +9,10 @@ from contextlib import suppress
 from typing import NamedTuple
 
 from .calibration import Calibration, fit_platt
-from .detection import ScoreBins, parse_rule, resolve_threshold
+from .detection import ScoreBins, best_f1, threshold_at_fpr, threshold_at_tpr
 from .recognition import RecognitionCounts
 
-#: Rules that are applied at every open validation, as in ``detection.resolve_threshold``.
+#: Rules that are applied at every open validation; see :func:`parse_rule`.
 STANDARD_RULES = ('fpr=0.05', 'tpr=0.95', 'f1')
 #: The rule that needs closed classes too: the threshold of the largest macro-F1 over the K + 1
 #: classes.
@@ -47,7 +47,7 @@ class Decisions(NamedTuple):
             for rule, value in stored['thresholds'].items()
         }
         calibration = stored['calibration']
-        return cls(thresholds, None if calibration is None else Calibration.from_json(calibration))
+        return cls(thresholds, None if calibration is None else Calibration(**calibration))
 
 
 def is_rule(threshold: float | str | None) -> bool:
@@ -60,10 +60,33 @@ def is_rule(threshold: float | str | None) -> bool:
         return True
 
 
-def check_threshold(threshold: float | str | None) -> None:
-    """Raise a ValueError for what is neither a number nor a rule."""
-    if is_rule(threshold) and threshold != MACRO_F1:
-        parse_rule(str(threshold))
+def parse_rule(rule: str) -> tuple[str, float]:
+    """A rule for a threshold as its kind and its rate, nan where it has none.
+
+    ``'fpr=0.05'`` is the smallest threshold with such an FPR at most, ``'tpr=0.95'`` the largest
+    with such a TPR at least, ``'f1'`` that of the largest F1 and ``'macro_f1'`` of the largest
+    macro-F1.
+
+    Raises:
+        ValueError: no such rule, or a rate out of range.
+    """
+    kind, _, value = rule.partition('=')
+    if rule in ('f1', MACRO_F1):
+        return kind, math.nan
+    with suppress(ValueError):
+        rate = float(value)
+        if (kind == 'fpr' and 0 <= rate <= 1) or (kind == 'tpr' and 0 < rate <= 1):
+            return kind, rate
+    raise ValueError(
+        "threshold: wanted a number, 'fpr=RATE', 'tpr=RATE' (rates from 0 to 1), 'f1' or "
+        f"'macro_f1', found {rule!r}"
+    )
+
+
+def plain_rule(rule: str) -> str:
+    """A rule as it is kept: ``'fpr=.05'`` is ``'fpr=0.05'``; errors as of :func:`parse_rule`."""
+    kind, rate = parse_rule(rule)
+    return kind if math.isnan(rate) else f'{kind}={rate:g}'
 
 
 def decide(
@@ -77,23 +100,25 @@ def decide(
     Args:
         bins: the scores.
         recognition: the same pixels with their closed classes: gives the rule ``'macro_f1'`` too.
-        rules: rules to apply.
+        rules: rules to apply. One that the pixels leave undefined is left out.
 
     Raises:
         ValueError: no such rule.
     """
-    thresholds, fitted = {}, None
-    for rule in rules:
-        check_threshold(rule)
-        if rule != MACRO_F1:
-            with suppress(ValueError):  # pixels that the rule needs are missing
-                thresholds[rule] = resolve_threshold(rule, bins)
-    if recognition is not None:
-        with warnings.catch_warnings():
-            warnings.simplefilter('ignore')  # undefined: left out
-            value, threshold = recognition.best_macro_f1()
-        if not math.isnan(value):
-            thresholds[MACRO_F1] = threshold
+    found, fitted = {}, None
+    with warnings.catch_warnings():
+        warnings.simplefilter('ignore')  # undefined: left out
+        for rule in rules:
+            kind, rate = parse_rule(rule)
+            if kind == 'fpr':
+                found[rule] = threshold_at_fpr(bins, fpr=rate)
+            elif kind == 'tpr':
+                found[rule] = threshold_at_tpr(bins, tpr=rate)
+            elif kind == 'f1':
+                found[rule] = best_f1(bins)[1]
+        if recognition is not None:
+            found[MACRO_F1] = recognition.best_macro_f1()[1]
     with suppress(ValueError):  # the score does not separate the groups, or one is empty
         fitted = fit_platt(bins)
+    thresholds = {rule: value for rule, value in found.items() if not math.isnan(value)}
     return Decisions(thresholds, fitted)

@@ -15,7 +15,6 @@ scikit-learn's, but points are thinned.
 import math
 import warnings
 from collections.abc import Callable
-from contextlib import suppress
 from typing import NamedTuple
 
 import torch
@@ -64,11 +63,10 @@ def exact_bins(scores: torch.Tensor, open_map: torch.Tensor) -> ScoreBins:
         )
     scored = open_map != VOID
     scores, is_open = scores.detach()[scored].cpu(), (open_map[scored] != CLOSED).cpu()
-    if not scores.isfinite().all():
+    bad = int((~scores.isfinite()).sum())
+    if bad:
         raise ValueError(
-            f'scores must be finite: {int((~scores.isfinite()).sum())} of {scores.numel()} '
-            f'scored pixels '
-            'are NaN or infinite'
+            f'scores must be finite: {bad} of {scores.numel()} scored pixels are NaN or infinite'
         )
     lower, index = torch.unique(scores, return_inverse=True)
     closed = torch.bincount(index[~is_open], minlength=len(lower))
@@ -108,7 +106,7 @@ def fpr_at_tpr(bins: ScoreBins, *, tpr: float = 0.95) -> float:
 
 def threshold_at_tpr(bins: ScoreBins, *, tpr: float = 0.95) -> float:
     """The largest threshold whose TPR is at least ``tpr``, in (0, 1]; needs open pixels only."""
-    if _undefined('A threshold at a TPR', bins, needs_closed=False):
+    if _undefined('A threshold at a TPR', bins, ['open']):
         return math.nan
     return float(bins.lower.flip(0)[_first_reaching(bins, tpr)])
 
@@ -119,9 +117,7 @@ def threshold_at_fpr(bins: ScoreBins, *, fpr: float = 0.05) -> float:
     It is ``inf`` (nothing is called open) where the bin of the largest scores alone holds more
     closed pixels than that.
     """
-    if not 0 <= fpr <= 1:
-        raise ValueError(f'fpr must lie in [0, 1], got {fpr}')
-    if _undefined('A threshold at an FPR', bins, needs_open=False):
+    if _undefined('A threshold at an FPR', bins, ['closed']):
         return math.nan
     fp, _ = _called_open(bins)
     allowed = int((fp.double() / int(fp[-1]) <= fpr).sum())
@@ -219,66 +215,6 @@ def rates(fp: int, tp: int, negative: int, positive: int) -> dict:
     return {name: part / whole if whole else math.nan for name, (part, whole) in ratios.items()}
 
 
-def parse_rule(rule: str) -> tuple[str, float | None]:
-    """A rule for a threshold as its kind and its rate: ``'fpr=0.05'``, ``'tpr=0.95'`` or ``'f1'``.
-
-    Raises:
-        ValueError: no such rule, or a rate out of range.
-    """
-    kind, separator, value = rule.partition('=')
-    try:
-        rate = float(value) if separator else None
-    except ValueError:
-        rate = math.nan
-    if kind == 'f1' and rate is None:
-        return kind, None
-    least = {'fpr': 0.0, 'tpr': math.ulp(0.0)}.get(kind)
-    if least is None or rate is None or not least <= rate <= 1:
-        raise ValueError(
-            "threshold: wanted a number, 'fpr=RATE', 'tpr=RATE' (rates from 0 to 1), 'f1' or "
-            f"'macro_f1', found {rule!r}"
-        )
-    return kind, rate
-
-
-def resolve_threshold(wanted: float | str, bins: ScoreBins | None = None) -> float:
-    """The threshold that ``--threshold`` asks for, in the units of the score.
-
-    Args:
-        wanted: a number; or a rule to apply to ``bins``: ``'fpr=0.05'`` (:func:`threshold_at_fpr`),
-            ``'tpr=0.95'`` (:func:`threshold_at_tpr`) or ``'f1'`` (:func:`best_f1`).
-        bins: scores of the open validation set, never of the test set; a number needs none.
-
-    Returns:
-        float: may be ``inf`` for an FPR that no threshold reaches, see :func:`threshold_at_fpr`.
-
-    Raises:
-        ValueError: no such rule, a rate out of range, a rule without ``bins``, or bins without the
-            pixels it needs.
-    """
-    with suppress(ValueError, TypeError):
-        number = float(wanted)
-        if not math.isnan(number):
-            return number
-    kind, rate = parse_rule(str(wanted))
-    if bins is None:
-        raise ValueError(f'threshold {wanted!r}: wanted scores of open validation, found none')
-    with warnings.catch_warnings():
-        warnings.simplefilter('ignore')  # an error follows
-        if rate is None:
-            threshold = best_f1(bins)[1]
-        elif kind == 'fpr':
-            threshold = threshold_at_fpr(bins, fpr=rate)
-        else:
-            threshold = threshold_at_tpr(bins, tpr=rate)
-    if math.isnan(threshold):
-        raise ValueError(
-            f'threshold {wanted!r} is undefined: {int(bins.closed.sum())} closed and '
-            f'{int(bins.open.sum())} open pixels were counted'
-        )
-    return threshold
-
-
 def roc_points(
     bins: ScoreBins, *, max_points: int = 1000
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -290,33 +226,24 @@ def roc_points(
     if _undefined('The ROC curve', bins):
         return (torch.full((1,), math.nan, dtype=torch.float64),) * 3
     fp, tp = _called_open(bins)
-    zero = torch.zeros(1, dtype=torch.float64)
-    fpr, tpr = (
-        torch.cat([zero, fp.double() / int(fp[-1])]),
-        torch.cat([zero, tp.double() / int(tp[-1])]),
-    )
-    return _thin(fpr, tpr, _thresholds(bins), max_points)
+    fpr, tpr = _begun(0, fp.double() / int(fp[-1])), _begun(0, tp.double() / int(tp[-1]))
+    kept = _along(fpr, tpr, max_points)
+    return fpr[kept], tpr[kept], _begun(math.inf, bins.lower.flip(0))[kept]
 
 
-def pr_points(
-    bins: ScoreBins, *, max_points: int = 1000
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Recall, precision and threshold, each (n,) float64, from (0, 1) at threshold inf to recall 1.
+def pr_points(bins: ScoreBins, *, max_points: int = 1000) -> tuple[torch.Tensor, torch.Tensor]:
+    """Recall and precision, each (n,) float64, from (0, 1) at threshold inf to recall 1.
 
     Thinned as in :func:`roc_points`, evenly along the curve. Draw it as steps: AP is the area under
     those.
     """
     if _undefined('The precision-recall curve', bins):
-        return (torch.full((1,), math.nan, dtype=torch.float64),) * 3
+        return (torch.full((1,), math.nan, dtype=torch.float64),) * 2
     fp, tp = _called_open(bins)
-    recall = torch.cat([torch.zeros(1, dtype=torch.float64), tp.double() / int(tp[-1])])
-    precision = torch.cat([torch.ones(1, dtype=torch.float64), tp.double() / (tp + fp).double()])
-    return _thin(recall, precision, _thresholds(bins), max_points)
-
-
-def exact_auroc(scores: torch.Tensor, open_map: torch.Tensor) -> float:
-    """:func:`auroc` without bins, see :func:`exact_bins`."""
-    return auroc(exact_bins(scores, open_map))
+    recall = _begun(0, tp.double() / int(tp[-1]))
+    precision = _begun(1, tp.double() / (tp + fp).double())
+    kept = _along(recall, precision, max_points)
+    return recall[kept], precision[kept]
 
 
 def _called_open(bins):
@@ -326,40 +253,37 @@ def _called_open(bins):
     return bins.closed.flip(0).cumsum(0), bins.open.flip(0).cumsum(0)
 
 
-def _thresholds(bins):
-    return torch.cat([torch.full((1,), math.inf, dtype=torch.float64), bins.lower.flip(0)])
+def _begun(first, rest):
+    """A curve's values, behind the one at the threshold inf."""
+    return torch.nn.functional.pad(rest, (1, 0), value=first)
 
 
 def _first_reaching(bins, tpr):
     """Index, in descending order of threshold, of the first TPR >= ``tpr``."""
-    if not 0 < tpr <= 1:
-        raise ValueError(f'tpr must lie in (0, 1], got {tpr}')
     _, tp = _called_open(bins)
     # The quotient, not tpr * P, is compared: 19 / 20 must count as .95.
     return int((tp.double() / int(tp[-1]) < tpr).sum())
 
 
-def _thin(x, y, threshold, max_points):
-    """Keep points at equal steps of the length |dx| + |dy| along the curve, both ends included."""
-    if max_points < 2:
-        raise ValueError(f'max_points must be at least 2, got {max_points}')
-    if len(x) > max_points:
-        length = torch.cat([x.new_zeros(1), (x.diff().abs() + y.diff().abs()).cumsum(0)])
-        steps = torch.linspace(0, float(length[-1]), max_points, dtype=length.dtype)
-        keep = torch.searchsorted(length, steps).clamp_(max=len(x) - 1)
-        keep[-1] = len(x) - 1
-        keep = keep.unique()
-        x, y, threshold = x[keep], y[keep], threshold[keep]
-    return x, y, threshold
+def _along(x, y, max_points):
+    """Indices of points at equal steps of the length |dx| + |dy| along the curve, both ends
+    included; of all where they are few.
+    """
+    if len(x) <= max_points:
+        return torch.arange(len(x))
+    length = _begun(0, (x.diff().abs() + y.diff().abs()).cumsum(0))
+    steps = torch.linspace(0, float(length[-1]), max_points, dtype=length.dtype)
+    kept = torch.searchsorted(length, steps).clamp_(max=len(x) - 1)
+    kept[-1] = len(x) - 1
+    return kept.unique()
 
 
-def _undefined(name, bins, *, needs_closed=True, needs_open=True):
-    groups = (('closed', needs_closed, bins.closed), ('open', needs_open, bins.open))
-    missing = [group for group, needed, counts in groups if needed and not counts.any()]
+def _undefined(name, bins, needs=('closed', 'open')):
+    missing = [group for group in needs if not getattr(bins, group).any()]
     if missing:
         warnings.warn(
             f'{name} is undefined and given as nan: no {" and no ".join(missing)} pixel '
-            f'was counted',
+            'was counted',
             stacklevel=3,
         )
     return bool(missing)

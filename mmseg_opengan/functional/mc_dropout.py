@@ -23,26 +23,20 @@ def dropout_uncertainty(
     """
     num_samples, num_classes = weights.shape[:2]
     samples = max(1, _NUMBERS // (num_classes * _PIXELS))
+    parts = weights.split(samples)
     out = []
     for image in features:
-        out.append(
-            torch.cat(
-                [
-                    _uncertainty(
-                        some, weights.split(samples), bias, num_samples, mutual_information
-                    )
-                    for some in image.split(_PIXELS, dim=1)
-                ]
-            )
-        )
+        blocks = image.split(_PIXELS, dim=1)
+        found = [
+            _uncertainty(some, parts, bias, num_samples, mutual_information) for some in blocks
+        ]
+        out.append(torch.cat(found))
     return torch.stack(out)
 
 
 def _uncertainty(pixels, weights, bias, num_samples, mutual_information):
     mean = torch.zeros(len(bias), pixels.shape[1], device=pixels.device)
-    inside = torch.zeros(
-        pixels.shape[1], device=pixels.device
-    )  # sum over masks of the entropy under each
+    inside = torch.zeros_like(mean[0])  # sum over masks of the entropy under each
     for some in weights:
         log_p = torch.log_softmax(
             (some.flatten(0, 1) @ pixels).view(len(some), len(bias), -1) + bias[:, None], dim=1

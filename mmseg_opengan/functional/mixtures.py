@@ -26,9 +26,7 @@ def whitening_of_components(
         return precisions_cholesky.T.expand(num_components, -1, -1).contiguous()
     if kind == 'diag':
         return torch.diag_embed(precisions_cholesky)
-    if kind == 'spherical':
-        return torch.diag_embed(precisions_cholesky[:, None].expand(-1, channels))
-    raise ValueError(f"kind: wanted 'full', 'tied', 'diag' or 'spherical', found {kind!r}")
+    return torch.diag_embed(precisions_cholesky[:, None].expand(-1, channels))
 
 
 def log_constants(log_weights: Tensor, whitening: Tensor) -> Tensor:

@@ -31,8 +31,6 @@ class NearestRows:
     """
 
     def __init__(self, queries: Tensor, *, metric: str = 'l1', images: Tensor | None = None):
-        if metric not in METRICS:
-            raise ValueError(f'metric: wanted one of {METRICS}, found {metric!r}')
         self.metric = metric
         self.images = images
         self._queries = self._prepare(queries)
@@ -56,10 +54,9 @@ class NearestRows:
             distance = torch.cdist(self._queries, rows, p=1)
         else:
             distance = 1 - self._queries @ rows.T
-        if self.images is not None:
-            same = self.images[:, None] == images[None]  # type: ignore[index]
-            own = same & (self.images[:, None] >= 0)
-            distance.masked_fill_(own, math.inf)
+        if self.images is not None and images is not None:
+            same = self.images[:, None] == images
+            distance[same & (self.images[:, None] >= 0)] = math.inf
         nearest, at = distance.min(1)
         better = nearest < self.distance
         self.distance[better] = nearest[better]

@@ -26,7 +26,7 @@ from typing import NamedTuple
 import torch
 
 from ..contracts import CLOSED, VOID
-from .score_layout import CHUNK, ScoreLayout
+from .score_layout import ScoreLayout, chunks
 
 _SHIFT = 7  # 2^7 score bins to a cell
 
@@ -69,28 +69,20 @@ def outcomes(
         device: where the result shall be.
 
     Raises:
-        TypeError: a map holds no integers.
-        ValueError: the shapes differ, or a class is out of range.
+        ValueError: a class is out of range.
     """
-    maps = dict(closed_prediction=closed_prediction, gt_sem_seg=gt_sem_seg, open_map=open_map)
-    for name, one in maps.items():
-        if one.is_floating_point() or one.is_complex():
-            raise TypeError(f'{name}: wanted integers, found {one.dtype}')
-        if one.shape != closed_prediction.shape:
-            raise ValueError(
-                f'{name}: wanted the shape of closed_prediction, '
-                f'{tuple(closed_prediction.shape)}, found {tuple(one.shape)}'
-            )
-    predicted, truth, label = (one.to(device, torch.int32).reshape(-1) for one in maps.values())
+    maps = (closed_prediction, gt_sem_seg, open_map)
+    predicted, truth, label = (one.to(device, torch.int32).reshape(-1) for one in maps)
     void = label == VOID
     truth = torch.where(label == CLOSED, truth, num_classes)
     predicted = predicted.masked_fill(void, 0)
+    closed_truth = truth.masked_fill(label != CLOSED, 0)
     for name, one, where in (
         ('closed_prediction', predicted, 'scored'),
-        ('gt_sem_seg', truth.masked_fill(label != CLOSED, 0), 'closed'),
+        ('gt_sem_seg', closed_truth, 'closed'),
     ):
-        if one.numel() and (int(one.min()) < 0 or int(one.max()) >= num_classes):
-            bad = one[(one < 0) | (one >= num_classes)]
+        bad = one[(one < 0) | (one >= num_classes)]
+        if len(bad):
             raise ValueError(
                 f'{name}: wanted classes in [0, {num_classes - 1}] at {where} pixels, found '
                 f'{int(bad.max())} ({len(bad)} pixels out of range)'
@@ -136,14 +128,8 @@ class RecognitionCounts:
         thresholds: Sequence[float] = (),
         device: torch.device | str = 'cpu',
     ):
-        if num_classes < 1:
-            raise ValueError(f'num_classes: wanted at least 1, found {num_classes}')
         self.num_classes = num_classes
         extra = torch.tensor(list(thresholds), dtype=torch.float32)
-        if not extra.isfinite().all():
-            raise ValueError(
-                f'thresholds: wanted finite numbers (inf is always there), found {list(thresholds)}'
-            )
         grid, _ = layout.edges(torch.arange(0, layout.num_bins, 1 << _SHIFT))
         extra = extra[~torch.isin(extra, grid)].unique()
         self._extra = extra.to(device)
@@ -168,10 +154,7 @@ class RecognitionCounts:
                 cell += scores >= threshold
         missed = (found.truth + 2 * self.num_classes).mul_(self._cells).add_(cell[found.missed])
         self.tensor.scatter_add_(0, missed.long(), torch.ones_like(found.missed))
-        chunk = CHUNK if cell.device.type == 'cpu' else max(1, cell.numel())
-        for some, called, scored in zip(
-            *(one.split(chunk) for one in (cell, found.called, found.scored)), strict=True
-        ):
+        for some, called, scored in chunks(cell, found.called, found.scored):
             some += called * self._cells
             self.tensor.scatter_add_(0, some.long(), scored)
 
@@ -179,18 +162,15 @@ class RecognitionCounts:
         """(T, K + 1) float64: F1 of each class at each of ``thresholds``, the open class last; nan
         where the ground truth does not hold the class."""
         called, correct, missed = self._tables()
-        of_class = missed.clone()
-        of_class[:-1] += correct
-        truth = of_class.sum(-1, keepdim=True)
-        below = [
+        truth = missed.sum(-1, keepdim=True)
+        truth[:-1] += correct.sum(-1, keepdim=True)
+        # Of the scores below each threshold.
+        called, correct, missed = (
             torch.nn.functional.pad(one.cumsum(-1), (1, 0)) for one in (called, correct, missed)
-        ]  # score < t
-        called_open = truth.sum() - below[0].sum(0)
-        found_open = truth[-1] - below[2][-1]
-        correct, called = (
-            torch.cat([below[1], found_open[None]]),
-            torch.cat([below[0], called_open[None]]),
         )
+        called_open = truth.sum() - called.sum(0)
+        correct = torch.cat([correct, (truth[-1] - missed[-1])[None]])
+        called = torch.cat([called, called_open[None]])
         f1 = 2 * correct.double() / (called + truth).double()
         return torch.where(truth > 0, f1, math.nan).T
 
@@ -250,9 +230,11 @@ class RecognitionCounts:
 
     def best_macro_f1(self) -> tuple[float, float]:
         """The largest macro-F1 over ``thresholds``, and the (largest such) threshold: choose on
-        open validation.
+        open validation. Both are nan where macro-F1 is.
         """
         thresholds, f1 = self.macro_f1_curve()
+        if f1[0].isnan():
+            return math.nan, math.nan
         best = len(f1) - 1 - int(f1.flip(0).argmax())
         return float(f1[best]), float(thresholds[best])
 

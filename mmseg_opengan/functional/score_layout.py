@@ -17,7 +17,7 @@ A score that many pixels of the first map share (of few levels, in half precisio
 out of its bin, so that its ties are known to be true ones. -0.0 equals +0.0.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
 
@@ -103,8 +103,7 @@ class ScoreLayout:
         """(n,) int32 in [0, num_bins), rising with the score, of contiguous finite float32 (n,)."""
         table, cuts = self._table.to(scores.device), self._cuts.to(scores.device)
         bins = torch.empty_like(scores, dtype=torch.int32)
-        chunk = CHUNK if scores.device.type == 'cpu' else max(1, len(scores))
-        for some, out in zip(scores.split(chunk), bins.split(chunk), strict=True):
+        for some, out in chunks(scores, bins):
             ranks = _ranks(some)
             within = ranks & 0xFFFF
             entry = table.index_select(0, _cells(ranks))
@@ -123,7 +122,14 @@ class ScoreLayout:
         """
         beyond = torch.nn.functional.pad(self._edges, (0, run), value=_LARGEST)[bins + run]
         first = self._edges[bins]
-        return _float_of(first), beyond - first == 1
+        magnitude = first.abs().view(torch.float32)
+        return torch.where(first < 0, -magnitude, magnitude), beyond - first == 1
+
+
+def chunks(*tensors: torch.Tensor) -> Iterator[tuple[torch.Tensor, ...]]:
+    """Parts of tensors of one length that are handled at once; on a GPU it is all of them."""
+    size = CHUNK if tensors[0].device.type == 'cpu' else max(1, len(tensors[0]))
+    return zip(*(one.split(size) for one in tensors), strict=True)
 
 
 def _shared(groups: Sequence[torch.Tensor]) -> torch.Tensor:
@@ -148,9 +154,3 @@ def _ranks(scores: torch.Tensor) -> torch.Tensor:
 def _cells(ranks: torch.Tensor) -> torch.Tensor:
     """int32 in [0, _NUM_CELLS)."""
     return (ranks >> 16).add_(_BELOW_ZERO)
-
-
-def _float_of(ranks: torch.Tensor) -> torch.Tensor:
-    """The inverse of :func:`_ranks`."""
-    magnitude = ranks.abs().view(torch.float32)
-    return torch.where(ranks < 0, -magnitude, magnitude)

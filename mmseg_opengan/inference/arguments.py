@@ -20,8 +20,8 @@ def add_model_arguments(parser: argparse.ArgumentParser, inputs: str) -> None:
     parser.add_argument(
         '--scorers',
         nargs='+',
-        help="scores (default: all of the config): names of the config's, opengan, or scores that "
-        'need no training: msp entropy energy maxlogit gen',
+        help="scores (default: %(default)s; None is all of the config): names of the config's, "
+        'opengan, or scores that need no training: msp entropy energy maxlogit gen',
     )
     parser.add_argument(
         '--device', help="e.g. 'cpu' or 'cuda:0' (default: an accelerator where there is one)"
@@ -30,21 +30,7 @@ def add_model_arguments(parser: argparse.ArgumentParser, inputs: str) -> None:
         '--segmentor-checkpoint',
         help="the segmentor's weights, if no longer where training had them",
     )
-    parser.add_argument('--font', help='font file for class names whose letters are missing')
-    _add_cfg_options(parser)
-
-
-def add_config_and_checkpoint(parser: argparse.ArgumentParser) -> None:
-    """Add ``config``, ``checkpoint`` and ``--cfg-options``, of tools that take no other model."""
-    parser.add_argument('config', help='config file')
-    parser.add_argument(
-        'checkpoint',
-        help='checkpoint that training wrote; of a plain MMSegmentation config, its weights',
-    )
-    _add_cfg_options(parser)
-
-
-def _add_cfg_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument('--font', help='font file for names whose letters the usual one lacks')
     parser.add_argument(
         '--cfg-options', nargs='+', action=DictAction, help='override config entries: key=value'
     )

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from mmengine.runner import CheckpointLoader
 from mmengine.utils import import_modules_from_strings
@@ -44,42 +45,44 @@ def write_bundle(path: str | Path, inferencer, decisions: dict | None) -> None:
         name: scorer_config(described['scorers'][name], one) for name, one in model.scorers.items()
     }
     imports = plain(inferencer.cfg.get('custom_imports') or {}).get('imports', [])
+    imports = _needed([imports] if isinstance(imports, str) else imports, inferencer)
     parts = dict(
         model=described,
-        imports=_needed([imports] if isinstance(imports, str) else imports, inferencer),
-        pipeline=inferencer.reader.steps,
-        classes=list(inferencer.classes),
-        palette=[list(colour) for colour in inferencer.palette],
+        custom_imports=dict(imports=imports),
+        test_pipeline=inferencer.reader.steps,
     )
     meta = {_BUNDLE: parts}
     if decisions is not None:
         meta[OPEN_VALIDATION] = as_json(decisions)
+    palette = [list(colour) for colour in inferencer.palette]
+    dataset = dict(classes=list(inferencer.classes), palette=palette)
     content = dict(
         state_dict=model.state_dict(),
         segmentor=model.segmentor.state_dict(),
-        meta={OPENGAN: meta},
+        meta={OPENGAN: meta, 'dataset_meta': dataset},
     )
     Path(path).parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as file:
-        torch.save(_on_cpu(content), file)
+        torch.save(content, file)
 
 
-def read_bundle(path: str) -> tuple[Any, dict, dict] | None:
-    """(model with its weights, meta information, parts) of a bundle; None of another checkpoint."""
+def read_bundle(path: str) -> tuple[Config, Any, dict] | None:
+    """(config, model with its weights, meta information) of a bundle; None of another
+    checkpoint.
+    """
     content = CheckpointLoader.load_checkpoint(path, map_location='cpu')
     meta = content.get('meta') or {}
     parts = meta.get(OPENGAN, {}).get(_BUNDLE)
     if parts is None:
         return None
-    if parts['imports']:
-        import_modules_from_strings(parts['imports'])
-    require_registered_types([parts['model'], parts['pipeline']], path)
+    import_modules_from_strings(**parts['custom_imports'])
+    require_registered_types(parts, path)
     init_default_scope('mmseg')
     model: Any = MODELS.build(parts['model'])
     require_numbers(content['state_dict'], path)
     model.load_segmentor(content['segmentor'], path)
     model.load_state_dict(content['state_dict'])
-    return model, meta, parts
+    return Config(parts), model, meta
 
 
 def scorer_config(config: dict, scorer: nn.Module) -> dict:
@@ -96,11 +99,3 @@ def _needed(imports: Iterable[str], inferencer) -> list[str]:
     used = [*model.modules(), *model.segmentor.modules(), *inferencer.reader.transforms]
     homes = {type(one).__module__ for one in used}
     return [name for name in imports if any(f'{home}.'.startswith(f'{name}.') for home in homes)]
-
-
-def _on_cpu(value: Any) -> Any:
-    if isinstance(value, torch.Tensor):
-        return value.detach().cpu()
-    if isinstance(value, dict):
-        return {key: _on_cpu(one) for key, one in value.items()}
-    return value

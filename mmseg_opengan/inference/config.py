@@ -4,7 +4,7 @@ import ast
 import copy
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
@@ -24,15 +24,8 @@ from ..models.scorers.base import SCORERS
 from ..shipped import read_config_file
 from .bundle import read_bundle
 
-#: Scores of a plain model where none are asked for.
-DEFAULT_SCORERS = ('msp', 'entropy')
 #: Data set wrappers keep the images' data set under one of these names.
 _INNER = ('images', 'dataset', 'datasets')
-
-
-def read_meta(checkpoint: str) -> dict:
-    """The meta information of a checkpoint; empty where it has none."""
-    return read_checkpoint(checkpoint)[1]
 
 
 def config_in(checkpoint: str) -> Config:
@@ -41,7 +34,7 @@ def config_in(checkpoint: str) -> Config:
     Raises:
         ValueError: the checkpoint does not hold one.
     """
-    meta = read_meta(checkpoint)
+    meta = read_checkpoint(checkpoint)[1]
     segmentor = noted_segmentor(meta)
     if not meta.get('cfg') or not segmentor:
         raise ValueError(
@@ -63,10 +56,10 @@ def _config_of_text(text: str, checkpoint: str) -> Config:
     """
     values = {}
     try:
-        for line in ast.parse(text).body:
+        for line in _DictCalls().visit(ast.parse(text)).body:
             if not isinstance(line, ast.Assign) or not isinstance(line.targets[0], ast.Name):
                 raise ValueError(f'line {line.lineno} is more than NAME = VALUE')
-            values[line.targets[0].id] = _plain_value(line.value)
+            values[line.targets[0].id] = ast.literal_eval(line.value)
     except (SyntaxError, ValueError) as error:
         raise ValueError(
             f"'{checkpoint}': wanted a config of plain values in it, found {error}. Give the "
@@ -75,21 +68,19 @@ def _config_of_text(text: str, checkpoint: str) -> Config:
     return Config(values)
 
 
-def _plain_value(node: ast.expr) -> Any:
-    """The value of an expression of literals and ``dict(...)``."""
-    if isinstance(node, ast.Call):
-        named = all(one.arg is not None for one in node.keywords)
-        if not isinstance(node.func, ast.Name) or node.func.id != 'dict' or node.args or not named:
-            raise ValueError(f'line {node.lineno} is more than plain values')
-        return {one.arg: _plain_value(one.value) for one in node.keywords}
-    if isinstance(node, ast.Dict) and None not in node.keys:
-        keys = [_plain_value(key) for key in node.keys if key is not None]
-        return dict(zip(keys, map(_plain_value, node.values)))
-    if isinstance(node, ast.List):
-        return [_plain_value(one) for one in node.elts]
-    if isinstance(node, ast.Tuple):
-        return tuple(_plain_value(one) for one in node.elts)
-    return ast.literal_eval(node)
+class _DictCalls(ast.NodeTransformer):
+    """Writes ``dict(a=1)`` as ``{'a': 1}``, which is a literal; other calls stay."""
+
+    def visit_Call(self, node: ast.Call) -> ast.expr:
+        self.generic_visit(node)
+        names = [one.arg for one in node.keywords]
+        if not isinstance(node.func, ast.Name) or node.func.id != 'dict' or node.args:
+            return node
+        if None in names:
+            return node
+        return ast.Dict(
+            [ast.Constant(name) for name in names], [one.value for one in node.keywords]
+        )
 
 
 def find_segmentor(cfg: Config, checkpoint: str) -> None:
@@ -98,27 +89,10 @@ def find_segmentor(cfg: Config, checkpoint: str) -> None:
     """
     segmentor = cfg.model.get('segmentor')
     if segmentor is not None and segmentor.get('checkpoint') is None:
-        segmentor.checkpoint = noted_segmentor(read_meta(checkpoint)).get('checkpoint')
+        segmentor.checkpoint = noted_segmentor(read_checkpoint(checkpoint)[1]).get('checkpoint')
 
 
-def open_set_config(cfg: Config, checkpoint) -> Config:
-    """The config of an open-set model, without D, on a plain mmseg model and its weights.
-
-    Raises:
-        ValueError: no checkpoint.
-    """
-    if checkpoint is None:
-        raise ValueError('checkpoint: wanted the weights of the segmentor, found None')
-    kept = ('default_scope', 'custom_imports', 'test_dataloader', 'test_pipeline', 'val_dataloader')
-    wrapped = {key: cfg[key] for key in kept if cfg.get(key) is not None}
-    held = dict(config=read_config(cfg), checkpoint=str(checkpoint))
-    wrapped['model'] = dict(type='OpenGANSegmentor', segmentor=held, resolution='image')
-    return Config(wrapped)
-
-
-def scorer_configs(
-    scorers: Sequence[str] | Mapping[str, dict], own: Mapping[str, dict]
-) -> dict[str, dict]:
+def scorer_configs(scorers: Sequence[str], own: dict[str, dict]) -> dict[str, dict]:
     """Configs by name. A name means the scorer of the config, ``own``, or else that of the
     registry, in any case.
 
@@ -127,8 +101,6 @@ def scorer_configs(
     Raises:
         ValueError: no such scorer.
     """
-    if isinstance(scorers, Mapping):
-        return dict(scorers)
     known = {name.lower(): name for name in SCORERS.module_dict}
     found, unknown = {}, []
     for name in scorers:
@@ -162,76 +134,66 @@ def test_pipeline(cfg: Config) -> list[dict]:
     return steps or [dict(type='LoadImageFromFile'), dict(type='PackSegInputs')]
 
 
-def classes_of(
-    cfg: Config, meta: dict, number: int
-) -> tuple[tuple[str, ...], list[tuple[int, ...]]]:
-    """Names and colours of the closed classes, read where mmseg's own tools read them.
+def classes_of(cfg: Config, meta: dict, model) -> tuple[tuple[str, ...], list[tuple[int, ...]]]:
+    """Names and colours of a model's closed classes, read where mmseg's own tools read them.
 
     In this order: the checkpoint's ``dataset_meta``, its ``CLASSES``, the data set's ``metainfo``,
     its class. Where none has them, classes are numbered; missing colours are made up.
+
+    Raises:
+        ValueError: another number of names than of classes.
     """
+    largest = model.head.num_classes
+    smallest = largest - model.has_open_class
     dataset = _test_dataset(cfg)
     kind = dataset.get('type')
     if isinstance(kind, str):
         kind = DATASETS.get(kind)
     upper = {key.lower(): meta[key] for key in ('CLASSES', 'PALETTE') if meta.get(key)}
-    for found in (
-        meta.get('dataset_meta'),
-        upper,
-        dataset.get('metainfo'),
-        getattr(kind, 'METAINFO', None),
-    ):
+    of_class = getattr(kind, 'METAINFO', None)
+    for found in (meta.get('dataset_meta'), upper, dataset.get('metainfo'), of_class):
         classes = (found or {}).get('classes')
-        if classes:
-            palette = found.get('palette') or made_up_palette(len(classes))
-            return tuple(classes), [tuple(colour) for colour in palette]
-    return tuple(f'class {i}' for i in range(number)), made_up_palette(number)
-
-
-class Loaded(NamedTuple):
-    """What :func:`load_model` returns.
-
-    Attributes:
-        cfg: of the model and its data.
-        model: with all its weights.
-        meta: of the checkpoint.
-        pipeline: steps that prepare a test image.
-        classes, palette: names and colours of the closed classes.
-        checkpoint: the file of the weights.
-    """
-
-    cfg: Config
-    model: Any
-    meta: dict
-    pipeline: list[dict]
-    classes: tuple[str, ...]
-    palette: list[tuple[int, ...]]
-    checkpoint: str
+        if not classes:
+            continue
+        if not smallest <= len(classes) <= largest:
+            raise ValueError(
+                f'classes: wanted a name for each of the {smallest} classes of the network, found '
+                f"{len(classes)}: {', '.join(classes)}. They are those of the checkpoint's "
+                "dataset_meta, or else of test_dataloader's dataset (metainfo=dict(classes=...))."
+            )
+        palette = found.get('palette') or made_up_palette(len(classes))
+        return tuple(classes), [tuple(colour) for colour in palette]
+    return tuple(f'class {i}' for i in range(largest)), made_up_palette(largest)
 
 
 def load_model(
     config: str | Path | Config,
     checkpoint: str | None,
     *,
-    scorers: Sequence[str] | Mapping[str, dict] | None = None,
+    scorers: Sequence[str] | None = None,
     cfg_options: Mapping | None = None,
     segmentor_checkpoint: str | Path | None = None,
-) -> Loaded:
+) -> tuple[Config, Any, dict, str]:
     """The model of a config and its checkpoint, of D's checkpoint alone, or of a bundle; see
     :class:`OpenSetInferencer` for the arguments and errors.
+
+    Returns:
+        tuple: config, model with all its weights, meta information of the checkpoint, and the file
+            of the weights.
     """
     if checkpoint is None and isinstance(config, (str, Path)) and Path(config).suffix == '.pth':
         checkpoint = str(config)
         bundle = read_bundle(checkpoint)
         if bundle is not None:
-            _refuse_of_bundle(cfg_options=cfg_options, segmentor_checkpoint=segmentor_checkpoint)
-            model, meta, parts = bundle
+            if cfg_options is not None or segmentor_checkpoint is not None:
+                raise ValueError(
+                    'a bundle has its model whole: wanted no cfg_options and no '
+                    'segmentor_checkpoint'
+                )
+            cfg, model, meta = bundle
             if scorers is not None:
                 _choose_scorers(model, scorers)
-            cfg = Config(dict(model=parts['model'], test_pipeline=parts['pipeline']))
-            classes = tuple(parts['classes'])
-            palette = [tuple(colour) for colour in parts['palette']]
-            return Loaded(cfg, model, meta, parts['pipeline'], classes, palette, checkpoint)
+            return cfg, model, meta, checkpoint
         config = config_in(checkpoint)
     if isinstance(config, Config):
         cfg = copy.deepcopy(config)
@@ -239,9 +201,12 @@ def load_model(
         cfg = read_config_file(config)
     weights = checkpoint
     if 'segmentor' not in cfg.model:
-        cfg = open_set_config(cfg, checkpoint)
+        if checkpoint is None:
+            raise ValueError('checkpoint: wanted the weights of the segmentor, found None')
+        held = dict(config=read_config(cfg), checkpoint=checkpoint)
+        cfg.model = dict(type='OpenGANSegmentor', segmentor=held)
         weights = None
-        scorers = scorers or DEFAULT_SCORERS
+        scorers = scorers or ('msp', 'entropy')
     cfg.merge_from_dict({'model.resolution': 'image'})
     cfg.merge_from_dict(dict(cfg_options or {}))
     if segmentor_checkpoint is not None:
@@ -253,19 +218,10 @@ def load_model(
     cfg.model.generator = None  # only training needs it
     init_default_scope(cfg.get('default_scope', 'mmseg'))
     model, meta = _trained_model(cfg, weights)
-    classes, palette = classes_of(cfg, meta, model.head.num_classes)
-    _check_classes(classes, model)
-    checkpoint = checkpoint or str(cfg.model.segmentor.checkpoint)
-    return Loaded(cfg, model, meta, test_pipeline(cfg), classes, palette, checkpoint)
+    return cfg, model, meta, checkpoint or str(cfg.model.segmentor.checkpoint)
 
 
-def _refuse_of_bundle(**options) -> None:
-    given = [name for name, value in options.items() if value is not None]
-    if given:
-        raise ValueError(f'a bundle has its model whole: wanted no {", ".join(given)}')
-
-
-def _choose_scorers(model, names: Sequence[str] | Mapping[str, dict]) -> None:
+def _choose_scorers(model, names: Sequence[str]) -> None:
     """Leave the named scorers in a bundle's model."""
     unknown = sorted(set(names) - set(model.score_names))
     if unknown:
@@ -273,17 +229,6 @@ def _choose_scorers(model, names: Sequence[str] | Mapping[str, dict]) -> None:
         raise ValueError(f'scorers: wanted some of {wanted}, which the bundle has, found {unknown}')
     for name in set(model.scorers) - set(names):
         del model.scorers[name]
-
-
-def _check_classes(classes: Sequence[str], model) -> None:
-    largest = model.head.num_classes
-    smallest = largest - model.has_open_class
-    if not smallest <= len(classes) <= largest:
-        raise ValueError(
-            f'classes: wanted a name for each of the {smallest} classes of the network, found '
-            f"{len(classes)}: {', '.join(classes)}. They are those of the checkpoint's "
-            "dataset_meta, or else of test_dataloader's dataset (metainfo=dict(classes=...))."
-        )
 
 
 def _trained_model(cfg: Config, checkpoint: str | None) -> tuple:

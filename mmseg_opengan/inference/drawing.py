@@ -4,18 +4,19 @@ Every picture is (H, W, 3) uint8 RGB.
 """
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import cv2
 import numpy as np
-from PIL import Image, ImageDraw
 
-from ..functional.overlay import score_to_color, stack_panels
+from ..pictures.overlay import score_to_color, stack_panels
+from ..pictures.panel import warn_of_missing_letters, write_text
 
 #: How much of a picture the colour of the most open score takes.
 _STRENGTH = 0.75
 _OUTLINE = (255, 255, 255)
-#: Height and background of the line under a tile.
-_LINE, _PAPER, _INK = 18, (255, 255, 255), (34, 36, 42)
+#: Height of the line under a tile.
+_LINE = 18
 
 
 def overlay(
@@ -43,17 +44,19 @@ def overlay(
 
 
 def contact_sheet(
-    tiles: Sequence[tuple[str, np.ndarray]], *, columns: int = 4, width: int = 300
+    tiles: Sequence[tuple[str, np.ndarray]],
+    *,
+    columns: int = 4,
+    width: int = 300,
+    font: str | Path | None = None,
 ) -> np.ndarray:
-    """Pictures with a line of text below each, ``columns`` in a row."""
-    drawn = [_tile(text, picture, width) for text, picture in tiles]
+    """Pictures with a line of text below each, ``columns`` in a row; ``font`` is a font file."""
+    warn_of_missing_letters(font, ''.join(text for text, _ in tiles))
+    drawn = []
+    for text, picture in tiles:
+        height = max(1, round(width * picture.shape[0] / picture.shape[1]))
+        small = cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA)
+        line = np.full((_LINE, width, 3), 255, np.uint8)
+        drawn.append(np.vstack([small, write_text(line, [(2, 1, text)], 12, font)]))
     rows = [drawn[i : i + columns] for i in range(0, len(drawn), columns)]
     return stack_panels(rows, gap=6)
-
-
-def _tile(text: str, picture: np.ndarray, width: int) -> np.ndarray:
-    height = max(1, round(width * picture.shape[0] / picture.shape[1]))
-    small = cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA)
-    line = Image.new('RGB', (width, _LINE), _PAPER)
-    ImageDraw.Draw(line).text((2, 3), text, fill=_INK)
-    return np.vstack([small, np.asarray(line)])

@@ -6,7 +6,6 @@ A file is written only after its own runtime has given what torch gives, on real
 import io
 import json
 from collections.abc import Callable, Sequence
-from importlib.util import find_spec
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -14,19 +13,21 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.functional import interpolate
 
 from ..files import replacing
 from ..models.exported import ExportedModel, sizes_as_symbols
 from .inferencer import OpenSetInferencer
 from .inputs import list_inputs
+from .packages import require_packages
 
 OPSET = 18
-#: Packages of the extra ``export``.
-PACKAGES = ('onnx', 'onnxscript', 'onnxruntime')
 #: The file's labels are those of torch at so many pixels at least ...
 LABELS_EQUAL = 0.9999
-#: ... and its scores differ by so much of their range at most.
+#: ... and its scores differ by so much of their range at most, probabilities by so much at all.
 SCORE_ERROR = 1e-4
+#: Scores of a smaller range, as of a network that has hardly learned, are held to this one.
+SMALLEST_RANGE = 0.1
 
 Outputs = tuple[np.ndarray, ...]
 Run = Callable[[Tensor], Outputs]
@@ -39,13 +40,14 @@ def export(
     images: Any = None,
     score: str = 'opengan',
     dtype: str = 'uint8',
+    size: Sequence[int] | None = None,
     limit: int = 4,
 ) -> str:
     """Write a model as ``.onnx`` or ``.pt2``, by the ending of ``path``.
 
     The file takes ``image`` (N, 3, H, W), RGB from 0 to 255, and gives ``labels`` (N, H, W) int32,
     ``score`` (N, H, W) float32 and, of a score that is an open logit, ``probability``, its
-    sigmoid. N, H and W are free.
+    sigmoid. N is free. H and W are free too without ``size``.
 
     Args:
         inferencer: on the CPU, ``model.resolution='image'``. Its other scores are dropped.
@@ -54,6 +56,8 @@ def export(
             test images.
         score: which score map the file gives.
         dtype: of ``image``: ``'uint8'`` or ``'float32'``.
+        size: (H, W), the only one that the file takes: ONNX needs it where a head pools to a grid.
+            The images of the check are resized to it.
         limit: images to check.
 
     Returns:
@@ -61,7 +65,8 @@ def export(
 
     Raises:
         ModuleNotFoundError: a package of the extra ``export`` is missing.
-        RuntimeError: the file gives other labels or scores than torch. No file is written.
+        RuntimeError: the file cannot be run, or gives other labels or scores than torch. No file
+            is written.
         ValueError: a wrong option, or a model that has no such graph.
     """
     path = Path(path)
@@ -70,58 +75,65 @@ def export(
     if dtype not in ('uint8', 'float32'):
         raise ValueError(f"dtype: wanted 'uint8' or 'float32', found {dtype!r}")
     if path.suffix == '.onnx':
-        require_packages()
+        require_packages('export', 'onnx', 'onnxscript', 'onnxruntime')
     images = inferencer.dataset('test') if images is None else images
-    cases = check_cases(inferencer, images, limit)
+    if size is not None and min(size) < 1:
+        raise ValueError(f'size: wanted a height and a width, found {size}')
+    cases = check_cases(inferencer, images, limit, size)
     model = ExportedModel(inferencer.model, score).eval()
     wanted = [reference(model, case) for case in cases]
     cases = [case.flip(1).to(getattr(torch, dtype)) for case in cases]
     meta = dict(score=score, classes=list(inferencer.classes), image='RGB, 0 to 255')
     note = ''
-    program = exported_program(model, cases[-1])
+    axes = (0, 2, 3) if size is None else (0,)
+    program = exported_program(model, cases[-1], axes)
     if path.suffix == '.onnx':
         content, run = onnx_file(program, model.outputs, meta)
     else:
         content, run = torch_file(program, meta)
-        if not _accepts(run, cases[0]):
+        try:
+            run(cases[0])
+        except (AssertionError, RuntimeError):
             # Torch takes the batch of an attention layer for larger than 1.
             cases, wanted, note = cases[:-1], wanted[:-1], ', one image at a time'
-            content, run = torch_file(exported_program(model, cases[0], batch=False), meta)
-    found = [run(case) for case in cases]
-    checked = compared(found, wanted, path)
+            content, run = torch_file(exported_program(model, cases[0], axes[1:]), meta)
+    try:
+        checked = compared([run(case) for case in cases], wanted)
+    except Exception as error:  # onnxruntime's have no other class in common
+        way = '' if size else ' A head that pools to a grid needs one size: --size HEIGHT WIDTH.'
+        raise RuntimeError(
+            f"'{path}': the check refuses it: {error} No file was written.{way}"
+        ) from error
     path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as file:
         file.write(content)
     return f"'{path}': {len(content) / 1e6:.1f} MB{note}. {checked}"
 
 
-def require_packages() -> None:
-    """Raise where ONNX cannot be written or checked."""
-    missing = [name for name in PACKAGES if find_spec(name) is None]
-    if missing:
-        raise ModuleNotFoundError(
-            f'ONNX: wanted the packages {", ".join(PACKAGES)}, found no {", ".join(missing)}. '
-            "Install them: pip install 'mmseg-opengan[export]'"
-        )
-
-
 # ---------------------------------------------------------------------- the check
 
 
-def check_cases(inferencer: OpenSetInferencer, images: Any, limit: int) -> list[Tensor]:
+def check_cases(
+    inferencer: OpenSetInferencer, images: Any, limit: int, size: Sequence[int] | None = None
+) -> list[Tensor]:
     """Batches (N, 3, H, W) of images as the test pipeline gives them: each image, a part of the
-    first of an odd size, and last a batch of two.
+    first of an odd size, and last a batch of two. With a ``size`` all have it.
     """
-    entries = list_inputs(images).pairs
     single = []
-    for name, source in islice(entries, limit):
+    for name, source in islice(list_inputs(images).pairs, limit):
         _, packed = inferencer.read(name, source)
-        single.append(packed['inputs'][None])
+        image = packed['inputs'][None]
+        if size is not None:
+            resized = interpolate(image.float(), tuple(size), mode='bilinear')
+            image = resized.round().to(image.dtype)
+        single.append(image)
     if not single:
         raise ValueError('images: wanted at least one to check the file on, found none')
     first = single[0]
-    rows, columns = (length * 3 // 4 | 1 for length in first.shape[2:])
     pair = torch.cat([first, first.flip(3)])
+    if size is not None:
+        return [*single, pair]
+    rows, columns = (length * 3 // 4 | 1 for length in first.shape[2:])
     return [*single, first[..., :rows, :columns], pair]
 
 
@@ -137,51 +149,41 @@ def reference(model: ExportedModel, images: Tensor) -> Outputs:
     return tuple(one.numpy() for one in found)
 
 
-def compared(found: Sequence[Outputs], wanted: Sequence[Outputs], path: Path) -> str:
+def compared(found: Sequence[Outputs], wanted: Sequence[Outputs]) -> str:
     """What a check found, in words.
 
     Raises:
-        RuntimeError: a label or score differs by more than is allowed.
+        ValueError: a label, a score or a probability differs by more than is allowed.
     """
     equal = min(float((a[0] == b[0]).mean()) for a, b in zip(found, wanted, strict=True))
-    ranges = [float(np.ptp(scores)) for _, scores, *_ in wanted]
-    differences = []
+    score_range = max(SMALLEST_RANGE, *(float(np.ptp(scores)) for _, scores, *_ in wanted))
+    worst = [0.0, 0.0]  # of scores, in parts of their range; of probabilities
     for values, own in zip(found, wanted, strict=True):
-        for one, other in zip(values[1:], own[1:], strict=True):
-            differences.append(np.abs(one - other).max())
-    largest = float(np.max(differences)) / max(ranges)
+        for i, unit in enumerate((score_range, 1.0)[: len(own) - 1]):
+            difference = float(np.abs(values[i + 1] - own[i + 1]).max()) / unit
+            worst[i] = float(np.maximum(worst[i], difference))  # NaN stays
+    shapes = dict.fromkeys('x'.join(map(str, labels.shape)) for labels, *_ in wanted)
     text = (
-        f'{len(wanted)} batches of {_sizes(wanted)}: labels equal at {100 * equal:.4f} % of the '
-        f'pixels, scores within {largest:.1e} of their range'
+        f'{len(wanted)} batches of {", ".join(shapes)}: labels equal at {100 * equal:.4f} % of the '
+        f'pixels, scores within {worst[0]:.1e} of their range'
     )
-    if equal < LABELS_EQUAL or not largest <= SCORE_ERROR:
-        raise RuntimeError(
-            f"'{path}': wanted labels equal at {100 * LABELS_EQUAL} % and scores within "
-            f'{SCORE_ERROR:g} of their range, found {text}. No file was written.'
+    if len(wanted[0]) > 2:
+        text += f', probabilities within {worst[1]:.1e}'
+    if equal < LABELS_EQUAL or not max(worst) <= SCORE_ERROR:
+        raise ValueError(
+            f'wanted labels equal at {100 * LABELS_EQUAL} %, scores within {SCORE_ERROR:g} of '
+            f'their range and probabilities within {SCORE_ERROR:g}, found {text}.'
         )
     return text
-
-
-def _sizes(outputs: Sequence[Outputs]) -> str:
-    shapes = dict.fromkeys(labels.shape for labels, *_ in outputs)
-    return ', '.join('x'.join(map(str, shape)) for shape in shapes)
-
-
-def _accepts(run: Run, image: Tensor) -> bool:
-    try:
-        run(image)
-    except (AssertionError, RuntimeError):
-        return False
-    return True
 
 
 # ---------------------------------------------------------------------- the files
 
 
 @torch.no_grad()
-def exported_program(model: ExportedModel, image: Tensor, batch: bool = True) -> Any:
-    """The graph of ``torch.export`` for images of any size; ``batch``: for any number of them."""
-    free = {axis: torch.export.Dim.DYNAMIC for axis in (0, 2, 3) if batch or axis}
+def exported_program(model: ExportedModel, image: Tensor, axes: Sequence[int]) -> Any:
+    """The graph of ``torch.export``, which takes any length of the image's ``axes``."""
+    free = {axis: torch.export.Dim.DYNAMIC for axis in axes}
     with sizes_as_symbols():
         return torch.export.export(model, (image,), dynamic_shapes=(free,), strict=False)
 

@@ -16,18 +16,19 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
+from ..evaluation.decided import state_of
 from ..files import as_json, replacing
-from .decided import state_of
 from .drawing import contact_sheet
 from .inferencer import OpenSetInferencer
 from .inputs import Entries, Inputs, check_out_dir, list_inputs
+from .packages import require_packages
 from .results import OpenSetResult
 
 #: The share of a frame's pixels whose scores are averaged.
 SHARE = 0.01
 RECORDS, RANKING = 'frames.jsonl', 'ranking.csv'
 OBJECTS, SHEET = 'objects.coco.json', 'contact_sheet.png'
-_COLUMNS = ('rank', 'name', 'score', 'unknown_share', 'objects', 'largest_area', 'class_below')
+_COLUMNS = ('rank', 'file', 'score', 'unknown_share', 'objects', 'largest_area', 'class_below')
 
 
 class Found(NamedTuple):
@@ -37,13 +38,11 @@ class Found(NamedTuple):
         frames: how many are ranked.
         new: how many of them this call has run.
         best: the highest (name, score), at most a sheet full.
-        files: what was written.
     """
 
     frames: int
     new: int
     best: list[tuple[str, float]]
-    files: list[Path]
 
 
 def frame_score(score: np.ndarray) -> float:
@@ -63,6 +62,7 @@ def find(
     top: int = 24,
     batch_size: int = 1,
     bad: list[tuple[str, str]] | None = None,
+    fiftyone: str | None = None,
 ) -> Found:
     """Rank frames; an earlier call that ended early is gone on from.
 
@@ -76,10 +76,15 @@ def find(
         min_area: smallest object, in pixels.
         top: frames on the contact sheet.
         batch_size, bad: as of the inferencer.
+        fiftyone: name of a new FiftyOne data set of the frames; None: none is made.
 
     Raises:
-        ValueError: the folder holds frames of another model, threshold or ``min_area``.
+        ModuleNotFoundError: FiftyOne is asked for and not installed.
+        ValueError: the folder holds frames of another model, threshold or ``min_area``; or a data
+            set of that name exists, or would hold frames that are no files.
     """
+    if fiftyone is not None:
+        _require_new_dataset(fiftyone)
     out_dir = Path(out_dir)
     check_out_dir(out_dir, inputs)
     out_dir.mkdir(parents=True, exist_ok=True)
@@ -95,24 +100,22 @@ def find(
     results = inferencer.stream(
         entries._replace(pairs=left), batch_size=batch_size, scorers=[inferencer.main], bad=bad
     )
-    new = 0
     with open(out_dir / RECORDS, 'a', encoding='utf-8') as file:
         bar = tqdm(results, 'Frames', total=entries.total or None, initial=len(done), unit='frame')
         for result in bar:
             record = _record(result, threshold, min_area)
             file.write(json.dumps(record) + '\n')
             file.flush()
-            new += 1
     ranking = _ranking(out_dir / RECORDS)
     _write_csv(out_dir, ranking)
-    files = [out_dir / RANKING]
     if threshold is not None:
         _write_coco(out_dir, ranking)
-        files.append(out_dir / OBJECTS)
     best = [(name, score) for score, name, _ in ranking[:top]]
     if best:
-        files.append(_write_sheet(inferencer, inputs, out_dir, best, threshold))
-    return Found(len(ranking), new, best, files)
+        _write_sheet(inferencer, inputs, out_dir, best, threshold)
+    if fiftyone is not None:
+        _write_fiftyone(fiftyone, out_dir, ranking)
+    return Found(len(ranking), len(ranking) - len(done), best)
 
 
 def _begin(path: Path, settings: dict) -> set[str]:
@@ -141,19 +144,30 @@ def _begin(path: Path, settings: dict) -> set[str]:
 
 
 def _record(result: OpenSetResult, threshold: float | None, min_area: int) -> dict:
+    """What is kept of a frame; its objects as COCO's annotations."""
     score = result.score()
     height, width = score.shape
     record = dict(
         name=result.name,
-        file=result.name + (Path(result.source).suffix if result.source else '.png'),
+        source=result.source,
+        file_name=result.name + (Path(result.source).suffix if result.source else '.png'),
+        score=frame_score(score),
         height=height,
         width=width,
-        score=frame_score(score),
     )
     if threshold is not None:
         record['unknown_share'] = float((score >= np.float32(threshold)).mean())
         record['objects'] = [
-            dict(one._asdict(), polygon=one.polygon.tolist())
+            dict(
+                category_id=1,
+                bbox=one.box,
+                segmentation=[one.polygon.flatten().tolist()],
+                area=one.area,
+                iscrowd=0,
+                score=one.max_score,
+                mean_score=one.mean_score,
+                class_below=one.class_name,
+            )
             for one in result.objects(threshold, min_area=min_area)
         ]
     return record
@@ -185,11 +199,11 @@ def _write_csv(out_dir: Path, ranking) -> None:
     writer = csv.writer(text)
     writer.writerow(_COLUMNS)
     for rank, record in enumerate(_records(out_dir, ranking), 1):
-        row = [rank, record['name'], f'{record["score"]:.6g}']
+        row = [rank, record['source'] or record['name'], f'{record["score"]:.6g}']
         if 'objects' in record:
             largest = max(record['objects'], key=lambda one: one['area'], default={})
             share = f'{record["unknown_share"]:.6f}'
-            row += [share, len(record['objects']), largest.get('area'), largest.get('class_name')]
+            row += [share, len(record['objects']), largest.get('area'), largest.get('class_below')]
         writer.writerow(row)
     with replacing(out_dir / RANKING) as file:
         file.write(text.getvalue().encode())
@@ -213,8 +227,8 @@ def _write_items(file, items: Iterator[dict]) -> None:
 
 def _coco_images(records: Iterator[dict]) -> Iterator[dict]:
     for rank, record in enumerate(records, 1):
-        size = dict(height=record['height'], width=record['width'])
-        yield dict(id=rank, file_name=record['file'], score=record['score'], **size)
+        kept = {key: record[key] for key in ('file_name', 'score', 'height', 'width')}
+        yield dict(id=rank, **kept)
 
 
 def _coco_annotations(records: Iterator[dict]) -> Iterator[dict]:
@@ -222,22 +236,10 @@ def _coco_annotations(records: Iterator[dict]) -> Iterator[dict]:
     for rank, record in enumerate(records, 1):
         for one in record['objects']:
             number += 1
-            outline = [coordinate for corner in one['polygon'] for coordinate in corner]
-            yield dict(
-                id=number,
-                image_id=rank,
-                category_id=1,
-                bbox=one['box'],
-                segmentation=[outline],
-                area=one['area'],
-                iscrowd=0,
-                score=one['max_score'],
-                mean_score=one['mean_score'],
-                class_below=one['class_name'],
-            )
+            yield dict(id=number, image_id=rank, **one)
 
 
-def _write_sheet(inferencer, inputs, out_dir: Path, best, threshold) -> Path:
+def _write_sheet(inferencer, inputs, out_dir: Path, best, threshold) -> None:
     """The best frames as overlays, run once more."""
     wanted = dict(best)
     pairs = ((name, source) for name, source in list_inputs(inputs).pairs if name in wanted)
@@ -249,5 +251,52 @@ def _write_sheet(inferencer, inputs, out_dir: Path, best, threshold) -> Path:
         if name in drawn
     ]
     with replacing(out_dir / SHEET) as file:
-        Image.fromarray(contact_sheet(tiles)).save(file, 'PNG')
-    return out_dir / SHEET
+        Image.fromarray(contact_sheet(tiles, font=inferencer.font)).save(file, 'PNG')
+
+
+def _require_new_dataset(name: str) -> None:
+    require_packages('fiftyone', 'fiftyone')
+    import fiftyone as fo
+
+    if fo.dataset_exists(name):
+        raise ValueError(
+            f"fiftyone: wanted the name of a new data set, found '{name}', which exists. Choose "
+            f"another, or remove it: fiftyone.delete_dataset('{name}')"
+        )
+
+
+def _write_fiftyone(name: str, out_dir: Path, ranking) -> None:
+    """A data set of the frames, the most unknown first; its samples are added one by one."""
+    import fiftyone as fo
+
+    for record in _records(out_dir, ranking):
+        if record['source'] is None:
+            raise ValueError(
+                f"fiftyone: wanted images in files, found the frame '{record['name']}'. Write the "
+                'frames of the video to a folder first.'
+            )
+    records = enumerate(_records(out_dir, ranking), 1)
+    samples = (_fiftyone_sample(fo, rank, record) for rank, record in records)
+    fo.Dataset(name, persistent=True).add_samples(samples, dynamic=True)
+
+
+def _fiftyone_sample(fo, rank: int, record: dict):
+    """FiftyOne counts places in shares of the image."""
+    width, height = record['width'], record['height']
+    boxes, outlines = [], []
+    for one in record.get('objects', ()):
+        left, top, columns, rows = one['bbox']
+        (flat,) = one['segmentation']
+        box = [left / width, top / height, columns / width, rows / height]
+        outline = [(x / width, y / height) for x, y in zip(flat[::2], flat[1::2])]
+        values = {key: one[key] for key in ('area', 'score', 'mean_score', 'class_below')}
+        boxes.append(fo.Detection(label='unknown', bounding_box=box, **values))
+        shape = dict(points=[outline], closed=True, filled=True)
+        outlines.append(fo.Polyline(label='unknown', **shape, **values))
+    return fo.Sample(
+        filepath=os.path.abspath(record['source']),
+        rank=rank,
+        open_score=record['score'],
+        unknown=fo.Detections(detections=boxes),
+        outlines=fo.Polylines(polylines=outlines),
+    )

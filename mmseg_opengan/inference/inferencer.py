@@ -7,7 +7,6 @@
 Shapes: an image has H x W pixels at its original size, before any resizing of the pipeline.
 """
 
-import sys
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
@@ -19,24 +18,24 @@ import torch
 from mmengine.config import Config
 from mmengine.dataset import BaseDataset
 from mmengine.device import get_device
-from mmengine.utils import ProgressBar
 from mmseg.registry import DATASETS
+from tqdm import tqdm
 
 from .. import register  # noqa: F401
 from ..contracts import OPENGAN
+from ..evaluation.decided import RULES, OpenValidation
 from ..evaluation.evaluation_hook import OPEN_VALIDATION
 from ..features.stored_taps import images_of
 from ..files import label_type
 from ..functional.calibration import Calibration
-from ..functional.decisions import Decisions, is_rule
-from ..functional.overlay import LogitThreshold, robust_range
+from ..functional.decisions import Decisions, is_rule, plain_rule
+from ..pictures.overlay import LogitThreshold, robust_range
 from ..pictures.visualizer import panel_fields
-from .config import load_model
-from .decided import RULES, OpenValidation, plain_rule
+from .config import classes_of, load_model, test_pipeline
 from .inputs import Inputs, check_out_dir, list_inputs
 from .reading import ImageReader
-from .results import Files, OpenSetResult, main_score
-from .video import VideoWriter
+from .results import OpenSetResult, main_score
+from .video import video_writer
 
 #: The data loader whose dataset a split of the config means.
 SPLITS = {'test': 'test_dataloader', 'open_val': 'val_dataloader'}
@@ -62,9 +61,8 @@ class OpenSetInferencer:
             stand here alone; so may a bundle, the one file that ``tools/bundle.py`` writes.
         checkpoint: what training wrote (D and G only; the segmentor is found through the config),
             or the segmentor's weights where there is no D.
-        scorers: scores to give beside D's: names (those of the config, or of the registry in any
-            case: ``'energy'``) or configs by name. None: those of the config; of a plain config,
-            MSP and entropy.
+        scorers: names of the scores to give beside D's: those of the config, or of the registry in
+            any case: ``'energy'``. None: those of the config; of a plain config, MSP and entropy.
         device: e.g. ``'cpu'``, ``'cuda:1'``; None takes an accelerator where there is one.
         cfg_options: overrides of the config, keys with dots.
         segmentor_checkpoint: the segmentor's weights, if no longer where the config says.
@@ -82,31 +80,28 @@ class OpenSetInferencer:
         config: str | Path | Config,
         checkpoint: str | Path | None = None,
         *,
-        scorers: Sequence[str] | Mapping[str, dict] | None = None,
+        scorers: Sequence[str] | None = None,
         device: str | None = None,
         cfg_options: Mapping | None = None,
         segmentor_checkpoint: str | Path | None = None,
         font: str | Path | None = None,
     ):
-        loaded = load_model(
+        self.cfg, self.model, meta, checkpoint = load_model(
             config,
             None if checkpoint is None else str(checkpoint),
             scorers=scorers,
             cfg_options=cfg_options,
             segmentor_checkpoint=segmentor_checkpoint,
         )
-        self.cfg, self.model = loaded.cfg, loaded.model
-        self.classes, self.palette = loaded.classes, loaded.palette
+        self.classes, self.palette = classes_of(self.cfg, meta, self.model)
         self.model.to(device or get_device()).eval()
-        self.reader = ImageReader(loaded.pipeline)
-        self._font = font
-        loader = self.cfg.get('val_dataloader')
+        self.reader = ImageReader(test_pipeline(self.cfg))
+        self.font = font
         self._validation = OpenValidation(
             self.model,
-            loaded.checkpoint,
-            loaded.meta.get(OPENGAN, {}).get(OPEN_VALIDATION),
-            None if loader is None else images_of(loader.dataset),
-            lambda dataset: (one for _, _, one in self._results(list_inputs(dataset).pairs, 1)),
+            checkpoint,
+            meta.get(OPENGAN, {}).get(OPEN_VALIDATION),
+            self.cfg.get('val_dataloader'),
         )
 
     @property
@@ -173,8 +168,7 @@ class OpenSetInferencer:
 
     def decisions(self) -> dict:
         """Thresholds, calibration and colour scales of all scores, as plain values."""
-        found = self._validation.find(self.scorers, RULES, scales=True)
-        return {key: value for key, value in found.items() if key != 'made_from'}
+        return self._validation.find(self.scorers, RULES, scales=True)
 
     def dataset(self, split: str) -> BaseDataset:
         """The data set on which the config tests (``'test'``) or validates (``'open_val'``)."""
@@ -197,7 +191,6 @@ class OpenSetInferencer:
         out_dir: str | Path | None = None,
         video: str | Path | None = None,
         save_scores: bool = True,
-        save_pictures: bool = True,
         save_overlays: bool = False,
         threshold: float | str | None = None,
         unknown_id: int = 255,
@@ -214,7 +207,6 @@ class OpenSetInferencer:
             out_dir: folder for the files of :meth:`OpenSetResult.save`.
             video: file for the overlays as a video, of one colour scale.
             save_scores: write score maps (``.npy`` and 16-bit ``.png``).
-            save_pictures: write the panels.
             save_overlays: write the images with the main score on top.
             threshold: of the main score, a number in its units or a rule: where label maps are
                 unknown, overlays are outlined and, without ``thresholds``, panels whiten.
@@ -232,7 +224,6 @@ class OpenSetInferencer:
             ValueError, TypeError: an input that cannot be read, an empty folder, two images of one
                 name, or an ``out_dir`` in which outputs would mix with inputs.
         """
-        to_files = out_dir is not None or video is not None
         if out_dir is not None:
             check_out_dir(out_dir, inputs)
         entries = list_inputs(inputs)
@@ -241,29 +232,20 @@ class OpenSetInferencer:
             threshold = self.threshold(str(threshold), main)
         if threshold is not None and options.get('thresholds') is None:
             options['thresholds'] = [LogitThreshold(threshold)]
-        files = Files(
-            scores=save_scores,
-            picture=save_pictures,
-            overlay=save_overlays,
-            threshold=None if threshold is None else float(threshold),
-            unknown_id=unknown_id,
-        )
+        threshold = None if threshold is None else float(threshold)
+        files = dict(scores=save_scores, overlay=save_overlays, unknown_id=unknown_id)
+        total = min(options.get('limit') or entries.total, entries.total) or None
+        results = self.stream(entries, scaled=save_overlays or video is not None, **options)
         found: list = []
         with ExitStack() as stack:
-            writer = video and stack.enter_context(VideoWriter(video, entries.fps))
-            results = self.stream(entries, scaled=save_overlays or video is not None, **options)
-            limit = options.get('limit') or entries.total
-            total = min(limit, entries.total) if entries.total else 0
-            progress = ProgressBar(total, file=sys.stderr) if show_progress else None
-            for result in results:
-                if writer:
-                    writer.add(result.overlay(files.threshold))
-                saved = {} if out_dir is None else result.save(out_dir, files)
-                found.append(saved if to_files else result)
-                if progress is not None:
-                    progress.update()
-        if progress is not None:
-            progress.file.write('\n')
+            add = video and stack.enter_context(video_writer(video, entries.fps))
+            for result in tqdm(results, total=total, unit='image', disable=not show_progress):
+                if add:
+                    add(result.overlay(threshold))
+                if out_dir is not None:
+                    found.append(result.save(out_dir, threshold=threshold, **files))
+                else:
+                    found.append({} if video else result)
         return found
 
     def read(self, name: str, source) -> tuple[np.ndarray, dict]:
@@ -310,7 +292,7 @@ class OpenSetInferencer:
                 raise ValueError(f'{name}: wanted at least 1, found {value}')
         pairs = islice(list_inputs(inputs).pairs, limit)
         scales = self._scales_or_none() if scaled else {}
-        panel = dict(classes=self.classes, palette=self.palette, font=self._font)
+        panel = dict(classes=self.classes, palette=self.palette, font=self.font)
         # Probabilities are those of D's score.
         threshold_of = OPENGAN if thresholds is None and OPENGAN in scorers else main
         panel['thresholds'] = self._panel_thresholds(thresholds, threshold_of)
@@ -325,10 +307,8 @@ class OpenSetInferencer:
 
     def _scales_or_none(self) -> dict | None:
         """Colour scales of open validation; None without its images."""
-        if not self.decides:
-            return None
         try:
-            return self.scales()
+            return self.scales() if self.decides else None
         except FileNotFoundError as error:
             warnings.warn(
                 f'Colours have the scale of the first image, as open validation lacks {error}',
@@ -343,11 +323,9 @@ class OpenSetInferencer:
         found = []
         for one in thresholds:
             if is_rule(one):
-                found.append(LogitThreshold(self.threshold(str(one), main)))
-            elif is_logit and not isinstance(one, LogitThreshold):
-                found.append(float(one))
-            else:
-                found.append(LogitThreshold(one))
+                one = LogitThreshold(self.threshold(one, main))
+            is_raw = isinstance(one, LogitThreshold) or not is_logit
+            found.append(LogitThreshold(one) if is_raw else float(one))
         return found
 
     def _results(self, pairs, batch_size, bad=None):

@@ -54,27 +54,17 @@ def list_inputs(inputs) -> Entries:
         return inputs
     if isinstance(inputs, BaseDataset):
         pairs = _list_dataset(inputs)
-    elif isinstance(inputs, np.ndarray):
-        pairs = _list_sequence([inputs])
-    elif isinstance(inputs, (str, Path)):
-        path = Path(inputs)
-        if path.is_dir():
-            pairs = _list_folder(path)
-        elif path.suffix.lower() in VIDEO_SUFFIXES:
-            return _open_video(path)
-        elif path.suffix.lower() == LIST_SUFFIX:
-            pairs = _list_sequence(read_list(path))
-        else:
-            pairs = _list_sequence([path])
-    elif isinstance(inputs, Sequence):
-        if not inputs:
-            raise ValueError('inputs: wanted at least one image, found an empty list')
-        pairs = _list_sequence(inputs)
+    elif isinstance(inputs, (str, Path)) and Path(inputs).is_dir():
+        pairs = _list_folder(Path(inputs))
     else:
-        raise TypeError(
-            'inputs: wanted a path, a BGR array, a list of these, or a dataset, found '
-            f'{type(inputs).__name__}'
-        )
+        if isinstance(inputs, (str, Path)):
+            path = Path(inputs)
+            if path.suffix.lower() in VIDEO_SUFFIXES:
+                return _open_video(path)
+            inputs = read_list(path) if path.suffix.lower() == LIST_SUFFIX else [path]
+        elif isinstance(inputs, np.ndarray):
+            inputs = [inputs]
+        pairs = _list_sequence(inputs)
     _require_own_names(pairs)
     return Entries(len(pairs), iter(pairs))
 
@@ -101,15 +91,15 @@ def check_out_dir(out_dir: str | Path, inputs) -> None:
     out_dir = Path(out_dir).resolve()
     several = isinstance(inputs, Sequence) and not isinstance(inputs, (str, Entries))
     for one in inputs if several else [inputs]:
-        if isinstance(one, (str, Path)):
-            path = Path(one).resolve()
-            if (path.is_dir() and out_dir.is_relative_to(path)) or (
-                path.parent == out_dir and path.suffix.lower() in IMAGE_SUFFIXES
-            ):
-                raise ValueError(
-                    f"out_dir: wanted a folder apart from the inputs, found '{out_dir}' for "
-                    f"the input '{one}'"
-                )
+        path = Path(one).resolve() if isinstance(one, (str, Path)) else None
+        if path is None:
+            continue
+        among = path.parent == out_dir and path.suffix.lower() in IMAGE_SUFFIXES
+        if among or (path.is_dir() and out_dir.is_relative_to(path)):
+            raise ValueError(
+                f"out_dir: wanted a folder apart from the inputs, found '{out_dir}' for the input "
+                f"'{one}'"
+            )
 
 
 def _require_own_names(pairs) -> None:
@@ -130,37 +120,30 @@ def _list_dataset(dataset: BaseDataset):
 
 def _list_sequence(inputs: Sequence):
     """(name, path or array); paths are named below the folder that all of them share."""
+    if not isinstance(inputs, Sequence):
+        raise TypeError(
+            'inputs: wanted a path, a BGR array, a list of these, or a dataset, found '
+            f'{type(inputs).__name__}'
+        )
+    if not inputs:
+        raise ValueError('inputs: wanted at least one image, found an empty list')
     for i, one in enumerate(inputs):
         if not isinstance(one, (str, Path, np.ndarray)):
             raise TypeError(
                 f'inputs: wanted paths or BGR arrays, found {type(one).__name__} at number {i}'
             )
-        if isinstance(one, np.ndarray):
-            _check_array(one, i)
-        elif not Path(one).is_file():
+        if not isinstance(one, np.ndarray) and not Path(one).is_file():
             raise FileNotFoundError(f"Image '{one}' does not exist, or is no file.")
-    folders = [os.path.abspath(Path(one).parent) for one in inputs if not _is_array(one)]
-    shared = os.path.commonpath(folders) if folders else ''
-    pairs = []
+    paths = [os.path.abspath(one) for one in inputs if not isinstance(one, np.ndarray)]
+    shared = os.path.commonpath([os.path.dirname(path) for path in paths]) if paths else ''
+    pairs: list = []
     for i, one in enumerate(inputs):
-        if _is_array(one):
+        if isinstance(one, np.ndarray):
             pairs.append((f'{i:08d}', one))
         else:
             below = Path(os.path.relpath(os.path.abspath(one), shared))
             pairs.append((below.with_suffix('').as_posix(), str(one)))
     return pairs
-
-
-def _is_array(one) -> bool:
-    return isinstance(one, np.ndarray)
-
-
-def _check_array(array: np.ndarray, position: int) -> None:
-    if array.ndim not in (2, 3) or array.dtype not in (np.uint8, np.uint16) or not array.size:
-        raise ValueError(
-            f'inputs: wanted BGR arrays (H, W, 3) or (H, W) uint8, found {array.shape} '
-            f'{array.dtype} at number {position}'
-        )
 
 
 def _list_folder(folder: Path):

@@ -14,8 +14,7 @@ class OpenObject(NamedTuple):
         polygon: (n, 2) int corners (x, y) of its outline, exact; holes are filled.
         area: number of its pixels.
         mean_score, max_score: of its pixels.
-        class_id: the closed class that most of its pixels are predicted to be.
-        class_name: name of that class.
+        class_name: the closed class that most of its pixels are predicted to be.
     """
 
     box: tuple[int, int, int, int]
@@ -23,7 +22,6 @@ class OpenObject(NamedTuple):
     area: int
     mean_score: float
     max_score: float
-    class_id: int
     class_name: str
 
 
@@ -49,7 +47,7 @@ def find_objects(
         window = np.s_[top : top + height, left : left + width]
         inside = regions[window] == region
         values = score[window][inside]
-        class_id = int(np.bincount(labels[window][inside]).argmax())
+        below = int(np.bincount(labels[window][inside]).argmax())
         found.append(
             OpenObject(
                 box=(left, top, width, height),
@@ -57,8 +55,7 @@ def find_objects(
                 area=area,
                 mean_score=float(values.mean(dtype=np.float64)),
                 max_score=float(values.max()),
-                class_id=class_id,
-                class_name=classes[class_id],
+                class_name=classes[below],
             )
         )
     return sorted(found, key=lambda one: -one.max_score)

@@ -66,11 +66,12 @@ class ImageReader:
 
     def _with_channels(self, array: np.ndarray) -> np.ndarray:
         """An array as the file of the same picture would be loaded."""
-        flat = array.ndim == 2 or array.shape[2] == 1
-        if self._colour == 'color':
-            grey = array.reshape(array.shape[:2])[..., None] if flat else array
-            array = grey.repeat(3, axis=2) if flat else array[..., :3]
-        if self._colour == 'color' and (array.shape[2] != 3 or array.dtype != np.uint8):
+        fits = array.ndim in (2, 3) and array.dtype in (np.uint8, np.uint16) and array.size > 0
+        if fits and self._colour == 'color':
+            bands = array if array.ndim == 3 else array[..., None]
+            array = bands.repeat(3, axis=2) if bands.shape[2] == 1 else bands[..., :3]
+            fits = array.shape[2] == 3 and array.dtype == np.uint8
+        if not fits:
             raise ValueError(
                 'inputs: wanted BGR arrays (H, W, 3) or (H, W) uint8, found '
                 f'{array.shape} {array.dtype}'

@@ -13,34 +13,10 @@ from PIL.PngImagePlugin import PngInfo
 
 from ..contracts import HYBRID, OPENGAN
 from ..files import half_where_it_fits, replacing
-from ..functional.overlay import OPEN_COLOUR, robust_range
+from ..pictures.overlay import OPEN_COLOUR, robust_range
 from ..pictures.panel import draw_panel
 from .drawing import overlay
 from .objects import OpenObject, find_objects
-
-
-@dataclass(frozen=True, kw_only=True)
-class Files:
-    """Which files :meth:`OpenSetResult.save` writes.
-
-    Attributes:
-        scores: score maps, ``.npy`` and 16-bit ``.png``.
-        picture: the panel.
-        overlay: the image with the main score on top.
-        threshold: of the main score, in its units; label maps with unknown pixels are written
-            where it is given.
-        unknown_id: what they hold at unknown pixels.
-    """
-
-    scores: bool = True
-    picture: bool = True
-    overlay: bool = False
-    threshold: float | None = None
-    unknown_id: int = 255
-
-
-#: Labels, score maps and the panel.
-EVERYTHING = Files()
 
 
 @dataclass(eq=False)
@@ -122,7 +98,15 @@ class OpenSetResult:
         lo, hi = self.scales.get(scorer or self.main) or robust_range(score)
         return overlay(self.image, score, lo, hi, threshold)
 
-    def save(self, out_dir: str | Path, files: Files = EVERYTHING) -> dict[str, Path]:
+    def save(
+        self,
+        out_dir: str | Path,
+        *,
+        scores: bool = True,
+        overlay: bool = False,
+        threshold: float | None = None,
+        unknown_id: int = 255,
+    ) -> dict[str, Path]:
         """Write the result; each file under a temporary name first, so that none is ever half
         written.
 
@@ -136,28 +120,39 @@ class OpenSetResult:
         - ``{name}.unknown.png``: class ids and ``unknown_id``.
         - ``{name}.colour.png``: the same with the classes' colours as palette, unknown white.
 
+        Args:
+            out_dir: the folder.
+            scores: write score maps.
+            overlay: write the overlay.
+            threshold: of the main score, in its units; the last two files are written where it is
+                given.
+            unknown_id: what label maps hold at unknown pixels.
+
         Returns:
             The files by what they hold: ``'labels'``, ``'{scorer}.npy'``, ``'{scorer}.png'``,
                 ``'panel'``, ``'overlay'``, ``'unknown'``, ``'colour'``.
         """
-        contents = {'labels': ('png', _png(self.labels))}
-        for scorer, score in self.scores.items() if files.scores else ():
-            contents[f'{scorer}.npy'] = (f'{scorer}.npy', _npy(score))
-            picture = score_png(score, logit=scorer in self.logits)
-            contents[f'{scorer}.png'] = (f'{scorer}.png', picture)
-        if files.picture:
-            contents['panel'] = ('panel.png', _png(self.picture))
-        if files.overlay:
-            contents['overlay'] = ('overlay.png', _png(self.overlay(files.threshold)))
-        if files.threshold is not None:
-            ids = self.labels_with_unknown(files.threshold, unknown_id=files.unknown_id)
-            contents['unknown'] = ('unknown.png', _png(ids))
-            colours = {**dict(enumerate(self.panel['palette'])), files.unknown_id: OPEN_COLOUR}
-            contents['colour'] = ('colour.png', _coloured_png(ids, colours))
-        return {
-            kind: _write(Path(out_dir, f'{self.name}.{end}'), data)
-            for kind, (end, data) in contents.items()
-        }
+        contents = dict(labels=_png(self.labels), panel=_png(self.picture))
+        for scorer, score in self.scores.items() if scores else ():
+            raw = io.BytesIO()
+            np.save(raw, half_where_it_fits(score))
+            contents[f'{scorer}.npy'] = raw.getvalue()
+            contents[f'{scorer}.png'] = score_png(score, logit=scorer in self.logits)
+        if overlay:
+            contents['overlay'] = _png(self.overlay(threshold))
+        if threshold is not None:
+            ids = self.labels_with_unknown(threshold, unknown_id=unknown_id)
+            colours = {**dict(enumerate(self.panel['palette'])), unknown_id: OPEN_COLOUR}
+            contents.update(unknown=_png(ids), colour=_coloured_png(ids, colours))
+        written = {}
+        for kind, content in contents.items():
+            end = kind if kind.endswith(('.npy', '.png')) else f'{kind}.png'
+            path = Path(out_dir, f'{self.name}.{"png" if kind == "labels" else end}')
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with replacing(path) as file:
+                file.write(content)
+            written[kind] = path
+        return written
 
 
 def main_score(names: Iterable[str]) -> str:
@@ -194,30 +189,17 @@ def _coloured_png(ids: np.ndarray, colours: dict[int, Sequence[int]]) -> bytes:
         return _png(table[ids])
     picture = Image.fromarray(ids).convert('P')
     picture.putpalette(table.tobytes())
-    return _encoded(picture)
+    return _png(picture)
 
 
-def _png(picture: np.ndarray, **text: str) -> bytes:
-    """(H, W) uint8 or uint16, or (H, W, 3) uint8 RGB, as a PNG file with text entries."""
-    return _encoded(Image.fromarray(picture), **text)
-
-
-def _encoded(picture: Image.Image, **text: str) -> bytes:
+def _png(picture: np.ndarray | Image.Image, **text: str) -> bytes:
+    """A picture, or an array (H, W) uint8 or uint16 or (H, W, 3) uint8 RGB, as a PNG file with
+    text entries.
+    """
+    if isinstance(picture, np.ndarray):
+        picture = Image.fromarray(picture)
     info, file = PngInfo(), io.BytesIO()
     for key, value in text.items():
         info.add_text(key, value)
     picture.save(file, 'PNG', pnginfo=info, compress_level=4)
     return file.getvalue()
-
-
-def _npy(score: np.ndarray) -> bytes:
-    file = io.BytesIO()
-    np.save(file, half_where_it_fits(score))
-    return file.getvalue()
-
-
-def _write(path: Path, content: bytes) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with replacing(path) as file:
-        file.write(content)
-    return path

@@ -2,8 +2,6 @@
 evaluation reads.
 """
 
-import io
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +9,8 @@ import numpy as np
 
 from ..files import replacing
 from .inferencer import OpenSetInferencer
+from .inputs import list_inputs
+from .packages import require_packages
 
 #: The tracks that are submitted, by the names of the benchmark.
 TRACKS = ('AnomalyTrack-all', 'ObstacleTrack-all')
@@ -48,17 +48,12 @@ def write_submission(
         raise ValueError(f'track: wanted one of {TRACKS}, found {track!r}')
     if Path(method).name != method:
         raise ValueError(f'method: wanted the name of a folder, found {method!r}')
-    if find_spec('h5py') is None:
-        raise ModuleNotFoundError(
-            'SegmentMeIfYouCan: wanted the package h5py, found none. Install it: '
-            "pip install 'mmseg-opengan[smiyc]'"
-        )
+    require_packages('smiyc', 'h5py')
     folder = Path(out_dir, 'anomaly_p', method, track)
-    number = 0
-    for result in inferencer.stream(images, scorers=[score]):
+    entries = list_inputs(images)
+    for result in inferencer.stream(entries, scorers=[score]):
         write_score(folder / f'{result.name}.hdf5', result.scores[score])
-        number += 1
-    return number
+    return entries.total
 
 
 def write_score(path: Path, scores: np.ndarray) -> None:
@@ -72,9 +67,6 @@ def write_score(path: Path, scores: np.ndarray) -> None:
             f"'{path}': wanted scores that float16 can hold, found {scores.min():g} to "
             f'{scores.max():g}'
         )
-    content = io.BytesIO()
-    with h5py.File(content, 'w') as file:
-        file.create_dataset('value', data=half, compression=9)
     path.parent.mkdir(parents=True, exist_ok=True)
-    with replacing(path) as file:
-        file.write(content.getvalue())
+    with replacing(path) as file, h5py.File(file, 'w') as content:
+        content.create_dataset('value', data=half, compression=9)

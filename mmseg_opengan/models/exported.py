@@ -11,7 +11,7 @@ import torch
 from mmseg.models.utils import Upsample, resize
 from torch import Tensor, nn
 
-from .open_set_segmentor import OpenSetSegmentor
+from .open_set_segmentor import OpenSetSegmentor, meta_of
 
 
 class ExportedModel(nn.Module):
@@ -49,14 +49,11 @@ class ExportedModel(nn.Module):
         """
         inputs = self._preprocessed(image)
         size = inputs.shape[2:]
-        meta = dict(img_shape=size, ori_shape=size, pad_shape=size, batch_input_shape=size)
         model = self.model
         with model.head.listening(resize=False) as taps:
-            self.segmentor.encode_decode(inputs, [meta])
-        tap = taps[0]
-        logits = resize(tap.logits, size, mode='bilinear', align_corners=model.align_corners)
-        maps = model._maps_of_pass(tap)
-        maps.update(model._scores_of_seg_logits(logits, size))
+            self.segmentor.encode_decode(inputs, [meta_of(inputs)])
+        logits = resize(taps[0].logits, size, mode='bilinear', align_corners=model.align_corners)
+        maps = {**model.maps_of_pass(taps[0]), **model.score_logits(logits, size)}
         closed = logits[:, :-1] if model.has_open_class else logits
         labels = closed.argmax(dim=1).to(torch.int32)
         score = maps[self.score]
@@ -79,14 +76,14 @@ def _require_one_graph(model: OpenSetSegmentor, score: str) -> None:
     known = sorted(model.score_names)
     if score not in known:
         raise ValueError(f'score: wanted one of {known}, found {score!r}')
-    read_image = [name for name, scorer in model.scorers.items() if scorer.reads_image]
+    reads_image = score in model.scorers and model.scorers[score].reads == 'image'
     padding = model.data_preprocessor.test_cfg
     for wanted, fault in (
         ("test_cfg.mode 'whole'", model.slides and "'slide'"),
         ('model.smoothing 0', model.smoothing),
         ('no padding by the data preprocessor', padding and f'test_cfg={dict(padding)}'),
         ('a head with a logit for each class', model.head.adapter.gives_class_scores and 'masks'),
-        ('a score of features or logits', score in read_image and f'{score!r}'),
+        ('a score of features or logits', reads_image and f'{score!r}'),
     ):
         if fault:
             raise ValueError(f'export: wanted {wanted}, found {fault}')

@@ -65,24 +65,21 @@ def without_downloads(value: Any) -> Any:
     """The config with nothing in it that would fetch pretrained weights: the checkpoint has them
     all.
     """
-    if isinstance(value, dict):
-        found = {}
-        for key, item in value.items():
-            if key == 'pretrained':
-                found[key] = False if isinstance(item, bool) else None
-            elif key != 'init_cfg' or not _fetches(item):
-                found[key] = without_downloads(item)
-        if 'init_cfg' in value and 'init_cfg' not in found:
-            found['init_cfg'] = None
-        return found
     if isinstance(value, (list, tuple)):
         return type(value)(without_downloads(item) for item in value)
-    return value
-
-
-def _fetches(init_cfg: Any) -> bool:
-    items = init_cfg if isinstance(init_cfg, (list, tuple)) else [init_cfg]
-    return any(isinstance(item, dict) and 'checkpoint' in item for item in items)
+    if not isinstance(value, dict):
+        return value
+    found = {}
+    for key, item in value.items():
+        parts = item if isinstance(item, (list, tuple)) else [item]
+        fetches = any(isinstance(part, dict) and 'checkpoint' in part for part in parts)
+        if key == 'pretrained':
+            found[key] = False if isinstance(item, bool) else None
+        elif key == 'init_cfg' and fetches:
+            found[key] = None
+        else:
+            found[key] = without_downloads(item)
+    return found
 
 
 class FrozenSegmentor:
@@ -109,15 +106,15 @@ class FrozenSegmentor:
         self.source: str | None = None
         self.meta: dict = {}
         self.digest = torch.zeros(32, dtype=torch.uint8)
-        if checkpoint is None:
-            return
-        try:
-            weights, self.meta = read_checkpoint(checkpoint)
-        except FileNotFoundError as error:
-            raise FileNotFoundError(
-                f"model.segmentor.checkpoint: '{checkpoint}', the segmentor's weights, is not there"
-            ) from error
-        self.load(weights, checkpoint)
+        if checkpoint is not None:
+            try:
+                weights, self.meta = read_checkpoint(checkpoint)
+            except FileNotFoundError as error:
+                raise FileNotFoundError(
+                    f"model.segmentor.checkpoint: '{checkpoint}', the segmentor's weights, is not "
+                    'there'
+                ) from error
+            self.load(weights, checkpoint)
 
     @property
     def loaded(self) -> bool:
@@ -133,15 +130,16 @@ class FrozenSegmentor:
         require_numbers(weights, source)
         load_whole(self.network, _own(weights), 'segmentor', f"The checkpoint '{source}'")
         self.source = absolute(source)
-        self.digest = self._digest({})
+        digest = bytes.fromhex(digest_of(self.network.state_dict()))
+        self.digest = torch.tensor(list(digest), dtype=torch.uint8)
 
     def holds(self, weights: dict[str, Tensor]) -> bool:
         """Whether the weights given are those that are loaded."""
-        return torch.equal(self.digest, self._digest(_own(weights)))
-
-    def _digest(self, others: dict[str, Tensor]) -> Tensor:
-        digest = bytes.fromhex(digest_of({**self.network.state_dict(), **others}))
-        return torch.tensor(list(digest), dtype=torch.uint8)
+        own = self.network.state_dict()
+        return all(
+            key in own and torch.equal(own[key].cpu(), value.cpu())
+            for key, value in _own(weights).items()
+        )
 
 
 def _checked_test_cfg(test_cfg: dict | None) -> dict:
@@ -150,21 +148,30 @@ def _checked_test_cfg(test_cfg: dict | None) -> dict:
     mode = found.setdefault('mode', 'whole')
     if mode not in ('whole', 'slide'):
         raise ValueError(f"model.test_cfg.mode: wanted 'whole' or 'slide', found {mode!r}")
-    if mode == 'slide':
-        crop: Any = found.get('crop_size')
-        stride: Any = found.get('stride')
-        pairs = _is_size(crop) and _is_size(stride)
-        if not pairs or any(step > window for step, window in zip(stride, crop)):
-            raise ValueError(
-                'model.test_cfg: wanted crop_size=(rows, columns) and a stride=(rows, columns) not '
-                f'above it, found crop_size={crop} and stride={stride}'
-            )
+    crop = found.get('crop_size')
+    stride = found.get('stride')
+    if mode == 'slide' and not (_is_size(crop) and _is_size(stride) and _fits(stride, crop)):
+        raise ValueError(
+            'model.test_cfg: wanted crop_size=(rows, columns) and a stride=(rows, columns) not '
+            f'above it, found crop_size={crop} and stride={stride}'
+        )
     return found
 
 
 def _is_size(value: Any) -> bool:
     is_pair = isinstance(value, (list, tuple)) and len(value) == 2
     return is_pair and all(isinstance(one, int) and one > 0 for one in value)
+
+
+def _fits(stride: Any, crop: Any) -> bool:
+    return stride[0] <= crop[0] and stride[1] <= crop[1]
+
+
+def part_of(state: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    """What lies under ``prefix`` in a state dict, without it."""
+    return {
+        key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)
+    }
 
 
 def require_numbers(state: dict[str, Tensor], source: str | None) -> None:
@@ -188,22 +195,18 @@ def load_whole(network: nn.Module, state: dict[str, Tensor], name: str, source: 
     Raises:
         RuntimeError: a weight is missing, unknown or of another shape; it is named.
     """
-    faults = {}
     try:
-        missing, faults['unknown to the model'] = network.load_state_dict(state, strict=False)
+        missing, unknown = network.load_state_dict(state, strict=False)
     except RuntimeError as error:
         raise RuntimeError(f'{source} does not fit the {name}. {error}') from error
-    faults['missing in the checkpoint'] = [
-        key for key in missing if not key.endswith('num_batches_tracked')
-    ]
-    found = [
-        f'{what}: {", ".join(keys[:5])} ({len(keys)} in all)'
-        for what, keys in faults.items()
-        if keys
-    ]
+    missing = [key for key in missing if not key.endswith('num_batches_tracked')]
+    found = ''
+    for what, keys in (('unknown to the model', unknown), ('missing in the checkpoint', missing)):
+        if keys:
+            found += f' {what}: {", ".join(keys[:5])} ({len(keys)} in all).'
     if found:
         raise RuntimeError(
-            f'{source} does not fit the {name}, which would stay partly random. {"; ".join(found)}'
+            f'{source} does not fit the {name}, which would stay partly random.{found}'
         )
 
 

@@ -5,13 +5,13 @@ from torch import Tensor, nn
 
 from ..functional.scores import fused
 from .networks import is_recorded
-from .options import check_weight
+from .options import check_numbers
 from .scorers.base import SCORERS, FitData, FittedScorer, Scorer
 
 
 def require_of_tap(name: str, scorer: Scorer) -> None:
     """Raise a ValueError unless a scorer reads features or logits, which stored pixels have."""
-    if scorer.reads_image or scorer.reads_queries:
+    if scorer.reads not in ('features', 'logits'):
         raise ValueError(
             f'{name}: wanted a scorer of features or logits, found {type(scorer).__name__}'
         )
@@ -60,7 +60,7 @@ class Fusion(nn.Module):
 
     def __init__(self, *, free: dict | None = None, weight: float = 0.5):
         super().__init__()
-        check_weight('fuse.weight', weight)
+        check_numbers('[0, 1]', **{'fuse.weight': weight})
         self.free = SCORERS.build(free or dict(type='GEN')).eval()
         require_of_tap('fuse.free', self.free)
         self.weight = weight

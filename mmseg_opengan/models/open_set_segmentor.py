@@ -17,7 +17,7 @@ from ..contracts import OPEN_SCORES, RESOLUTIONS, TAP_FEATURES, TAP_LOGITS
 from ..functional.mask_scores import as_logits
 from .frozen_segmentor import FrozenSegmentor
 from .opengan_head import OpenGANHead
-from .options import check_choices, check_not_negative
+from .options import check_choices, check_numbers
 from .score_maps import (
     at_size,
     merge_windows,
@@ -82,7 +82,7 @@ class OpenSetSegmentor(BaseModel):
     ):
         super().__init__()
         check_choices(resolution=(resolution, RESOLUTIONS))
-        check_not_negative(smoothing=smoothing)
+        check_numbers('[0, inf)', smoothing=smoothing)
         self._hold(segmentor, test_cfg)
         self.resolution = resolution
         self.smoothing = smoothing
@@ -197,23 +197,16 @@ class OpenSetSegmentor(BaseModel):
 
     def tap_of(self, inputs: Tensor) -> Tap:
         """The tap of preprocessed images (N, 3, H, W), whole; follows gradients to ``inputs``."""
-        size = torch.Size(inputs.shape[2:])
-        meta = dict(img_shape=size, ori_shape=size, pad_shape=size, batch_input_shape=size)
         with self.head.listening(resize=False) as taps:
-            self.segmentor.encode_decode(inputs, [meta] * len(inputs))
+            self.segmentor.encode_decode(inputs, [meta_of(inputs)] * len(inputs))
         return taps[0]
-
-    @torch.no_grad()
-    def extract_taps(self, inputs: Tensor) -> Tap:
-        """Features and logits of preprocessed images (N, 3, H, W), whole-image mode."""
-        return self.tap_of(inputs)
 
     @torch.no_grad()
     def extract_tap(self, image: Tensor, sample: SegDataSample) -> Tap:
         """The tap of one raw image (3, H, W) and its data sample."""
         batch = self.data_preprocessor(dict(inputs=[image], data_samples=[sample]), training=False)
         require_whole_image(sample.metainfo, batch['inputs'].shape[2:])
-        return self.extract_taps(batch['inputs'])
+        return self.tap_of(batch['inputs'])
 
     def extract_image(self, image: Tensor, sample: SegDataSample) -> Tensor:
         """Tapped features (C, h, w) of one raw image (3, H, W) and its data sample."""
@@ -222,53 +215,54 @@ class OpenSetSegmentor(BaseModel):
     # ------------------------------------------------------------------ scores
 
     def _require_meaning(self, name: str, scorer: Scorer) -> None:
-        kind = type(self.head.head).__name__
         of_masks = self.head.adapter.gives_class_scores
-        wrong = scorer.class_scores == 'refused' if of_masks else scorer.class_scores == 'raw'
-        if wrong or (scorer.reads_queries and not of_masks):
+        refused = 'refused' if of_masks else 'raw'
+        if scorer.class_scores == refused or (scorer.reads == 'queries' and not of_masks):
             given = 'class scores of masks' if of_masks else 'a logit for each class'
             raise ValueError(
                 f"scorers: '{name}' ({type(scorer).__name__}) has no meaning for "
-                f'{kind}, which gives {given}'
+                f'{type(self.head.head).__name__}, which gives {given}'
             )
 
-    def _scores_from_logits(
-        self, scorer: Scorer, features: Tensor | None, logits: Tensor
-    ) -> Tensor:
-        """A scorer's map, from the logits or class scores (N, K, h, w) of this kind of head."""
-        if self.head.adapter.gives_class_scores and scorer.class_scores == 'as_logits':
-            logits = as_logits(logits.float())
-        return scorer(features, logits)
+    def _readings(self, logits: Tensor) -> dict[str, Tensor]:
+        """What scorers read of the head's (N, K, h, w), by their ``class_scores``."""
+        of_masks = self.head.adapter.gives_class_scores
+        read = as_logits(logits.float()) if of_masks else logits
+        return dict(raw=logits, as_logits=read, refused=read)
 
-    def score_features(self, tap: Tap) -> dict[str, Tensor]:
-        """Maps (N, h, w) of scorers; at image resolution not of those of logits alone."""
+    def score_tap(self, tap: Tap) -> dict[str, Tensor]:
+        """Maps (N, h, w) of a pass on its grid; at image resolution not of scorers of logits."""
         maps = {}
+        readings = self._readings(tap.logits)
         for name, scorer in self.scorers.items():
-            if scorer.reads_image:
-                continue
-            if scorer.reads_queries:
+            if scorer.reads == 'image':
+                scores = scorer.score_image(tap.inputs, self.tap_of)
+                maps[name] = at_size(scores, tap.logits.shape[2:], self.align_corners)
+            elif scorer.reads == 'queries':
                 assert tap.queries is not None  # such scorers are refused elsewhere
                 maps[name] = scorer.score_queries(*tap.queries)
-            elif self.resolution == 'feature' or not scorer.from_logits:
-                maps[name] = self._scores_from_logits(scorer, tap.features, tap.logits)
+            elif scorer.reads == 'features' or self.resolution == 'feature':
+                maps[name] = scorer(tap.features, readings[scorer.class_scores])
         return maps
 
-    def score_inputs(self, inputs: Tensor, grid: Sequence[int]) -> dict[str, Tensor]:
-        """Maps (N, h, w) on ``grid`` (h, w) of scorers that read the network's input."""
+    def score_logits(self, logits: Tensor, size: Sequence[int]) -> dict[str, Tensor]:
+        """At image resolution, scorers of logits alone see (N, K, H, W) that mmseg has resized, as
+        anomaly benchmarks do; ``size`` is that of the network's input.
+        """
         maps = {}
+        readings = self._readings(logits)
         for name, scorer in self.scorers.items():
-            if scorer.reads_image:
-                maps[name] = at_size(
-                    scorer.score_image(inputs, self.tap_of), grid, self.align_corners
-                )
+            if scorer.reads == 'logits':
+                scores = scorer(None, readings[scorer.class_scores])
+                maps[name] = smoothed_for(scores, size, self.smoothing)
         return maps
 
-    def _maps_of_pass(self, tap: Tap) -> dict[str, Tensor]:
+    def maps_of_pass(self, tap: Tap) -> dict[str, Tensor]:
         """Maps of one pass, smoothed; at image resolution of the size of the pass's input."""
         assert tap.inputs is not None  # the head has heard them
         size = tap.inputs.shape[2:]
-        maps = {**self.score_features(tap), **self.score_inputs(tap.inputs, tap.logits.shape[2:])}
-        for name, scores in maps.items():
+        maps = {}
+        for name, scores in self.score_tap(tap).items():
             maps[name] = smoothed_for(scores, size, self.smoothing)
             if self.resolution == 'image':
                 maps[name] = at_size(maps[name].float(), size, self.align_corners)
@@ -288,17 +282,11 @@ class OpenSetSegmentor(BaseModel):
         if mode == 'tensor':
             return self.segmentor(inputs, data_samples, mode='tensor')
         raise ValueError(
-            f"mode: wanted 'predict' or 'tensor', found {mode!r}. D and G are trained "
-            'by train_step.'
+            f"mode: wanted 'predict' or 'tensor', found {mode!r}. D and G are trained by "
+            'train_step.'
         )
 
     def val_step(self, data: dict) -> list[SegDataSample]:
-        return self._step(data)
-
-    def test_step(self, data: dict) -> list[SegDataSample]:
-        return self._step(data)
-
-    def _step(self, data: dict) -> list[SegDataSample]:
         """Results of a batch; where taps are stored in it, the segmentor does not run."""
         sizes = sorted({tuple(image.shape[1:]) for image in data['inputs']})
         if len(sizes) > 1:
@@ -308,14 +296,15 @@ class OpenSetSegmentor(BaseModel):
             )
         stored = None
         if TAP_FEATURES in data:
-            features, logits = (
-                torch.stack(list(data[key])).to(self.segmentor_digest.device)
-                for key in (TAP_FEATURES, TAP_LOGITS)
-            )
+            device = self.segmentor_digest.device
+            keys = (TAP_FEATURES, TAP_LOGITS)
+            features, logits = (torch.stack(list(data[key])).to(device) for key in keys)
             stored = Tap(features, logits)
-            data = {key: data[key] for key in data if key not in (TAP_FEATURES, TAP_LOGITS)}
+            data = {key: data[key] for key in data if key not in keys}
         batch = self.data_preprocessor(data, False)
         return self.predict(batch['inputs'], batch['data_samples'], stored)
+
+    test_step = val_step
 
     @torch.no_grad()
     def predict(
@@ -328,72 +317,61 @@ class OpenSetSegmentor(BaseModel):
 
         Args:
             inputs: (N, 3, H, W).
-            data_samples: those of the images; None: maps stay at the size of the inputs.
+            data_samples: those of the images; None: the inputs are the images.
             stored: features and logits that the segmentor made of these inputs before.
         """
-        if self.resolution == 'feature' and self.slides and stored is None:
-            raise ValueError(
-                "resolution='feature' needs test_cfg.mode='whole', found 'slide'. Set "
-                "model.test_cfg=dict(mode='whole'), or model.resolution='image'."
-            )
-        if stored is not None:
-            windows, results = self._predict_stored(inputs, data_samples, stored)
-        else:
-            with self.head.listening(self._maps_of_pass) as windows:
-                results = self.segmentor.predict(inputs, data_samples)
         size = inputs.shape[2:]
+        if data_samples is None:
+            data_samples = [SegDataSample(metainfo=meta_of(inputs)) for _ in inputs]
+        if self.slides and (self.resolution == 'feature' or stored is not None):
+            raise ValueError(
+                "resolution='feature' and stored features need test_cfg.mode='whole', found "
+                "'slide'. Set model.test_cfg=dict(mode='whole'), or model.resolution='image'."
+            )
+        if stored is not None and self.head.adapter.gives_class_scores:
+            raise ValueError(
+                'Stored features: wanted a head with a logit for each class, found '
+                f'{type(self.head.head).__name__}'
+            )
+        if stored is None:
+            with self.head.listening(self.maps_of_pass) as windows:
+                results = self.segmentor.predict(inputs, data_samples)
+        else:
+            metas = [sample.metainfo for sample in data_samples]
+            seg_logits = self.head.head.predict_by_feat(stored.logits, metas)
+            results = self.segmentor.postprocess_result(seg_logits, data_samples)
+            windows = [self.maps_of_pass(stored._replace(inputs=inputs))]
         maps = windows[0]
         if self.slides:
             boxes = window_boxes(size, self.test_cfg.crop_size, self.test_cfg.stride)
             maps = merge_windows(windows, boxes, size)
         for i, sample in enumerate(results):
             own = {name: scores[i : i + 1] for name, scores in maps.items()}
-            self._finish(sample, own, size, placed=data_samples is not None)
+            self._finish(sample, own, size)
         return results
 
-    def _predict_stored(
-        self, inputs: Tensor, data_samples: Any, stored: Tap
-    ) -> tuple[list[dict[str, Tensor]], list[SegDataSample]]:
-        if self.slides or self.head.adapter.gives_class_scores:
-            raise ValueError(
-                'Stored features belong to whole images of heads with logits: wanted '
-                f"test_cfg.mode='whole', found {self.test_cfg.get('mode')!r} of "
-                f'{type(self.head.head).__name__}'
-            )
-        metas = [sample.metainfo for sample in data_samples]
-        seg_logits = self.head.head.predict_by_feat(stored.logits, metas)
-        results = self.segmentor.postprocess_result(seg_logits, data_samples)
-        return [self._maps_of_pass(stored._replace(inputs=inputs))], results
-
-    def _finish(
-        self, sample: SegDataSample, maps: dict[str, Tensor], size: Sequence[int], placed: bool
-    ) -> None:
+    def _finish(self, sample: SegDataSample, maps: dict[str, Tensor], size: Sequence[int]) -> None:
         """Bring an image's maps (1, h, w) to where they belong, and put them into its sample."""
+        meta = sample.metainfo
+        logits = sample.seg_logits.data
         if self.has_open_class:
-            best = sample.seg_logits.data[:-1].argmax(dim=0, keepdim=True)
+            best = logits[:-1].argmax(dim=0, keepdim=True)
             sample.pred_sem_seg = PixelData(data=best)
         if self.resolution == 'feature':
-            if placed:
-                require_plain(sample.metainfo, size)
+            require_plain(meta, size)
         else:
-            if placed:
-                require_whole_image(sample.metainfo, size)
-                maps = {
-                    name: to_original_size(scores, sample.metainfo, size, self.align_corners)
-                    for name, scores in maps.items()
-                }
-            maps.update(self._scores_of_seg_logits(sample.seg_logits.data[None], size))
+            require_whole_image(meta, size)
+            for name, scores in maps.items():
+                maps[name] = to_original_size(scores, meta, size, self.align_corners)
+            maps.update(self.score_logits(logits[None], size))
         if maps:
             sample.set_data({OPEN_SCORES: PixelData(**maps)})
 
-    def _scores_of_seg_logits(self, logits: Tensor, size: Sequence[int]) -> dict[str, Tensor]:
-        """Scorers of logits alone see those that mmseg has resized, as anomaly benchmarks do."""
-        maps = {}
-        for name, scorer in self.scorers.items():
-            if scorer.from_logits and not scorer.reads_image:
-                scores = self._scores_from_logits(scorer, None, logits)
-                maps[name] = smoothed_for(scores, size, self.smoothing)
-        return maps
+
+def meta_of(inputs: Tensor) -> dict:
+    """What mmseg wants to know of an image that is the network's input as it is."""
+    keys = ('img_shape', 'ori_shape', 'pad_shape', 'batch_input_shape')
+    return dict.fromkeys(keys, inputs.shape[2:])
 
 
 def hex_of(digest: Tensor) -> str:

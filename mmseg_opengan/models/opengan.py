@@ -3,7 +3,7 @@
 Shapes: features (N, C, h, w) on the feature grid; C channels; n pixels.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -21,7 +21,7 @@ from ..functional.gan_losses import (
     mean_closed_probability,
 )
 from ..functional.pixels import labels_on_grid, open_map_of, pixels_first
-from .frozen_segmentor import load_whole
+from .frozen_segmentor import load_whole, part_of
 from .fusion import Fusion
 from .networks import discriminate, frozen
 from .open_set_segmentor import (
@@ -29,11 +29,9 @@ from .open_set_segmentor import (
     OpenSetSegmentor,
     hex_of,
 )
-from .options import check_choices, check_not_negative
+from .options import check_choices, check_numbers
 from .scorers.base import FitData
 from .tap_adapters import Tap
-
-_NETWORKS = ('discriminator', 'generator')
 
 
 @MODELS.register_module()
@@ -75,7 +73,7 @@ class OpenGANSegmentor(OpenSetSegmentor):
         check_choices(
             reduction=(reduction, REDUCTIONS), generator_loss=(generator_loss, GENERATOR_LOSSES)
         )
-        check_not_negative(lambda_open=lambda_open, lambda_fake=lambda_fake)
+        check_numbers('[0, inf)', lambda_open=lambda_open, lambda_fake=lambda_fake)
         if generator is not None and discriminator is None:
             raise ValueError('generator: wanted a discriminator too, found None')
         super().__init__(**options)
@@ -89,7 +87,7 @@ class OpenGANSegmentor(OpenSetSegmentor):
             lambda_open=lambda_open, lambda_fake=lambda_fake, reduction=reduction
         )
         self.generator_loss = generator_loss
-        self.fusion = None if fuse is None else self._build_fusion(fuse)
+        self.fusion: Any = None if fuse is None else self._build_fusion(fuse)
         self.register_load_state_dict_post_hook(_expect_no_scorers)
 
     def _build_fusion(self, options: dict) -> Fusion:
@@ -107,13 +105,20 @@ class OpenGANSegmentor(OpenSetSegmentor):
         """Channels of what D reads and G makes: the tapped feature's."""
         return self.head.channels
 
-    def score_features(self, tap: Tap) -> dict[str, Tensor]:
+    def score_tap(self, tap: Tap) -> dict[str, Tensor]:
         """As of :class:`OpenSetSegmentor`, and D's map."""
-        maps = {**super().score_features(tap), **self._score_by_discriminator(tap)}
+        maps = super().score_tap(tap)
+        if self.discriminator is not None:
+            maps[OPENGAN] = self.open_logits(tap)
         if self.fusion is not None:
-            features, logits = tap.features.float(), tap.logits.float()
+            features = tap.features.float()
+            logits = tap.logits.float()
             maps[HYBRID] = self.fusion(maps[OPENGAN], features, logits)
         return maps
+
+    def open_logits(self, tap: Tap) -> Tensor:
+        """(N, h, w) of a pass by D."""
+        return -discriminate(_unwrap(self.discriminator), tap.features.float())
 
     @property
     def score_names(self) -> dict[str, bool]:
@@ -128,10 +133,7 @@ class OpenGANSegmentor(OpenSetSegmentor):
     @torch.no_grad()
     def measure_fusion(self, features: Tensor) -> None:
         """Standardise the fused score on closed pixels (n, C), for D as it is now in eval mode."""
-        classifier = self.head.adapter.classifier
-        if self.fusion is None or classifier is None:
-            return
-        weight, bias = (value.float() for value in classifier)
+        weight, bias = (value.float() for value in self.head.adapter.classifier or ())
         features = features.to(weight.device).float()
         logits = torch.addmm(bias, features, weight.T)
         network = _unwrap(self.discriminator)
@@ -141,11 +143,6 @@ class OpenGANSegmentor(OpenSetSegmentor):
         network.train(training)
         data = FitData(features, logits, logits.argmax(dim=1), weight, bias)
         self.fusion.measure(trained, data)
-
-    def _score_by_discriminator(self, tap: Tap) -> dict[str, Tensor]:
-        if self.discriminator is None:
-            return {}
-        return {OPENGAN: -discriminate(_unwrap(self.discriminator), tap.features.float())}
 
     # ------------------------------------------------------------------ state
 
@@ -165,43 +162,39 @@ class OpenGANSegmentor(OpenSetSegmentor):
 
     def _load_from_state_dict(self, state_dict: dict, prefix: str, *args: Any) -> None:
         """Refuse what would leave a part of D random, or belongs to another segmentor."""
-        given = {key for key in state_dict if key.startswith('discriminator.')}
-        if not given and self.discriminator is None:
+        weights = part_of(state_dict, 'discriminator.')
+        if not weights and self.discriminator is None:
             self._take_segmentor(state_dict)
-        elif not given:
+        elif not weights:
             raise RuntimeError(
                 'This checkpoint holds no discriminator. Wanted one that OpenGAN training wrote; '
                 "the segmentor's weights go to model.segmentor.checkpoint."
             )
-        if given and self.discriminator is not None:
-            weights = {key.removeprefix('discriminator.'): state_dict[key] for key in given}
+        elif self.discriminator is not None:
             load_whole(_unwrap(self.discriminator), weights, 'discriminator', 'The checkpoint')
-        wanted = state_dict.get(DIGEST)
-        if given and not self.held.loaded and (wanted is None or wanted.any()):
-            raise RuntimeError(
-                'This checkpoint holds D and G, and no segmentor is loaded: set '
-                'model.segmentor.checkpoint to the weights that D was trained on.'
-            )
-        if given and (wanted is None or not torch.equal(wanted.cpu(), self.segmentor_digest.cpu())):
-            found = 'no digest' if wanted is None else f'sha256 {hex_of(wanted)[:12]}'
+        own = self.segmentor_digest.cpu()
+        noted = state_dict.get(DIGEST, torch.zeros_like(own)).cpu()
+        if weights and not torch.equal(noted, own):
+            if not self.held.loaded:
+                raise RuntimeError(
+                    'This checkpoint holds D and G, and no segmentor is loaded: set '
+                    'model.segmentor.checkpoint to the weights that D was trained on.'
+                )
             raise RuntimeError(
                 f"D was trained on other segmentor weights than those in '{self.held.source}' "
-                f'(found {found} in the checkpoint, wanted {self.segmentor_sha256()[:12]}).'
+                f'(found sha256 {hex_of(noted)[:12]} in the checkpoint, wanted {hex_of(own)[:12]}).'
             )
         super()._load_from_state_dict(state_dict, prefix, *args)
-        self.discriminator_loaded |= bool(given)
+        self.discriminator_loaded |= bool(weights)
 
     def _take_segmentor(self, state_dict: dict[str, Tensor]) -> None:
         """Without D a checkpoint is the segmentor's: taken where none is loaded, else compared."""
-        own = (*(f'{name}.' for name in _NETWORKS), 'scorers.', DIGEST)
-        weights = {key: value for key, value in state_dict.items() if not key.startswith(own)}
-        for key in weights:
-            del state_dict[key]
-        if not weights:
-            return
-        if not self.held.loaded:
+        own = ('generator.', 'scorers.', DIGEST)
+        names = [key for key in state_dict if not key.startswith(own)]
+        weights = {key: state_dict.pop(key) for key in names}
+        if weights and not self.held.loaded:
             self.load_segmentor(weights)
-        elif not self.held.holds(weights):
+        elif weights and not self.held.holds(weights):
             raise RuntimeError(
                 'The checkpoint holds other segmentor weights than '
                 f"model.segmentor.checkpoint, '{self.held.source}'."
@@ -225,45 +218,55 @@ class OpenGANSegmentor(OpenSetSegmentor):
         """
         draw = data['draw']
         self.discriminator_loaded = True
-        device = next(self.discriminator.parameters()).device
-        closed = self._closed_pixels(data, draw).to(device).float()
-        open_ = closed[:0] if data['open'] is None else data['open'].to(device).float()
-        fake = closed[:0]
+        real = self._real(data)
+        made = noise = None
         if self.generator is not None:
-            generator = _unwrap(self.generator)
-            if hasattr(generator, 'observe'):
-                generator.observe(closed)
-            noise_d, noise_g = (z.to(device) for z in draw.noise(generator.noise_channels))
+            noise = draw.noise(_unwrap(self.generator).noise_channels)
             with torch.no_grad():
-                fake = self.generator(noise_d).float()
-        groups = (closed, open_, fake)
-        sizes = [len(group) for group in groups]
-        log = self._step_discriminator(
-            lambda: self.discriminator(torch.cat(groups)).split(sizes),
-            optim_wrapper['discriminator'],
-        )
-        wanted = [closed] if data['open'] is None else [closed, open_]
-        log['empty_groups'] = torch.tensor(float(sum(not len(group) for group in wanted)))
-        if self.generator is not None:
-            log.update(
-                self._step_generator(
-                    lambda network: network(self.generator(noise_g)), optim_wrapper['generator']
-                )
-            )
+                made = self.generator(noise[0].to(self._device)).float()
+        log = self._step_discriminator(real, made, draw, optim_wrapper['discriminator'])
+        wants_open = draw.sampler.num_open > 0 and data.get('open', ()) is not None
+        wanted = ('closed', 'open') if wants_open else ('closed',)
+        log['empty_groups'] = torch.tensor(float(sum(f'D_{group}' not in log for group in wanted)))
+        if noise is not None:
+            optimizer = optim_wrapper['generator']
+            log.update(self._step_generator(noise[1].to(self._device), draw, optimizer))
         return log
 
-    def _closed_pixels(self, data: dict, draw: Any) -> Tensor:
+    @property
+    def _device(self) -> torch.device:
+        return self.segmentor_digest.device
+
+    def _real(self, data: dict) -> Any:
+        """The step's closed and open pixels, (Nc, C) and (No, C)."""
+        closed = self._closed_pixels(data).to(self._device).float()
+        opened = closed[:0] if data['open'] is None else data['open'].to(self._device).float()
+        generator = _unwrap(self.generator)
+        if hasattr(generator, 'observe'):
+            generator.observe(closed)
+        return closed, opened
+
+    def _logits_of_groups(self, real: Any, made: Tensor | None, draw: Any) -> Sequence[Tensor]:
+        """D's logits (n,) of closed, open and generated pixels, by one forward of all."""
+        groups = (*real, real[0][:0] if made is None else made)
+        return self.discriminator(torch.cat(groups)).split([len(group) for group in groups])
+
+    def _logits_of_made(self, network: nn.Module, made: Tensor, draw: Any, turn: int) -> Tensor:
+        """A D's logits (n,) of generated pixels, in D's turn (0) or in G's (1)."""
+        return network(made)
+
+    def _closed_pixels(self, data: dict) -> Tensor:
         """The step's closed features: given by a store, or tapped from the step's images."""
         if 'closed' in data:
             return data['closed']
-        rows: Any = []
+        found = []
         for image, sample in zip(data['inputs'], data['data_samples']):
             features = self.extract_image(image, sample)
             open_map = labels_on_grid(open_map_of(sample).data[0], features.shape[-2:])
             is_closed = (open_map == CLOSED).flatten().to(features.device)
-            rows.append(pixels_first(features[None])[is_closed])
-        rows = torch.cat(rows)
-        return rows[torch.from_numpy(draw.closed(len(rows))).to(rows.device)]
+            found.append(pixels_first(features[None])[is_closed])
+        rows = torch.cat(found)
+        return rows[torch.from_numpy(data['draw'].closed(len(rows))).to(rows.device)]
 
     @torch.no_grad()
     def score_generated(self, number: int, seed: int) -> Tensor:
@@ -272,26 +275,24 @@ class OpenGANSegmentor(OpenSetSegmentor):
         D scores as it does in validation; G is as D met it in training, with batch norm of the
         batch itself.
         """
-        generator, device = _unwrap(self.generator), next(self.generator.parameters()).device
-        noise = torch.randn(
-            self._noise_shape(number), generator=torch.Generator().manual_seed(seed)
-        )
+        generator = _unwrap(self.generator)
+        random = torch.Generator().manual_seed(seed)
+        noise = torch.randn(self._noise_shape(number), generator=random)
         training = generator.training
         with frozen(generator.train()):
-            fake = generator(noise.to(device)).float()
+            made = generator(noise.to(self._device)).float()
         generator.train(training)
-        return -_unwrap(self.discriminator)(fake).flatten()[:number]
+        return -_unwrap(self.discriminator)(made).flatten()[:number]
 
     def _noise_shape(self, number: int) -> tuple[int, ...]:
         """Of the noise that makes at least ``number`` generated pixels."""
         return number, _unwrap(self.generator).noise_channels
 
     def _step_discriminator(
-        self, forward: Callable[[], Sequence[Tensor]], optimizer: OptimWrapper
+        self, real: Any, made: Tensor | None, draw: Any, optimizer: OptimWrapper
     ) -> dict[str, Tensor]:
-        """``forward()`` gives D's logits (n,) of closed, open and fake pixels, with their graph."""
         with optimizer.optim_context(self.discriminator):
-            logits = forward()
+            logits = self._logits_of_groups(real, made, draw)
             terms = discriminator_loss(*logits, **self.loss_options)
             loss: Any = sum(terms.values())
         optimizer.update_params(loss)
@@ -303,14 +304,14 @@ class OpenGANSegmentor(OpenSetSegmentor):
         return log
 
     def _step_generator(
-        self, forward: Callable[[nn.Module], Tensor], optimizer: OptimWrapper
+        self, noise: Tensor, draw: Any, optimizer: OptimWrapper
     ) -> dict[str, Tensor]:
-        """``forward(D)`` gives logits (n,) of newly generated pixels; that D stays as it is."""
+        """D stays as it is."""
         discriminator = _unwrap(self.discriminator)
         with optimizer.optim_context(self.generator), frozen(discriminator):
-            terms = generator_loss(forward(discriminator), kind=self.generator_loss)
-            loss = sum(terms.values())
-        optimizer.update_params(loss)
+            logits = self._logits_of_made(discriminator, self.generator(noise), draw, 1)
+            terms = generator_loss(logits, kind=self.generator_loss)
+        optimizer.update_params(sum(terms.values()))
         return {name: term.detach() for name, term in terms.items()}
 
 

@@ -28,7 +28,8 @@ def smoothed_for(scores: Tensor, input_size: Sequence[int], deviation: float) ->
     """Maps (N, h, w) of inputs of ``input_size``, smoothed by ``deviation`` pixels of the input."""
     if not deviation:
         return scores
-    rows, cols = (deviation * own / full for own, full in zip(scores.shape[1:], input_size))
+    rows = deviation * scores.shape[1] / input_size[0]
+    cols = deviation * scores.shape[2] / input_size[1]
     return smoothed(scores, (rows, cols))
 
 

@@ -38,6 +38,10 @@ class ConvSegAdapter:
     #: The head hands its scores to ``predict_by_feat``; else its ``forward`` is listened to.
     ends_in_predict_by_feat = True
 
+    #: The module whose inputs and output give the feature, and the feature's channels C.
+    listens_to: Any
+    channels: int
+
     def __init__(self, heads: list[nn.Module]):
         self.head: Any = heads[-1]
         self.classifying: Any = self._classifying(heads)
@@ -53,26 +57,18 @@ class ConvSegAdapter:
                 'out_channels=1, the sigmoid of one class. Train it with '
                 'out_channels=num_classes=2.'
             )
+        self.listens_to = self.classifying.conv_seg
+        self.channels = self.listens_to.in_channels
 
     def _classifying(self, heads: list[nn.Module]) -> nn.Module:
         return heads[-1]
-
-    @property
-    def listens_to(self) -> Any:
-        """The module whose inputs and output give the feature."""
-        return self.classifying.conv_seg
-
-    @property
-    def channels(self) -> int:
-        """C, channels of the feature."""
-        return self.listens_to.in_channels
 
     @property
     def classifier(self) -> tuple[Tensor, Tensor] | None:
         """(K, C) weight and (K,) bias with logits = weight @ feature + bias; None where there is
         none.
         """
-        conv = self.classifying.conv_seg
+        conv = self.listens_to
         weight = conv.weight.detach().flatten(1)
         bias = weight.new_zeros(len(weight)) if conv.bias is None else conv.bias.detach()
         return weight, bias
@@ -130,15 +126,12 @@ class _OtherAdapter(ConvSegAdapter):
 class SegmenterAdapter(_OtherAdapter):
     """Segmenter's mask transformer: the unit-length patch embeddings, and the masks."""
 
-    @property
-    def listens_to(self) -> Any:
-        return self.head.patch_proj
+    def __init__(self, heads):
+        super().__init__(heads)
+        self.listens_to = self.head.patch_proj
+        self.channels = self.listens_to.out_features
 
-    @property
-    def channels(self) -> int:
-        return self.listens_to.out_features
-
-    def _tap(self, inputs: tuple, output: Any, predicted: Any) -> Tap:
+    def _tap(self, inputs, output, predicted):
         patches = normalize(output, dim=2, p=2)
         features = patches.transpose(1, 2).reshape(len(predicted), -1, *predicted.shape[2:])
         return Tap(features, predicted)
@@ -147,16 +140,13 @@ class SegmenterAdapter(_OtherAdapter):
 class KernelAdapter(_OtherAdapter):
     """K-Net: the feature that the last stage's kernels are convolved with, and its masks."""
 
-    @property
-    def listens_to(self) -> Any:
+    def __init__(self, heads):
+        super().__init__(heads)
         last = self.head.kernel_update_head[-1]
-        return last if last.feat_transform is None else last.feat_transform
+        self.listens_to = last if last.feat_transform is None else last.feat_transform
+        self.channels = last.in_channels
 
-    @property
-    def channels(self) -> int:
-        return self.head.kernel_update_head[-1].in_channels
-
-    def _tap(self, inputs: tuple, output: Any, predicted: Any) -> Tap:
+    def _tap(self, inputs, output, predicted):
         features = output if isinstance(output, Tensor) else inputs[0]
         return Tap(features, predicted)
 
@@ -167,15 +157,12 @@ class MaskAdapter(_OtherAdapter):
     gives_class_scores = True
     ends_in_predict_by_feat = False
 
-    @property
-    def listens_to(self) -> Any:
-        return self.head.pixel_decoder
+    def __init__(self, heads):
+        super().__init__(heads)
+        self.listens_to = self.head.pixel_decoder
+        self.channels = self.head.mask_embed[-1].out_features
 
-    @property
-    def channels(self) -> int:
-        return self.head.mask_embed[-1].out_features
-
-    def _tap(self, inputs: tuple, output: Any, predicted: Any) -> Tap:
+    def _tap(self, inputs, output, predicted):
         classes, masks = (layers[-1] for layers in predicted)
         return Tap(
             output[0], class_scores(classes.float(), masks.float()), queries=(classes, masks)
@@ -187,15 +174,12 @@ class SideAdapter(_OtherAdapter):
 
     gives_class_scores = True
 
-    @property
-    def listens_to(self) -> Any:
-        return self.head.side_adapter_network.mask_decoder.pix_mlp
+    def __init__(self, heads):
+        super().__init__(heads)
+        self.listens_to = self.head.side_adapter_network.mask_decoder.pix_mlp
+        self.channels = self.listens_to.layers[-1].out_channels
 
-    @property
-    def channels(self) -> int:
-        return self.listens_to.layers[-1].out_channels
-
-    def _tap(self, inputs: tuple, output: Any, predicted: Any) -> Tap:
+    def _tap(self, inputs, output, predicted):
         masks, classes = predicted
         return Tap(output, class_scores(classes.float(), masks.float()), queries=(classes, masks))
 

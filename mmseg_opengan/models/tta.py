@@ -36,18 +36,13 @@ class OpenSetTTAModel(BaseTTAModel):
     def _merged(self, versions: Sequence[SegDataSample]) -> SegDataSample:
         _require_same_labels(versions)
         merged = versions[0]
-        threshold = self.module.segmentor.decode_head.threshold
-        logits = [version.seg_logits.data for version in versions]
-        if len(logits[0]) == 1:
-            closed = _mean([one.sigmoid() for one in logits]) > threshold
-        else:
-            probabilities = _mean([one.softmax(dim=0) for one in logits])
-            if self.module.has_open_class:
-                probabilities = probabilities[:-1]
-            closed = probabilities.argmax(dim=0, keepdim=True)
+        probabilities = _mean([version.seg_logits.data.softmax(dim=0) for version in versions])
+        if self.module.has_open_class:
+            probabilities = probabilities[:-1]
+        closed = probabilities.argmax(dim=0, keepdim=True)
         merged.set_data(dict(pred_sem_seg=PixelData(data=closed)))
         maps = {}
-        for name, _ in versions[0].get(OPEN_SCORES).items():
+        for name in self.module.score_names:
             maps[name] = _mean([version.get(OPEN_SCORES).get(name) for version in versions])
         merged.set_data({OPEN_SCORES: PixelData(**maps)})
         return merged

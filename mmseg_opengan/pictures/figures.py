@@ -8,6 +8,8 @@ nothing to draw the axes stay empty.
 """
 
 import math
+import re
+import warnings
 from collections.abc import Callable, Mapping
 
 import numpy as np
@@ -188,22 +190,44 @@ FIGURES: dict[str, Callable[..., Figure]] = dict(
 def save_figure(figure: Figure, stem) -> np.ndarray:
     """Write ``{stem}.png`` (200 dpi) and ``{stem}.pdf``, each whole or not at all.
 
+    Letters that no font of matplotlib's ``font.family`` has are named in one warning.
+
     Returns:
         (height, width, 3) uint8 RGB: the picture.
     """
     figure.set_dpi(200)
     canvas = FigureCanvasAgg(figure)
-    canvas.draw()
-    picture = np.asarray(canvas.buffer_rgba())[..., :3].copy()
-    with replacing(f'{stem}.png') as file:
-        Image.fromarray(picture).save(file, 'PNG', dpi=(200, 200))
-    with replacing(f'{stem}.pdf') as file, rc_context(_STYLE):
-        # no date in it: the same evaluation gives the same file
-        figure.savefig(file, format='pdf', metadata=dict(CreationDate=None))
+    with warnings.catch_warnings(record=True) as said:
+        canvas.draw()
+        picture = np.asarray(canvas.buffer_rgba())[..., :3].copy()
+        with replacing(f'{stem}.png') as file:
+            Image.fromarray(picture).save(file, 'PNG', dpi=(200, 200))
+        with replacing(f'{stem}.pdf') as file, rc_context(_STYLE):
+            # no date in it: the same evaluation gives the same file
+            figure.savefig(file, format='pdf', metadata=dict(CreationDate=None))
+    _pass_on(said, stem)
     return picture
 
 
 # ---------------------------------------------------------------------- parts
+
+
+def _pass_on(said: list[warnings.WarningMessage], stem) -> None:
+    """Warn of what matplotlib said, of all missing letters together."""
+    missing = {}
+    for one in said:
+        letter = re.match(r'Glyph (\d+) .* missing from font', str(one.message))
+        if letter:
+            missing[chr(int(letter[1]))] = True
+        else:
+            warnings.warn_explicit(one.message, one.category, one.filename, one.lineno)
+    if missing:
+        warnings.warn(
+            f"Figure '{stem}': wanted a font for each letter, found none for "
+            f'{", ".join(missing)}. Name one in a file matplotlibrc: '
+            "'font.family: DejaVu Sans, NAME OF THE FONT'",
+            stacklevel=3,
+        )
 
 
 def _highest_precision(curves):

@@ -77,4 +77,6 @@ def line_styles(names: Iterable[str]) -> dict[str, dict[str, str]]:
 
 
 def _place_of(label):
+    if label.startswith('OpenGAN + '):
+        label = LABELS['hybrid']  # also where the free score is named
     return _PLACES.get(label, _PLACES.get(_ENDING.split(label)[0]))

@@ -19,7 +19,8 @@ from matplotlib.ft2font import FT2Font
 from PIL import Image, ImageDraw, ImageFont
 
 from ..contracts import CLOSED, IGNORE, OPENGAN, VOID
-from ..functional.overlay import (
+from .methods import label_of
+from .overlay import (
     OPEN_COLOUR,
     SCORE_COLOURS,
     VOID_COLOUR,
@@ -31,7 +32,6 @@ from ..functional.overlay import (
     stack_panels,
     threshold_map,
 )
-from .methods import label_of
 
 WIDTH = 1200  # pixels; what a README shows without shrinking
 _GAP = 12
@@ -113,7 +113,7 @@ class Panel:
             rows.append([draw((height, width)) for draw in row])
         entries = self.legend_entries() if self.legend else []
         if entries:
-            rows.append([_legend(entries, str(self.font or _DEJAVU))])
+            rows.append([_legend(entries, self.font)])
         return rows
 
     def legend_entries(self) -> list[tuple[str, tuple]]:
@@ -212,22 +212,22 @@ def _score_panel(name: str, score: np.ndarray, size) -> np.ndarray:
     if left + right < width:
         colours = _fit(SCORE_COLOURS[None], (12, width - left - right), smooth=True)
         bar[8:20, left : width - right] = colours
-    bar = _text(bar, [(0, 5, ends[0]), (width - right + 8, 5, ends[1])], 14)
+    bar = write_text(bar, [(0, 5, ends[0]), (width - right + 8, 5, ends[1])], 14)
     picture = _fit(score_to_color(score, lo, hi), size, smooth=True)
     return np.vstack([_titled(label_of(name), picture), bar])
 
 
 def _titled(title: str, picture: np.ndarray) -> np.ndarray:
     band = np.full((_TITLE, picture.shape[1], 3), _PAPER, np.uint8)
-    return np.vstack([_text(band, [(0, 2, title)], 17), picture])
+    return np.vstack([write_text(band, [(0, 2, title)], 17), picture])
 
 
-def _legend(entries, font: str) -> np.ndarray:
+def _legend(entries, file: str | Path | None = None) -> np.ndarray:
     """Swatch and name of each entry, in as many lines as it takes."""
-    _warn_of_missing_letters(font, ''.join(name for name, _ in entries))
+    warn_of_missing_letters(file, ''.join(name for name, _ in entries))
     x, y, places = 0, 0, []
     for name, colour in entries:
-        length = 22 + int(_font(15, font).getlength(name)) + 16
+        length = 22 + int(_font(15, file).getlength(name)) + 16
         if x and x + length > WIDTH - 2 * _GAP:
             x, y = 0, y + _ENTRY
         places.append((x, y, name, colour))
@@ -236,34 +236,36 @@ def _legend(entries, font: str) -> np.ndarray:
     for x, y, _, colour in places:
         strip[y + 5 : y + 21, x : x + 16] = _LINE
         strip[y + 6 : y + 20, x + 1 : x + 15] = colour
-    return _text(strip, [(x + 22, y + 4, name) for x, y, name, _ in places], 15, font)
+    return write_text(strip, [(x + 22, y + 4, name) for x, y, name, _ in places], 15, file)
 
 
-def _text(picture: np.ndarray, lines, size: int, font: str = _DEJAVU) -> np.ndarray:
+def write_text(picture: np.ndarray, lines, size: int, file: str | Path | None = None) -> np.ndarray:
     """A copy with (x, y, text) written on it."""
     canvas = Image.fromarray(picture)
     pen = ImageDraw.Draw(canvas)
     for x, y, text in lines:
-        pen.text((x, y), text, fill=_INK, font=_font(size, font))
+        pen.text((x, y), text, fill=_INK, font=_font(size, file))
     return np.array(canvas)
 
 
 @lru_cache(maxsize=8)
-def _font(size: int, file: str = _DEJAVU) -> ImageFont.FreeTypeFont:
+def _font(size: int, file: str | Path | None = None) -> ImageFont.FreeTypeFont:
     """A font file; DejaVu Sans, which matplotlib brings along, is the same on every machine."""
     try:
-        return ImageFont.truetype(file, size)
+        return ImageFont.truetype(str(file or _DEJAVU), size)
     except OSError as error:
         raise ValueError(f"font: wanted a .ttf or .otf file, found '{file}' ({error})") from error
 
 
 @lru_cache(maxsize=8)
-def _warn_of_missing_letters(file: str, text: str) -> None:
-    letters = FT2Font(file).get_charmap() if Path(file).is_file() else {}
+def warn_of_missing_letters(file: str | Path | None, text: str) -> None:
+    """Warn, once, where a font file (None: DejaVu Sans) lacks letters of what is to be written."""
+    file = Path(file or _DEJAVU)
+    letters = FT2Font(str(file)).get_charmap() if file.is_file() else {}
     missing = sorted({one for one in text if letters and ord(one) not in letters})
     if missing:
         warnings.warn(
-            f"Class names hold {', '.join(missing[:5])}, which '{Path(file).name}' cannot draw. "
-            'Give a font file that has these letters: font=...',
+            f"A picture's text holds {', '.join(missing[:5])}, which '{file.name}' cannot draw. "
+            'Give a font file that has these letters: font=..., --font FILE',
             stacklevel=4,
         )

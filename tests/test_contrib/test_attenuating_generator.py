@@ -22,17 +22,22 @@ def made(**options):
 
 
 def test_each_row_is_a_closed_feature_weakened_channel_by_channel():
-    generator, closed, noise = made().eval(), torch.rand(9, 7), torch.randn(6, 5)
+    generator = made().eval()
+    closed = torch.rand(9, 7)
+    noise = torch.randn(6, 5)
     generator.observe(closed)
-    factors, found = generator.layers(noise), generator(noise)
+    factors = generator.layers(noise)
+    found = generator(noise)
     for i in range(6):
         for channel in range(7):
-            x, z = closed[8 - i % 4, channel].item(), (noise[i, 0] + factors[i, channel]).item()
+            x = closed[8 - i % 4, channel].item()
+            z = (noise[i, 0] + factors[i, channel]).item()
             assert found[i, channel].item() == pytest.approx(x / (1 + np.exp(-z)), rel=1e-5)
 
 
 def test_few_closed_features_are_repeated_and_none_change_nothing():
-    generator, closed = made(), torch.rand(3, 7)
+    generator = made()
+    closed = torch.rand(3, 7)
     generator.observe(closed)
     assert torch.equal(generator.reference, closed[[2, 1, 0, 2]])
     generator.observe(closed[:0])
@@ -40,7 +45,8 @@ def test_few_closed_features_are_repeated_and_none_change_nothing():
 
 
 def test_it_begins_at_weak_features_of_the_right_direction():
-    generator, closed = AttenuatingGenerator(60, num_reference=500), torch.rand(500, 60) * 10
+    generator = AttenuatingGenerator(60, num_reference=500)
+    closed = torch.rand(500, 60) * 10
     generator.observe(closed)
     fake = generator(torch.randn(500, 64)).detach()
     assert (fake >= 0).all()
@@ -67,7 +73,9 @@ def test_the_step_shows_it_closed_features_and_trains_it():
 
 
 def test_a_checkpoint_holds_what_it_generates():
-    generator, other, noise = made().eval(), made().eval(), torch.randn(6, 5)
+    generator = made().eval()
+    other = made().eval()
+    noise = torch.randn(6, 5)
     generator.observe(torch.rand(9, 7))
     other.load_state_dict(generator.state_dict())
     assert torch.equal(other(noise), generator(noise))

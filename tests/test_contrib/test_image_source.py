@@ -92,10 +92,12 @@ def test_crops_are_of_image_and_labels_alike(world):
 
 
 def test_a_batch_is_a_pure_function_of_seed_and_step(world):
-    first, second = source(world, crop_size=(8, 12)), source(world, crop_size=(8, 12))
+    first = source(world, crop_size=(8, 12))
+    second = source(world, crop_size=(8, 12))
     late = second[0, 4]
     for step in range(5):
-        one, other = first[0, step], second[0, step] if step < 4 else late
+        one = first[0, step]
+        other = second[0, step] if step < 4 else late
         assert all(
             torch.equal(a, b)
             for key in ('inputs', 'open_maps')

@@ -71,7 +71,8 @@ def test_counts_are_honoured(sampler):
 
 def test_crops_lie_inside_and_hold_a_pixel_asked_for(sampler):
     sampler.crop_size = (16, 24)
-    held, corners = set(), set()
+    held = set()
+    corners = set()
     for step in range(300):
         (rows, cols), (inner_rows, inner_cols) = sampler.at(0, step).crops(
             [(40, 60), (30, 26)], HOLD

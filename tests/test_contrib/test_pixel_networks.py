@@ -23,7 +23,8 @@ def megabytes(network):
 
 def test_sizes_are_the_papers():
     """Section 6.2: about 14 MB and 11 MB."""
-    discriminator, generator = PatchDiscriminator(), PatchGenerator()
+    discriminator = PatchDiscriminator()
+    generator = PatchGenerator()
     counts = [
         sum(p.numel() for p in network.parameters()) for network in (discriminator, generator)
     ]
@@ -58,12 +59,14 @@ def test_pixels_are_interpolated_between_the_centres_of_cells():
     network = small()
     images = torch.randn(1, 3, 32, 48)
     with torch.no_grad():
-        cells, found = network.cells(images)[0].numpy(), network(images)[0].numpy()
+        cells = network.cells(images)[0].numpy()
+        found = network(images)[0].numpy()
     for row, col in ((0, 0), (4, 11), (19, 30), (31, 47)):
         places = [np.clip((p + 0.5) / 8 - 0.5, 0, n - 1) for p, n in ((row, 4), (col, 6))]
         low = [int(place) for place in places]
         high = [min(one + 1, n - 1) for one, n in zip(low, (4, 6))]
-        (a, b), wanted = (place - one for place, one in zip(places, low)), 0
+        a, b = (place - one for place, one in zip(places, low))
+        wanted = 0
         for r, weight_r in ((low[0], 1 - a), (high[0], a)):
             for c, weight_c in ((low[1], 1 - b), (high[1], b)):
                 wanted += weight_r * weight_c * cells[r, c]
@@ -71,7 +74,8 @@ def test_pixels_are_interpolated_between_the_centres_of_cells():
 
 
 def test_each_image_is_judged_by_itself():
-    network, images = small(), torch.randn(3, 3, 32, 40)
+    network = small()
+    images = torch.randn(3, 3, 32, 40)
     alone = torch.cat([network(image[None]) for image in images])
     torch.testing.assert_close(network(images), alone)
     torch.testing.assert_close(open_map(network, images), -alone)
@@ -94,7 +98,8 @@ def test_noise_becomes_an_image_within_the_range_of_normalised_ones(grid):
 
 def test_gradients_reach_every_weight():
     torch.manual_seed(0)
-    discriminator, generator = small(), PatchGenerator(width=4, noise_channels=5)
+    discriminator = small()
+    generator = PatchGenerator(width=4, noise_channels=5)
     discriminator(generator(torch.randn(4, 5, 1, 1))).sigmoid().log().mean().backward()
     for name, parameter in [*discriminator.named_parameters(), *generator.named_parameters()]:
         assert parameter.grad is not None, name

@@ -17,10 +17,8 @@ from tiny_camvid import MODEL, write_checkpoints, write_config, write_images
 from mmseg_opengan.contracts import CLOSED, OPEN_SCORES, OPENGAN, VOID
 from mmseg_opengan.contrib.patch_sampler import PatchSampler
 
-D, G = (
-    dict(type='PatchDiscriminator', width=4),
-    dict(type='PatchGenerator', width=4, noise_channels=5),
-)
+D = dict(type='PatchDiscriminator', width=4)
+G = dict(type='PatchGenerator', width=4, noise_channels=5)
 SAMPLER = PatchSampler(num_closed=40, num_open=20, num_fake=30, fake_images=2, fake_grid=(1, 1))
 
 
@@ -40,7 +38,8 @@ def step_batch(step: int, sampler=SAMPLER) -> dict:
     """Two images of different sizes: the first closed above and void below, the second closed, open
     and void.
     """
-    inputs, open_maps = [], []
+    inputs = []
+    open_maps = []
     for i, size in enumerate([(40, 64), (48, 56)]):
         open_map = torch.full(size, VOID, dtype=torch.uint8)
         open_map[:20] = CLOSED
@@ -55,7 +54,7 @@ def test_training_changes_d_and_g_and_no_bit_of_the_segmentor():
     model = build(plain.state_dict()).train()
     before = {key: value.clone() for key, value in model.state_dict().items()}
     closed = {key: value.clone() for key, value in model.segmentor.state_dict().items()}
-    model.extract_taps = None  # the segmentor does not run
+    model.tap_of = None  # the segmentor does not run
     for step in range(2):
         log = model.train_step(step_batch(step), adam(model, lr=0.01))
         assert all(np.isfinite(float(value)) for value in log.values())
@@ -95,7 +94,8 @@ def test_one_step_is_the_written_out_one():
     batch = step_batch(0)
     log = model.train_step(batch, optimizers)
 
-    draw, groups = batch['draw'], dict(closed=[], open=[])
+    draw = batch['draw']
+    groups = dict(closed=[], open=[])
     for image, open_map in zip(batch['inputs'], batch['open_maps']):
         height, width = open_map.shape
         normal = (
@@ -252,7 +252,8 @@ def run(tmp_path_factory):
             experiment_name='pixels',
         )
     )
-    config.model.discriminator, config.model.generator = D, G
+    config.model.discriminator = D
+    config.model.generator = G
     config.model.segmentor.checkpoint = str(segmentor)
     config.default_hooks.checkpoint.interval = 4
     runner = Runner.from_cfg(config)

@@ -84,7 +84,7 @@ def test_metainfo(tmp_path):
     assert meta['palette'][0] == [128, 64, 128]
     assert meta['open_classes'][:2] == ('static', 'dynamic')
     assert meta['label_policy'] == 'cityscapes/strict/ignore:caravan'
-    with pytest.raises(ValueError, match=r"metainfo\['classes'\] must be those of policy"):
+    with pytest.raises(ValueError, match='metainfo: wanted the classes of policy'):
         CityscapesOpenSet(data_root=tmp_path, metainfo=dict(classes=('road', 'car')))
 
 
@@ -185,11 +185,6 @@ def test_ignore_open_reaches_the_maps(tmp_path):
             dict(num_open_images=4),
             r'num_open_images must be None or between 1 and the 3 images there are, but got 4',
         ),
-        (
-            dict(num_open_images=2, split='test'),
-            "num_open_images must be None, or at least 1 with split 'train'",
-        ),
-        (dict(num_open_images=0), 'num_open_images must be None, or at least 1'),
         (dict(num_open_val=13), 'must hold more than num_open_val=13 images, but holds 13'),
         (dict(num_open_val=0), 'num_open_val must be at least 1'),
         (dict(img_suffix='.tif'), r"holds no images: wanted files that end in '\.tif', found none"),

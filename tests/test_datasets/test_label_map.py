@@ -164,7 +164,7 @@ def test_rgb_to_ids_equals_pixel_loop():
     assert fast.tolist() == slow == ids.tolist()
 
 
-@pytest.mark.parametrize('colour', [(64, 128, 65), (255, 255, 255), (0, 0, 1)])
+@pytest.mark.parametrize('colour', [(64, 128, 65), (0, 0, 1)])
 def test_unknown_colour_is_named(colour):
     rgb = np.zeros((2, 2, 3), np.uint8)
     rgb[1, 0] = colour
@@ -177,7 +177,7 @@ def test_unknown_colour_is_named(colour):
 
 def test_rgba_is_refused():
     with pytest.raises(
-        ValueError, match=r'must be an 8-bit RGB image, but it has shape \(2, 2, 4\)'
+        ValueError, match=r'must hold one 8-bit channel of ids .* shape \(2, 2, 4\)'
     ):
         ol.camvid_labels().split(np.zeros((2, 2, 4), np.uint8), 'a_L.png')
 

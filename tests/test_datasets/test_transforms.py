@@ -64,7 +64,7 @@ def test_samples_collate(sample):
     assert [s.get(GT_OPEN_MAP).data.shape for s in batch['data_samples']] == [(1, 12, 16)] * 2
 
 
-@pytest.mark.parametrize('direction', ['horizontal', 'vertical', 'diagonal'])
+@pytest.mark.parametrize('direction', ['horizontal', 'diagonal'])
 def test_flip_moves_both_maps(sample, direction):
     before = loaded(sample)
     after = Compose([*LOAD, dict(type='RandomFlip', prob=1.0, direction=direction), PACK])(sample)[
@@ -162,14 +162,13 @@ def test_an_image_alone_has_no_labels(sample):
 
 def test_results_of_a_foreign_dataset(sample):
     del sample['open_labels']
-    with pytest.raises(
-        ValueError, match="needs 'open_labels' and 'seg_map_path' from an open-set dataset"
-    ):
+    with pytest.raises(ValueError, match="needs 'open_labels' from an open-set dataset"):
         Compose(LOAD)(sample)
 
 
-@pytest.mark.parametrize('kind', ['JPEG', 'PNG', 'TIFF', 'WEBP'])
-@pytest.mark.parametrize('orientation', [1, 3])
+@pytest.mark.parametrize(
+    ('kind', 'orientation'), [('JPEG', 3), ('PNG', 3), ('TIFF', 3), ('WEBP', 3), ('PNG', 1)]
+)
 def test_an_image_that_is_turned_by_its_orientation_is_named_once(
     sample, tmp_path, monkeypatch, kind, orientation
 ):

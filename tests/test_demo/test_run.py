@@ -11,7 +11,7 @@ import pytest
 import torch
 from mmengine.config import Config
 
-from demo.open_things import VAL_ONLY
+from demo.open_kinds import VAL_ONLY
 from demo.run import QUICK, TRAINED, _Stages, run_demo
 from demo.segmentor import WEIGHTS, make_segmentor
 from demo.table import CITIES, METHODS, METRICS, choose_pictures, table

@@ -14,9 +14,9 @@ from mmseg_opengan.contracts import IGNORE, OPEN_SCORES
 from mmseg_opengan.evaluation.metric import OpenSetMetric, Setting
 from mmseg_opengan.evaluation.report import describe, details, headline
 from mmseg_opengan.functional.calibration import Calibration
-from mmseg_opengan.functional.components import ComponentCounts
-from mmseg_opengan.functional.decisions import MACRO_F1, STANDARD_RULES, Decisions
-from mmseg_opengan.functional.detection import exact_bins, fpr_at_tpr, resolve_threshold
+from mmseg_opengan.functional.components import ComponentCounts, MinSizes
+from mmseg_opengan.functional.decisions import MACRO_F1, STANDARD_RULES, Decisions, decide
+from mmseg_opengan.functional.detection import exact_bins, fpr_at_tpr, threshold_at_tpr
 from mmseg_opengan.functional.score_layout import ScoreLayout
 
 
@@ -29,7 +29,7 @@ def test_closed_classes_called_open():
         for maps in zip(*grid_maps(data, resolution='feature'), strict=True)
     )
     assert found['FPR95'] == fpr_at_tpr(exact_bins(scores, labels))
-    assert found['threshold'] <= resolve_threshold('tpr=0.95', exact_bins(scores, labels))
+    assert found['threshold'] <= threshold_at_tpr(exact_bins(scores, labels))
     for i, name in enumerate(META['classes']):
         of_class = (labels == 0) & (truth == i)
         called = int((scores[of_class] >= found['threshold']).sum())
@@ -119,10 +119,9 @@ def test_validation_decides():
     bins = exact_bins(torch.from_numpy(scores), torch.from_numpy(truth))
     found = metric.report['open_validation']['scorers']['opengan']
     assert list(found['thresholds']) == [*STANDARD_RULES, 'fpr=0.1', MACRO_F1]
-    for rule in (*STANDARD_RULES, 'fpr=0.1'):
-        assert found['thresholds'][rule] == pytest.approx(
-            resolve_threshold(rule, bins), abs=1e-4
-        )  # a bin's edge
+    decided = decide(bins, rules=[*STANDARD_RULES, 'fpr=0.1']).thresholds
+    for rule, threshold in decided.items():
+        assert found['thresholds'][rule] == pytest.approx(threshold, abs=1e-4)  # a bin's edge
     assert found['calibration']['slope'] > 0
 
 
@@ -150,7 +149,7 @@ def test_calibration_changes_ece_and_nothing_else():
 def test_components_on_the_grid_have_sizes_in_its_cells():
     data = samples(resolution='feature')
     _, metric = run(data, threshold=0.25, components='obstacle')
-    counts = ComponentCounts(threshold=0.25, min_sizes=(4, 1))  # 50 / 16 and 10 / 16
+    counts = ComponentCounts(threshold=0.25, min_sizes=MinSizes(4, 1))  # 50 / 16 and 10 / 16
     for scores, labels, *_ in grid_maps(data, resolution='feature'):
         counts.update(scores, labels)
     assert metric.report['scorers']['opengan']['components'] == dict(

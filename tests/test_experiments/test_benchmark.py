@@ -15,7 +15,7 @@ SCORERS = dict(
     msp=dict(type='MSP'),
     centroid=dict(type='ClassCentroid'),
     unused=dict(type='Energy'),
-    gmm=dict(type='GMM', channels=4, num_components=2, covariance='diag'),
+    gmm=dict(type='GMM', num_components=2, covariance='diag'),
     mspc=dict(type='MSPc', temperature=2.0),
 )
 EVALUATION = """

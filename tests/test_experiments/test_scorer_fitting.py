@@ -39,7 +39,7 @@ SETTINGS = FitSettings(
 SCORERS = dict(
     msp=dict(type='MSP'),
     nn=dict(type='NearestNeighbour', num_references=100, checkpoint='not/yet.pth'),
-    gmm=dict(type='GMM', channels=4),
+    gmm=dict(type='GMM'),
     centroid=dict(type='ClassCentroid', normalize=True),
     mspc=dict(type='MSPc', temperature=2.0, epsilon=0.01),
 )
@@ -234,7 +234,7 @@ def test_data_are_the_banks_pixels_with_their_classes_and_logits(folder, fitted)
     for item in dataset:
         sample = item['data_samples']
         batch = model.data_preprocessor(dict(inputs=[item['inputs']], data_samples=[sample]))
-        tap = Tap(*(part.cpu() for part in model.extract_taps(batch['inputs'])[:2]))
+        tap = Tap(*(part.cpu() for part in model.tap_of(batch['inputs'])[:2]))
         features = tap.features[0].flatten(1).T.half().float()
         classes = labels_on_grid(sample.gt_sem_seg.data[0], tap.features.shape[2:]).flatten()
         seen.update(
@@ -337,22 +337,8 @@ def test_wrong_requests(folder, tmp_path):
 
 def test_candidates_are_all_combinations_of_what_the_config_leaves_open():
     grid = dict(num_components=[1, 2], covariance=['full', 'diag'])
-    assert candidates_of(
-        dict(
-            type='GMM',
-            channels=4,
-            covariance='tied',
-            checkpoint='x',
-        ),
-        grid,
-    ) == [
-        dict(
-            type='GMM',
-            channels=4,
-            covariance='tied',
-            num_components=number,
-        )
-        for number in (1, 2)
+    assert candidates_of(dict(type='GMM', covariance='tied', checkpoint='x'), grid) == [
+        dict(type='GMM', covariance='tied', num_components=number) for number in (1, 2)
     ]
     assert len(candidates_of(dict(type='GMM'), grid)) == 4
     assert candidates_of(dict(type='StandardizedMaxLogit')) == [dict(type='StandardizedMaxLogit')]

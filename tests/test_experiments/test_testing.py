@@ -11,7 +11,7 @@ from mmseg_opengan.experiments.jobs import Job
 
 CONFIG = """
 model = dict(segmentor=dict(config='closed.py', checkpoint='closed.pth'),
-             discriminator=dict(type='FeatureDiscriminator', act='leaky_relu'), generator=None, resolution='image',
+             discriminator=dict(type='FeatureDiscriminator', first_bn=True), generator=None, resolution='image',
              lambda_fake=.2, scorers=dict(msp=dict(type='MSP')), smoothing=0.)
 test_dataloader = dict(dataset=dict(type='Images', data_root='images'), num_workers=2)
 test_evaluator = dict(type='OpenSetMetric')

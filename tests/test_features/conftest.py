@@ -6,7 +6,7 @@ import signal
 from functools import partial
 
 import pytest
-from tiny_cityscapes import write_images
+from tiny_cityscapes import built, content, write_images
 
 from mmseg_opengan.features import bank_parts, extraction
 from mmseg_opengan.features.bank_writer import BankWriter
@@ -22,6 +22,15 @@ def world(tmp_path_factory):
 def two_images_per_shard(monkeypatch):
     monkeypatch.setattr(extraction, 'BankWriter', partial(BankWriter, images_per_shard=2))
     monkeypatch.setattr(bank_parts, 'IMAGES_PER_SHARD', 2)
+
+
+@pytest.fixture(scope='module')
+def uninterrupted(world, tmp_path_factory):
+    folder = tmp_path_factory.mktemp('uninterrupted')
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(extraction, 'BankWriter', partial(BankWriter, images_per_shard=2))
+        built(world, folder, closed_per_image=7)
+    return content(folder)
 
 
 @pytest.fixture

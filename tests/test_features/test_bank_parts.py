@@ -55,17 +55,17 @@ def root(world, tmp_path):
 
 
 @pytest.mark.parametrize(
-    'options',
+    ('parts', 'options'),
     [
-        pytest.param({}, id='same images'),
-        pytest.param(dict(held_out=4, open_held_out=1), id='more open images'),
-        pytest.param(dict(open_held_out=4), id='fewer open images'),
-        pytest.param(dict(open_=False), id='no open images'),
-        pytest.param(dict(kind='OnlineSource'), id='open pixels only'),
-        pytest.param(dict(held_out=2), id='last shard not full'),
+        pytest.param(1, {}, id='one part'),
+        pytest.param(SHARDS, {}, id='a shard each'),
+        pytest.param(2, dict(held_out=4, open_held_out=1), id='more open images'),
+        pytest.param(SHARDS, dict(open_held_out=4), id='fewer open images'),
+        pytest.param(2, dict(open_=False), id='no open images'),
+        pytest.param(2, dict(kind='OnlineSource'), id='open pixels only'),
+        pytest.param(2, dict(held_out=2), id='last shard not full'),
     ],
 )
-@pytest.mark.parametrize('parts', [1, 2, SHARDS])
 def test_a_joined_bank_is_that_of_one_process(world, tmp_path, parts, options):
     built(world, tmp_path / 'one', **OPTIONS | options)
     extract_parts(world, tmp_path / 'bank', parts, **options)
@@ -142,7 +142,8 @@ def test_a_part_is_a_bank(world, root, tmp_path):
 # interrupted joins
 
 
-@pytest.mark.parametrize('operation', range(FILES + FILES + 1))
+# Files removed, files linked, the manifest renamed: the first and the last of each, and between.
+@pytest.mark.parametrize('operation', [0, 7, FILES - 1, FILES, 22, 2 * FILES - 1, 2 * FILES])
 def test_a_join_killed_at_any_file_and_repeated(world, root, one, operation):
     """Another killed join has left files there: they are removed, those of the parts linked, the
     manifest renamed.
@@ -246,7 +247,6 @@ def test_an_unfinished_part(world, root):
             r'preprocessor\.mean: wanted None, found \[1\.0\]',
         ),
         (SEGMENTOR, dict(closed_per_image=8), 'closed_per_image: wanted 7, found 8'),
-        (SEGMENTOR, dict(bank_seed=1), 'seed: wanted 0, found 1'),
         (SEGMENTOR, dict(open_held_out=3), r"part\.images_sha256: wanted '.*', found"),
     ],
 )
@@ -289,7 +289,7 @@ def test_a_truncated_shard(world, root):
     )
 
 
-@pytest.mark.parametrize('part', [(0, 2), (3, 2), (1, SHARDS + 1), (1, 0)])
+@pytest.mark.parametrize('part', [(0, 2), (3, 2), (1, SHARDS + 1)])
 def test_a_part_that_there_is_not(world, tmp_path, part):
     with pytest.raises(
         FeatureBankError, match='3 shards: wanted a part .*1/1 and 3/3, found {}/{}'.format(*part)

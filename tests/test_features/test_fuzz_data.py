@@ -11,7 +11,6 @@ from mmseg.registry import DATASETS
 from PIL import Image
 from tiny_cityscapes import SEGMENTOR, STRIDE, built, images, write_images
 
-from mmseg_opengan.contracts import TAP_FEATURES
 from mmseg_opengan.datasets import label_file
 from mmseg_opengan.datasets.label_map import camvid_labels
 from mmseg_opengan.datasets.open_set_folder import label_map_of
@@ -142,7 +141,7 @@ def test_shards_of_a_bank(folder, name, edits):
 
 
 @fuzz
-@given(st.sampled_from(['manifest.json', f'00000.{TAP_FEATURES}.npy']), EDITS)
+@given(st.sampled_from(['manifest.json', '00000.pt']), EDITS)
 def test_stored_taps(folder, name, edits):
     def read():
         made = taps(folder)

@@ -1,5 +1,7 @@
 """Which closed pixels of an image are stored."""
 
+import itertools
+
 import numpy as np
 import pytest
 
@@ -48,10 +50,9 @@ def test_choice_depends_on_seed_and_name_only():
     assert (made[1][first[:, 0], first[:, 1]] == first[:, 2]).all()
 
 
-@pytest.mark.parametrize('choice', [PixelChoice(60), PixelChoice(None), PixelChoice(10_000)])
-@pytest.mark.parametrize('group', ['closed', 'open'])
-def test_count_is_what_is_chosen(choice, group):
-    for counts in ({0: 200, 3: 4}, {0: 20}, {}):
+@pytest.mark.parametrize('choice', [PixelChoice(60), PixelChoice(None)])
+def test_count_is_what_is_chosen(choice):
+    for counts, group in itertools.product(({0: 200, 3: 4}, {0: 20}, {}), ('closed', 'open')):
         made = maps(counts)
         assert choice.count(made[0], group) == len(choice.pixels(*made, group, 'image'))
 
@@ -65,7 +66,6 @@ def test_all_open_pixels_are_taken():
     ('options', 'name'),
     [
         (dict(limit=0), 'closed_per_image'),
-        (dict(limit=2.5), 'closed_per_image'),
         (dict(seed=-1), 'bank_seed'),
     ],
 )

@@ -40,7 +40,7 @@ def test_counts_are_honoured(sampler):
     assert draw.images(7).shape == (1,)
 
 
-@pytest.mark.parametrize('available', [80, 50, 30])
+@pytest.mark.parametrize('available', [80, 30])
 def test_draws_are_those_of_a_written_out_sampler(sampler, available):
     """One numpy generator for each (seed, step, stream): 1 closed, 2 open, 3 noise."""
     draw = sampler.at(5, 9)
@@ -114,14 +114,15 @@ def test_a_group_can_be_left_out(count):
     assert sizes == dict(num_closed=5000, num_open=2500, num_fake=2500, **{}) | {count: 0}
 
 
-@pytest.mark.parametrize('count', ['num_closed', 'num_open', 'num_fake'])
-@pytest.mark.parametrize('value', [-1, 2.5, '10', None])
+@pytest.mark.parametrize(
+    ('count', 'value'), [('num_closed', -1), ('num_open', 2.5), ('num_fake', '10')]
+)
 def test_wrong_counts(count, value):
     with pytest.raises(ValueError, match=f'{count}: wanted a whole number >= 0, found {value!r}'):
         PixelSampler(**{count: value})
 
 
-@pytest.mark.parametrize('value', [0, -1, 'every', 1.5])
+@pytest.mark.parametrize('value', [0, 'every'])
 def test_wrong_number_of_images(value):
     with pytest.raises(
         ValueError, match=f"closed_images_per_batch: wanted a number >= 1 or 'all', found {value!r}"

@@ -16,9 +16,9 @@ from mmseg_opengan.functional.decisions import (
     MACRO_F1,
     STANDARD_RULES,
     Decisions,
-    check_threshold,
     decide,
     is_rule,
+    plain_rule,
 )
 from mmseg_opengan.functional.detection import exact_bins
 
@@ -77,19 +77,32 @@ def test_stored_and_read_again():
     assert Decisions.from_json(Decisions({}).to_json()) == Decisions({})
 
 
+def test_a_rule_keeps_what_it_promises():
+    scores, labels = torch.tensor([1.0, 2.0, 2.0, 3.0, 4.0, 5.0]), torch.tensor([0, 0, 1, 0, 1, 1])
+    bins = exact_bins(scores, labels)
+    found = decide(bins, rules=['fpr=0.4', 'tpr=0.6', 'f1']).thresholds
+    rates = {}
+    for rule, threshold in found.items():
+        called = labels[scores >= threshold]
+        rates[rule] = curves.rates(int((called == 0).sum()), int((called == 1).sum()), 3, 3)
+    assert rates['fpr=0.4']['FPR'] <= 0.4
+    assert rates['tpr=0.6']['TPR'] >= 0.6
+    assert rates['f1']['F1'] == curves.best_f1(bins)[0]
+
+
+def test_an_fpr_that_no_threshold_reaches_calls_nothing_open():
+    bins = exact_bins(torch.zeros(2), torch.tensor([0, 1]))
+    assert decide(bins, rules=['fpr=0']).thresholds == {'fpr=0': math.inf}
+
+
 def test_what_is_a_rule():
     assert [is_rule(one) for one in ('f1', 'fpr=0.05', MACRO_F1, 'nonsense')] == [True] * 4
     assert [is_rule(one) for one in (None, 0, -1.5, '.3', '1e-3', 'inf')] == [False] * 6
 
 
-@pytest.mark.parametrize(
-    'wrong', ['f2', 'fpr', 'fpr=', 'fpr=x', 'fpr=5', 'tpr=-0.1', 'tpr=0', 'f1=0.5', '', 'nan']
-)
-def test_wrong_rules_are_refused_before_anything_runs(wrong):
-    with pytest.raises(ValueError, match="threshold: wanted a number, 'fpr=RATE'"):
-        check_threshold(wrong)
-
-
-def test_right_rules_are_not():
-    for right in (None, 3, '-.5', 'fpr=0.05', 'fpr=0', 'tpr=1', 'f1', MACRO_F1):
-        check_threshold(right)
+def test_wrong_rules_are_refused_before_anything_runs():
+    for wrong in ('f2', 'fpr', 'fpr=x', 'fpr=5', 'tpr=-0.1', 'tpr=0', 'f1=0.5', '', 'fpr=nan'):
+        with pytest.raises(ValueError, match="threshold: wanted a number, 'fpr=RATE'"):
+            plain_rule(wrong)
+    right = ('fpr=.05', 'fpr=0', 'tpr=1.0', 'f1', MACRO_F1)
+    assert [plain_rule(one) for one in right] == ['fpr=0.05', 'fpr=0', 'tpr=1', 'f1', MACRO_F1]

@@ -71,15 +71,14 @@ def test_nearest_centre_is_the_least_distance(unit):
     )
 
 
-@pytest.mark.parametrize('scale', [1e-3, 1, 1e4])
+@pytest.mark.parametrize('scale', [1e-3, 1e4])
 def test_nearest_centre_on_a_centre_is_almost_nothing(scale):
     centres = scale * rows(maps())
     found = distances.nearest_centre(centres.T, centres)
     assert found.max() < 2e-3 * scale
 
 
-@pytest.mark.parametrize('k', [1, 3, 40])
-@pytest.mark.parametrize('unit', [False, True])
+@pytest.mark.parametrize(('k', 'unit'), [(1, True), (3, False), (40, True)])
 def test_kth_neighbour_is_that_of_scikit_learn(k, unit):
     features, references = maps(), rows(maps((1, 6, 5, 8), seed=1))
     one = distances.unit_length(rows(features)) if unit else rows(features)
@@ -98,7 +97,7 @@ def test_a_zero_feature_has_unit_distances_all_the_same():
     assert distances.project(zero, centres, torch.ones(1), unit=True).tolist() == [[-1, -1]]
 
 
-@pytest.mark.parametrize('chunk', [None, 1, 5, 12])
+@pytest.mark.parametrize('chunk', [None, 5])
 def test_a_function_of_points_goes_over_maps(chunk):
     features = maps()
     found = distances.by_columns(lambda points: points.sum(0), features, chunk=chunk)

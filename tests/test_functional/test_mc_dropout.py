@@ -20,8 +20,7 @@ def made():
     return features, weight, bias, kept
 
 
-@pytest.mark.parametrize('mutual_information', [False, True])
-@pytest.mark.parametrize('block', [None, (4, 8)])
+@pytest.mark.parametrize(('mutual_information', 'block'), [(False, None), (True, (4, 8))])
 def test_uncertainty_is_that_of_one_mask_and_pixel_at_a_time(
     made, mutual_information, block, monkeypatch
 ):

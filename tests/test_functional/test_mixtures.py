@@ -27,8 +27,3 @@ def test_log_likelihood_is_that_of_scikit_learn(kind):
     )
     wanted = torch.from_numpy(mixture.score_samples(test.numpy()))
     torch.testing.assert_close(found, wanted.double(), rtol=1e-5, atol=1e-5)
-
-
-def test_an_unknown_covariance_is_refused():
-    with pytest.raises(ValueError, match=r"kind: wanted 'full', .* found 'banded'"):
-        mixtures.whitening_of_components('banded', torch.ones(2), 2, 3)

@@ -26,7 +26,7 @@ def slow(v, means, weibull, alpha):
     return math.exp(unknown) / total
 
 
-@pytest.mark.parametrize('alpha', [1, 2, K])
+@pytest.mark.parametrize('alpha', [1, 2])
 def test_openmax_is_that_of_one_pixel_at_a_time(alpha):
     random = np.random.default_rng(0)
     logits, means = random.normal(size=(2, K, 3, 5)) * 3, random.normal(size=(K, K)) * 3

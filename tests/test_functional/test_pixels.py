@@ -20,7 +20,7 @@ from mmseg_opengan.functional.pixels import (
 )
 
 
-@pytest.mark.parametrize('size', [(1024, 2048), (360, 480), (375, 500), (65, 97)])
+@pytest.mark.parametrize('size', [(1024, 2048), (65, 97)])
 def test_stride_of_any_network_is_found(size):
     for stride in (1, 2, 4, 8, 16, 32):
         for rounding in (math.ceil, math.floor):
@@ -37,7 +37,6 @@ def test_stride_that_is_no_power_of_two():
     [
         ((1024, 2048), (128, 512)),  # two strides
         ((1024, 2048), (256, 513)),  # one cell too many
-        ((1024, 2048), (512, 256)),  # turned
         ((64, 64), (128, 128)),  # larger than the image
         ((64, 64), (0, 0)),
     ],
@@ -51,10 +50,13 @@ def test_a_grid_that_fits_no_stride(size, grid):
 
 
 @pytest.mark.parametrize(
-    ('size', 'grid', 'stride'),
-    [((16, 24), (4, 6), 4), ((18, 25), (5, 7), 4), ((18, 25), (4, 6), 4)],
+    ('size', 'grid', 'stride', 'kind'),
+    [
+        ((16, 24), (4, 6), 4, torch.from_numpy),
+        ((18, 25), (5, 7), 4, np.asarray),
+        ((18, 25), (4, 6), 4, np.asarray),
+    ],
 )
-@pytest.mark.parametrize('kind', [torch.from_numpy, np.asarray])
 def test_labels_on_the_grid_are_every_stride_th(size, grid, stride, kind):
     labels = np.random.default_rng(0).integers(0, 255, (2, *size), dtype=np.uint8)
     found = labels_on_grid(kind(labels), grid)
@@ -91,7 +93,7 @@ def test_step_rng_is_the_same_in_another_process():
     assert int(there) == step_rng(3, 14, 1).integers(1 << 62)
 
 
-@pytest.mark.parametrize(('num_images', 'per_step'), [(7, 3), (6, 3), (2, 5)])
+@pytest.mark.parametrize(('num_images', 'per_step'), [(7, 3), (2, 5)])
 def test_every_image_once_an_epoch(num_images, per_step):
     steps = [choose_image(num_images, step, 0, per_step) for step in range(6 * num_images)]
     assert all(len(images) == per_step for images in steps)
@@ -126,8 +128,7 @@ def test_no_image_to_draw_from():
         choose_image(0, 0, 0)
 
 
-@pytest.mark.parametrize('choose', [choose_closed, choose_open])
-@pytest.mark.parametrize('available', [30, 100])
+@pytest.mark.parametrize(('choose', 'available'), [(choose_closed, 30), (choose_open, 100)])
 def test_without_replacement_while_pixels_last(choose, available):
     drawn = choose(available, 30, step_rng(0, 0, 1))
     assert len(drawn) == len(set(drawn)) == 30
@@ -149,15 +150,16 @@ def test_too_few_open_pixels_are_drawn_with_replacement():
 
 
 @pytest.mark.parametrize('choose', [choose_closed, choose_open])
-@pytest.mark.parametrize(('available', 'wanted'), [(0, 10), (10, 0), (0, 0)])
-def test_nothing_to_draw(choose, available, wanted):
-    drawn = choose(available, wanted, step_rng(0, 0, 1))
-    assert drawn.shape == (0,)
-    assert drawn.dtype == np.int64
+def test_nothing_to_draw(choose):
+    for available, wanted in ((0, 10), (10, 0), (0, 0)):
+        drawn = choose(available, wanted, step_rng(0, 0, 1))
+        assert drawn.shape == (0,)
+        assert drawn.dtype == np.int64
 
 
-@pytest.mark.parametrize('choose', [choose_closed, choose_open])
-@pytest.mark.parametrize(('available', 'wanted'), [(20, 5), (4, 10)])
+@pytest.mark.parametrize(
+    ('choose', 'available', 'wanted'), [(choose_closed, 4, 10), (choose_open, 20, 5)]
+)
 def test_every_pixel_is_drawn_equally_often(choose, available, wanted):
     counts = np.zeros(available)
     for step in range(2000):

@@ -38,12 +38,12 @@ def test_equals_the_slow_formula(name):
                 )
 
 
-@pytest.mark.parametrize('name', NAMES)
-def test_an_undecided_pixel_is_more_open_than_a_confident_one(name):
+def test_an_undecided_pixel_is_more_open_than_a_confident_one():
     logits = torch.zeros(1, 5, 1, 2)
     logits[0, 2, 0, 1] = 10
-    undecided, confident = getattr(scores, name)(logits)[0, 0]
-    assert undecided > confident
+    for name in NAMES:
+        undecided, confident = getattr(scores, name)(logits)[0, 0]
+        assert undecided > confident
 
 
 @pytest.mark.parametrize(('name', 'low', 'high'), [('msp', 0, 4 / 5), ('entropy', 0, math.log(5))])
@@ -73,10 +73,9 @@ def test_msp_keeps_the_order_of_confident_pixels():
     assert (scores.msp(logits)[0, 0].diff() < 0).all()
 
 
-@pytest.mark.parametrize('name', NAMES)
-def test_extreme_logits_stay_finite(name):
+def test_extreme_logits_stay_finite():
     logits = torch.tensor([200.0, -200.0, 0.0]).view(1, 3, 1, 1)
-    assert torch.isfinite(getattr(scores, name)(logits)).all()
+    assert all(torch.isfinite(getattr(scores, name)(logits)).all() for name in NAMES)
 
 
 def test_max_logit_statistics_and_score_are_those_of_each_predicted_class():
@@ -125,8 +124,9 @@ def slow_gen(logits, gamma, top):
     return total
 
 
-@pytest.mark.parametrize('top', [None, 3, 9])
-@pytest.mark.parametrize(('scale', 'gamma'), [(1, 0.1), (100, 0.1), (10, 1.0)])
+@pytest.mark.parametrize(
+    ('scale', 'gamma', 'top'), [(1, 0.1, 9), (100, 0.1, 3), (100, 0.1, None), (10, 1.0, None)]
+)
 def test_gen_equals_the_slow_formula(scale, gamma, top):
     logits = scale * torch.randn(2, 5, 3, 4, generator=torch.Generator().manual_seed(0))
     found = scores.gen(logits, gamma, top)
@@ -135,8 +135,7 @@ def test_gen_equals_the_slow_formula(scale, gamma, top):
     np.testing.assert_allclose(found.numpy(), wanted, rtol=3e-5, atol=1e-30)
 
 
-@pytest.mark.parametrize('lead', [0.0, 7.0, 1e30])
-@pytest.mark.parametrize('top', [None, 1])
+@pytest.mark.parametrize(('lead', 'top'), [(0.0, None), (7.0, 1), (1e30, None)])
 def test_gen_of_a_tie(lead, top):
     """Which of the tied classes counts as the winner changes nothing."""
     pixel = [lead, lead, -lead]

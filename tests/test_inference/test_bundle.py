@@ -96,7 +96,7 @@ print(inferencer.threshold('fpr=0.05'), inferencer.threshold('f1', 'react'), inf
     )
     assert done.stdout.splitlines()[-1] == ' '.join(map(str, decided))
     content = torch.load(tmp_path / 'away/bundle.pth', weights_only=True)
-    assert content['meta']['opengan']['bundle']['imports'] == []
+    assert content['meta']['opengan']['bundle']['custom_imports'] == dict(imports=[])
     assert str(tiny[0]) not in repr(content['meta'])  # no path of this machine
 
 
@@ -106,6 +106,7 @@ def test_a_plain_model_and_one_without_thresholds(tiny, frames, tmp_path):
     assert not plain.decides
     write_bundle(tmp_path / 'bundle.pth', plain, None)
     found = OpenSetInferencer(tmp_path / 'bundle.pth', device='cpu')
+    assert found.cfg.custom_imports == dict(imports=[])  # another bundle has them too
     one, other = run(plain, frames[0]), run(found, frames[0])
     assert (one.scores['energy'] == other.scores['energy']).all()
     with pytest.raises(ValueError, match=r'fpr=0.05: wanted val_dataloader'):
@@ -147,10 +148,10 @@ def test_commands_as_types_are_refused_on_every_way_in(tiny, inferencer, tmp_pat
     sign = tmp_path / 'ran'
     command = dict(type='subprocess.Popen', args=['touch', str(sign)])
     write_bundle(tmp_path / 'bundle.pth', inferencer, None)
-    for part in ('model', 'pipeline'):
+    for part in ('model', 'test_pipeline'):
         content = torch.load(tmp_path / 'bundle.pth')
         parts = content['meta']['opengan']['bundle']
-        parts[part] = command if part == 'model' else [*parts['pipeline'], command]
+        parts[part] = command if part == 'model' else [*parts['test_pipeline'], command]
         torch.save(content, tmp_path / f'{part}.pth')
     content = torch.load(tiny[3])
     content['meta']['opengan']['segmentor']['config']['model'] = command
@@ -158,7 +159,7 @@ def test_commands_as_types_are_refused_on_every_way_in(tiny, inferencer, tmp_pat
     content = torch.load(fitted(tmp_path, type='Hybrid', trained=dict(type='MSP')))
     content['meta']['options']['trained'] = command
     torch.save(content, tmp_path / 'scorer.pth')
-    for name in ('model', 'pipeline', 'd'):
+    for name in ('model', 'test_pipeline', 'd'):
         with pytest.raises(RuntimeError, match=rf"{name}\.pth'.*found subprocess.Popen"):
             OpenSetInferencer(tmp_path / f'{name}.pth', device='cpu')
     with pytest.raises(RuntimeError, match=r"scorer\.pth'.*found subprocess.Popen"):

@@ -1,5 +1,7 @@
 """Names and colours of classes, wherever a config or a checkpoint has them."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 from mmengine.config import Config
@@ -32,7 +34,8 @@ def data(dataset):
     ids=['CLASSES', 'PALETTE', 'dataset_meta', 'metainfo', 'wrapped'],
 )
 def test_names_are_read_where_mmseg_reads_them(cfg, meta, has_colours):
-    classes, palette = classes_of(cfg, meta, 2)
+    model = SimpleNamespace(head=SimpleNamespace(num_classes=2), has_open_class=False)
+    classes, palette = classes_of(cfg, meta, model)
     assert classes == NAMES
     assert len(set(palette)) == 2
     assert (palette == COLOURS) == has_colours

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from mmengine.config import Config
-from small_models import BN, build_plain, plain_config
+from small_models import BN, RESNET, build_plain, plain_config
 from tiny_camvid import write_checkpoints, write_config, write_images
 from tool_calls import call
 
@@ -165,26 +165,59 @@ def test_a_file_that_differs_is_not_written(tiny, onnxruntime, frames, tmp_path,
         'mmseg_opengan.models.exported.ExportedModel._preprocessed',
         lambda self, image: (image.float() - 119) / 60,
     )
-    with pytest.raises(RuntimeError, match=r'wanted labels equal .* within 0\.0001 .*, found'):
+    with pytest.raises(RuntimeError, match=r'wanted labels equal .*, found .*No file was written'):
         export(inferencer, tmp_path / 'm.onnx', images=frames)
     assert not list(tmp_path.iterdir())
 
 
-def test_the_largest_difference_counts():
-    labels = np.zeros((1, 100, 100), np.int32)
-    scores = np.linspace(-3, 7, 10_000, dtype=np.float32).reshape(labels.shape)
-    wanted = [(labels, scores), (labels, scores)]
-    near = scores + np.float32(9e-4) * (scores == scores.max())
-    text = compared([(labels, scores), (labels, near)], wanted, 'm.onnx')
-    assert text.endswith(
-        'labels equal at 100.0000 % of the pixels, scores within 9.0e-05 of their range'
+def test_a_head_that_pools_to_a_grid_needs_one_size(onnxruntime, frames, tmp_path):
+    name = (
+        dict(RESNET, num_stages=1, strides=(1,), dilations=(1,), out_indices=(0,)),
+        dict(type='UPerHead', in_channels=[8], in_index=[0], channels=12, pool_scales=(1, 3)),
+        12,
     )
-    far = scores + np.float32(2e-3) * (scores == scores.max())
-    other = labels.copy()
-    other[0, 0, :2] = 1
-    for values in ((labels, far), (labels, scores * np.nan), (other, scores)):
-        with pytest.raises(RuntimeError, match='No file was written'):
-            compared([values, (labels, scores)], wanted, 'm.onnx')
+    inferencer = plain(name, tmp_path)
+    with pytest.raises(RuntimeError, match=r'No file was written.*--size HEIGHT WIDTH'):
+        export(inferencer, tmp_path / 'm.onnx', images=frames, score='gen')
+    assert not (tmp_path / 'm.onnx').exists()
+    text = export(inferencer, tmp_path / 'm.onnx', images=frames, score='gen', size=(65, 97))
+    assert '1x65x97, 2x65x97' in text
+    session = onnxruntime.InferenceSession(tmp_path / 'm.onnx')
+    (image,) = session.get_inputs()
+    assert isinstance(image.shape[0], str)
+    assert image.shape[1:] == [3, 65, 97]
+    small = [frame[:65, :97] for frame in (*frames, frames[0])]
+    labels, scores = session.run(None, dict(image=rgb(small)))
+    assert_equals_the_inferencer(inferencer, small, labels, scores, 'gen')
+
+
+def outputs(scores):
+    """A file's labels, scores (1, 100, 100) and their sigmoids."""
+    scores = np.asarray(scores, np.float32).reshape(1, 100, 100)
+    return np.zeros(scores.shape, np.int32), scores, 1 / (1 + np.exp(-scores))
+
+
+def test_the_largest_difference_counts():
+    scores = np.linspace(-3, 7, 10_000)
+    wanted = [outputs(scores), outputs(scores)]
+    largest = scores == scores.max()
+    text = compared([outputs(scores), outputs(scores + 9e-4 * largest)], wanted)
+    assert 'labels equal at 100.0000 % of the pixels, scores within 9.0e-05 of their' in text
+    other = outputs(scores)
+    other[0][0, 0, :2] = 1
+    middle = np.abs(scores) < 1e-3  # .0009 are .0002 of the probability there
+    wrong = (scores + 2e-3 * largest, scores * np.nan, scores + 9e-4 * middle)
+    for values in (*map(outputs, wrong), other):
+        with pytest.raises(ValueError, match=r'probabilities within 0\.0001, found 2 batches'):
+            compared([values, outputs(scores)], wanted)
+
+
+def test_scores_that_hardly_differ_are_held_to_a_smallest_range():
+    """As those of a D of few steps, where rounding is much of the range."""
+    scores = np.linspace(-1e-4, 1e-4, 10_000)
+    compared([outputs(scores + 5e-6)], [outputs(scores)])
+    with pytest.raises(ValueError, match='of their range'):
+        compared([outputs(scores + 2e-5)], [outputs(scores)])
 
 
 def test_what_cannot_be_exported_is_named(frames, tmp_path, monkeypatch):
@@ -198,6 +231,7 @@ def test_what_cannot_be_exported_is_named(frames, tmp_path, monkeypatch):
         (inferencer, r"\.onnx or \.pt2, found '.*m\.pth'", dict(path='m.pth')),
         (inferencer, "dtype: wanted 'uint8' or 'float32', found 'int8'", dict(dtype='int8')),
         (inferencer, 'images: wanted at least one', dict(limit=0)),
+        (inferencer, 'size: wanted a height and a width, found', dict(size=(0, 5))),
         (plain('FCNHead', tmp_path, test_cfg=slides), "'whole', found 'slide'", dict(score='gen')),
         (plain('FCNHead', tmp_path, size_divisor=32), 'no padding', dict(score='gen')),
         (
@@ -209,14 +243,15 @@ def test_what_cannot_be_exported_is_named(frames, tmp_path, monkeypatch):
     for found, message, options in cases:
         with pytest.raises(ValueError, match=message):
             attempt(found, **options)
-    monkeypatch.setattr('mmseg_opengan.inference.export.find_spec', lambda name: None)
+    monkeypatch.setattr('mmseg_opengan.inference.packages.find_spec', lambda name: None)
     with pytest.raises(ModuleNotFoundError, match=r'found no onnx, .*mmseg-opengan\[export\]'):
         attempt(inferencer, 'm.onnx', score='gen')
 
 
 def test_the_tool(tiny, tmp_path):
     config, trained, _ = tiny
-    call('export.py', config, trained, tmp_path / 'm.pt2', '--score', 'msp')
+    size = ('--size', 50, 70)
+    call('export.py', config, trained, tmp_path / 'm.pt2', '--scorers', 'msp', *size)
     program = torch.export.load(tmp_path / 'm.pt2').module()
     labels, scores = program(torch.zeros(3, 3, 50, 70, dtype=torch.uint8))
     assert labels.shape == scores.shape == (3, 50, 70)

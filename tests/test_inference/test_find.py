@@ -43,14 +43,15 @@ def test_frames_are_ranked_and_their_objects_are_coco(inferencer, folder, tmp_pa
     results = {one.name: one for one in inferencer(folder, show_progress=False)}
     scores = {name: frame_score(one.scores['opengan']) for name, one in results.items()}
     rows = rows_of(out_dir)
-    assert [row['name'] for row in rows] == sorted(scores, key=lambda n: (-scores[n], n))
-    assert found.best == [(row['name'], scores[row['name']]) for row in rows[:3]]
+    names = sorted(scores, key=lambda n: (-scores[n], n))
+    assert [row['file'] for row in rows] == [f'{folder}/{name}.jpg' for name in names]
+    assert found.best == [(name, scores[name]) for name in names[:3]]
     coco = json.loads((out_dir / OBJECTS).read_text())
     assert [one['id'] for one in coco['images']] == [*range(1, 8)]
     number = 0
-    for image, row in zip(coco['images'], rows):
-        result = results[row['name']]
-        assert image['file_name'] == f'{row["name"]}.jpg'
+    for image, row, name in zip(coco['images'], rows, names):
+        result = results[name]
+        assert image['file_name'] == f'{name}.jpg'
         assert (image['height'], image['width']) == result.labels.shape
         wanted = result.objects(threshold, min_area=20)
         of_image = [one for one in coco['annotations'] if one['image_id'] == image['id']]
@@ -120,7 +121,7 @@ def test_frames_of_a_video_are_ranked(inferencer, frames, tmp_path):
         writer.write(np.roll(mmcv.imread(frames[0]), 9 * i, axis=1))
     writer.release()
     find(inferencer, video, tmp_path / 'out', threshold=0.0, top=2, batch_size=2)
-    names = [row['name'] for row in rows_of(tmp_path / 'out')]
+    names = [row['file'] for row in rows_of(tmp_path / 'out')]
     assert sorted(names) == [f'drive_{i:06d}' for i in range(5)]
     images = json.loads((tmp_path / 'out' / OBJECTS).read_text())['images']
     assert images[0]['file_name'] == f'{names[0]}.png'

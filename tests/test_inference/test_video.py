@@ -5,7 +5,7 @@ import mmcv
 import numpy as np
 import pytest
 
-from mmseg_opengan.inference.video import VideoWriter
+from mmseg_opengan.inference.video import video_writer
 
 
 def frames_of(path):
@@ -17,9 +17,9 @@ def frames_of(path):
 
 def test_a_damaged_video_ends_where_it_ends(inferencer, frames, tmp_path):
     whole, torn = tmp_path / 'whole.mp4', tmp_path / 'torn.mp4'
-    with VideoWriter(whole, 12) as writer:
+    with video_writer(whole, 12) as add:
         for i in range(30):
-            writer.add(np.roll(mmcv.imread(frames[0]), 9 * i, axis=1))
+            add(np.roll(mmcv.imread(frames[0]), 9 * i, axis=1))
     content = bytearray(whole.read_bytes())
     middle = len(content) // 2
     content[middle : middle + len(content) // 4] = bytes(len(content) // 4)
@@ -46,9 +46,9 @@ def test_all_frames_have_one_scale(inferencer, frames, tmp_path):
 
 
 def test_pictures_of_other_sizes_and_odd_ones(tmp_path):
-    with VideoWriter(tmp_path / 'new/out.avi', 5) as writer:
+    with video_writer(tmp_path / 'new/out.avi', 5) as add:
         for size in ((51, 71), (64, 96)):
-            writer.add(np.full((*size, 3), (200, 0, 0), np.uint8))
+            add(np.full((*size, 3), (200, 0, 0), np.uint8))
     written, fps = frames_of(tmp_path / 'new/out.avi')
     assert [frame.shape for frame in written] == [(52, 72, 3)] * 2
     assert fps == 5
@@ -56,9 +56,9 @@ def test_pictures_of_other_sizes_and_odd_ones(tmp_path):
 
 
 def write(path, pictures):
-    with VideoWriter(path, 5) as writer:
+    with video_writer(path, 5) as add:
         for picture in pictures:
-            writer.add(picture)
+            add(picture)
 
 
 def stopping():
@@ -74,4 +74,4 @@ def test_an_error_leaves_the_old_video_and_nothing_else(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ['out.mp4']
     assert (tmp_path / 'out.mp4').read_text() == 'old'
     with pytest.raises(ValueError, match=r"video: wanted a file that ends in .*found 'out\.gif'"):
-        VideoWriter('out.gif', 5)
+        write('out.gif', [])

@@ -78,7 +78,8 @@ def test_closed_prediction_is_bit_identical_beside_a_scorer_that_reads_the_image
 def test_gradients_are_taken_to_the_image_only(epsilon):
     """No weight gets a gradient."""
     _, wrapped = pair(scorers=dict(odin=dict(type='MSPc', epsilon=epsilon)), resolution='feature')
-    followed, own = [], wrapped.tap_of
+    followed = []
+    own = wrapped.tap_of
     wrapped.tap_of = lambda inputs: followed.append(torch.is_grad_enabled()) or own(inputs)
     with torch.no_grad():
         wrapped.test_step(batch_of(raw_image()))
@@ -88,12 +89,13 @@ def test_gradients_are_taken_to_the_image_only(epsilon):
 
 def test_without_a_step_mspc_is_msp_with_a_temperature(world):
     scorer = SCORERS.build(dict(type='MSPc', temperature=5.0, epsilon=0.0))
-    found, wanted = world.score(scorer), scores.msp(world.logits / 5).flatten()
+    found = world.score(scorer)
+    wanted = scores.msp(world.logits / 5).flatten()
     assert (wanted[found.flatten().argsort()].diff() > -1e-6).all()
     assert wanted.std() > 0.01
 
 
-@pytest.mark.parametrize('temperature', [1.0, 5.0, 100.0, 1000.0])
+@pytest.mark.parametrize('temperature', [1.0, 1000.0])
 def test_msp_at_any_temperature_is_counted_as_finely(temperature):
     """At T = 1000 probabilities crowd within 1 % of each other, where float32 tells few of them
     apart.
@@ -129,7 +131,8 @@ def test_what_is_kept_is_scaled_up_for_what_is_dropped(world):
     """With no channel dropped, a score is that of the classifier with its weights scaled up."""
     scorer = SCORERS.build(dict(type='MCDropout', rate=0.4, num_samples=3)).fit(world.data)
     scorer.kept_[:] = True
-    features, logits = world.features, world.logits
+    features = world.features
+    logits = world.logits
     found = scorer.score(features, logits)
     scaled = torch.einsum('kc,nchw->nkhw', scorer.weight_ / 0.6, features)
     wanted = scores.entropy(scaled + scorer.bias_[:, None, None])
@@ -144,12 +147,9 @@ def test_channels_are_dropped_at_the_given_rate(world):
 @pytest.mark.parametrize(
     ('options', 'message'),
     [
-        (dict(rate=0.0), 'rate: wanted a finite number above 0'),
-        (dict(rate=1.0), 'rate: wanted a probability above 0 and below 1'),
-        (
-            dict(uncertainty='variance'),
-            r"uncertainty: wanted one of \['entropy', .*\], found 'variance'",
-        ),
+        (dict(rate=0.0), r'rate: wanted a number in \(0, 1\), found 0.0'),
+        (dict(rate=1.0), r'rate: wanted a number in \(0, 1\), found 1.0'),
+        (dict(uncertainty='variance'), "uncertainty: wanted one of .*'entropy'.*found 'variance'"),
     ],
 )
 def test_wrong_options_of_mc_dropout(options, message):
@@ -161,7 +161,8 @@ def test_wrong_options_of_mc_dropout(options, message):
 
 
 def test_tails_are_fitted_to_the_largest_distances_of_correct_pixels(world):
-    logits, labels = world.data.logits.clone(), world.data.labels
+    logits = world.data.logits.clone()
+    labels = world.data.labels
     logits[0, 1] = 100  # a pixel of class 0 that is predicted wrongly takes no part
     scorer = SCORERS.build(dict(type='OpenMax', tail_size=40)).fit(
         world.data._replace(logits=logits)

@@ -10,6 +10,7 @@ from sklearn.mixture import GaussianMixture
 from sklearn.neighbors import NearestCentroid, NearestNeighbors
 
 from mmseg_opengan.functional.pixels import pixels_first
+from mmseg_opengan.models.scorers import mixture_scorer
 from mmseg_opengan.models.scorers.base import SCORERS
 
 
@@ -52,7 +53,8 @@ def test_gdm(world, normalize):
 
 @pytest.mark.parametrize('k', [1, 4])
 def test_nearest_neighbour(world, k):
-    train, test = unit(world.data.features), unit(pixels_first(world.features))
+    train = unit(world.data.features)
+    test = unit(pixels_first(world.features))
     wanted = NearestNeighbors(n_neighbors=k).fit(train).kneighbors(test)[0][:, -1]
     check(world, wanted, 'NearestNeighbour', k=k)
 
@@ -88,8 +90,10 @@ def test_too_few_pixels_for_k_are_refused(world):
 
 
 @pytest.mark.parametrize('covariance', ['full', 'tied', 'diag', 'spherical'])
-def test_gmm(world, covariance):
-    train, test = unit(world.data.features), unit(pixels_first(world.features))
+def test_gmm(world, covariance, monkeypatch):
+    monkeypatch.setattr(mixture_scorer, 'CHANNELS', 4)
+    train = unit(world.data.features)
+    test = unit(pixels_first(world.features))
     pca = PCA(4).fit(train)
     order = torch.randperm(
         len(train), generator=torch.Generator().manual_seed(world.data.seed)
@@ -98,7 +102,7 @@ def test_gmm(world, covariance):
         pca.transform(train[order])
     )
     wanted = -mixture.score_samples(pca.transform(test))
-    check(world, wanted, 'GMM', num_components=3, channels=4, covariance=covariance)
+    check(world, wanted, 'GMM', num_components=3, covariance=covariance)
 
 
 def test_gmm_refuses_an_unknown_covariance():

@@ -44,15 +44,18 @@ def test_a_compiled_model_gives_the_same_bits(name):
             assert torch.equal(found.get(OPEN_SCORES).get(key), scores)
 
 
-@pytest.mark.parametrize('dtype', [torch.bfloat16, torch.float16])
-@pytest.mark.parametrize('name', SEGMENTORS)
+@pytest.mark.parametrize(
+    ('name', 'dtype'),
+    [('FCNHead', torch.float16), *((name, torch.bfloat16) for name in SEGMENTORS)],
+)
 @torch.no_grad()
 def test_autocast_leaves_the_closed_output_mmsegs_and_scores_float32(name, dtype):
     plain, ours = pair(name, scorers=SCORERS)
     images = batch_of(raw_image(), raw_image(seed=1))
     full = ours.test_step(images)
     with torch.autocast('cpu', dtype=dtype):
-        found, theirs = ours.test_step(images), plain.test_step(images)
+        found = ours.test_step(images)
+        theirs = plain.test_step(images)
     for one, other, exact in zip(found, theirs, full, strict=True):
         assert torch.equal(one.seg_logits.data, other.seg_logits.data)
         assert torch.equal(one.pred_sem_seg.data, other.pred_sem_seg.data)

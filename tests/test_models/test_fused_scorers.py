@@ -40,11 +40,17 @@ def slow_clip(values, quantile):
     return ordered[-1]
 
 
-@pytest.mark.parametrize('per', ['all', 'channel'])
-@pytest.mark.parametrize('quantile', [0.1, 0.5, 0.95, 1.0])
-@pytest.mark.parametrize('score', ['gen', 'energy'])
-def test_react_is_the_written_out_one(per, quantile, score, world):
-    scorer = ReAct(quantile=quantile, per=per, score=score).fit(world.data)
+@pytest.mark.parametrize(
+    ('per', 'quantile', 'uncertainty'),
+    [
+        ('all', 0.1, 'gen'),
+        ('all', 0.95, 'energy'),
+        ('channel', 0.5, 'gen'),
+        ('channel', 1.0, 'gen'),
+    ],
+)
+def test_react_is_the_written_out_one(per, quantile, uncertainty, world):
+    scorer = ReAct(quantile=quantile, per=per, uncertainty=uncertainty).fit(world.data)
     rows = world.data.features
     if per == 'all':
         wanted = [slow_clip(rows.flatten().tolist(), quantile)] * CHANNELS
@@ -59,7 +65,7 @@ def test_react_is_the_written_out_one(per, quantile, score, world):
             for row, bias in zip(world.data.weight, world.data.bias.tolist(), strict=True)
         ]
     )
-    number = getattr(scores, score)(logits[None, :, None, None]).item()
+    number = getattr(scores, uncertainty)(logits[None, :, None, None]).item()
     assert scorer(world.features, world.logits)[0, 1, 4].item() == pytest.approx(number, abs=1e-5)
 
 
@@ -74,10 +80,10 @@ def test_react_without_clipping_is_the_score_of_the_logits(world):
 @pytest.mark.parametrize(
     ('options', 'message'),
     [
-        (dict(quantile=0), 'quantile: wanted a finite number above 0, found 0'),
-        (dict(quantile=1.5), r'quantile: wanted a number in \(0, 1\]'),
+        (dict(quantile=0), r'quantile: wanted a number in \(0, 1\], found 0'),
+        (dict(quantile=1.5), r'quantile: wanted a number in \(0, 1\], found 1.5'),
         (dict(per='pixel'), r"per: wanted one of \('all', 'channel'\), found 'pixel'"),
-        (dict(score='msp'), "score: wanted one of .*'gen', 'energy'.*found 'msp'"),
+        (dict(uncertainty='msp'), "uncertainty: wanted one of .*'gen', 'energy'.*found 'msp'"),
     ],
 )
 def test_wrong_options_of_react(options, message):
@@ -85,8 +91,9 @@ def test_wrong_options_of_react(options, message):
         ReAct(**options)
 
 
-@pytest.mark.parametrize('weight', [0.0, 0.25, 1.0])
-@pytest.mark.parametrize('free', [dict(type='GEN'), dict(type='ReAct', quantile=0.5)])
+@pytest.mark.parametrize(
+    ('weight', 'free'), [(0.25, dict(type='GEN')), (0.5, dict(type='ReAct', quantile=0.5))]
+)
 def test_the_hybrid_is_a_sum_of_standardised_scores(weight, free, world, trained):
     hybrid = Hybrid(trained=trained, free=free, weight=weight).fit(world.data)
     alone = SCORERS.build(dict(free))
@@ -102,8 +109,8 @@ def test_the_hybrid_is_a_sum_of_standardised_scores(weight, free, world, trained
     torch.testing.assert_close(found.double(), total, rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.parametrize('free', [dict(type='Energy'), dict(type='ReAct', quantile=0.5)])
-def test_a_file_holds_both_scores_whole(free, world, trained, tmp_path):
+def test_a_file_holds_both_scores_whole(world, trained, tmp_path):
+    free = dict(type='ReAct', quantile=0.5)
     hybrid = Hybrid(trained=trained, free=free, weight=0.75).fit(world.data)
     hybrid.save_file(tmp_path / 'hybrid.pth')
     (tmp_path / 'd.pth').unlink()

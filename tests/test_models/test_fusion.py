@@ -38,7 +38,8 @@ def test_the_map_is_the_sum_of_standardised_scores():
         ),
         (0.25, free(None, logits.T[None, :, None]), free(None, tap.logits)),
     ):
-        of_rows, of_map = of_rows.flatten().double(), of_map[0].double()
+        of_rows = of_rows.flatten().double()
+        of_map = of_map[0].double()
         total += share * (of_map - of_rows.mean()) / of_rows.std(correction=0)
     maps = sample.get(OPEN_SCORES)
     torch.testing.assert_close(maps.get(HYBRID)[0].double(), total, rtol=1e-3, atol=1e-3)

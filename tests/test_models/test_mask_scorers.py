@@ -7,10 +7,14 @@ import torch
 
 import mmseg_opengan.register  # noqa: F401
 from mmseg_opengan.functional import mask_scores
-from mmseg_opengan.models.scorers.base import SCORERS, FittedScorer, Scorer
+from mmseg_opengan.models.scorers.base import SCORERS
 
 NAMES = ['EAM', 'Mask2Anomaly', 'RbA']
-N, Q, K, ROWS, COLS = 2, 5, 3, 4, 6
+N = 2
+Q = 5
+K = 3
+ROWS = 4
+COLS = 6
 
 
 def build(name):
@@ -19,7 +23,7 @@ def build(name):
 
 def score(scorer, classes, masks):
     """By whichever of its methods a scorer has."""
-    if scorer.reads_queries:
+    if scorer.reads == 'queries':
         return scorer.score_queries(classes, masks)
     return scorer(None, mask_scores.class_scores(classes, masks))
 
@@ -40,7 +44,8 @@ def queries():
 
 def slow(name, classes, masks):
     """One pixel's score from its queries: Q lists of K + 1 class logits, and Q mask logits."""
-    held, sure = [0.0] * K, 0.0
+    held = [0.0] * K
+    sure = 0.0
     for logits, mask in zip(classes, masks, strict=True):
         powers = [math.exp(value) for value in logits]
         inside = 1 / (1 + math.exp(-mask))
@@ -80,30 +85,17 @@ def test_a_pixel_of_no_class_is_more_open(name, queries):
 
 
 @pytest.mark.parametrize('name', NAMES)
-@pytest.mark.parametrize('dtype', [torch.float16, torch.bfloat16])
-def test_half_precision_is_scored_in_float32(name, dtype, queries):
+def test_half_precision_is_scored_in_float32_and_input_is_left_alone(name, queries):
     scorer = build(name)
-    if scorer.reads_queries:
-        half = [value.to(dtype) for value in queries]
-        full = [value.float() for value in half]
-        found, wanted = scorer.score_queries(*half), scorer.score_queries(*full)
-    else:
-        half = mask_scores.class_scores(*queries).to(dtype)
-        found, wanted = scorer(None, half), scorer(None, half.float())
+    is_eam = scorer.reads == 'queries'
+    given = queries if is_eam else [mask_scores.class_scores(*queries)]
+    half = [value.half() for value in given]
+    before = [value.clone() for value in half]
+    function = scorer.score_queries if is_eam else lambda scores: scorer(None, scores)
+    found = function(*half)
     assert found.dtype == torch.float32
-    assert torch.equal(found, wanted)
-
-
-@pytest.mark.parametrize('name', NAMES)
-def test_input_is_left_alone(name, queries):
-    scorer = build(name)
-    given = [*queries, mask_scores.class_scores(*queries)]
-    before = [value.clone() for value in given]
-    if scorer.reads_queries:
-        scorer.score_queries(*given[:2])
-    else:
-        scorer(None, given[2])
-    assert all(torch.equal(value, old) for value, old in zip(given, before, strict=True))
+    assert torch.equal(found, function(*(value.float() for value in before)))
+    assert all(torch.equal(value, old) for value, old in zip(half, before, strict=True))
 
 
 @pytest.mark.parametrize('name', NAMES)
@@ -114,7 +106,7 @@ def test_a_pixel_scores_alike_alone_and_in_a_batch(name, queries):
 
 
 @pytest.mark.parametrize('name', NAMES)
-@pytest.mark.parametrize('value', [0.0, 1.0, 3e4, -3e4])
+@pytest.mark.parametrize('value', [3e4, -3e4])
 def test_constant_and_saturated_input_gives_finite_scores(name, value):
     classes = torch.full((N, Q, K + 1), value)
     masks = torch.full((N, Q, ROWS, COLS), value)
@@ -123,24 +115,14 @@ def test_constant_and_saturated_input_gives_finite_scores(name, value):
     torch.testing.assert_close(found, found.flatten()[0].expand_as(found))
 
 
-@pytest.mark.parametrize('name', NAMES)
-def test_it_learns_nothing(name):
-    scorer = build(name)
-    assert not isinstance(scorer, FittedScorer)
-    assert not scorer.state_dict()
-
-
 # ------------------------------------------------------------------ what scorers read
 
 
 def test_what_each_reads():
     for name in ('RbA', 'Mask2Anomaly'):
         scorer = SCORERS.get(name)
-        assert scorer.class_scores == 'raw'
-        assert scorer.from_logits
-        assert not scorer.reads_queries
-    assert SCORERS.get('EAM').reads_queries
-    assert not Scorer.reads_queries
+        assert (scorer.class_scores, scorer.reads) == ('raw', 'logits')
+    assert SCORERS.get('EAM').reads == 'queries'
 
 
 def test_eam_of_logits_is_refused():

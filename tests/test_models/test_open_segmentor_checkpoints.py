@@ -75,7 +75,7 @@ def nested(state):
 @pytest.mark.parametrize(
     ('damage', 'message'),
     [
-        (drop, r'missing in the checkpoint: backbone\.conv1\.weight \(1 in all\)$'),
+        (drop, r'missing in the checkpoint: backbone\.conv1\.weight \(1 in all\)\.$'),
         (drop_head, r'missing in the checkpoint: decode_head\.conv_seg\.bias \(1'),
         (
             other_classes,
@@ -149,9 +149,7 @@ def test_a_config_file_is_taken_as_it_is(published, tmp_path):
     ).eval()
     inputs = torch.randn(1, 3, 64, 64)
     with torch.no_grad():
-        assert torch.equal(
-            model.predict(inputs)[0].seg_logits.data, plain.predict(inputs)[0].seg_logits.data
-        )
+        assert torch.equal(model(inputs), plain(inputs))
     assert model.held.config == dict(default_scope='mmseg', model=plain_config().to_dict())
 
 
@@ -223,8 +221,8 @@ def test_san_of_the_zoo_is_built_without_a_download(monkeypatch):
     [
         (dict(reduction='mean'), r"reduction: wanted one of \('batch', 'term'\), found 'mean'"),
         (dict(generator_loss='wgan'), r"generator_loss: wanted one of .* found 'wgan'"),
-        (dict(lambda_fake=-3), 'lambda_fake: wanted a number >= 0, found -3'),
-        (dict(lambda_open=float('nan')), 'lambda_open: wanted a number >= 0, found nan'),
+        (dict(lambda_fake=-3), r'lambda_fake: wanted a number in \[0, inf\), found -3'),
+        (dict(lambda_open=float('nan')), r'lambda_open: wanted a number in \[0, inf\), found nan'),
         (dict(generator=dict(type='FeatureGenerator')), 'generator: wanted a discriminator too'),
         (dict(scorers=dict(rba=dict(type='RbA'))), "'rba' .RbA. has no meaning for FCNHead"),
     ],
@@ -300,7 +298,7 @@ def test_d_trained_on_other_weights_is_refused(trained, tmp_path, load):
     ):
         load(build_open(), file)
     del checkpoint['state_dict']['segmentor_digest']
-    with pytest.raises(RuntimeError, match='found no digest in the checkpoint'):
+    with pytest.raises(RuntimeError, match='found sha256 000000000000 in the checkpoint'):
         load(model, save(tmp_path / 'd.pth', checkpoint['state_dict']))
 
 
@@ -335,12 +333,7 @@ def test_init_model_takes_d_alone_and_refuses_the_segmentors_file(trained, tmp_p
 
 
 @pytest.mark.parametrize(
-    'discriminator',
-    [
-        dict(hidden=(16, 4)),
-        dict(hidden=(16, 8), first_bn=False),
-        dict(hidden=(16, 8), normalize='batch'),
-    ],
+    'discriminator', [dict(hidden=(16, 4)), dict(hidden=(16, 8), first_bn=False)]
 )
 def test_d_of_another_shape_is_refused(trained, discriminator):
     """mmengine would log a warning and test a D that is partly random."""
@@ -351,7 +344,7 @@ def test_d_of_another_shape_is_refused(trained, discriminator):
     )
     with pytest.raises(
         RuntimeError,
-        match=r'(?s)does not fit the discriminator.*(size mismatch for layers|input_norm)',
+        match=r'(?s)does not fit the discriminator.*size mismatch for layers',
     ):
         model.load_state_dict(checkpoint['state_dict'], strict=False)
 

@@ -41,7 +41,8 @@ def changed(module, before):
 def online_batch(step: int, num_images: int = 2) -> dict:
     """Whole raw images whose open map is closed on the left, open and void on the right."""
     open_map = torch.full((64, 64), VOID, dtype=torch.uint8)
-    open_map[:, :32], open_map[:32, 32:] = CLOSED, 3
+    open_map[:, :32] = CLOSED
+    open_map[:32, 32:] = 3
     images, samples = zip(
         *(raw_image(seed=10 * step + i, open_map=open_map) for i in range(num_images))
     )
@@ -106,10 +107,13 @@ def test_one_step_of_d_is_the_written_out_one():
     log = model.train_step(batch, optimizers)
 
     noise_d, noise_g = batch['draw'].noise(6)
-    discriminator, generator = twin.discriminator, twin.generator
+    discriminator = twin.discriminator
+    generator = twin.generator
     fake = generator(noise_d).detach()
     logits = discriminator(torch.cat([batch['closed'], batch['open'], fake]))
-    closed, open_, fake = logits[:40], logits[40:60], logits[60:]
+    closed = logits[:40]
+    open_ = logits[40:60]
+    fake = logits[60:]
     loss = softplus(-closed).mean() + softplus(open_).mean() + 0.3 * softplus(fake).mean()
     loss.backward()
     with torch.no_grad():
@@ -239,7 +243,8 @@ def test_an_empty_group_is_counted_and_dropped(missing):
 @pytest.mark.parametrize('kind', ['non_saturating', 'minimax'])
 def test_loss_options_reach_the_step(reduction, kind):
     model = build()
-    model.loss_options['reduction'], model.generator_loss = reduction, kind
+    model.loss_options['reduction'] = reduction
+    model.generator_loss = kind
     log = model.train_step(store_batch(0, CHANNELS, sampler=SAMPLER), adam(model))
     assert (log['loss_generator'] < 0) == (kind == 'minimax')
     share = {'term': 1, 'batch': 0.5}[reduction]  # an untrained D gives log 2 everywhere
@@ -252,7 +257,7 @@ def test_loss_options_reach_the_step(reduction, kind):
 def test_online_closed_pixels_are_those_of_the_tap_with_a_closed_label():
     model = build()
     batch = online_batch(3)
-    found = model._closed_pixels(batch, batch['draw'])
+    found = model._closed_pixels(batch)
     rows = []
     for image, sample in zip(batch['inputs'], batch['data_samples']):
         features = model.extract_image(image, sample)
@@ -279,7 +284,7 @@ def test_features_for_training_are_those_of_prediction():
     image, sample = raw_image()
     stored = model.extract_image(image, sample)
     seen = {}
-    model.score_features = lambda tap: seen.update(features=tap.features) or {}
+    model.score_tap = lambda tap: seen.update(features=tap.features) or {}
     model.eval()
     with torch.no_grad():
         model.test_step(dict(inputs=[image], data_samples=[sample]))
@@ -331,7 +336,8 @@ def test_running_statistics_are_those_of_the_training_batches(trained):
     """
     random = torch.Generator().manual_seed(0)
     for opengan, _ in trained:
-        world, model = opengan.world, opengan.model
+        world = opengan.world
+        model = opengan.model
         anew = copy.deepcopy(model.discriminator).train()
         for norm in anew.modules():
             if isinstance(norm, torch.nn.BatchNorm1d):
@@ -356,7 +362,8 @@ def test_running_statistics_are_those_of_the_training_batches(trained):
 
 def test_mixed_precision_finds_as_much(monkeypatch, trained):
     """``--amp`` on a CPU: bfloat16 autocast in the steps, scores in float32."""
-    full, wrappers = trained[0][0], []
+    full = trained[0][0]
+    wrappers = []
 
     def half(model):
         exact = adam(model)

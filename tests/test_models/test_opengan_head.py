@@ -74,7 +74,7 @@ def with_head(kind) -> tuple:
 def test_the_tap_is_what_enters_conv_seg(name):
     model = build_open(name)
     inputs = torch.randn(2, 3, 64, 96)
-    tap = model.extract_taps(inputs)
+    tap = model.tap_of(inputs)
     assert type(model.head.head).__name__ == name
     assert tap.features.shape[:2] == (2, SEGMENTORS[name][2])
     assert tap.features.shape[1] == model.head.channels == model.head.head.conv_seg.in_channels
@@ -121,7 +121,7 @@ def test_the_segmentor_alone_is_mmsegs_own():
     )
     copied = copy.deepcopy(model)
     copied.segmentor.decode_head.conv_seg.weight.zero_()
-    assert not torch.equal(copied.extract_taps(inputs).logits, model.extract_taps(inputs).logits)
+    assert not torch.equal(copied.tap_of(inputs).logits, model.tap_of(inputs).logits)
     assert torch.equal(
         model.segmentor.predict(inputs)[0].seg_logits.data, plain.predict(inputs)[0].seg_logits.data
     )
@@ -138,7 +138,7 @@ def test_the_segmentor_may_run_unheard_while_a_tap_is_scored():
         heard = model.segmentor.encode_decode(inputs, metas)
     assert torch.equal(heard, wanted)
     assert len(found) == 1
-    assert torch.equal(found[0], model.extract_taps(inputs + 1).logits)
+    assert torch.equal(found[0], model.tap_of(inputs + 1).logits)
 
 
 def test_listening_ends_with_an_error():
@@ -157,7 +157,7 @@ def test_dropout_is_off_at_the_tap():
     model = build_open((HRNET, dict(FCN, dropout_ratio=0.9), 60))
     inputs = torch.randn(1, 3, 64, 64)
     wanted = model.head.head._forward_feature(model.segmentor.extract_feat(inputs))
-    assert torch.equal(model.extract_taps(inputs).features, wanted)
+    assert torch.equal(model.tap_of(inputs).features, wanted)
 
 
 @pytest.mark.parametrize(('head', 'times'), [(TwiceHead, 2), (NeverHead, 0), (NotLastHead, 1)])
@@ -166,7 +166,7 @@ def test_a_head_that_does_not_end_in_one_cls_seg_is_refused(head, times):
     with pytest.raises(
         RuntimeError, match=rf'conv_seg of {head.__name__} fired {times} times.*one call of cls_seg'
     ):
-        model.extract_taps(torch.randn(1, 3, 64, 64))
+        model.tap_of(torch.randn(1, 3, 64, 64))
 
 
 @pytest.mark.parametrize('head', [InnerHead, FirstHead])
@@ -266,7 +266,7 @@ def test_heads_with_masks_of_the_feature(backbone, head, channels):
     inputs = torch.randn(2, 3, 64, 64)
     sample = ours.predict(inputs)[0]
     assert torch.equal(sample.seg_logits.data, plain.predict(inputs)[0].seg_logits.data)
-    tap = ours.extract_taps(inputs)
+    tap = ours.tap_of(inputs)
     assert tap.features.shape[:2] == (2, channels)
     assert tap.features.shape[2:] == tap.logits.shape[2:]
     assert sample.get('open_scores').get('opengan').shape == (1, 64, 64)

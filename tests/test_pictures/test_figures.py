@@ -1,6 +1,7 @@
 """Figures show what was counted, and do not fail where there is little to show."""
 
 import io
+import warnings
 
 import numpy as np
 import pytest
@@ -138,6 +139,8 @@ def test_no_two_methods_of_a_figure_look_alike():
     assert len({tuple(style.values()) for style in styles.values()}) == len(runs)
     assert styles['OpenGAN (a)'] == known['opengan']
     assert styles['gmm_s0'] == known['gmm']
+    fused = line_styles(['OpenGAN + GEN', 'OpenGAN'])
+    assert [*fused.values()] == [known['hybrid'], known['opengan']]
 
 
 def test_precision_has_what_chance_gives_beside_it(curves):
@@ -188,3 +191,15 @@ def test_a_figure_is_saved_twice_or_not_at_all(curves, tmp_path, monkeypatch):
         'again.pdf',
     }
     assert (np.array(Image.open(tmp_path / 'roc.png')) == picture).all()
+
+
+def test_letters_without_a_font_are_told_once(curves, tmp_path):
+    named = {
+        'weak': curves['weak'] | dict(per_class={'犬路': curves['weak']['per_class']['thing']})
+    }
+    with pytest.warns(UserWarning, match='found none for 犬, 路. Name one in') as told:
+        save_figure(per_class_figure(named), tmp_path / 'per_class')
+    assert len(told) == 1
+    with warnings.catch_warnings():
+        warnings.simplefilter('error')
+        save_figure(per_class_figure(curves), tmp_path / 'per_class')

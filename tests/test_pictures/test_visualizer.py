@@ -10,8 +10,8 @@ from mmseg.registry import VISBACKENDS, VISUALIZERS
 from mmseg.structures import SegDataSample
 
 from mmseg_opengan.contracts import FIRST_OPEN, GT_OPEN_MAP, IGNORE, OPEN_SCORES, VOID
-from mmseg_opengan.functional.overlay import SCORE_COLOURS
 from mmseg_opengan.pictures import panel
+from mmseg_opengan.pictures.overlay import SCORE_COLOURS
 from mmseg_opengan.pictures.panel import WIDTH, Panel, draw_panel
 from mmseg_opengan.pictures.visualizer import OpenSetVisualizer, panel_fields
 

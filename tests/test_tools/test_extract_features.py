@@ -49,11 +49,11 @@ def test_parts_are_joined_to_the_bank_of_one_process(tmp_path, monkeypatch, run)
     assert 'shard-00002.json' in one
 
 
-@pytest.mark.parametrize('part', ['2', '1/2/3', 'one/2'])
-def test_a_part_that_is_no_part(tmp_path, capsys, run, part):
-    with pytest.raises(SystemExit):
-        run(tmp_path / 'config.py', '--part', part)
-    assert f"--part: wanted I/N, such as 2/8, found '{part}'" in capsys.readouterr().err
+def test_a_part_that_is_no_part(tmp_path, capsys, run):
+    for part in ('2', '1/2/3', 'one/2'):
+        with pytest.raises(SystemExit):
+            run(tmp_path / 'config.py', '--part', part)
+        assert f"--part: wanted I/N, such as 2/8, found '{part}'" in capsys.readouterr().err
 
 
 def test_verify_names_a_damaged_shard(tmp_path, capsys, run):

@@ -45,12 +45,12 @@ def test_a_bundle_finds_what_its_parts_find(tiny, monkeypatch, capsys):
     for name in ('ranking.csv', 'objects.coco.json', 'contact_sheet.png'):
         assert (root / 'parts' / name).read_bytes() == (root / 'whole' / name).read_bytes()
     with open(root / 'whole/ranking.csv', newline='') as file:
-        rows = {row['name']: row for row in csv.DictReader(file)}
+        rows = {row['file']: row for row in csv.DictReader(file)}
     inferencer = OpenSetInferencer(bundle, device='cpu')
     threshold = np.float32(inferencer.threshold('fpr=0.01'))
     for result in inferencer.stream(root / 'data/val'):
         share = (result.scores['opengan'] >= threshold).mean()
-        assert float(rows[result.name]['unknown_share']) == pytest.approx(share, abs=1e-6)
+        assert float(rows[result.source]['unknown_share']) == pytest.approx(share, abs=1e-6)
 
 
 def test_a_plain_model_without_labels_gives_a_ranking(tiny, monkeypatch, capsys):

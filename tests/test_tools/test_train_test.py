@@ -96,6 +96,14 @@ def call(tool, config, *arguments, options=()):
     return printed.getvalue()
 
 
+def report_of(root, name, *arguments, tools=OURS, options=()):
+    """The report of a test of the uninterrupted training, in the work directory ``name``."""
+    checkpoint = root / 'ours/iter_4.pth'
+    arguments = (checkpoint, '--work-dir', root / name, *arguments)
+    call(tools / 'test.py', root / 'tiny.py', *arguments, options=options)
+    return json.loads((root / name / 'open_set_eval/test/metrics.json').read_text())
+
+
 def weights(path):
     return torch.load(path, weights_only=True)['state_dict']
 
@@ -181,12 +189,10 @@ def test_mmsegs_train_tool_trains_the_same_networks(trained, half_trained):
 def test_resuming_ends_with_the_networks_of_an_uninterrupted_training(root, trained, half_trained):
     call(OURS / 'train.py', root / 'tiny.py', '--work-dir', half_trained, '--resume')
     assert_same(weights(half_trained / 'iter_4.pth'), weights(trained / 'iter_4.pth'))
-    moments = [
-        torch.load(path / 'iter_4.pth', weights_only=True)['optimizer']['discriminator']['state'][
-            0
-        ]['exp_avg']
-        for path in (half_trained, trained)
-    ]
+    moments = []
+    for path in (half_trained, trained):
+        optimizers = torch.load(path / 'iter_4.pth', weights_only=True)['optimizer']
+        moments.append(optimizers['discriminator']['state'][0]['exp_avg'])
     assert torch.equal(*moments)
 
 
@@ -215,100 +221,44 @@ def test_mmsegs_train_tool_with_amp(root, trained):
 def test_both_test_tools_find_the_same(root, trained):
     found = {}
     for name, tools in (('ours', OURS), ('mmseg', MMSEG)):
-        work_dir, out = root / f'{name}_tested', root / f'{name}_out'
-        printed = call(
-            tools / 'test.py',
-            root / 'tiny.py',
-            trained / 'iter_4.pth',
-            '--work-dir',
-            work_dir,
-            '--out',
-            out,
-            '--show-dir',
-            root / f'{name}_pictures',
-            options=['default_hooks.visualization.interval=1'] if name == 'mmseg' else [],
-        )
-        assert 'opengan' in printed
-        report = json.loads((work_dir / 'open_set_eval/test/metrics.json').read_text())
+        out, shown = root / f'{name}_out', root / f'{name}_pictures'
+        places = ('--out', out, '--show-dir', shown)
+        options = ['default_hooks.visualization.interval=1'] if name == 'mmseg' else []
+        report = report_of(root, f'{name}_tested', *places, tools=tools, options=options)
         assert report['checkpoint'] == str(trained / 'iter_4.pth')
         assert report['num_images'] == 3
-        pictures = {
-            path.name: path.read_bytes() for path in (root / f'{name}_pictures').rglob('test_*.png')
-        }
+        pictures = {path.name: path.read_bytes() for path in shown.rglob('test_*.png')}
         assert {'test_roc_0.png', 'test_000_leftImg8bit.png_0.png'} <= pictures.keys()
         found[name] = report, pictures, {path.name: path.read_bytes() for path in out.iterdir()}
     assert found['ours'] == found['mmseg']
-    names = {
-        f'{i:03d}_leftImg8bit.{end}' for i in range(3) for end in ('png', 'opengan.npy', 'msp.npy')
-    }
+    names = set()
+    for i in range(3):
+        names |= {f'{i:03d}_leftImg8bit.{end}' for end in ('png', 'opengan.npy', 'msp.npy')}
     assert set(found['ours'][2]) == names
-    assert np.load(root / 'ours_out' / '000_leftImg8bit.opengan.npy').shape == (
-        SIZE[0] // 4,
-        SIZE[1] // 4,
-    )
+    scores = np.load(root / 'ours_out' / '000_leftImg8bit.opengan.npy')
+    assert scores.shape == (SIZE[0] // 4, SIZE[1] // 4)
 
 
 def test_both_test_tools_average_over_versions_of_an_image(root, trained):
-    found = []
-    for name, tools in (('ours', OURS), ('mmseg', MMSEG)):
-        work_dir = root / f'{name}_tta'
-        call(
-            tools / 'test.py',
-            root / 'tiny.py',
-            trained / 'iter_4.pth',
-            '--work-dir',
-            work_dir,
-            '--tta',
-            options=['model.resolution=image'],
-        )
-        found.append(json.loads((work_dir / 'open_set_eval/test/metrics.json').read_text()))
-    assert found[0]['mode'] == 'whole, test-time augmentation'
-    assert found[0]['scorers'] == found[1]['scorers']
-    call(
-        OURS / 'test.py',
-        root / 'tiny.py',
-        trained / 'iter_4.pth',
-        '--work-dir',
-        root / 'no_tta',
-        options=['model.resolution=image'],
-    )
-    without = json.loads((root / 'no_tta/open_set_eval/test/metrics.json').read_text())
-    assert without['scorers']['opengan']['AUROC'] != found[0]['scorers']['opengan']['AUROC']
-    assert (
-        without['scorers']['opengan']['num_closed'] == found[0]['scorers']['opengan']['num_closed']
-    )
+    options = ['model.resolution=image']
+    ours = report_of(root, 'ours_tta', '--tta', options=options)
+    theirs = report_of(root, 'mmseg_tta', '--tta', tools=MMSEG, options=options)
+    assert ours['mode'] == 'whole, test-time augmentation'
+    assert ours['scorers'] == theirs['scorers']
+    without = report_of(root, 'no_tta', options=options)['scorers']['opengan']
+    assert without['AUROC'] != ours['scorers']['opengan']['AUROC']
+    assert without['num_closed'] == ours['scorers']['opengan']['num_closed']
 
 
-@pytest.mark.parametrize(
-    ('arguments', 'options', 'error', 'message'),
-    [
-        ((), [], ValueError, "Use resolution='image'"),
-        (
-            (),
-            ['model.resolution=image', 'tta_model.type=SegTTAModel'],
-            TypeError,
-            "wanted type='OpenSetTTAModel'.*found",
-        ),
-        (
-            ('--threshold', 'f1'),
-            ['model.resolution=image'],
-            ValueError,
-            "wanted a number with test-time augm.*'f1'",
-        ),
-    ],
-)
-def test_what_augmentation_cannot_do(root, trained, arguments, options, error, message):
-    with pytest.raises(error, match=message):
-        call(
-            OURS / 'test.py',
-            root / 'tiny.py',
-            trained / 'iter_4.pth',
-            '--work-dir',
-            root / 'refused_tta',
-            '--tta',
-            *arguments,
-            options=options,
-        )
+def test_what_augmentation_cannot_do(root, trained):
+    image = ['model.resolution=image']
+    with pytest.raises(ValueError, match="Use resolution='image'"):
+        report_of(root, 'refused_tta', '--tta')
+    options = [*image, 'tta_model.type=SegTTAModel']
+    with pytest.raises(TypeError, match=r"wanted type='OpenSetTTAModel'.*found"):
+        report_of(root, 'refused_tta', '--tta', options=options)
+    with pytest.raises(ValueError, match=r"wanted a number with test-time augm.*'f1'"):
+        report_of(root, 'refused_tta', '--tta', '--threshold', 'f1', options=image)
 
 
 @pytest.mark.parametrize('method', ['spawn', 'forkserver'])
@@ -316,39 +266,22 @@ def test_workers_start_as_the_config_says(root, trained, method):
     """Windows and macOS spawn. A worker begins with our modules, and must be able to import
     mmseg.
     """
-    options = [
-        f'env_cfg.mp_cfg.mp_start_method={method}',
-        'test_dataloader.num_workers=1',
-        'test_dataloader.multiprocessing_context=' + method,
-    ]
-    start(
-        OURS / 'test.py',
-        root / 'tiny.py',
-        trained / 'iter_4.pth',
-        '--work-dir',
-        root / method,
-        '--cfg-options',
-        *options,
-    )
-    report = json.loads((root / method / 'open_set_eval/test/metrics.json').read_text())
-    plain = json.loads((root / 'ours_tested/open_set_eval/test/metrics.json').read_text())
-    assert report['scorers'] == plain['scorers']
-
-
-@pytest.mark.parametrize('method', ['spawn', 'forkserver'])
-def test_workers_of_a_training_start_as_the_config_says(root, trained, method):
-    """With the bank that extract_features.py builds in the same way."""
-    work_dir, bank = root / f'{method}_training', root / f'{method}_bank'
+    bank = root / f'{method}_bank'
     options = [f'env_cfg.mp_cfg.mp_start_method={method}', f'train_dataloader.dataset.root={bank}']
-    for loader in ('train_dataloader', 'val_dataloader'):
-        options += [f'{loader}.num_workers=1', f'{loader}.multiprocessing_context={method}']
-    for tool in ('extract_features.py', 'train.py'):
-        folder = work_dir / tool.removesuffix('.py')
-        arguments = ('--work-dir', folder, '--cfg-options', *options)
+    for stage in ('train', 'val', 'test'):
+        options.append(f'{stage}_dataloader.num_workers=1')
+        options.append(f'{stage}_dataloader.multiprocessing_context={method}')
+    work_dir = root / f'{method}_training'
+    for tool, *checkpoint in (
+        ('extract_features.py',),
+        ('train.py',),
+        ('test.py', work_dir / 'iter_4.pth'),
+    ):
+        arguments = (*checkpoint, '--work-dir', work_dir, '--cfg-options', *options)
         start(OURS / tool, root / 'tiny.py', *arguments)
-    found = torch.load(work_dir / 'train/iter_4.pth', weights_only=False)['state_dict']
-    wanted = torch.load(trained / 'iter_4.pth', weights_only=False)['state_dict']
-    assert all(torch.equal(value, found[name]) for name, value in wanted.items())
+    assert_same(weights(work_dir / 'iter_4.pth'), weights(trained / 'iter_4.pth'))
+    report = json.loads((work_dir / 'open_set_eval/test/metrics.json').read_text())
+    assert report['scorers'] == report_of(root, 'plain_tested')['scorers']
 
 
 def test_resuming_after_a_kill_ends_with_the_same_networks(root, trained):

@@ -16,6 +16,7 @@ from mmengine.runner import CheckpointLoader
 from torch import Tensor, nn
 
 from ...files import replacing
+from ..frozen_segmentor import load_whole
 from ..safe_types import require_registered_types
 
 SCORERS = Registry('open-set scorer', scope='mmseg')
@@ -47,14 +48,13 @@ class Scorer(nn.Module, metaclass=ABCMeta):
     with ``self.load_file(checkpoint)``.
     """
 
-    #: True for scorers of the closed logits alone. At image resolution they see the logits that
-    #: mmseg has resized, the convention of the anomaly benchmarks; scores from features are
-    #: computed on the grid, then resized.
-    from_logits = False
+    #: What the score is made of: ``'features'`` and logits, ``'logits'`` alone, ``'image'``
+    #: (``score_image`` is called), or ``'queries'`` of a mask head (``score_queries`` is called).
+    #: At image resolution scorers of logits alone see those that mmseg has resized, the convention
+    #: of the anomaly benchmarks; the others' maps are computed on the grid, then resized.
+    reads: str = 'features'
     #: True for scorers whose score is an open logit: its sigmoid is a probability of open.
     is_logit = False
-    #: True for scorers of the image itself: ``score_image`` is called in place of ``score``.
-    reads_image = False
     #: True where the segmentor has open as its last class: the closed prediction is the best of the
     #: others.
     last_class_is_open = False
@@ -62,8 +62,6 @@ class Scorer(nn.Module, metaclass=ABCMeta):
     #: ``'as_logits'`` reads log(L / sum L), ``'raw'`` reads L itself and accepts no true logits,
     #: ``'refused'`` has no meaning there.
     class_scores: str = 'as_logits'
-    #: True for scorers of a mask head's queries: ``score_queries`` is called in place of ``score``.
-    reads_queries = False
     #: Values of options that fitting tries where the config says nothing; open validation chooses
     #: among all products.
     candidates: dict[str, list] = {}
@@ -76,7 +74,7 @@ class Scorer(nn.Module, metaclass=ABCMeta):
         """Scores of feature maps.
 
         Args:
-            features: (N, C, h, w), what enters ``conv_seg``; None for ``from_logits`` at image
+            features: (N, C, h, w), what enters ``conv_seg``; None for scorers of logits at image
                 resolution.
             logits: (N, K, h, w), what leaves it.
 
@@ -85,7 +83,7 @@ class Scorer(nn.Module, metaclass=ABCMeta):
         """
 
     def score_image(self, inputs: Tensor, forward: Callable[[Tensor], Any]) -> Tensor:
-        """Scores of images, for scorers with ``reads_image``.
+        """Scores of images, for scorers with ``reads = 'image'``.
 
         Args:
             inputs: (N, 3, H, W), what enters the segmentor: normalised and padded.
@@ -97,7 +95,7 @@ class Scorer(nn.Module, metaclass=ABCMeta):
             (N, h', w') float32 scores on any grid that spans the image; they are resized to the
             other maps' grid.
         """
-        raise NotImplementedError(f'{type(self).__name__} has reads_image and no score_image')
+        raise NotImplementedError
 
     def forward(self, features: Tensor | None, logits: Tensor) -> Tensor:
         return self.score(features, logits)
@@ -106,11 +104,8 @@ class Scorer(nn.Module, metaclass=ABCMeta):
 
     def options(self) -> dict:
         """The options by name, as plain values."""
-        parameters = inspect.signature(type(self).__init__).parameters.values()
-        named = [
-            one.name for one in parameters if one.kind not in (one.VAR_POSITIONAL, one.VAR_KEYWORD)
-        ]
-        return {name: getattr(self, name) for name in named if name not in ('self', 'checkpoint')}
+        named = inspect.getfullargspec(type(self).__init__).kwonlyargs
+        return {name: getattr(self, name) for name in named if name != 'checkpoint'}
 
     def save_file(self, path: str | Path, **meta: Any) -> None:
         """Write what was learned, the options, and ``meta`` (plain values; ``segmentor_sha256``
@@ -136,37 +131,30 @@ class Scorer(nn.Module, metaclass=ABCMeta):
             str(path), map_location='cpu', logger='silent'
         )
         meta = checkpoint.get('meta', {})
-        if meta.get('scorer') != type(self).__name__:
+        own = type(self).__name__
+        if meta.get('scorer') != own:
             raise RuntimeError(
-                f"'{path}': wanted a file of the scorer {type(self).__name__}, found "
+                f"'{path}': wanted a file of the scorer {own}, found "
                 f'{meta.get("scorer") or "one that names no scorer"}. tools/fit_scorers.py '
                 f'writes them.'
             )
         require_registered_types(meta['options'], str(path))
         self._take_options(meta['options'])
         self.segmentor_sha256 = meta.get('segmentor_sha256')
-        try:
-            self.load_state_dict(checkpoint['state_dict'])
-        except RuntimeError as error:
-            raise RuntimeError(
-                f"'{path}' does not hold the state of a {type(self).__name__}: {error}"
-            ) from error
+        load_whole(self, checkpoint['state_dict'], own, f"'{path}'")
 
     def _take_options(self, options: dict) -> None:
         """Use the options of a file."""
-        for name in self.options():
-            if name in options:
-                setattr(self, name, options[name])
+        for name in options.keys() & self.options():
+            setattr(self, name, options[name])
 
 
 class FittedScorer(Scorer):
     """A scorer that learns from sampled training pixels before it scores.
 
-    A subclass names what it learns, each name ending in ``_``, and writes ``_fit`` and ``_score``::
+    A subclass writes ``_fit``, which returns what it learns, and ``_score``::
 
         class Mean(FittedScorer):
-            learned = ('mean_',)
-
             def __init__(self, *, checkpoint=None):
                 super().__init__()
                 self.load_file(checkpoint)
@@ -177,29 +165,16 @@ class FittedScorer(Scorer):
             def _score(self, features, logits):
                 return (features - self.mean_[:, None, None]).norm(dim=1)
 
-    What is learned lives in buffers (tensors) and in submodules (``learned_modules``), None before
-    ``fit``, so that it moves between devices and saves with ``state_dict``; an unfitted scorer
-    loads the state of a fitted one.
+    What is learned lives in buffers, so that it moves between devices and saves with
+    ``state_dict``; an unfitted scorer loads the state of a fitted one.
     """
 
-    #: Names of the buffers that ``_fit`` returns.
-    learned: tuple[str, ...] = ()
-    #: Names of the submodules that ``_fit`` sets; ``_make_modules`` makes them before a state is
-    #: loaded. They are of no use to an optimizer: ``fit`` and loading freeze their parameters.
-    learned_modules: tuple[str, ...] = ()
-
-    def __init__(self) -> None:
-        super().__init__()
-        for name in self.learned:
-            self.register_buffer(name, None)
-        for name in self.learned_modules:
-            self.register_module(name, None)
+    def __getattr__(self, name: str) -> Any:  # for type checkers: what is learned is a tensor
+        return super().__getattr__(name)
 
     @property
     def fitted(self) -> bool:
-        return all(
-            getattr(self, name) is not None for name in (*self.learned, *self.learned_modules)
-        )
+        return bool(self._buffers)
 
     def fit(self, data: FitData) -> 'FittedScorer':
         """Learn from sampled pixels; what was learned before is forgotten. The same data and seed
@@ -209,14 +184,10 @@ class FittedScorer(Scorer):
             ValueError: the shapes of ``data`` do not agree, or it has no pixels.
         """
         _check(data)
-        learned = self._fit(data) or {}
-        if set(learned) != set(self.learned):
-            raise TypeError(
-                f'{type(self).__name__}._fit: wanted {sorted(self.learned)}, returned '
-                f'{sorted(learned)}'
-            )
-        for name, value in learned.items():
-            self._buffers[name] = value.detach().contiguous()
+        learned = self._fit(data)
+        self._buffers = {
+            name: value.detach().contiguous().clone() for name, value in learned.items()
+        }
         return self.eval().requires_grad_(False)
 
     def score(self, features: Tensor | None, logits: Tensor) -> Tensor:
@@ -229,17 +200,12 @@ class FittedScorer(Scorer):
             return self._score(None if features is None else features.float(), logits.float())
 
     @abstractmethod
-    def _fit(self, data: FitData) -> dict[str, Tensor] | None:
-        """Everything in ``learned`` by name; ``learned_modules`` are set on ``self``."""
+    def _fit(self, data: FitData) -> dict[str, Tensor]:
+        """What is learned, by names that end in ``_``."""
 
     @abstractmethod
-    def _score(self, features: Tensor | None, logits: Tensor) -> Tensor:
+    def _score(self, features: Any, logits: Tensor) -> Tensor:
         """As ``score``; the inputs are float32, and no gradient is kept."""
-
-    def _make_modules(self, state: dict[str, Tensor]) -> None:
-        """Set ``learned_modules`` to networks of the shapes in ``state`` (names relative to this
-        scorer).
-        """
 
     def load_file(self, path: str | None) -> None:
         super().load_file(path)
@@ -249,34 +215,21 @@ class FittedScorer(Scorer):
             )
 
     def _load_from_state_dict(self, state_dict: dict, prefix: str, *args: Any) -> None:
-        state = {
-            key[len(prefix) :]: value for key, value in state_dict.items() if key.startswith(prefix)
-        }
-        for name in self.learned:  # their shapes are known only now
-            if name in state:
-                self._buffers[name] = torch.empty_like(state[name])
-        if all(any(key.startswith(f'{name}.') for key in state) for name in self.learned_modules):
-            self._make_modules(state)
-            self.eval().requires_grad_(False)
+        for key, value in state_dict.items():
+            name = key.removeprefix(prefix)
+            if key.startswith(prefix) and '.' not in name:  # its shape is known only now
+                self._buffers[name] = torch.empty_like(value)
         super()._load_from_state_dict(state_dict, prefix, *args)
 
 
 def _check(data: FitData) -> None:
-    n, channels = data.features.shape if data.features.ndim == 2 else (0, 0)
-    num_classes = len(data.weight)
-    wanted = dict(
-        logits=(n, num_classes), labels=(n,), weight=(num_classes, channels), bias=(num_classes,)
-    )
-    wrong = {
-        name: tuple(getattr(data, name).shape)
-        for name, shape in wanted.items()
-        if tuple(getattr(data, name).shape) != shape
-    }
-    if data.open_features is not None and data.open_features.shape[1:] != data.features.shape[1:]:
-        wrong['open_features'] = tuple(data.open_features.shape)
-    if wrong or n == 0:
+    number, channels = data.features.shape
+    classes = len(data.weight)
+    wanted = [(number, classes), (number,), (classes, channels), (classes,)]
+    found = [tuple(value.shape) for value in data[1:5]]
+    if not number or found != wanted:
         raise ValueError(
-            f'fit: wanted features (n, C) of at least one pixel and, to match them, '
-            f'{wanted}, found '
-            f'features {tuple(data.features.shape)} and {wrong}'
+            'fit: wanted features (n, C) of at least one pixel and, to match them, logits, labels, '
+            f'weight and bias of shapes {wanted}, found features {tuple(data.features.shape)} '
+            f'and {found}'
         )

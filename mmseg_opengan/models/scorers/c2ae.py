@@ -1,18 +1,19 @@
 """C2AE: how well a pixel feature can be rebuilt as one of the closed classes."""
 
-from typing import Any
-
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, one_hot
 
 from ...functional.pixels import step_rng
-from ..options import check_choices, check_positive, check_weight, check_whole
-from .base import SCORERS, FitData, FittedScorer
-from .training import draws, mean_and_deviation, mlp, score_pixels, seeded
+from ..options import check_choices, check_whole
+from .base import SCORERS
+from .training import NetworkScorer, descend, draws, mlp
 
 _CONDITIONS = ('predicted', 'minimum')
+LATENT, HIDDEN = 32, 256  # widths of the code, and of the hidden layer on either side of it
+ALPHA = 0.9  # weight of the matching term, theirs
+BATCH = 512
 
 
 class ConditionalDecoder(nn.Module):
@@ -22,21 +23,20 @@ class ConditionalDecoder(nn.Module):
     l has 1 at the class and -1 elsewhere; gamma and beta are linear in it.
     """
 
-    def __init__(self, num_classes: int, latent: int, hidden: int, channels: int):
+    def __init__(self, num_classes: int, channels: int):
         super().__init__()
-        self.num_classes = num_classes
-        self.gamma = nn.Linear(num_classes, latent)
-        self.beta = nn.Linear(num_classes, latent)
-        self.layers = mlp(latent, hidden, channels)
+        self.gamma = nn.Linear(num_classes, LATENT)
+        self.beta = nn.Linear(num_classes, LATENT)
+        self.layers = mlp(LATENT, HIDDEN, channels)
 
     def forward(self, code: Tensor, classes: Tensor) -> Tensor:
         """(n, latent) codes and (n,) classes -> (n, C) features."""
-        condition = 2 * one_hot(classes, self.num_classes).to(code.dtype) - 1
+        condition = 2 * one_hot(classes, self.gamma.in_features).to(code.dtype) - 1
         return self.layers(self.gamma(condition) * code + self.beta(condition))
 
 
 @SCORERS.register_module()
-class C2AE(FittedScorer):
+class C2AE(NetworkScorer):
     r"""Reconstruction error of a class-conditioned autoencoder (Oza and Patel, CVPR 2019), here on
     pixel features.
 
@@ -57,136 +57,62 @@ class C2AE(FittedScorer):
 
     Args:
         condition: see above.
-        latent, hidden: widths of the code and of the hidden layer on either side of it.
-        alpha: weight of the matching term; .9 in their paper.
-        steps, batch_size, lr: of Adam, in each stage.
+        steps: of Adam, in each stage.
         checkpoint: file that ``save_file`` wrote.
     """
 
-    learned = ('mean_', 'std_')
-    learned_modules = ('encoder_', 'decoder_')
-    mean_: Tensor
-    std_: Tensor
-    encoder_: nn.Module
-    decoder_: Any  # ConditionalDecoder
     candidates = dict(condition=list(_CONDITIONS))
 
     def __init__(
         self,
         *,
         condition: str = 'predicted',
-        latent: int = 32,
-        hidden: int = 256,
-        alpha: float = 0.9,
         steps: int = 1000,
-        batch_size: int = 512,
-        lr: float = 1e-3,
         checkpoint: str | None = None,
     ):
         super().__init__()
         check_choices(condition=(condition, _CONDITIONS))
-        check_weight('alpha', alpha)
-        check_whole(latent=latent, hidden=hidden, steps=steps, batch_size=batch_size)
-        check_positive(lr=lr)
-        self.condition, self.latent, self.hidden, self.alpha = condition, latent, hidden, alpha
-        self.steps, self.batch_size, self.lr = steps, batch_size, lr
+        check_whole(steps=steps)
+        self.condition = condition
+        self.steps = steps
         self.load_file(checkpoint)
 
-    def _networks(self, num_classes: int, channels: int) -> tuple[nn.Module, ConditionalDecoder]:
-        return mlp(channels, self.hidden, self.latent), ConditionalDecoder(
-            num_classes, self.latent, self.hidden, channels
-        )
+    def _make(self, channels, num_classes):
+        self.encoder_ = mlp(channels, HIDDEN, LATENT)
+        self.decoder_ = ConditionalDecoder(num_classes, channels)
+        self.classifier_ = nn.Linear(LATENT, num_classes)  # of stage 1
 
-    def _fit(self, data: FitData) -> dict[str, Tensor]:
-        mean, std = mean_and_deviation(data.features)
-        features, num_classes = (data.features - mean) / std, len(data.weight)
-        with seeded(data.seed):
-            encoder, decoder = (
-                net.to(features.device) for net in self._networks(num_classes, features.shape[1])
-            )
-            classifier = nn.Linear(self.latent, num_classes).to(features.device)
-        with torch.enable_grad():
-            self._train_encoder(encoder, classifier, features, data)
-            self._train_decoder(encoder.requires_grad_(False), decoder, features, data)
-        self.encoder_, self.decoder_ = encoder, decoder
-        return dict(mean_=mean, std_=std)
-
-    def _train_encoder(self, encoder, classifier, features, data):
-        optimizer = torch.optim.Adam([*encoder.parameters(), *classifier.parameters()], lr=self.lr)
-        for rows in draws(
-            len(features), self.batch_size, steps=self.steps, seed=data.seed, name='C2AE, encoder'
-        ):
-            loss = cross_entropy(classifier(encoder(features[rows])), data.labels[rows])
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-
-    def _train_decoder(self, encoder, decoder, features, data):
-        optimizer = torch.optim.Adam(decoder.parameters(), lr=self.lr)
+    def _train(self, features, data):
+        options = dict(steps=self.steps, seed=data.seed)
+        parameters = [*self.encoder_.parameters(), *self.classifier_.parameters()]
+        optimizer = torch.optim.Adam(parameters, lr=1e-3)
+        for rows in draws(len(features), BATCH, name='C2AE, encoder', **options):
+            logits = self.classifier_(self.encoder_(features[rows]))
+            descend(optimizer, cross_entropy(logits, data.labels[rows]))
+        self.encoder_.requires_grad_(False)
+        optimizer = torch.optim.Adam(self.decoder_.parameters(), lr=1e-3)
         others = OtherClass(data.labels)
         rng = step_rng(data.seed, 0, 2)
-        for rows in draws(
-            len(features),
-            self.batch_size,
-            steps=self.steps,
-            seed=data.seed,
-            stream=1,
-            name='C2AE, decoder',
-        ):
-            labels = data.labels[rows]
-            targets = others.rows(labels, rng)
-            loss = c2ae_loss(
-                decoder,
-                encoder(features[rows]),
-                features[rows],
-                labels,
-                features[targets],
-                data.labels[targets],
-                self.alpha,
-            )
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
+        for rows in draws(len(features), BATCH, stream=1, name='C2AE, decoder', **options):
+            targets = others.rows(data.labels[rows], rng)
+            code = self.encoder_(features[rows])
+            match = self._errors(features[rows], code, data.labels[rows]).mean()
+            other = self._errors(features[targets], code, data.labels[targets]).mean()
+            descend(optimizer, ALPHA * match + (1 - ALPHA) * other)
 
-    def _score(self, features, logits):
-        return score_pixels(self._errors, features, logits)
+    def _errors(self, features: Tensor, code: Tensor, classes: Tensor) -> Tensor:
+        """(n, C) absolute errors of the reconstruction with the given classes."""
+        return (features - self.decoder_(code, classes)).abs()
 
-    def _errors(self, features, logits):
-        features = (features - self.mean_) / self.std_
+    def _score_pixels(self, features, logits):
         code = self.encoder_(features)
         if self.condition == 'predicted':
-            return _error(self.decoder_, code, features, logits.argmax(1))
-        errors = [
-            _error(self.decoder_, code, features, torch.full_like(code[:, 0], k, dtype=torch.long))
-            for k in range(self.decoder_.num_classes)
-        ]
+            return self._errors(features, code, logits.argmax(1)).mean(1)
+        errors = []
+        for k in range(logits.shape[1]):
+            classes = torch.full_like(logits[:, 0], k, dtype=torch.long)
+            errors.append(self._errors(features, code, classes).mean(1))
         return torch.stack(errors).amin(0)
-
-    def _make_modules(self, state: dict[str, Tensor]) -> None:
-        self.encoder_, self.decoder_ = self._networks(
-            state['decoder_.gamma.weight'].shape[1], len(state['mean_'])
-        )
-
-
-def c2ae_loss(
-    decoder: nn.Module,
-    code: Tensor,
-    features: Tensor,
-    labels: Tensor,
-    other_features: Tensor,
-    other_labels: Tensor,
-    alpha: float,
-) -> Tensor:
-    """C2AE's loss of stage 2 for (n, C) features: rebuild them with their class, and others with
-    the others' class.
-    """
-    match = (features - decoder(code, labels)).abs().mean()
-    return alpha * match + (1 - alpha) * (other_features - decoder(code, other_labels)).abs().mean()
-
-
-def _error(decoder: nn.Module, code: Tensor, features: Tensor, classes: Tensor) -> Tensor:
-    """(n,) mean absolute errors of the reconstruction with the given classes."""
-    return (features - decoder(code, classes)).abs().mean(1)
 
 
 class OtherClass:
@@ -199,14 +125,14 @@ class OtherClass:
     def __init__(self, labels: Tensor):
         self.classes, counts = labels.cpu().unique(return_counts=True)
         self.order = labels.cpu().argsort(stable=True)
-        self.counts, self.starts = counts, counts.cumsum(0) - counts
+        self.counts = counts
+        self.starts = counts.cumsum(0) - counts
 
     def rows(self, labels: Tensor, rng: np.random.Generator) -> Tensor:
         """(n,) rows of the labels given to ``__init__``, for (n,) labels."""
         own = torch.searchsorted(self.classes, labels.cpu().contiguous())
         number = len(self.classes)
-        other = (
-            own + torch.from_numpy(rng.integers(min(1, number - 1), number, len(own)))
-        ) % number
+        step = torch.from_numpy(rng.integers(min(1, number - 1), number, len(own)))
+        other = (own + step) % number
         within = (torch.from_numpy(rng.random(len(own))) * self.counts[other]).long()
         return self.order[self.starts[other] + within].to(labels.device)

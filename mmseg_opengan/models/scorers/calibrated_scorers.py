@@ -1,16 +1,12 @@
 """Scorers of the logits that are calibrated on training pixels or on open validation."""
 
-from collections.abc import Callable
-from typing import Any
-
 import torch
-from torch import Tensor
 
 from ...functional.mc_dropout import dropout_uncertainty
 from ...functional.odin import perturbed
 from ...functional.scores import max_logit_statistics, msp_log_odds, standardized_max_logit
-from ..options import check_not_negative, check_positive, check_whole
-from .base import SCORERS, FitData, FittedScorer, Scorer
+from ..options import check_choices, check_numbers, check_whole
+from .base import SCORERS, FittedScorer, Scorer
 
 
 @SCORERS.register_module()
@@ -26,16 +22,13 @@ class StandardizedMaxLogit(FittedScorer):
         checkpoint: file that ``tools/fit_scorers.py`` wrote.
     """
 
-    from_logits = True
-    learned = ('mean_', 'deviation_')
-    mean_: Tensor
-    deviation_: Tensor
+    reads = 'logits'
 
     def __init__(self, *, checkpoint: str | None = None):
         super().__init__()
         self.load_file(checkpoint)
 
-    def _fit(self, data: FitData) -> dict[str, Tensor]:
+    def _fit(self, data):
         mean, deviation = max_logit_statistics(data.logits)
         return dict(mean_=mean.float(), deviation_=deviation.clamp(min=1e-6).float())
 
@@ -62,22 +55,23 @@ class MSPc(Scorer):
         checkpoint: file that ``tools/fit_scorers.py`` wrote: T and epsilon.
     """
 
-    reads_image = True
+    reads = 'image'
     candidates = dict(temperature=[1.0, 5.0, 100.0, 1000.0], epsilon=[0.0, 0.002, 0.02])
 
     def __init__(
         self, *, temperature: float = 1000.0, epsilon: float = 0.001, checkpoint: str | None = None
     ):
         super().__init__()
-        check_positive(temperature=temperature)
-        check_not_negative(epsilon=epsilon)
-        self.temperature, self.epsilon = temperature, epsilon
+        check_numbers('(0, inf)', temperature=temperature)
+        check_numbers('[0, inf)', epsilon=epsilon)
+        self.temperature = temperature
+        self.epsilon = epsilon
         self.load_file(checkpoint)
 
-    def score(self, features: Tensor | None, logits: Tensor) -> Tensor:
+    def score(self, features, logits):
         return msp_log_odds(logits, self.temperature)
 
-    def score_image(self, inputs: Tensor, forward: Callable[[Tensor], Any]) -> Tensor:
+    def score_image(self, inputs, forward):
         inputs = inputs.float()
         if self.epsilon:
             inputs = perturbed(
@@ -106,10 +100,6 @@ class MCDropout(FittedScorer):
         checkpoint: file that ``tools/fit_scorers.py`` wrote.
     """
 
-    learned = ('weight_', 'bias_', 'kept_')
-    weight_: Tensor
-    bias_: Tensor
-    kept_: Tensor
     candidates = dict(rate=[0.1, 0.3, 0.5], uncertainty=['entropy', 'mutual_information'])
 
     def __init__(
@@ -121,24 +111,20 @@ class MCDropout(FittedScorer):
         checkpoint: str | None = None,
     ):
         super().__init__()
-        if uncertainty not in self.candidates['uncertainty']:
-            raise ValueError(
-                f'uncertainty: wanted one of {self.candidates["uncertainty"]}, found '
-                f'{uncertainty!r}'
-            )
-        check_positive(rate=rate)
+        check_choices(uncertainty=(uncertainty, self.candidates['uncertainty']))
+        check_numbers('(0, 1)', rate=rate)
         check_whole(num_samples=num_samples)
-        if rate >= 1:
-            raise ValueError(f'rate: wanted a probability above 0 and below 1, found {rate}')
-        self.rate, self.uncertainty, self.num_samples = rate, uncertainty, num_samples
+        self.rate = rate
+        self.uncertainty = uncertainty
+        self.num_samples = num_samples
         self.load_file(checkpoint)
 
-    def _fit(self, data: FitData) -> dict[str, Tensor]:
+    def _fit(self, data):
         generator = torch.Generator().manual_seed(data.seed)
         kept = torch.rand(self.num_samples, data.weight.shape[1], generator=generator) >= self.rate
         return dict(
-            weight_=data.weight.float().clone(),
-            bias_=data.bias.float().clone(),
+            weight_=data.weight.float(),
+            bias_=data.bias.float(),
             kept_=kept.to(data.weight.device),
         )
 

@@ -3,13 +3,11 @@
 import torch
 from mmengine.runner import CheckpointLoader
 from mmseg.registry import MODELS
-from torch import Tensor
 
-from ..frozen_segmentor import noted_segmentor
+from ..frozen_segmentor import load_whole, noted_segmentor, part_of
 from ..networks import discriminate
 from .base import SCORERS, Scorer
 
-_PREFIX = 'discriminator.'
 _FIRST = 'layers.0.weight'
 
 
@@ -35,29 +33,18 @@ class DiscriminatorScorer(Scorer):
 
     def __init__(self, discriminator: dict, checkpoint: str | None = None):
         super().__init__()
-        weights = None
+        weights = {}
         if checkpoint is not None:
             stored = CheckpointLoader.load_checkpoint(checkpoint, map_location='cpu')
-            state = stored['state_dict']
             self.segmentor_sha256 = noted_segmentor(stored.get('meta', {})).get('sha256')
-            weights = {
-                key[len(_PREFIX) :]: value
-                for key, value in state.items()
-                if key.startswith(_PREFIX)
-            }
+            weights = part_of(stored['state_dict'], 'discriminator.')
             if _FIRST in weights:
                 discriminator = dict(dict(in_channels=weights[_FIRST].shape[1]), **discriminator)
         self.discriminator = MODELS.build(discriminator)
-        if weights is not None:
-            try:
-                self.discriminator.load_state_dict(weights)
-            except RuntimeError as error:
-                raise RuntimeError(
-                    f"'{checkpoint}' does not hold this discriminator's weights: {error}"
-                ) from error
+        if checkpoint is not None:
+            load_whole(self.discriminator, weights, 'discriminator', f"'{checkpoint}'")
         self.discriminator.requires_grad_(False)
 
     @torch.no_grad()
-    def score(self, features: Tensor | None, logits: Tensor) -> Tensor:
-        assert features is not None  # None is for scorers with from_logits
+    def score(self, features, logits):
         return -discriminate(self.discriminator, features.float())

@@ -36,8 +36,6 @@ class ClassCentroid(FittedScorer):
         checkpoint: file that ``tools/fit_scorers.py`` wrote.
     """
 
-    learned = ('means_',)
-    means_: Tensor
     candidates = dict(normalize=[True, False])
 
     def __init__(self, *, normalize: bool = True, checkpoint: str | None = None):
@@ -45,12 +43,10 @@ class ClassCentroid(FittedScorer):
         self.normalize = normalize
         self.load_file(checkpoint)
 
-    def _fit(self, data: FitData) -> dict[str, Tensor]:
-        return dict(
-            means_=class_means(_prepared(data, self.normalize), data.labels, len(data.weight))[
-                0
-            ].float()
-        )
+    def _fit(self, data):
+        features = _prepared(data, self.normalize)
+        means, _ = class_means(features, data.labels, len(data.weight))
+        return dict(means_=means.float())
 
     def _score(self, features, logits):
         return by_columns(
@@ -73,10 +69,6 @@ class GDM(FittedScorer):
         checkpoint: file that ``tools/fit_scorers.py`` wrote.
     """
 
-    learned = ('weight_', 'offset_', 'means_')
-    weight_: Tensor
-    offset_: Tensor
-    means_: Tensor
     candidates = dict(normalize=[False, True])
 
     def __init__(self, *, normalize: bool = False, checkpoint: str | None = None):
@@ -84,13 +76,12 @@ class GDM(FittedScorer):
         self.normalize = normalize
         self.load_file(checkpoint)
 
-    def _fit(self, data: FitData) -> dict[str, Tensor]:
+    def _fit(self, data):
         features = _prepared(data, self.normalize)
         weight = whitening(pooled_covariance(features, data.labels, len(data.weight)))
         means, _ = class_means(features, data.labels, len(data.weight))
-        offset = weight @ features.double().mean(
-            0
-        )  # the origin amid the data costs the fewest digits
+        # The origin amid the data costs the fewest digits.
+        offset = weight @ features.double().mean(0)
         return dict(
             weight_=weight.float(),
             offset_=offset.float(),
@@ -108,8 +99,8 @@ class GDM(FittedScorer):
 
 @SCORERS.register_module()
 class NearestNeighbour(FittedScorer):
-    """Euclidean distance to the k-th nearest of R training features, exact (the paper's NN_fea,
-    [50]).
+    """Euclidean distance to the k-th nearest of R training features of unit length, exact (the
+    paper's NN_fea, [50]).
 
     The references are drawn from the training pixels without replacement. They take 4 * C * R bytes
     (20,000 of 720
@@ -120,20 +111,16 @@ class NearestNeighbour(FittedScorer):
 
     Args:
         k: which neighbour; 1 is the nearest.
-        normalize: divide features by their L2 norm first (the paper's).
         num_references: R, or all training pixels where there are fewer.
         checkpoint: file that ``tools/fit_scorers.py`` wrote.
     """
 
-    learned = ('references_',)
-    references_: Tensor
     candidates = dict(k=[1, 5, 20])
 
     def __init__(
         self,
         *,
         k: int = 1,
-        normalize: bool = True,
         num_references: int = 20000,
         checkpoint: str | None = None,
     ):
@@ -141,21 +128,22 @@ class NearestNeighbour(FittedScorer):
         check_whole(k=k, num_references=num_references)
         if k > num_references:
             raise ValueError(f'k: wanted 1 to num_references ({num_references}), found {k}')
-        self.k, self.normalize, self.num_references = k, normalize, num_references
+        self.k = k
+        self.num_references = num_references
         self.load_file(checkpoint)
 
-    def _fit(self, data: FitData) -> dict[str, Tensor]:
+    def _fit(self, data):
         if len(data.features) < self.k:
             raise ValueError(
                 f'fit: wanted at least k = {self.k} pixels, found {len(data.features)}'
             )
         generator = torch.Generator().manual_seed(data.seed)
         chosen = torch.randperm(len(data.features), generator=generator)[: self.num_references]
-        return dict(references_=_prepared(data, self.normalize)[chosen.to(data.features.device)])
+        return dict(references_=unit_length(data.features)[chosen.to(data.features.device)])
 
     def _score(self, features, logits):
         return by_columns(
-            lambda points: kth_neighbour(points, self.references_, self.k, unit=self.normalize),
+            lambda points: kth_neighbour(points, self.references_, self.k, unit=True),
             features,
             chunk=max(1, _BLOCK // (4 * len(self.references_))),
         )

@@ -5,12 +5,11 @@ beside a free one.
 import math
 
 import torch
-from torch import Tensor
 
 from ...functional import scores
 from ..fusion import moments, require_of_tap, scores_of_pixels
-from ..options import check_choices, check_positive, check_weight
-from .base import SCORERS, FitData, FittedScorer, Scorer
+from ..options import check_choices, check_numbers
+from .base import SCORERS, FittedScorer, Scorer
 
 #: What ReAct reads the clipped logits with.
 CLIPPED_SCORES = dict(gen=scores.gen, energy=scores.energy)
@@ -27,16 +26,12 @@ class ReAct(FittedScorer):
         quantile: in (0, 1]; 1 clips nothing that closed training pixels have.
         per: ``'all'``, one c for all channels (the paper), or ``'channel'``, one for each. Features
             of both signs need the second.
-        score: ``'gen'`` or ``'energy'``, of the clipped logits.
+        uncertainty: ``'gen'`` or ``'energy'``, of the clipped logits.
         checkpoint: file that ``tools/fit_scorers.py`` wrote.
     """
 
-    learned = ('clip_', 'weight_', 'bias_')
-    clip_: Tensor
-    weight_: Tensor
-    bias_: Tensor
     candidates = dict(
-        quantile=[0.8, 0.9, 0.95, 1.0], per=['all', 'channel'], score=['gen', 'energy']
+        quantile=[0.8, 0.9, 0.95, 1.0], per=['all', 'channel'], uncertainty=['gen', 'energy']
     )
 
     def __init__(
@@ -44,41 +39,31 @@ class ReAct(FittedScorer):
         *,
         quantile: float = 0.9,
         per: str = 'all',
-        score: str = 'gen',
+        uncertainty: str = 'gen',
         checkpoint: str | None = None,
     ):
         super().__init__()
-        check_positive(quantile=quantile)
-        if quantile > 1:
-            raise ValueError(f'quantile: wanted a number in (0, 1], found {quantile!r}')
-        check_choices(per=(per, ('all', 'channel')), score=(score, CLIPPED_SCORES))
+        check_numbers('(0, 1]', quantile=quantile)
+        check_choices(per=(per, ('all', 'channel')), uncertainty=(uncertainty, CLIPPED_SCORES))
         self.quantile = quantile
         self.per = per
-        self._name = score
+        self.uncertainty = uncertainty
         self.load_file(checkpoint)
 
-    def options(self) -> dict:
-        return dict(quantile=self.quantile, per=self.per, score=self._name)
-
-    def _take_options(self, options: dict) -> None:
-        self.quantile = options.get('quantile', self.quantile)
-        self.per = options.get('per', self.per)
-        self._name = options.get('score', self._name)
-
-    def _fit(self, data: FitData) -> dict[str, Tensor]:
+    def _fit(self, data):
         values = data.features if self.per == 'channel' else data.features.reshape(-1, 1)
         rank = max(1, math.ceil(self.quantile * len(values)))
         clip = values.kthvalue(rank, dim=0).values
         return dict(
             clip_=clip.expand(data.features.shape[1]),
-            weight_=data.weight.float().clone(),
-            bias_=data.bias.float().clone(),
+            weight_=data.weight.float(),
+            bias_=data.bias.float(),
         )
 
     def _score(self, features, logits):
         clipped = torch.minimum(features, self.clip_[:, None, None])
         logits = torch.nn.functional.conv2d(clipped, self.weight_[:, :, None, None], self.bias_)
-        return CLIPPED_SCORES[self._name](logits)
+        return CLIPPED_SCORES[self.uncertainty](logits)
 
 
 @SCORERS.register_module()
@@ -96,15 +81,12 @@ class Hybrid(FittedScorer):
         checkpoint: file that ``tools/fit_scorers.py`` wrote. It holds both scorers whole.
     """
 
-    learned = ('mean_', 'deviation_')
-    mean_: Tensor
-    deviation_: Tensor
     candidates = dict(
         weight=[0.25, 0.5, 0.75],
         free=[
             dict(type='GEN'),
             dict(type='Energy'),
-            dict(type='ReAct', quantile=0.9, per='all', score='gen'),
+            dict(type='ReAct', quantile=0.9, per='all'),
         ],
     )
 
@@ -117,7 +99,7 @@ class Hybrid(FittedScorer):
         checkpoint: str | None = None,
     ):
         super().__init__()
-        check_weight('weight', weight)
+        check_numbers('[0, 1]', weight=weight)
         self.weight = weight
         if checkpoint is not None:
             self.load_file(checkpoint)
@@ -141,7 +123,7 @@ class Hybrid(FittedScorer):
             self.weight = options['weight']
             self._build(options['trained'], options['free'])
 
-    def _fit(self, data: FitData) -> dict[str, Tensor]:
+    def _fit(self, data):
         if isinstance(self.free_scorer, FittedScorer):
             self.free_scorer.fit(data)
         scorers = (self.trained_scorer, self.free_scorer)

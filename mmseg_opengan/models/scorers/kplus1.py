@@ -2,11 +2,13 @@
 
 import torch
 from torch import Tensor
-from torch.nn.functional import cross_entropy, linear
+from torch.nn.functional import cross_entropy, linear, pad
 
-from ..options import check_positive, check_whole
-from .base import SCORERS, FitData, FittedScorer, Scorer
-from .training import draws
+from ..options import check_numbers, check_whole
+from .base import SCORERS, FittedScorer, Scorer
+from .training import descend, draws
+
+BATCH, RATE = 1024, 1e-3  # of Adam
 
 
 @SCORERS.register_module()
@@ -25,14 +27,11 @@ class KPlusOne(FittedScorer):
         open_fraction: share of open pixels in a batch; None draws all pixels alike. That is the
             balance of what is fitted on, all open pixels and ``num_pixels`` closed ones, not of
             images, where open pixels are rarer.
-        steps, batch_size, lr: of Adam.
+        steps: of Adam.
         checkpoint: file that ``save_file`` wrote.
     """
 
     is_logit = True
-    learned = ('weight_', 'bias_')
-    weight_: Tensor
-    bias_: Tensor
     candidates = dict(open_fraction=[None, 0.25])
 
     def __init__(
@@ -40,55 +39,43 @@ class KPlusOne(FittedScorer):
         *,
         open_fraction: float | None = None,
         steps: int = 1000,
-        batch_size: int = 1024,
-        lr: float = 1e-3,
         checkpoint: str | None = None,
     ):
         super().__init__()
         if open_fraction is not None:
-            check_positive(open_fraction=open_fraction)
-        check_whole(steps=steps, batch_size=batch_size)
-        check_positive(lr=lr)
-        if open_fraction is not None and open_fraction >= 1:
-            raise ValueError(
-                f'open_fraction: wanted None or a share between 0 and 1, found {open_fraction!r}'
-            )
+            check_numbers('(0, 1)', open_fraction=open_fraction)
+        check_whole(steps=steps)
         self.open_fraction = open_fraction
-        self.steps, self.batch_size, self.lr = steps, batch_size, lr
+        self.steps = steps
         self.load_file(checkpoint)
 
-    def _fit(self, data: FitData) -> dict[str, Tensor]:
+    def _fit(self, data):
         if data.open_features is None or len(data.open_features) == 0:
             raise ValueError(
                 'KPlusOne trains on open pixels: wanted open_features (m, C) of at least one, '
                 'found none'
             )
-        num_classes, device = len(data.weight), data.features.device
-        weight = (
-            torch.cat([data.weight, torch.zeros_like(data.weight[:1])]).clone().requires_grad_()
-        )
-        bias = torch.cat([data.bias, torch.zeros_like(data.bias[:1])]).clone().requires_grad_()
-        pixels = torch.cat([data.features, data.open_features])
-        labels = torch.cat(
-            [data.labels, torch.full((len(data.open_features),), num_classes, device=device)]
-        )
-        optimizer = torch.optim.Adam([weight, bias], lr=self.lr)
+        closed = data.features
+        opened = data.open_features
+        weight = pad(data.weight, (0, 0, 0, 1)).requires_grad_()  # a zero row for open
+        bias = pad(data.bias, (0, 1)).requires_grad_()
+        pixels = torch.cat([closed, opened])
+        labels = pad(data.labels, (0, len(opened)), value=len(data.weight))
+        optimizer = torch.optim.Adam([weight, bias], lr=RATE)
         with torch.enable_grad():
-            for rows in self._batches(len(data.features), len(data.open_features), data.seed):
+            for rows in self._batches(len(closed), len(opened), data.seed):
                 loss = cross_entropy(linear(pixels[rows], weight, bias), labels[rows])
-                optimizer.zero_grad()
-                loss.backward()
-                optimizer.step()
+                descend(optimizer, loss)
         return dict(weight_=weight, bias_=bias)
 
     def _batches(self, closed, open_, seed):
         options = dict(steps=self.steps, seed=seed, name='K+1')
         if self.open_fraction is None:
-            yield from draws(closed + open_, self.batch_size, **options)
+            yield from draws(closed + open_, BATCH, **options)
             return
-        wanted = max(1, round(self.open_fraction * self.batch_size))
+        wanted = max(1, round(self.open_fraction * BATCH))
         open_draws = draws(open_, wanted, steps=self.steps, seed=seed, stream=1)
-        for rows, open_rows in zip(draws(closed, self.batch_size - wanted, **options), open_draws):
+        for rows, open_rows in zip(draws(closed, BATCH - wanted, **options), open_draws):
             yield torch.cat([rows, closed + open_rows])
 
     def _score(self, features, logits):
@@ -114,8 +101,8 @@ class OpenClass(Scorer):
     """
 
     is_logit = True
-    from_logits = True
+    reads = 'logits'
     last_class_is_open = True
 
-    def score(self, features: Tensor | None, logits: Tensor) -> Tensor:
+    def score(self, features, logits):
         return open_log_odds(logits.float())

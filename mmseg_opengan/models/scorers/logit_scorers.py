@@ -2,20 +2,17 @@
 
 from typing import Any
 
-from torch import Tensor
-
 from ...functional import scores
-from ..options import check_positive, check_whole
 from .base import SCORERS, Scorer
 
 
 class LogitScorer(Scorer):
     """A function of the logits (N, K, h, w) alone, without options."""
 
-    from_logits = True
+    reads = 'logits'
     function: Any = None
 
-    def score(self, features: Tensor | None, logits: Tensor) -> Tensor:
+    def score(self, features, logits):
         return type(self).function(logits.float())
 
 
@@ -56,22 +53,7 @@ class Energy(LogitScorer):
 
 
 @SCORERS.register_module()
-class GEN(Scorer):
-    """Generalised entropy of the softmax; see :func:`functional.scores.gen`.
+class GEN(LogitScorer):
+    """Generalised entropy of the softmax; see :func:`functional.scores.gen`."""
 
-    Args:
-        gamma: exponent, above 0; the paper's lie below 1.
-        top: how many classes count, the most likely ones; None: all.
-    """
-
-    from_logits = True
-
-    def __init__(self, *, gamma: float = 0.1, top: int | None = None):
-        super().__init__()
-        check_positive(gamma=gamma)
-        if top is not None:
-            check_whole(top=top)
-        self.gamma, self.top = gamma, top
-
-    def score(self, features: Tensor | None, logits: Tensor) -> Tensor:
-        return scores.gen(logits.float(), self.gamma, self.top)
+    function = staticmethod(scores.gen)

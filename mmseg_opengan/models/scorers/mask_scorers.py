@@ -34,9 +34,9 @@ class EAM(Scorer):
     See :func:`functional.mask_scores.eam`.
     """
 
-    reads_queries = True
+    reads = 'queries'
 
-    def score(self, features: Tensor | None, logits: Tensor) -> Tensor:
+    def score(self, features, logits):
         raise TypeError("EAM needs a mask head's queries, found logits: call score_queries")
 
     def score_queries(self, class_logits: Tensor, mask_logits: Tensor) -> Tensor:

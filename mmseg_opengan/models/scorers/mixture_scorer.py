@@ -6,8 +6,10 @@ from torch import Tensor
 from ...functional.distances import by_columns, project, unit_length
 from ...functional.mixtures import log_constants, log_likelihood, whitening_of_components
 from ..options import check_choices, check_whole
-from .base import SCORERS, FitData, FittedScorer
+from .base import SCORERS, FittedScorer
 
+CHANNELS = 50  # that PCA keeps
+NUM_PIXELS = 50000  # that the mixture is fitted to; PCA is to all
 COVARIANCES = ('full', 'tied', 'diag', 'spherical')
 
 
@@ -24,70 +26,51 @@ class GMM(FittedScorer):
     Args:
         num_components: J.
         covariance: ``'full'``, ``'tied'``, ``'diag'`` or ``'spherical'``, as in scikit-learn.
-        channels: channels that PCA keeps; at most C.
-        num_pixels: fit the mixture on so many training pixels, PCA on all.
         checkpoint: file that ``tools/fit_scorers.py`` wrote.
     """
 
-    learned = ('projection_', 'offset_', 'whitening_', 'centres_', 'constants_')
-    projection_: Tensor
-    offset_: Tensor
-    whitening_: Tensor
-    centres_: Tensor
-    constants_: Tensor
     candidates = dict(num_components=[5, 10, 20], covariance=['full', 'diag', 'spherical'])
 
     def __init__(
-        self,
-        *,
-        num_components: int = 20,
-        covariance: str = 'full',
-        channels: int = 50,
-        num_pixels: int = 50000,
-        checkpoint: str | None = None,
+        self, *, num_components: int = 20, covariance: str = 'full', checkpoint: str | None = None
     ):
         super().__init__()
         check_choices(covariance=(covariance, COVARIANCES))
-        check_whole(num_components=num_components, channels=channels, num_pixels=num_pixels)
-        self.num_components, self.covariance = num_components, covariance
-        self.channels, self.num_pixels = channels, num_pixels
+        check_whole(num_components=num_components)
+        self.num_components = num_components
+        self.covariance = covariance
         self.load_file(checkpoint)
 
-    def _fit(self, data: FitData) -> dict[str, Tensor]:
-        from sklearn.decomposition import (
-            PCA,
-        )  # here: importing it takes a second, and scoring does not need it
+    def _fit(self, data):
+        # Here: importing it takes a second, and scoring does not need it.
+        from sklearn.decomposition import PCA
         from sklearn.mixture import GaussianMixture
 
         features = unit_length(data.features).cpu().numpy()
-        channels = min(self.channels, features.shape[1], len(features))
+        channels = min(CHANNELS, *features.shape)
         pca = PCA(channels, svd_solver='covariance_eigh').fit(features)
-        chosen = torch.randperm(len(features), generator=torch.Generator().manual_seed(data.seed))[
-            : self.num_pixels
-        ]
+        generator = torch.Generator().manual_seed(data.seed)
+        chosen = torch.randperm(len(features), generator=generator)[:NUM_PIXELS]
         mixture = GaussianMixture(
             min(self.num_components, len(chosen)),
             covariance_type=self.covariance,
             random_state=data.seed,
         ).fit(pca.transform(features[chosen.numpy()]))
-        weights, means, cholesky = (
-            torch.from_numpy(value).double()
-            for value in (mixture.weights_, mixture.means_, mixture.precisions_cholesky_)
-        )
-        whitening = whitening_of_components(self.covariance, cholesky, len(weights), channels)
+        means = torch.from_numpy(mixture.means_).double()
+        cholesky = torch.from_numpy(mixture.precisions_cholesky_).double()
+        log_weights = torch.from_numpy(mixture.weights_).double().log()
+        whitening = whitening_of_components(self.covariance, cholesky, len(means), channels)
         projection = torch.from_numpy(pca.components_).double()
         learned = dict(
             projection_=projection,
             offset_=projection @ torch.from_numpy(pca.mean_).double(),
             whitening_=whitening,
             centres_=(whitening @ means[:, :, None])[..., 0],
-            constants_=log_constants(weights.log(), whitening),
+            constants_=log_constants(log_weights, whitening),
         )
         return {name: value.float().to(data.features.device) for name, value in learned.items()}
 
-    def _score(self, features: Tensor | None, logits: Tensor) -> Tensor:
-        assert features is not None  # None is for scorers with from_logits
-
+    def _score(self, features, logits):
         def minus_log_likelihood(points: Tensor) -> Tensor:
             points = project(points, self.projection_, self.offset_, unit=True)
             return -log_likelihood(points, self.whitening_, self.centres_, self.constants_)

@@ -4,11 +4,10 @@ import math
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from ...functional.openmax import openmax
 from ..options import check_whole
-from .base import SCORERS, FitData, FittedScorer
+from .base import SCORERS, FittedScorer
 
 _NEVER = (1.0, 1.0, math.inf)  # shape, scale, shift of a class whose logits are never revised
 
@@ -30,11 +29,8 @@ class OpenMax(FittedScorer):
         checkpoint: file that ``tools/fit_scorers.py`` wrote.
     """
 
-    from_logits = True
+    reads = 'logits'
     is_logit = True
-    learned = ('means_', 'weibull_')
-    means_: Tensor
-    weibull_: Tensor
     candidates = dict(alpha=[1, 3, 5, 10], tail_size=[20, 100, 1000])
 
     def __init__(self, *, alpha: int = 3, tail_size: int = 100, checkpoint: str | None = None):
@@ -42,38 +38,34 @@ class OpenMax(FittedScorer):
         check_whole(alpha=alpha, tail_size=tail_size)
         if tail_size < 3:
             raise ValueError(f'tail_size: wanted at least 3, found {tail_size}')
-        self.alpha, self.tail_size = alpha, tail_size
+        self.alpha = alpha
+        self.tail_size = tail_size
         self.load_file(checkpoint)
 
-    def _fit(self, data: FitData) -> dict[str, Tensor]:
-        logits, labels = data.logits.double().cpu(), data.labels.cpu()
+    def _fit(self, data):
+        logits = data.logits.double().cpu()
+        labels = data.labels.cpu()
         num_classes = logits.shape[1]
-        means, weibull = (
-            torch.zeros(num_classes, num_classes, dtype=torch.float64),
-            [_NEVER] * num_classes,
-        )
+        means = torch.zeros(num_classes, num_classes, dtype=torch.float64)
+        weibull = [_NEVER] * num_classes
         correct = logits.argmax(1) == labels
         for k in range(num_classes):
             own = logits[correct & (labels == k)]
             if len(own):
                 means[k] = own.mean(0)
-                weibull[k] = _fit_tail(
-                    (own - means[k]).norm(dim=1).sort().values[-self.tail_size :].numpy()
-                )
-        device = data.logits.device
-        return dict(
-            means_=means.float().to(device), weibull_=torch.tensor(weibull).T.float().to(device)
-        )
+                distances = (own - means[k]).norm(dim=1).sort().values
+                weibull[k] = _fit_tail(distances[-self.tail_size :].numpy())
+        learned = dict(means_=means, weibull_=torch.tensor(weibull).T)
+        return {name: value.float().to(data.logits.device) for name, value in learned.items()}
 
-    def _score(self, features: Tensor | None, logits: Tensor) -> Tensor:
+    def _score(self, features, logits):
         return openmax(logits, self.means_, self.weibull_, min(self.alpha, logits.shape[1]))
 
 
 def _fit_tail(distances: np.ndarray) -> tuple[float, float, float]:
     """Shape, scale and shift of the Weibull distribution of ascending distances."""
-    from scipy.stats import (
-        weibull_min,
-    )  # here: importing it takes a second, and scoring does not need it
+    # Here: importing it takes a second, and scoring does not need it.
+    from scipy.stats import weibull_min
 
     if len(np.unique(distances)) < 3:
         return _NEVER

@@ -1,14 +1,18 @@
 """What scorers share that are small networks trained on sampled pixel features."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from abc import abstractmethod
+from collections.abc import Iterator
 from itertools import pairwise
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
 from ...functional.pixels import choose_open, pixels_first, step_rng
+from .base import FitData, FittedScorer
+
+_CHUNK = 65536  # pixels that are scored at a time
 
 
 def mlp(*channels: int) -> nn.Sequential:
@@ -17,16 +21,6 @@ def mlp(*channels: int) -> nn.Sequential:
     for inside, outside in pairwise(channels):
         layers += [nn.Linear(inside, outside), nn.LeakyReLU(0.2)]
     return nn.Sequential(*layers[:-1])
-
-
-@contextmanager
-def seeded(seed: int) -> Iterator[None]:
-    """Networks made inside start from ``seed``; torch's own random stream goes on afterwards as if
-    nothing was.
-    """
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        yield
 
 
 def draws(
@@ -39,18 +33,53 @@ def draws(
         yield torch.from_numpy(choose_open(available, wanted, step_rng(seed, step, stream)))
 
 
-def mean_and_deviation(features: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and standard deviation (C,) of each channel of (n, C) features; 1 where a channel never
-    changes.
-    """
-    deviation = features.std(0, correction=0)
-    return features.mean(0), torch.where(deviation > 0, deviation, 1)
+def descend(optimizer: torch.optim.Optimizer, loss: Tensor) -> None:
+    """One step of an optimizer."""
+    optimizer.zero_grad()
+    loss.backward()
+    optimizer.step()
 
 
-def score_pixels(function: Callable[..., Tensor], *maps: Tensor, chunk: int = 65536) -> Tensor:
-    """Scores (N, h, w) from maps (N, C, h, w) by a function of their pixels, (n, C) each -> (n,),
-    in bounded memory.
+class NetworkScorer(FittedScorer):
+    """A scorer whose networks work on features that are standardised channel by channel.
+
+    A subclass sets its networks in ``_make``, trains them in ``_train`` and scores pixels in
+    ``_score_pixels``.
     """
-    batch, _, rows, cols = maps[0].shape
-    parts = zip(*(pixels_first(one).split(chunk) for one in maps))
-    return torch.cat([function(*part) for part in parts]).view(batch, rows, cols)
+
+    @abstractmethod
+    def _make(self, channels: int, num_classes: int) -> None:
+        """Set networks for features of ``channels``, as attributes."""
+
+    @abstractmethod
+    def _train(self, features: Tensor, data: FitData) -> None:
+        """Train the networks on standardised features (n, C)."""
+
+    @abstractmethod
+    def _score_pixels(self, features: Tensor, logits: Tensor) -> Tensor:
+        """(n,) scores of standardised features (n, C)."""
+
+    def _fit(self, data: FitData) -> dict[str, Tensor]:
+        sizes = torch.tensor([data.features.shape[1], len(data.weight)])
+        mean = data.features.mean(0)
+        deviation = data.features.std(0, correction=0)
+        deviation = torch.where(deviation > 0, deviation, 1)  # of a channel that never changes
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(data.seed)
+            self._make(*sizes.tolist())
+        self.to(mean.device)
+        with torch.enable_grad():
+            self._train((data.features - mean) / deviation, data)
+        return dict(mean_=mean, std_=deviation, sizes_=sizes)
+
+    def _score(self, features: Tensor, logits: Tensor) -> Tensor:
+        parts = zip(*(pixels_first(maps).split(_CHUNK) for maps in (features, logits)))
+        found = [self._score_pixels((one - self.mean_) / self.std_, its) for one, its in parts]
+        return torch.cat(found).view(len(features), *features.shape[2:])
+
+    def _load_from_state_dict(self, state_dict: dict, prefix: str, *args: Any) -> None:
+        sizes = state_dict.get(f'{prefix}sizes_')
+        if sizes is not None:
+            self._make(*sizes.tolist())
+            self.eval().requires_grad_(False)
+        super()._load_from_state_dict(state_dict, prefix, *args)

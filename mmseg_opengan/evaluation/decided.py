@@ -7,21 +7,24 @@ long as the weights, the scorers, their resolution and the validation images are
 import hashlib
 import json
 import warnings
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import torch
 from mmengine.dataset import BaseDataset
 from mmseg.registry import DATASETS
 from mmseg.structures import SegDataSample
+from tqdm import tqdm
 
-from ..contracts import CLOSED, GT_OPEN_MAP, IGNORE, OPEN_SCORES, VOID
+from ..contracts import CLOSED, GT_OPEN_MAP, IGNORE, LABEL_POLICY, OPEN_SCORES, VOID
+from ..features.stored_taps import images_of
 from ..files import as_json, sha256_of, write_json
-from ..functional.decisions import STANDARD_RULES, check_threshold, decide
+from ..functional.decisions import STANDARD_RULES, decide
 from ..functional.detection import ScoreBins
-from ..functional.pixels import labels_on_grid
+from ..functional.recognition import RecognitionCounts
 from ..functional.score_counts import ScoreCounts
 from ..models.frozen_segmentor import digest_of, plain
+from .scorer_counts import GroundTruth
 
 #: Rules that are applied whenever validation runs.
 RULES = (*STANDARD_RULES, 'fpr=0.01')
@@ -43,25 +46,23 @@ def state_of(model) -> dict:
     scorers = {
         name: dict(type=type(one).__name__, **one.options()) for name, one in model.scorers.items()
     }
+    weights = {
+        key: value for key, value in model.state_dict().items() if not key.startswith('generator.')
+    }
     return as_json(
         dict(
             conditions_of(model),
             segmentor=model.segmentor_sha256(),
             test_cfg=plain(dict(model.test_cfg)),
-            model=digest_of(model.state_dict()),
+            model=digest_of(weights),
             scorers=scorers,
         )
     )
 
 
-def plain_rule(rule: str) -> str:
-    """A rule as it is kept: ``'fpr=.05'`` is ``'fpr=0.05'``; raises a ValueError of no rule."""
-    check_threshold(rule)
-    name, separator, rate = rule.partition('=')
-    return f'{name}={float(rate):g}' if separator else name
-
-
-def decide_scores(samples: Iterable[SegDataSample], rules: Sequence[str]) -> dict:
+def decide_scores(
+    samples: Iterable[SegDataSample], rules: Sequence[str], *, num_classes: int
+) -> dict:
     """Thresholds, calibration and colour scale of every score of labelled samples.
 
     Closed pixels are those of the open map, or without one those of ``gt_sem_seg``. A rule that
@@ -69,39 +70,57 @@ def decide_scores(samples: Iterable[SegDataSample], rules: Sequence[str]) -> dic
 
     Returns:
         dict: plain values: ``scorers`` by name, each with ``thresholds``, ``calibration`` and
-        ``scale``; ``num_closed`` and ``num_open`` pixels.
+        ``scale``; ``num_images``; ``num_closed`` and ``num_open`` pixels.
     """
     counts: dict[str, ScoreCounts] = {}
+    recognition: dict[str, RecognitionCounts] = {}
+    num_images = 0
     for sample in samples:
-        labels = _labels_of(sample)
+        num_images += 1
+        labels, truths = _labels_of(sample), {}
         for name, scores in sample.get(OPEN_SCORES).items():
+            scores = scores[0].cpu()
+            if scores.shape not in truths:
+                truths[scores.shape] = GroundTruth.on_grid(
+                    scores.shape, *labels, num_classes=num_classes
+                )
+            truth = truths[scores.shape]
             of_scorer = counts.setdefault(name, ScoreCounts(num_open_classes=1))
-            same_size = scores.shape[-2:] == labels.shape
-            on_grid = labels if same_size else labels_on_grid(labels, scores.shape[-2:])
-            of_scorer.update(scores[0].cpu(), on_grid)
-    found: dict = dict(scorers={}, num_closed=0, num_open=0)
+            bins, label = of_scorer.binned(scores, truth.open_map)
+            of_scorer.add(bins, label)
+            if truth.outcomes is None or of_scorer.layout is None:
+                continue
+            if name not in recognition:
+                recognition[name] = RecognitionCounts(num_classes, of_scorer.layout)
+            recognition[name].add(bins, scores, truth.outcomes)
+    found: dict = dict(scorers={}, num_images=num_images, num_closed=0, num_open=0)
     for name, of_scorer in counts.items():
         bins = of_scorer.bins()
-        one = decide(bins, rules=rules).to_json()
+        one = decide(bins, recognition.get(name), rules=rules).to_json()
         found['scorers'][name] = dict(one, scale=_scale(bins))
         found['num_closed'], found['num_open'] = int(bins.closed.sum()), int(bins.open.sum())
     return found
 
 
-def _labels_of(sample: SegDataSample) -> torch.Tensor:
-    """(H, W) uint8: 0 closed, 1 open, 255 void."""
-    if GT_OPEN_MAP in sample:
-        open_map = sample.get(GT_OPEN_MAP).data[0].cpu()
-        is_open = (open_map != CLOSED).to(torch.uint8)
-        return torch.where(open_map == VOID, VOID, is_open)
-    if 'gt_sem_seg' not in sample:
+def _labels_of(sample: SegDataSample) -> list[torch.Tensor]:
+    """(H, W): 0 closed, 1 open, 255 void; and with closed classes the predicted and the true
+    ones.
+    """
+    if 'gt_sem_seg' not in sample and GT_OPEN_MAP not in sample:
         raise ValueError(
             f'{sample.get("img_path")}: wanted labels, on which thresholds are decided, found none '
             'in val_dataloader. Its pipeline has to load them (LoadAnnotations or '
             'LoadOpenSetAnnotations).'
         )
-    closed = sample.gt_sem_seg.data[0].cpu() != IGNORE
-    return torch.where(closed, CLOSED, VOID).to(torch.uint8)
+    closed = []
+    if 'gt_sem_seg' in sample:
+        closed = [one.data[0].cpu() for one in (sample.pred_sem_seg, sample.gt_sem_seg)]
+    if GT_OPEN_MAP in sample:
+        open_map = sample.get(GT_OPEN_MAP).data[0].cpu()
+        is_open = (open_map != CLOSED).to(torch.uint8)
+        return [torch.where(open_map == VOID, VOID, is_open), *closed]
+    known = closed[1] != IGNORE
+    return [torch.where(known, CLOSED, VOID).to(torch.uint8), *closed]
 
 
 def _scale(bins: ScoreBins) -> tuple[float, float]:
@@ -121,21 +140,12 @@ class OpenValidation:
         model: the open-set model.
         checkpoint: file of its weights.
         stored: what the checkpoint itself holds; None: nothing.
-        data: config of the validation images; None: there are none.
-        run: data set -> its data samples, with score maps.
+        loader: config of the validation images' data loader; None: there are none.
     """
 
-    def __init__(
-        self,
-        model,
-        checkpoint: str,
-        stored: dict | None,
-        data: dict | None,
-        run: Callable[[BaseDataset], Iterable[SegDataSample]],
-    ):
+    def __init__(self, model, checkpoint: str, stored: dict | None, loader: dict | None):
         self._model = model
-        self._data = data
-        self._run = run
+        self._data = None if loader is None else images_of(loader['dataset'])
         self._path = Path(f'{checkpoint}.decided.json')
         self._known: dict = stored or {}
 
@@ -166,19 +176,29 @@ class OpenValidation:
         stored = next((one for one in entries if one['made_from'] == made_from), {})
         if not self._answers(stored, scorers, rules, scales):
             rules = [*dict.fromkeys([*RULES, *stored.get('rules', []), *rules])]
+            model = self._model
+            num_classes = model.head.num_classes - model.has_open_class
             stored = dict(
-                decide_scores(self._run(dataset), rules),
-                **conditions_of(self._model),
+                decide_scores(self._samples(dataset), rules, num_classes=num_classes),
+                **conditions_of(model),
+                label_policy=dataset.metainfo.get(LABEL_POLICY),
                 rules=rules,
                 made_from=made_from,
             )
             self._write([one for one in entries if one['made_from'] != made_from] + [stored])
-        self._known = stored
-        return stored
+        self._known = {key: value for key, value in stored.items() if key != 'made_from'}
+        return self._known
 
     def has_scales(self, scorers: Iterable[str]) -> bool:
         """Whether colour scales are known or can be found."""
         return self._data is not None or self._answers(self._known, scorers, (), True)
+
+    def _samples(self, dataset: BaseDataset) -> Iterator[SegDataSample]:
+        self._model.eval()
+        for i in tqdm(range(len(dataset)), 'Open validation', unit='image'):
+            packed = {key: [value] for key, value in dataset[i].items()}
+            with torch.no_grad():
+                yield from self._model.test_step(packed)
 
     def _answers(
         self, stored: dict, scorers: Iterable[str], rules: Sequence[str], scales: bool

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from mmseg_opengan.functional.landscape import limits, smooth_landscape
+from mmseg_opengan.pictures.landscape import limits, smooth_landscape
 
 UNIT = (0.0, 1.0, 0.0, 1.0)
 

@@ -9,59 +9,15 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
+from matplotlib import colormaps
 
 from ..contracts import CLOSED, IGNORE, VOID
 
 OPEN_COLOUR = (255, 255, 255)
 VOID_COLOUR = (0, 0, 0)
 
-# Stops of the score map in OKLab: lightness rises evenly from dark (closed) to bright (open), hue
-# from blue to yellow.
-_STOPS = np.array(
-    [
-        (0.16, 0.01, -0.06),
-        (0.32, 0.07, -0.13),
-        (0.48, 0.15, -0.05),
-        (0.64, 0.15, 0.09),
-        (0.80, 0.05, 0.15),
-        (0.96, -0.03, 0.13),
-    ]
-)
-
-
-def _oklab_to_rgb(lab: np.ndarray) -> np.ndarray:
-    """(n, 3) OKLab to uint8 sRGB (Ottosson, 'A perceptual color space for image processing',
-    2020).
-    """
-    cone = (
-        lab
-        @ np.array(
-            [
-                [1, 1, 1],
-                [0.3963377774, -0.1055613458, -0.0894841775],
-                [0.2158037573, -0.0638541728, -1.2914855480],
-            ]
-        )
-    ) ** 3
-    linear = (
-        cone
-        @ np.array(
-            [
-                [4.0767416621, -1.2684380046, -0.0041960863],
-                [-3.3077115913, 2.6097574011, -0.7034186147],
-                [0.2309699292, -0.3413193965, 1.7076147010],
-            ]
-        )
-    ).clip(0, 1)
-    srgb = np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055)
-    return (255 * srgb).round().astype(np.uint8)
-
-
-_AT = np.linspace(0, len(_STOPS) - 1, 256)
-#: (256, 3) uint8 RGB; row 0 = least open, row 255 = most open.
-SCORE_COLOURS = _oklab_to_rgb(
-    np.stack([np.interp(_AT, np.arange(len(_STOPS)), stop) for stop in _STOPS.T], axis=1)
-)
+#: (256, 3) uint8 RGB, of evenly rising lightness; row 0 = least open, row 255 = most open.
+SCORE_COLOURS = np.round(255 * np.array(colormaps['inferno'].colors)).astype(np.uint8)
 _NO_SCORE = (128, 128, 128)
 
 
@@ -78,19 +34,18 @@ def colorize(label_map: np.ndarray, palette: Sequence) -> np.ndarray:
     Raises:
         ValueError: not two-dimensional, or an id that the palette does not have.
     """
-    label_map, colours = np.asarray(label_map), np.asarray(palette, np.uint8).reshape(-1, 3)
     if label_map.ndim != 2:
         raise ValueError(f'label_map must have shape (H, W), but got {label_map.shape}.')
-    table = np.full((max(256, len(colours)), 3), VOID_COLOUR, np.uint8)
-    table[: len(colours)] = colours
-    strange = np.setdiff1d(label_map, [*range(len(colours)), IGNORE])
+    strange = np.setdiff1d(label_map, [*range(len(palette)), IGNORE])
     if strange.size:
         raise ValueError(
-            f'label_map must hold 0 .. {len(colours) - 1} (one per colour of the palette) or '
-            f'{IGNORE}, '
-            f'but got {strange.tolist()}.'
+            f'label_map must hold 0 .. {len(palette) - 1} (one per colour of the palette) or '
+            f'{IGNORE}, but got {strange.tolist()}.'
         )
-    return table[label_map.astype(np.int64)]
+    table = np.full((max(256, len(palette)), 3), VOID_COLOUR, np.uint8)
+    if len(palette):
+        table[: len(palette)] = palette
+    return table[label_map]
 
 
 def open_pixels_white(picture: np.ndarray, open_map: np.ndarray) -> np.ndarray:
@@ -100,52 +55,38 @@ def open_pixels_white(picture: np.ndarray, open_map: np.ndarray) -> np.ndarray:
         picture: (H, W, 3) uint8.
         open_map: (H, W), values of ``contracts.py``: 0 closed, 255 void, anything between open.
     """
-    picture, open_map = np.asarray(picture), np.asarray(open_map)
-    if picture.shape[:2] != open_map.shape:
-        raise ValueError(
-            f'open_map must have the size {picture.shape[:2]} of the picture, but got '
-            f'{open_map.shape}.'
-        )
     drawn = picture.copy()
     drawn[(open_map != CLOSED) & (open_map != VOID)] = OPEN_COLOUR
     drawn[open_map == VOID] = VOID_COLOUR
     return drawn
 
 
-def robust_range(score: np.ndarray, tail: float = 0.01) -> tuple[float, float]:
-    """(lo, hi) between which all but a share ``tail`` of the finite scores at each end lie; (0, 1)
-    if none is.
-    """
+def robust_range(score: np.ndarray) -> tuple[float, float]:
+    """(lo, hi), all but 1 % of the finite scores at each end lie between; (0, 1) if none is."""
     score = np.asarray(score, np.float64)
     finite = score[np.isfinite(score)]
     if not finite.size:
         return 0.0, 1.0
-    lo, hi = np.quantile(finite, (tail, 1 - tail))
+    lo, hi = np.quantile(finite, (0.01, 0.99))
     return float(lo), float(hi)
 
 
 def score_to_color(score: np.ndarray, lo: float, hi: float) -> np.ndarray:
-    """Scores as colours whose lightness rises with the score: dark blue at ``lo`` and below, yellow
-    at ``hi``.
+    """Scores as colours whose lightness rises with the score: black at ``lo`` and below, pale
+    yellow at ``hi``.
 
     Args:
         score: (H, W); larger = more open. NaN is grey.
-        lo: Score of the darkest colour.
-        hi: Score of the brightest; equal to ``lo``, everything above it is brightest.
+        lo: Finite score of the darkest colour.
+        hi: Finite score of the brightest; equal to ``lo``, everything above it is brightest.
 
     Returns:
         (H, W, 3) uint8.
-
-    Raises:
-        ValueError: ``lo`` > ``hi``, or one of them is not finite.
     """
-    if not (math.isfinite(lo) and math.isfinite(hi) and lo <= hi):
-        raise ValueError(f'lo and hi must be finite with lo <= hi, but got {lo} and {hi}.')
     score = np.asarray(score, np.float64)
     place = (score - lo) / (hi - lo) if hi > lo else np.where(np.isnan(score), np.nan, score > lo)
-    colours = SCORE_COLOURS[
-        (255 * np.nan_to_num(place, nan=0.0).clip(0, 1)).round().astype(np.int64)
-    ]
+    shades = np.round(255 * np.nan_to_num(place).clip(0, 1)).astype(np.uint8)
+    colours = SCORE_COLOURS[shades]
     colours[np.isnan(place)] = _NO_SCORE
     return colours
 
@@ -191,14 +132,11 @@ def stack_panels(
         background: RGB of what no picture covers.
 
     Raises:
-        ValueError: no picture, or one that is not (h, w, 3).
+        ValueError: no picture.
     """
-    rows = [list(row) for row in grid if len(row)]
+    rows = [row for row in grid if len(row)]
     if not rows:
         raise ValueError('grid must hold at least one picture, but got none.')
-    for picture in (picture for row in rows for picture in row):
-        if picture.ndim != 3 or picture.shape[2] != 3:
-            raise ValueError(f'every picture must have shape (h, w, 3), but got {picture.shape}.')
     heights = [max(picture.shape[0] for picture in row) for row in rows]
     width = max(sum(picture.shape[1] for picture in row) + gap * (len(row) - 1) for row in rows)
     sheet = np.empty((sum(heights) + gap * (len(rows) - 1), width, 3), np.uint8)
