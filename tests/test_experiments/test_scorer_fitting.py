@@ -233,8 +233,7 @@ def test_data_are_the_banks_pixels_with_their_classes_and_logits(folder, fitted)
     dataset = DATASETS.build(cfg.train_dataloader.dataset.closed)
     for item in dataset:
         sample = item['data_samples']
-        batch = model.data_preprocessor(dict(inputs=[item['inputs']], data_samples=[sample]))
-        tap = Tap(*(part.cpu() for part in model.tap_of(batch['inputs'])[:2]))
+        tap = Tap(*(part.cpu() for part in model.extract_tap(item['inputs'], sample)[:2]))
         features = tap.features[0].flatten(1).T.half().float()
         classes = labels_on_grid(sample.gt_sem_seg.data[0], tap.features.shape[2:]).flatten()
         seen.update(
