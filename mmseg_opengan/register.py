@@ -70,10 +70,10 @@ from .datasets import (  # noqa: E402, F401
 )
 from .engine import checkpoints, opengan_hook, optim  # noqa: E402, F401
 from .evaluation import (  # noqa: E402, F401
-    comparison_hook,
     evaluation_hook,
     generator_watch,
     metric,
+    panel_hook,
 )
 from .features import pixel_sampler, sources, stored_taps  # noqa: E402, F401
 from .models import networks, opengan, opengan_head, tta  # noqa: E402, F401

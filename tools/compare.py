@@ -7,9 +7,7 @@ from mmseg_opengan.experiments.comparison import compare
 
 def parse_args():
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument(
-        'runs', nargs='+', metavar='RUN', help='work directory of a test, or its metrics.json'
-    )
+    parser.add_argument('runs', nargs='+', metavar='RUN', help='work directory of a test')
     parser.add_argument('--out-dir', required=True, help='folder for table.md and figures')
     parser.add_argument(
         '--mixed',

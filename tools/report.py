@@ -9,8 +9,6 @@ def parse_args():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('runs', nargs='+', metavar='RUN', help='work directory of a test')
     parser.add_argument('--out', required=True, help='HTML file to write')
-    parser.add_argument('--scorers', nargs='+', help='scorers to show (default: all of every run)')
-    parser.add_argument('--title', default='Open-set evaluation', help='of the page')
     parser.add_argument(
         '--images',
         type=int,
@@ -22,11 +20,7 @@ def parse_args():
 
 def main():
     args = parse_args()
-    print(
-        write_report(
-            args.runs, args.out, scorers=args.scorers, title=args.title, images=args.images
-        )
-    )
+    print(write_report(args.runs, args.out, images=args.images))
 
 
 if __name__ == '__main__':

@@ -4,6 +4,8 @@ figures after it.
 
 import subprocess
 from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -79,9 +81,8 @@ class OpenSetEvaluationHook(Hook):
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         if self._decided is not None:
-            checkpoint.setdefault('meta', {}).setdefault(OPENGAN, {})[OPEN_VALIDATION] = (
-                self._decided
-            )
+            meta = checkpoint.setdefault('meta', {}).setdefault(OPENGAN, {})
+            meta[OPEN_VALIDATION] = self._decided
 
     def after_train_iter(
         self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None
@@ -96,24 +97,21 @@ class OpenSetEvaluationHook(Hook):
 
     def before_test_epoch(self, runner: Runner) -> None:
         for metric in _metrics(runner.test_evaluator):
-            model, rule = model_of(runner), metric.threshold
+            rule = metric.threshold
             if is_rule(rule) and augments(runner):
                 raise ValueError(
-                    'threshold: wanted a number with test-time augmentation, as open '
-                    'validation runs '
-                    f"without it, found the rule '{rule}'"
+                    'threshold: wanted a number with test-time augmentation, as open validation '
+                    f"runs without it, found the rule '{rule}'"
                 )
             stored = self._loaded
             if is_rule(rule):
                 stored = _decided_with(str(rule), runner, stored)
             setting = _setting(runner, 'test')
-            decisions = decisions_of(stored, model.resolution, setting.mode, setting.smoothing)
-            source = (
-                {key: value for key, value in (stored or {}).items() if key != 'scorers'}
-                if decisions
-                else None
-            )
-            metric.setting = _setting(runner, 'test', decisions=decisions, source=source)
+            decisions = decisions_of(stored, setting)
+            if stored and decisions:
+                source = {key: value for key, value in stored.items() if key != 'scorers'}
+                setting = replace(setting, decisions=decisions, source=source)
+            metric.setting = setting
             if rule is not None:
                 _show_threshold(runner.visualizer, metric)
 
@@ -136,19 +134,17 @@ class OpenSetEvaluationHook(Hook):
         self._write(runner, runner.test_evaluator, 'test', figures)
         for metric in _metrics(runner.test_evaluator):
             if metric.report is not None:
-                folder = _folder(runner, 'test')
-                runner.logger.info(
-                    f'\n{headline(metric.report)}\nAll numbers: {folder}/metrics.json'
-                )
+                file = _folder(runner, 'test') / 'metrics.json'
+                runner.logger.info(f'\n{headline(metric.report)}\nAll numbers: {file}')
 
     @master_only
     def _write(
         self, runner: Runner, evaluator: Evaluator, stage: str, figures: Sequence[str]
     ) -> None:
+        folder = _folder(runner, stage)
         for metric in _metrics(evaluator):
             if metric.report is None:
                 continue
-            folder = _folder(runner, stage)
             folder.mkdir(parents=True, exist_ok=True)
             report = dict(
                 metric.report,
@@ -199,7 +195,7 @@ def _decided_with(rule: str, runner: Runner, stored: dict | None) -> dict:
     return found[0]
 
 
-def _setting(runner: Runner, stage: str, **options: Any) -> Setting:
+def _setting(runner: Runner, stage: str) -> Setting:
     model = model_of(runner)
     mode = model.test_cfg.get('mode', 'whole')
     if augments(runner):
@@ -210,7 +206,6 @@ def _setting(runner: Runner, stage: str, **options: Any) -> Setting:
         mode=mode,
         smoothing=model.smoothing,
         open_logits=frozenset(name for name, is_logit in model.score_names.items() if is_logit),
-        **options,
     )
 
 
@@ -226,16 +221,10 @@ def _show_threshold(visualizer, metric):
 def _commit() -> str | None:
     """The commit of this package's checkout, or None where it is installed without one."""
     checkout = Path(__file__).parents[2]
-    if not (
-        checkout / '.git'
-    ).exists():  # git would name the repository around a virtual environment
+    if not (checkout / '.git').exists():  # git would name a repository around it
         return None
-    try:
-        return subprocess.run(
-            ['git', '-C', checkout, 'describe', '--always', '--dirty'],
-            check=True,
-            capture_output=True,
-            text=True,
-        ).stdout.strip()
-    except (OSError, subprocess.CalledProcessError):
-        return None
+    command = ['git', '-C', checkout, 'describe', '--always', '--dirty']
+    with suppress(OSError):
+        found = subprocess.run(command, check=False, capture_output=True, text=True)
+        return found.stdout.strip() or None
+    return None

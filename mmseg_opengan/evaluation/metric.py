@@ -21,7 +21,7 @@ from ..functional.score_counts import checked
 from ..functional.score_layout import ScoreLayout
 from .closed_areas import ClosedAreas
 from .map_files import MapFiles
-from .protocol import PROTOCOLS, Protocol, check_protocol
+from .protocol import PROTOCOLS, check_protocol
 from .report import details, headline
 from .scorer_counts import GroundTruth, ScorerCounts
 
@@ -67,13 +67,12 @@ def _one_thread():
 
 
 @contextmanager
-def _naming(image, scorer=None):
+def _naming(image, score_map):
     """Errors say of which image and score map they are."""
     try:
         yield
     except ValueError as error:
-        of = '' if scorer is None else f", score map '{scorer}'"
-        raise ValueError(f'{image}{of}: {error}') from error
+        raise ValueError(f"{image}, score map '{score_map}': {error}") from error
 
 
 def _opengan_last(item):
@@ -129,10 +128,8 @@ class OpenSetMetric(BaseMetric):
         bootstrap_block: int = 0,
         output_dir: str | None = None,
         keep_results: bool = False,
-        collect_device: str = 'cpu',
-        prefix: str | None = None,
     ):
-        super().__init__(collect_device=collect_device, prefix=prefix)
+        super().__init__()
         for name, value, known in (
             ('components', components, TRACKS),
             ('protocol', protocol, PROTOCOLS),
@@ -189,54 +186,45 @@ class OpenSetMetric(BaseMetric):
             self.results.append(name)
 
     def _count(self, sample):
+        image = sample.get('img_path')
         maps = [open_map_of(sample)['data'].squeeze(0)]
         if self.closed:
             maps += [sample[name]['data'].squeeze() for name in ('pred_sem_seg', 'gt_sem_seg')]
         scores = {name: one.squeeze(0) for name, one in sample[OPEN_SCORES].items()}
-        with _naming(sample.get('img_path')):
-            truths = self._on_grids(maps, scores.values())
+        truths, layouts = {}, {}
+        for name, one in scores.items():
+            with _naming(image, name):
+                if one.shape not in truths:
+                    truths[one.shape] = self._truth(one, maps)
+                if self.counts is None:
+                    number = len(self.dataset_meta['open_classes'])
+                    labels = truths[one.shape].open_map
+                    layouts[name] = ScoreLayout.of(*checked(one, labels, number, one.device))
         if self.counts is None:
-            layouts = {}
-            for name, one in scores.items():
-                with _naming(sample.get('img_path'), name):
-                    layouts[name] = self._layout_of(one, truths[one.shape])
             self._begin(layouts, next(iter(scores.values())).device)
         assert self.counts is not None
-        if self.areas is not None:
-            with _naming(sample.get('img_path')):
-                self.areas.update(*maps[1:])
         for name, one in scores.items():
-            with _naming(sample.get('img_path'), name):
+            with _naming(image, name):
                 self.counts[name].update(one, truths[one.shape])
+        if self.areas is not None:
+            with _naming(image, 'pred_sem_seg'):
+                self.areas.update(*maps[1:])
 
-    def _on_grids(self, maps, scores):
-        """The labels on the grid of each score map, by its shape; the first image tells the
-        resolution.
-        """
-        found = {}
-        for one in scores:
-            if one.shape not in found:
-                looks = 'image' if one.shape == maps[0].shape else 'feature'
-                self._note_resolution(self.setting.resolution or looks)
-                found[one.shape] = GroundTruth.on_grid(
-                    one.shape,
-                    *maps,
-                    num_classes=len(self.dataset_meta['classes']),
-                    device=one.device,
+    def _truth(self, scores, maps):
+        """The labels on the grid of a score map; the first image tells the resolution."""
+        if self.resolution is None:
+            looks = 'image' if scores.shape == maps[0].shape else 'feature'
+            self.resolution = self.setting.resolution or looks
+            if self.protocol is not None:
+                check_protocol(
+                    self.protocol,
+                    label_policy=self.dataset_meta.get(LABEL_POLICY),
+                    resolution=self.resolution,
+                    mode=self.setting.mode,
                 )
-        return found
-
-    def _note_resolution(self, resolution):
-        if self.resolution is None and self.protocol is not None:
-            check_protocol(
-                self.protocol,
-                Protocol(self.dataset_meta.get(LABEL_POLICY), resolution, self.setting.mode),
-            )
-        self.resolution = resolution
-
-    def _layout_of(self, scores, truth):
-        number = len(self.dataset_meta['open_classes'])
-        return ScoreLayout.of(*checked(scores, truth.open_map, number, scores.device))
+        num_classes = len(self.dataset_meta['classes'])
+        how = dict(num_classes=num_classes, device=scores.device)
+        return GroundTruth.on_grid(scores.shape, *maps, **how)
 
     def _begin(self, layouts: dict | None = None, device='cpu'):
         """Make the tables, in the layouts of the main process's first image.
@@ -278,8 +266,7 @@ class OpenSetMetric(BaseMetric):
             raise ValueError(
                 f"threshold '{rule}': wanted what open validation gives for '{name}', found only "
                 f'{list(decided)}. OpenSetEvaluationHook runs it before a test; where it ran, the '
-                f'rule is '
-                'undefined there: closed or open pixels are missing.'
+                'rule is undefined there: closed or open pixels are missing.'
             )
         return {rule: decided[rule], **decided}
 
@@ -299,27 +286,24 @@ class OpenSetMetric(BaseMetric):
         seen = torch.tensor(self.num_images)
         all_reduce(seen)
         try:
-            self._require(int(seen), size)
-            for counts in self.counts.values():
-                for table in counts.tables:
-                    all_reduce(table.tensor)
+            if int(seen) != size:
+                raise ValueError(
+                    f'OpenSetMetric: the dataset has {size} images, {int(seen)} were evaluated. '
+                    "Use sampler=dict(type='DefaultSampler', shuffle=False, round_up=False)"
+                )
+            if self.files is not None:
+                self.files.require_own_names()
+            tables = [table for counts in self.counts.values() for table in counts.tables]
             if self.areas is not None:
-                all_reduce(self.areas.tensor)
+                tables.append(self.areas)
+            for table in tables:
+                all_reduce(table.tensor)
             self.num_images = size
             self._require_both_kinds()
             return super().evaluate(size)
         finally:
             self.results.clear()
             self._reset()
-
-    def _require(self, seen, size):
-        if seen != size:
-            raise ValueError(
-                f'OpenSetMetric: the dataset has {size} images, {seen} were evaluated. Use '
-                "sampler=dict(type='DefaultSampler', shuffle=False, round_up=False)"
-            )
-        if self.files is not None:
-            self.files.require_own_names()
 
     def _require_both_kinds(self):
         """Open validation without one kind of pixels decides nothing, and keeps no checkpoint."""
@@ -337,8 +321,10 @@ class OpenSetMetric(BaseMetric):
         deciding = self.setting.stage == 'val'
         decisions = self.setting.decisions
         if deciding:
-            rules = self._rules()
-            decisions = {name: counts.decide(rules) for name, counts in self.counts.items()}
+            rules = dict.fromkeys(STANDARD_RULES)
+            if is_rule(self.threshold):
+                rules[str(self.threshold)] = None
+            decisions = {name: counts.decide([*rules]) for name, counts in self.counts.items()}
         summaries, self.curves = {}, {}
         for name, counts in self.counts.items():
             summary, curves = counts.compute(
@@ -383,10 +369,3 @@ class OpenSetMetric(BaseMetric):
             if several and not np.isnan(summary[OVER_KINDS]):  # no kind has pixels enough
                 metrics[f'{name}/{OVER_KINDS}'] = summary[OVER_KINDS]
         return metrics
-
-    def _rules(self):
-        """What open validation resolves: the standard rules, and the one that is asked for."""
-        rules = list(STANDARD_RULES)
-        if is_rule(self.threshold) and str(self.threshold) not in rules:
-            rules.append(str(self.threshold))
-        return rules

@@ -4,17 +4,17 @@ from collections.abc import Sequence
 
 from ..contracts import LABEL_POLICY
 from ..functional.decisions import Decisions
-from .metric import OpenSetMetric
+from .metric import OpenSetMetric, Setting
+
+#: What has to be equal before decisions are used again.
+_CONDITIONS = ('resolution', 'mode', 'smoothing')
 
 
-def decisions_of(
-    stored: dict | None, resolution: str | None, mode: str | None, smoothing: float = 0.0
-) -> dict[str, Decisions]:
+def decisions_of(stored: dict | None, setting: Setting) -> dict[str, Decisions]:
     """What a checkpoint or report holds, by scorer; nothing where resolution, mode or smoothing
     were others.
     """
-    made = stored and (stored.get('resolution'), stored.get('mode'), stored.get('smoothing', 0.0))
-    if stored is None or made != (resolution, mode, smoothing):
+    if stored is None or any(stored.get(key) != getattr(setting, key) for key in _CONDITIONS):
         return {}
     return {name: Decisions.from_json(one) for name, one in stored['scorers'].items()}
 
@@ -26,14 +26,11 @@ def stored_decisions(metric: OpenSetMetric, step: int | None = None) -> dict:
     report = metric.report
     assert report is not None  # after an evaluation
     first = next(iter(report['scorers'].values()))
-    how = {key: report[key] for key in (LABEL_POLICY, 'resolution', 'mode', 'smoothing')}
     return dict(
         report['open_validation'],
         step=step,
-        num_images=report['num_images'],
-        num_closed=first['num_closed'],
-        num_open=first['num_open'],
-        **how,
+        **{key: report[key] for key in (LABEL_POLICY, *_CONDITIONS, 'num_images')},
+        **{key: first[key] for key in ('num_closed', 'num_open')},
     )
 
 

@@ -57,7 +57,13 @@ class GroundTruth(NamedTuple):
             # Of a closed pixel whose class nobody knows (anomaly masks), nothing can be said about
             # classes.
             known = open_map.masked_fill((open_map == CLOSED) & (gt_sem_seg == IGNORE), VOID)
-            found = outcomes(prediction, gt_sem_seg, known, num_classes=num_classes, device=device)
+            found = outcomes(
+                prediction,
+                gt_sem_seg,
+                known,
+                num_classes=num_classes,
+                device=device,
+            )
         return cls(open_map, stride, found)
 
 
@@ -128,7 +134,8 @@ class ScorerCounts:
             self.components = ComponentCounts(self.thresholds[component_rule])
         self.component_rule = component_rule
         self.bootstrap_block = bootstrap_block
-        self._block, self._in_block = self._empty() if bootstrap_block else None, 0
+        self._block = self._empty() if bootstrap_block else None
+        self._in_block = 0
         self._blocks: list[ScoreBins] = []
 
     @property
@@ -162,12 +169,12 @@ class ScorerCounts:
             self._block.add(bins, labels)
             self._in_block += 1
             if self._in_block == self.bootstrap_block:
-                self._finish_block()
+                self._finish_block(self._block)
 
-    def _finish_block(self):
-        if self._block is not None and self._in_block:
-            self._blocks.append(self._block.bins())
-        self._block, self._in_block = self._empty(), 0
+    def _finish_block(self, block: ScoreCounts):
+        self._blocks.append(block.bins())
+        block.tensor.zero_()
+        self._in_block = 0
 
     def decide(self, rules: Sequence[str]) -> Decisions:
         """Thresholds and calibration for these scores: for open validation only."""
@@ -212,8 +219,9 @@ class ScorerCounts:
             )
         if calibration is not None and both:
             found['calibration'] = _calibration(bins, calibration, open_logit)
-        if self.bootstrap_block:
-            self._finish_block()
+        if self._block is not None:
+            if self._in_block:
+                self._finish_block(self._block)
             table = block_table(self._blocks)
             found.update(AUROC_interval=interval(resampled_aurocs([table])), blocks=table.to_json())
         return found, curve_data(bins)

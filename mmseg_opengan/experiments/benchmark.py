@@ -19,14 +19,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..models.scorers.base import SCORERS, FittedScorer
+from ..pictures.figures import roc_figure, save_figure
 from ..pictures.methods import label_of
 from ..provenance import made_from
 from ..shipped import read_config_file
 from .jobs import Job, claim, own_values, quiet, train
-from .method_table import report_text, results_csv
+from .method_table import by_method, report_text, results_csv
 from .scorer_fitting import FitSettings, fit_scorers, learns
 from .tables import write_text
-from .testing import evaluate_all
+from .testing import REPORT, evaluate_all
 
 
 @dataclass(frozen=True)
@@ -66,61 +67,42 @@ def plan(
             method or seed is given twice.
     """
     seeds_of = own_values(methods, seeds, 'seeds')
-    trained = _training_configs(config, seeds_of)
-    jobs = _jobs(trained, seeds_of, Path(out), options or {})
+    jobs, untrained = [], []
+    for method, own in seeds_of.items():
+        path = config.format(method)
+        if '{}' in config and Path(path).is_file():
+            for seed in own:
+                jobs.append(Job(method, path, seed, Path(out) / f'{method}_s{seed}', options or {}))
+        else:
+            untrained.append(method)
     base = jobs[0].config if jobs else scorers or config
-    free = _free_scorers(base) if jobs else {}
-    known = dict(free)
-    if scorers or '{}' not in config:
-        known.update(_scorers_of(scorers or config))
-    untrained = [method for method in seeds_of if method not in trained]
+    fixed = {}
+    if jobs:
+        fixed = {name: cfg for name, cfg in _scorers_of(base).items() if not learns(cfg)}
+    names = [name for name in fixed if name not in seeds_of] + list(seeds_of)
+    known = {**fixed, **_scorers_of(scorers or base)}
     unknown = [method for method in untrained if method not in known]
     if unknown:
         raise ValueError(
             f"methods: {unknown} are neither configs ('{config}') nor scorers; there are the "
             f'scorers {sorted(known)}'
         )
-    chosen = {**free, **{name: known[name] for name in untrained}}
-    fixed = {name: cfg for name, cfg in chosen.items() if not learns(cfg)}
     fits: dict[int, dict] = {}
     for name in untrained:
-        if name in fixed:
+        if not learns(known[name]):
+            fixed[name] = known[name]
             continue
-        for seed in seeds_of[name] if _has_seeds(chosen[name]) else seeds_of[name][:1]:
-            fits.setdefault(seed, {})[name] = chosen[name]
-    names = [name for name in fixed if name not in seeds_of] + list(seeds_of)
-    return Plan(names, jobs, dict(sorted(fits.items())), fixed, base, scorers or base)
+        for seed in seeds_of[name] if _has_seeds(known[name]) else seeds_of[name][:1]:
+            fits.setdefault(seed, {})[name] = known[name]
+    return Plan(names, jobs, fits, fixed, base, scorers or base)
 
 
 def _has_seeds(scorer):
     return issubclass(SCORERS.get(scorer['type']), FittedScorer)
 
 
-def _training_configs(config, methods):
-    """Paths of the methods' own configs, of those that have one."""
-    if '{}' not in config:
-        return {}
-    files = {method: config.format(method) for method in methods}
-    return {method: path for method, path in files.items() if Path(path).is_file()}
-
-
-def _jobs(trained, seeds_of, out, options):
-    """The first seed of every method comes first: cut short, the folder has something of each."""
-    jobs = []
-    most = max((len(seeds_of[method]) for method in trained), default=0)
-    for place in range(most):
-        for method, path in trained.items():
-            for seed in seeds_of[method][place : place + 1]:
-                jobs.append(Job(method, path, seed, out / f'{method}_s{seed}', options))
-    return jobs
-
-
 def _scorers_of(config):
     return read_config_file(config).model.get('scorers') or {}
-
-
-def _free_scorers(config):
-    return {name: cfg for name, cfg in _scorers_of(config).items() if not learns(cfg)}
 
 
 def run(
@@ -161,32 +143,61 @@ def run(
     if bootstrap_block < 1:
         raise ValueError(f'bootstrap_block: wanted at least 1 image, found {bootstrap_block}')
     out = Path(out)
-    todo = plan(config, methods, seeds, out, scorers=scorers, options=options)
+    todo = plan(
+        config,
+        methods,
+        seeds,
+        out,
+        scorers=scorers,
+        options=options,
+    )
     claim(out, made_from(config=str(config), options=options or {}))
     train(todo.jobs, processes=processes)
-    tested, fitted = _fit_all(todo, out, options, max(1, processes))
+    tested, chosen = _fit_all(todo, out, options, max(1, processes))
+    for job in todo.jobs:
+        best = job.best()
+        step = json.dumps(dict(step=best['step']))
+        numbers = dict(open_validation_AUROC=job.validation(), minutes=best['minutes'])
+        chosen[job.name] = dict(numbers, chosen=step)
+    tested = {**todo.fixed, **tested}
     titles = {method: label_of(method) for method in todo.methods}
-    hook = dict(type='ComparisonHook', out=str(out), titles=titles, num_panels=num_panels)
-    how = dict(
-        config=todo.base,
-        jobs=todo.jobs,
-        options=options,
-        scorers={**todo.fixed, **tested},
-        bootstrap_block=bootstrap_block,
-        hooks=[hook],
-    )
-    passes = [dict(how, resolution=name, out=out / f'test_{name}') for name in resolutions]
+    shown = _first_seeds([*tested, *(job.name for job in todo.jobs)], titles)
+    passes = []
+    for resolution in resolutions:
+        folder = str(out / f'panels_{resolution}')
+        passes.append(
+            dict(
+                config=todo.base,
+                jobs=todo.jobs,
+                resolution=resolution,
+                out=out / f'test_{resolution}',
+                options=options,
+                scorers=tested,
+                bootstrap_block=bootstrap_block,
+                hooks=[dict(type='PanelHook', out=folder, scorers=shown, number=num_panels)],
+            )
+        )
     reports = dict(zip(resolutions, evaluate_all(passes, processes)))
-    paper = read_config_file(todo.scorers).get('paper_auroc')
-    text = report_text(todo.jobs, reports, titles, paper, fitted)
+    for resolution in resolutions:
+        file = out / f'test_{resolution}' / REPORT.with_name('curves.json')
+        curves = json.loads(file.read_text())
+        figure = roc_figure({title: curves[name] for title, name in shown.items()}, resolution)
+        save_figure(figure, out / f'roc_{resolution}')
+    text = report_text(reports, titles, read_config_file(todo.scorers).get('paper_auroc'))
     write_text(out / 'table.md', text)
-    write_text(out / 'results.csv', results_csv(reports, _chosen(todo.jobs, fitted)))
+    write_text(out / 'results.csv', results_csv(reports, chosen))
     return text
 
 
+def _first_seeds(names, titles) -> dict[str, str]:
+    """Title -> scorer, the first seed of each method."""
+    seeds = by_method({name: name for name in names})
+    return {title: next(iter(seeds[method].values())) for method, title in titles.items()}
+
+
 def _fit_all(todo: Plan, out, options, threads) -> tuple[dict, dict]:
-    """Configs of the fitted scorers, and what open validation found, by their names in tables."""
-    tested, fitted = {}, {}
+    """Configs of the fitted scorers, and what open validation chose, by their names in tables."""
+    tested, chosen = {}, {}
     for seed, wanted in todo.fits.items():
         folder = out / f'scorers_s{seed}'
         cfg = read_config_file(todo.scorers)
@@ -199,21 +210,6 @@ def _fit_all(todo: Plan, out, options, threads) -> tuple[dict, dict]:
             run_name = f'{name}_s{seed}' if _has_seeds(wanted[name]) else name
             file = str(folder / f'{name}.pth')
             tested[run_name] = dict(type=wanted[name]['type'], checkpoint=file)
-            fitted[run_name] = result
-    return tested, fitted
-
-
-def _chosen(jobs, fitted) -> dict[str, dict]:
-    """What open validation chose of each run and fit, as columns of the CSV."""
-    chosen = {}
-    for name, found in fitted.items():
-        options = json.dumps(found['options'])
-        chosen[name] = dict(open_validation_AUROC=found['AUROC'], chosen=options, minutes=None)
-    for job in jobs:
-        best = job.best()
-        chosen[job.name] = dict(
-            open_validation_AUROC=job.validation(),
-            chosen=json.dumps(dict(step=best['step'])),
-            minutes=best['minutes'],
-        )
-    return chosen
+            options_ = json.dumps(result['options'])
+            chosen[run_name] = dict(open_validation_AUROC=result['AUROC'], chosen=options_)
+    return tested, chosen

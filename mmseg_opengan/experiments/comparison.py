@@ -3,6 +3,7 @@ written.
 """
 
 import json
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import zip_longest
@@ -19,6 +20,7 @@ from .testing import REPORT
 SAME = (LABEL_POLICY, 'resolution', 'mode', 'num_images')
 _COLUMNS = {  # column of the table -> where a summary holds it
     'AUROC': ('AUROC',),
+    'AUROC over kinds': ('AUROC_kinds',),
     'AP': ('AP',),
     'AP by chance': (),
     'FPR95': ('FPR95',),
@@ -50,10 +52,10 @@ class Method:
     report: dict
 
     @property
-    def evaluated_on(self) -> dict:
+    def evaluated_on(self) -> tuple:
         """What has to be equal before this method's numbers may be compared with another's."""
-        counts = {key: self.summary[key] for key in ('num_closed', 'num_open')}
-        return {**{key: self.report.get(key) for key in SAME}, **counts}
+        counts = [self.summary[key] for key in ('num_closed', 'num_open')]
+        return *(self.report.get(key) for key in SAME), *counts
 
     def value(self, column: str) -> float | None:
         """Its number in a column of the table, if it has one."""
@@ -76,8 +78,7 @@ def compare(
     """Write ``table.md`` and every figure of ``pictures.figures`` as PNG and PDF.
 
     Args:
-        runs: work directories of tests, folders that hold a ``metrics.json``, or such files; each
-            with the ``curves.json`` of its evaluation beside it.
+        runs: work directories of tests.
         out_dir: folder to write, made where it is missing.
         mixed: allow evaluations by different protocols; every row then says its own.
         names: of the runs, see :func:`load`.
@@ -98,21 +99,16 @@ def compare(
     write_text(out_dir / 'table.md', text)
     curves = {method.name: method.curves for method in methods}
     if not title and not mixed:
-        found = methods[0].evaluated_on
-        title = f'{found[LABEL_POLICY]}, {found["resolution"]} resolution, {found["mode"]} mode'
+        policy, resolution, mode, *_ = methods[0].evaluated_on
+        title = f'{policy}, {resolution} resolution, {mode} mode'
     for name, draw in FIGURES.items():
         save_figure(draw(curves, title), out_dir / name)
     return text
 
 
-def load(
-    runs: Sequence[str | Path],
-    *,
-    scorers: Sequence[str] | None = None,
-    names: Sequence[str] = (),
-) -> list[Method]:
+def load(runs: Sequence[str | Path], *, names: Sequence[str] = ()) -> list[Method]:
     """The methods of all runs, in order. Names that occur in several runs get the run's; equal
-    methods are one. ``scorers`` names those to take; None takes all.
+    methods are one.
 
     ``names`` are the runs', in their order: the trained D then has its run's name alone. Smoothed
     score maps (``model.smoothing``) may stand beside others, and say so in their names.
@@ -121,100 +117,69 @@ def load(
         raise ValueError(f'names: wanted {len(runs)} different ones, one a run, found {[*names]}')
     unique: dict[str, Method] = {}
     for run, name in zip_longest(runs, names, fillvalue=''):
-        for method in _methods_of(_report_file(Path(run).absolute()), scorers, name):
+        for method in _methods_of(Path(run).absolute(), name):
             # MSP does not depend on D: two tests of one segmentor have the same
             same = json.dumps([method.name, method.summary, method.evaluated_on])
             unique.setdefault(same, method)
-    if not unique:
-        raise ValueError(f'scorers: wanted some that the runs have, found {scorers}')
-    return [_with_its_own_name(method, list(unique.values())) for method in unique.values()]
+    methods = list(unique.values())
+    return [_with_its_own_name(method, methods) for method in methods]
 
 
 def _with_its_own_name(method: Method, methods: list[Method]) -> Method:
-    """A method whose name no other has: where several runs have it, with as much of the run's path
-    as tells them apart.
-    """
+    """With the run's path, as far as it differs, where several runs have a method of its name."""
     runs = [other.run for other in methods if other.name == method.name]
     if len(runs) == 1:
         return method
-    depth = 1
-    while len({run.parts[-depth:] for run in runs}) < len(set(runs)):
-        depth += 1
-    return replace(method, name=f'{method.name} ({"/".join(method.run.parts[-depth:])})')
+    run = method.run.relative_to(os.path.commonpath(runs))
+    return replace(method, name=f'{method.name} ({run})')
 
 
-def _report_file(run: Path) -> Path:
-    for file in (run / REPORT, run / REPORT.name, run):
-        if not file.is_file():
-            continue
-        if not file.with_name('curves.json').is_file():
+def _methods_of(run: Path, run_name: str) -> list[Method]:
+    file = run / REPORT
+    for needed in (file, file.with_name('curves.json')):
+        if not needed.is_file():
             raise FileNotFoundError(
-                f"'{file}' has no curves.json beside it: test again to write it"
+                f"'{run}' holds no evaluation: wanted '{needed}', as tools/test.py writes it"
             )
-        return file
-    raise FileNotFoundError(
-        f"'{run}' holds no evaluation: wanted {REPORT} in it, as tools/test.py writes it"
-    )
-
-
-def _methods_of(file: Path, scorers, run_name) -> list[Method]:
     report = json.loads(file.read_text())
     curves = json.loads(file.with_name('curves.json').read_text())
-    in_work_dir = file.parts[-len(REPORT.parts) :] == REPORT.parts
-    run = file.parents[len(REPORT.parts) - 1 if in_work_dir else 0]
     pixels = report.get('smoothing')
     ending = f', smoothed over {pixels:g} pixels' if pixels else ''
     methods = []
     for scorer, summary in report['scorers'].items():
-        if scorers is None or scorer in scorers:
-            name = run_name if run_name and scorer == OPENGAN else label_of(scorer)
-            methods.append(Method(name + ending, run, summary, curves[scorer], report))
+        name = run_name if run_name and scorer == OPENGAN else label_of(scorer)
+        methods.append(Method(name + ending, run, summary, curves[scorer], report))
     return methods
 
 
 def table(methods: Sequence[Method], *, mixed: bool = False) -> str:
-    """Markdown: what was evaluated, then one row per method with the columns that any method
-    has.
+    """Markdown: what was evaluated, then one row per method.
+
+    Raises:
+        ValueError: protocols differ and ``mixed`` is False.
     """
-    if not mixed:
-        _require_one_protocol(methods)
+    head, rows = cells(methods)
+    if mixed:
+        head.append('evaluated on')
+        for row, method in zip(rows, methods):
+            row.append(describe(method.report))
+        return markdown(head, rows) + '\n'
+    found = {method.evaluated_on: method for method in methods}
+    if len(found) > 1:
+        different = [f'{method.name}: {describe(method.report)}' for method in found.values()]
+        raise ValueError(
+            f'These numbers cannot be compared, their protocols differ: {"; ".join(different)}'
+        )
+    return f'{describe(methods[0].report)}.\n\n{markdown(head, rows)}\n'
+
+
+def cells(methods: Sequence[Method]) -> tuple[list[str], list[list[str]]]:
+    """Head and rows of a table, with the columns that any method has."""
     columns = []
     for column in _COLUMNS:
         if any(method.value(column) is not None for method in methods):
             columns.append(column)
     rows = []
     for method in methods:
-        row = [method.name, *(number(method.value(column)) for column in columns)]
-        rows.append([*row, describe(method.report)] if mixed else row)
-    head = ['method', *columns, *(['evaluated on'] if mixed else [])]
-    parts = [] if mixed else [describe(methods[0].report) + '.']
-    parts += [markdown(head, rows), *_rules(methods)]
-    return '\n\n'.join(parts) + '\n'
-
-
-def _require_one_protocol(methods):
-    first = methods[0].evaluated_on
-    different = []
-    for key, value in first.items():
-        if any(method.evaluated_on[key] != value for method in methods):
-            different.append(key)
-    if different:
-        found = []
-        for method in methods:
-            own = ', '.join(f'{key} {method.evaluated_on[key]}' for key in different)
-            found.append(f'{method.name}: {own}')
-        raise ValueError(
-            f'These numbers cannot be compared, their protocols differ: {"; ".join(found)}'
-        )
-
-
-def _rules(methods):
-    """A sentence on how the thresholds of macro-F1 were chosen, where there are any."""
-    rules = []
-    for method in methods:
-        rule = method.summary.get('recognition', {}).get('rule')
-        if rule:
-            rules.append(f'{method.name} by {rule}')
-    if not rules:
-        return []
-    return [f'macro-F1 at the threshold chosen on open validation: {", ".join(rules)}.']
+        rows.append([method.name, *(number(method.value(column)) for column in columns)])
+    return ['method', *columns], rows

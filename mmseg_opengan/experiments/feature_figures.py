@@ -1,4 +1,4 @@
-"""Figures of pixel features: maps of a plane coloured in four ways, and patches of images. Arrays
+"""Figures of pixel features: maps of a plane coloured in three ways, and patches of images. Arrays
 in, figures out.
 """
 
@@ -15,10 +15,9 @@ from sklearn.manifold import TSNE
 from ..pictures.landscape import limits, smooth_landscape
 from ..pictures.overlay import SCORE_COLOURS
 
-GROUP_COLOURS = {'closed': '#3b73b9', 'open': '#e07b1a', 'fake': '#1b1b1f'}
-_LABELS = {'closed': 'closed', 'open': 'open', 'fake': 'generated'}
-_SCORES = ListedColormap(SCORE_COLOURS / 255.0)
-_COLUMNS = 4  # patches beside each other in a block
+_COLOURS = {'closed': '#3b73b9', 'open': '#e07b1a'}
+_SCORES = dict(cmap=ListedColormap(SCORE_COLOURS / 255.0), vmin=0, vmax=1)
+_COLUMNS = 4  # patches beside each other
 
 
 class Patch(NamedTuple):
@@ -33,31 +32,41 @@ class Patch(NamedTuple):
     note: str
 
 
-def patch_figure(blocks: dict[str, list[Patch]], footnote: str = '') -> Figure:
-    """Titled blocks of patches beside each other, as the paper's Figures 6 and 16; the colour of
-    frame and caption says closed (blue) or open (orange).
+def patch_figure(patches: list[Patch], title: str, footnote: str) -> Figure:
+    """Patches beside each other, as the paper's Figures 6 and 16; the colour of frame and caption
+    says closed (blue) or open (orange).
     """
-    rows = max(-(-len(patches) // _COLUMNS) for patches in blocks.values())
-    figure = Figure(figsize=(4.6 * len(blocks), 1.2 + 1.5 * rows), layout='constrained')
-    parts = np.atleast_1d(figure.subfigures(1, len(blocks)))
-    for part, (title, patches) in zip(parts, blocks.items()):
-        part.suptitle(title, fontsize=14)
-        axes = part.subplots(rows, _COLUMNS, squeeze=False)
-        for panel in axes.flat[len(patches) :]:
-            panel.set_axis_off()
-        for panel, patch in zip(axes.flat, patches):
-            _draw_patch(panel, patch)
-    figure.supxlabel(footnote, fontsize=11, color='0.3')
+    rows = -(-len(patches) // _COLUMNS)
+    figure = Figure(figsize=(4.6, 1.2 + 1.5 * rows), layout='constrained')
+    figure.suptitle(title, fontsize=14)
+    for place, patch in enumerate(patches, 1):
+        _draw_patch(
+            figure.add_subplot(
+                rows,
+                _COLUMNS,
+                place,
+                xticks=[],
+                yticks=[],
+            ),
+            patch,
+        )
+    figure.supxlabel(footnote, fontsize=8, color='0.3')
     return figure
 
 
 def _draw_patch(axes, patch: Patch) -> None:
-    colour = GROUP_COLOURS[patch.group]
+    colour = _COLOURS[patch.group]
     axes.imshow(patch.image, interpolation='bicubic')
     row, col = patch.pixel
-    for width, ring in ((3, 'black'), (1.3, 'white')):
-        axes.plot(col, row, 'o', color=ring, markersize=9, markeredgewidth=width, fillstyle='none')
-    axes.set(xticks=[], yticks=[])
+    axes.plot(
+        col,
+        row,
+        'o',
+        color='white',
+        markersize=9,
+        markeredgewidth=1.3,
+        fillstyle='none',
+    )
     axes.spines[:].set(color=colour, linewidth=3)
     axes.set_title(patch.title, fontsize=10, color=colour, weight='bold')
     axes.set_xlabel(patch.note, fontsize=9.5)
@@ -89,34 +98,36 @@ def map_figure(
     palette: dict,
     title: str,
 ) -> Figure:
-    """Features on a plane by class, by group, by D's score, and D's landscape (paper Figure 3 b-e).
+    """Features on a plane by group and class, by D's score, and D's landscape (paper Figure 3).
 
     Args:
         points: (n, 2).
         kinds: (n,) 'closed', 'open' or 'fake'.
-        classes: (n,) class names; of fakes, 'fake'.
+        classes: (n,) class names; of fakes, 'generated'.
         p_open: (n,) 1 - D(x).
         palette: RGB in 0 .. 255 of each closed class.
     """
-    figure = Figure(figsize=(14.4, 11.6), layout='constrained')
+    figure = Figure(figsize=(21, 6), layout='constrained')
     figure.suptitle(title, fontsize=16)
-    extent = limits(points)
-    (by_class, by_group), (by_score, landscape) = figure.subplots(2, 2)
-    titles = ('classes', 'groups', "D's open score", "D's landscape: the score, smoothed")
-    for panel, name in zip((by_class, by_group, by_score, landscape), titles):
-        panel.set(xlim=extent[:2], ylim=extent[2:], xticks=[], yticks=[])
+    left, right, bottom, top = extent = limits(points)
+    axes = figure.subplots(1, 3)
+    titles = ('classes', "D's open score", "D's landscape: the score, smoothed")
+    for panel, name in zip(axes, titles):
+        panel.set(xlim=(left, right), ylim=(bottom, top), xticks=[], yticks=[])
         panel.set_title(name, fontsize=14)
+    by_class, by_score, landscape = axes
     _by_class(by_class, points, kinds, classes, palette)
     order = np.random.default_rng(0).permutation(len(points))
     x, y = points[order].T
-    by_group.scatter(x, y, c=[GROUP_COLOURS[kind] for kind in kinds[order]], s=9, linewidths=0)
-    for kind in GROUP_COLOURS:
-        if kind in kinds:
-            by_group.scatter([], [], color=GROUP_COLOURS[kind], label=_LABELS[kind])
-    by_group.legend()
-    scale = dict(cmap=_SCORES, vmin=0, vmax=1)
-    shades = by_score.scatter(x, y, c=p_open[order], s=9, linewidths=0, **scale)
-    _draw_landscape(landscape, points, p_open, extent, scale)
+    shades = by_score.scatter(
+        x,
+        y,
+        c=p_open[order],
+        s=9,
+        linewidths=0,
+        **_SCORES,
+    )
+    _draw_landscape(landscape, points, p_open, extent)
     figure.colorbar(shades, ax=landscape, label='open score 1 − D(x)')
     return figure
 
@@ -128,31 +139,44 @@ def _by_class(axes, points, kinds, classes, palette) -> None:
     bright = iter(matplotlib.colormaps['Set1'].colors * len(classes))
     for kind, marker, size in (('closed', 'o', 12), ('open', '^', 22), ('fake', 'x', 14)):
         for name, _ in Counter(classes[kinds == kind].tolist()).most_common():
-            colour = GROUP_COLOURS['fake']
-            if kind != 'fake':
-                colour = np.array(palette[name]) / 255 if kind == 'closed' else next(bright)
+            colour = 'black'
+            if kind == 'closed':
+                colour = np.array(palette[name]) / 255
+            elif kind == 'open':
+                colour = next(bright)
             x, y = points[(kinds == kind) & (classes == name)].T
+            shape = dict(s=size, marker=marker, linewidths=0.7)
             axes.scatter(
                 x,
                 y,
-                s=size,
                 color=colour,
-                marker=marker,
-                linewidths=0.7,
-                label=_LABELS.get(name, name),
+                label=name,
+                **shape,
             )
     axes.legend(loc='center right', bbox_to_anchor=(-0.02, 0.5), frameon=False, fontsize=10)
 
 
-def _draw_landscape(axes, points, p_open, extent, scale):
+def _draw_landscape(axes, points, p_open, extent):
     """Smoothed open score, faded where there are few features, with the boundary p = .5."""
     average, mass = smooth_landscape(points, p_open, extent)
     place = dict(extent=extent, origin='lower')
     alpha = np.clip(mass * 60, 0, 1)
-    axes.imshow(average, alpha=alpha, aspect='auto', interpolation='bilinear', **place, **scale)
+    axes.imshow(
+        average,
+        alpha=alpha,
+        aspect='auto',
+        interpolation='bilinear',
+        **place,
+        **_SCORES,
+    )
     near = np.where(mass > 0.004, average, np.nan)
     if np.nanmin(near) < 0.5 < np.nanmax(near):
-        for width, colour in ((4, 'white'), (2, 'black')):
-            axes.contour(near, levels=[0.5], colors=colour, linewidths=width, **place)
+        axes.contour(
+            near,
+            levels=[0.5],
+            colors='black',
+            linewidths=2,
+            **place,
+        )
         axes.plot([], [], color='black', label='decision boundary D = .5')
         axes.legend()

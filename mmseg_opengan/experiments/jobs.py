@@ -5,19 +5,17 @@ A job that has finished is not trained again, so an interrupted experiment goes 
 
 import importlib.util
 import json
-import multiprocessing
 import os
 import re
 import time
 from collections.abc import Iterable, Sequence
-from concurrent.futures import FIRST_COMPLETED, wait
+from concurrent.futures import as_completed
 from contextlib import contextmanager, nullcontext, redirect_stderr, redirect_stdout
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
 from mmengine.config import Config
-from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from tqdm import tqdm
 
@@ -26,8 +24,8 @@ from ..engine.launch import die_with_parent, free_memory, use_gpu, workers
 from ..files import write_json
 from ..provenance import digest_of_file, made_from, note, noted, require_same
 from ..shipped import read_config_file
+from .tables import METRICS
 
-METRICS = ('AUROC', 'AP', 'FPR95')
 _DONE = 'best.json'
 #: One of them is in a folder whose record matters.
 _BEGUN = (_DONE, 'last_checkpoint', 'metrics.json')
@@ -183,8 +181,8 @@ def train(jobs: list[Job], *, processes: int = 1, bank_threads: int = 1) -> None
 
     Args:
         jobs: the runs, which share a feature bank.
-        processes: parallel processes of one thread each, in turns over the GPUs if there are any; 0
-            trains one job after the other in this process.
+        processes: parallel processes of one thread each; 0 trains one job after the other in this
+            process.
         bank_threads: threads that build the bank of the first job, before any job starts.
 
     Raises:
@@ -194,15 +192,32 @@ def train(jobs: list[Job], *, processes: int = 1, bank_threads: int = 1) -> None
     for job in jobs:
         claim(job.work_dir, job.recipe())
     todo = [job for job in jobs if job.best() is None]
-    if not todo:
-        return
-    with quiet(todo[0].work_dir, threads=bank_threads, bars=True):
-        _prepare_bank(todo[0])  # once, before the others need it
+    if todo:
+        with quiet(todo[0].work_dir, threads=bank_threads, bars=True):
+            _prepare_bank(todo[0])  # once, before the others need it
+        in_parallel(_train_quietly, todo, processes, desc='Training', unit='run')
+
+
+def in_parallel(function, tasks: list, processes: int, **bar) -> list:
+    """What ``function(task, place)`` returns for each task, with a progress bar.
+
+    Args:
+        processes: those to share among the tasks, on the GPUs in turns if there are any; 0 does
+            everything in this one.
+        bar: options of the bar.
+    """
     if processes == 0:
-        for job in tqdm(todo, desc='Training', unit='run'):
-            _train_quietly(job)
-    else:
-        _train_in_parallel(todo, processes)
+        return [function(task, 0) for task in tqdm(tasks, **bar)]
+    with workers(min(processes, len(tasks)), initializer=_begin_worker) as pool:
+        running = [pool.submit(function, task, place) for place, task in enumerate(tasks)]
+        for done in tqdm(as_completed(running), total=len(tasks), **bar):
+            done.result()  # the first error ends all
+    return [done.result() for done in running]
+
+
+def _begin_worker() -> None:
+    die_with_parent()
+    compat.install()
 
 
 def build_bank(config: Config, **how) -> None:
@@ -221,67 +236,14 @@ def _prepare_bank(job: Job) -> None:
     build_bank(config)
 
 
-def _train_in_parallel(jobs, processes):
-    context = multiprocessing.get_context('spawn')
-    steps, places = context.Value('l', 0), context.SimpleQueue()
-    for place in range(processes):
-        places.put(place)
-    total = sum(job.load_config().train_cfg.max_iters for job in jobs)
-    number = min(processes, len(jobs))
-    start = dict(initializer=_start_worker, initargs=(steps, places))
-    with (
-        workers(number, context, **start) as pool,
-        tqdm(total=total, desc='Training', unit='step') as bar,
-    ):
-        running = {pool.submit(_train_quietly, job): job for job in jobs}
-        waiting = set(running)
-        while waiting:
-            finished, waiting = wait(waiting, timeout=1, return_when=FIRST_COMPLETED)
-            for done in finished:
-                _raise_failure(done, running[done])
-            bar.set_postfix_str(f'{len(jobs) - len(waiting)}/{len(jobs)} runs', refresh=False)
-            bar.update(steps.value - bar.n)
-
-
-def _raise_failure(done, job):
-    if done.exception() is not None:
-        log = job.work_dir / 'console.log'
-        raise RuntimeError(f"{job.name} failed; see '{log}'") from done.exception()
-
-
-def begin_worker() -> None:
-    """What a process of a command's own begins with."""
-    die_with_parent()
-    compat.install()
-
-
-def _start_worker(steps, places):
-    """``steps`` counts those of all processes; of ``places`` there is one for each."""
-    begin_worker()
-    use_gpu(places.get())
-    _CountHook.steps = steps
-
-
-class _CountHook(Hook):
-    """Counts the steps of all processes, for one progress bar."""
-
-    steps = None
-
-    def _add(self, count):
-        if self.steps is not None:
-            with self.steps.get_lock():
-                self.steps.value += count
-
-    def before_train(self, runner):
-        self._add(runner.iter)  # of a resumed run
-
-    def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
-        self._add(1)
-
-
-def _train_quietly(job: Job) -> None:
+def _train_quietly(job: Job, place: int) -> None:
+    use_gpu(place)
     with quiet(job.work_dir):
-        _train_one(job)
+        try:
+            _train_one(job)
+        except Exception as error:
+            log = job.work_dir / 'console.log'
+            raise RuntimeError(f"{job.name} failed, see '{log}': {error}") from error
     # a runner, which its hooks know, waits for the garbage collector, with loaders and model
     free_memory()
 
@@ -290,14 +252,13 @@ def _train_one(job: Job) -> None:
     config = job.load_config()
     start, resumed = time.monotonic(), (job.work_dir / 'last_checkpoint').exists()
     runner = Runner.from_cfg(config)
-    runner.register_hook(_CountHook())
     runner.train()
     minutes = round((time.monotonic() - start) / 60, 2)
     key = config.default_hooks.checkpoint.save_best
     best = runner.message_hub.get_info('best_ckpt')
     if best is None:
         raise RuntimeError(
-            f'{job.name}: no validation gave a number for {key}, so there is no checkpoint to '
+            f'no validation gave a number for {key}, so there is no checkpoint to '
             'choose. Open validation (val_dataloader) needs images with closed and open pixels.'
         )
     record = dict(

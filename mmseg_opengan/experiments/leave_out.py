@@ -7,7 +7,6 @@ pixels of the open-validation images. No test image is read.
 
 from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -22,7 +21,7 @@ from ..files import write_json
 from ..functional.detection import LEAST_PIXELS, auroc, average_precision, exact_bins
 from ..functional.pixels import labels_on_grid, pixels_first
 from ..models.fusion import require_of_tap, scores_of_pixels
-from ..models.scorers.base import SCORERS, FitData, FittedScorer, Scorer
+from ..models.scorers.base import SCORERS, FittedScorer
 from ..pictures.methods import label_of
 from ..provenance import made_from
 from ..shipped import read_config_file
@@ -34,13 +33,6 @@ from .testing import scorer_of
 
 RESULT = 'leave_out.json'
 MOST_CLOSED = 200_000
-
-
-class Pixels(NamedTuple):
-    """Pixels of the feature grid."""
-
-    features: Tensor  # (n, C)
-    logits: Tensor  # (n, K)
 
 
 def run(
@@ -69,7 +61,14 @@ def run(
     """
     init_default_scope('mmseg')
     out = Path(out)
-    todo = plan(config, methods, seeds, out, scorers=scorers, options=options)
+    todo = plan(
+        config,
+        methods,
+        seeds,
+        out,
+        scorers=scorers,
+        options=options,
+    )
     untrained = _untrained(todo)
     claim(out, made_from(config=str(config), options=options or {}))
     base = read_config_file(todo.base)
@@ -89,13 +88,19 @@ def run(
     closed = closed_pixels(model, DATASETS.build(base.val_dataloader.dataset))
     found: dict[str, dict] = {}
     for kind, rows in kinds.items():
-        opened = source.bank.gather('open', rows).float().to(closed.features.device)
-        pixels = Pixels(opened, torch.addmm(data.bias, opened, data.weight.T))
+        opened = source.bank.gather('open', rows).float().to(data.weight.device)
+        pixels = (opened, torch.addmm(data.bias, opened, data.weight.T))
         named = list(untrained.items())
         for job in jobs[kind]:
             named += _scorers_of(job).items()
-        for name, scorer in tqdm(named, desc=kind, unit='score'):
-            numbers = _numbers(_fitted(scorer, data), closed, pixels)
+        for name, cfg in tqdm(named, desc=kind, unit='score'):
+            scorer = SCORERS.build(dict(cfg)).to(data.weight.device).eval()
+            if isinstance(scorer, FittedScorer):
+                scorer.fit(data)
+            scores = [scores_of_pixels(scorer, *some).cpu() for some in (closed, pixels)]
+            is_open = torch.arange(2).repeat_interleave(torch.tensor([*map(len, scores)])) > 0
+            bins = exact_bins(torch.cat(scores), is_open)
+            numbers = dict(AUROC=auroc(bins), AP=average_precision(bins))
             found.setdefault(name, {}).setdefault(kind, []).append(numbers)
     write_json(out / RESULT, found)
     text = table(found)
@@ -133,19 +138,21 @@ def kinds_of(source) -> dict[str, np.ndarray]:
 
 
 @torch.no_grad()
-def closed_pixels(model, dataset) -> Pixels:
-    """At most ``MOST_CLOSED`` closed pixels of a data set's images, drawn alike from all."""
+def closed_pixels(model, dataset) -> tuple[Tensor, ...]:
+    """Features (n, C) and logits (n, K) of at most ``MOST_CLOSED`` closed pixels of a data set's
+    images, drawn alike from all.
+    """
     limit = -(-MOST_CLOSED // len(dataset))
     parts = []
     for number in tqdm(range(len(dataset)), desc='Closed pixels', unit='image'):
         item = dataset[number]
         tap = model.extract_tap(item['inputs'], item['data_samples'])
         labels = labels_on_grid(item['data_samples'].get(GT_OPEN_MAP).data[0], tap.logits.shape[2:])
-        chosen = torch.from_numpy(np.flatnonzero((labels == CLOSED).flatten().cpu().numpy()))
+        chosen = (labels.flatten() == CLOSED).nonzero()[:, 0].cpu()
         order = torch.randperm(len(chosen), generator=torch.Generator().manual_seed(number))
         chosen = chosen[order[:limit]].to(tap.logits.device)
         parts.append([pixels_first(maps)[chosen].float() for maps in (tap.features, tap.logits)])
-    return Pixels(*(torch.cat(group) for group in zip(*parts)))
+    return tuple(torch.cat(group) for group in zip(*parts))
 
 
 def table(found: dict[str, dict]) -> str:
@@ -175,15 +182,3 @@ def _scorers_of(job: Job) -> dict[str, dict]:
         return {job.method: trained}
     fused = dict(type='Hybrid', trained=trained, **fuse)
     return {f'{job.method}, D alone': trained, job.method: fused}
-
-
-def _fitted(config: dict, data: FitData) -> Scorer:
-    scorer = SCORERS.build(dict(config)).to(data.features.device).eval()
-    return scorer.fit(data) if isinstance(scorer, FittedScorer) else scorer
-
-
-def _numbers(scorer: Scorer, closed: Pixels, opened: Pixels) -> dict[str, float]:
-    scores = [scores_of_pixels(scorer, *pixels).cpu() for pixels in (closed, opened)]
-    is_open = torch.arange(2).repeat_interleave(torch.tensor([len(one) for one in scores])) > 0
-    bins = exact_bins(torch.cat(scores), is_open)
-    return dict(AUROC=auroc(bins), AP=average_precision(bins))

@@ -2,12 +2,12 @@
 
 import re
 import statistics
-from dataclasses import dataclass, field
+
+import numpy as np
 
 from ..evaluation.report import describe
 from ..functional.bootstrap import MIN_BLOCKS, BlockTable, interval, resampled_aurocs
-from .jobs import METRICS, Job
-from .tables import as_number, csv_text, interval_text, markdown, mean, number
+from .tables import METRICS, as_number, csv_text, interval_text, markdown, mean, number
 
 #: Differences below a table, where it has both methods.
 _COMPARED = (
@@ -18,158 +18,100 @@ _COMPARED = (
 )
 
 
-@dataclass
-class Row:
-    """One method: its entries in a report, by seed."""
-
-    entries: dict[int, dict] = field(default_factory=dict)
-
-    def values(self, metric: str) -> list[float]:
-        return [as_number(entry[metric]) for entry in self.entries.values()]
-
-    def resampled(self):
-        """Mean AUROC over seeds of each resample of the test's blocks."""
-        tables = [BlockTable.from_json(entry['blocks']) for entry in self.entries.values()]
-        return resampled_aurocs(tables)
-
-    def num_blocks(self) -> int:
-        return min(len(entry['blocks']['closed']) for entry in self.entries.values())
-
-    def of_seeds(self, seeds) -> 'Row':
-        return Row({seed: self.entries[seed] for seed in seeds})
-
-    def repeated(self, seeds) -> 'Row':
-        """The only entry, for each of these seeds."""
-        (entry,) = self.entries.values()
-        return Row(dict.fromkeys(seeds, entry))
-
-
 def method_and_seed(scorer: str) -> tuple[str, int]:
     """``opengan_s3`` is seed 3 of opengan; a scorer without a seed is seed 0 of itself."""
     match = re.fullmatch(r'(.+)_s(\d+)', scorer)
     return (match[1], int(match[2])) if match else (scorer, 0)
 
 
-def rows(report: dict) -> dict[str, Row]:
-    """The methods of a report, whose scorers are ``method_s0``, ``method_s1``, ... or
+def by_method(scorers: dict[str, dict]) -> dict[str, dict[int, dict]]:
+    """Entries of a report by method and seed; its scorers are ``method_s0``, ``method_s1``, ... or
     ``method``.
     """
-    found: dict[str, Row] = {}
-    parts = [(*method_and_seed(name), entry) for name, entry in report['scorers'].items()]
-    for method, seed, entry in sorted(parts, key=lambda part: part[:2]):
-        found.setdefault(method, Row()).entries[seed] = entry
+    found: dict[str, dict[int, dict]] = {}
+    for name in sorted(scorers, key=method_and_seed):
+        method, seed = method_and_seed(name)
+        found.setdefault(method, {})[seed] = scorers[name]
     return found
 
 
-def compare(report: dict, method: str, other: str) -> dict | None:
+def _aurocs(entries: list[dict]) -> np.ndarray:
+    """AUROC, mean over the entries, of each resample of the test's blocks."""
+    return resampled_aurocs([BlockTable.from_json(entry['blocks']) for entry in entries])
+
+
+def compare(first: dict[int, dict], second: dict[int, dict]) -> dict | None:
     """AUROC of one method minus another's, ``per_seed`` that both have, their ``mean``, and its
-    paired ``interval``. A method without seeds is compared with every seed of the other.
+    paired ``interval``. A method with one seed is compared with every seed of the other.
 
     Returns:
-        None where both have seeds and share none.
+        None where both have several seeds and share none.
     """
-    found = rows(report)
-    first, second = found[method], found[other]
-    if len(second.entries) == 1:
-        second = second.repeated(first.entries)
-    elif len(first.entries) == 1:
-        first = first.repeated(second.entries)
-    shared = [seed for seed in first.entries if seed in second.entries]
-    if not shared:
+    if len(second) == 1:
+        second = dict.fromkeys(first, *second.values())
+    elif len(first) == 1:
+        first = dict.fromkeys(second, *first.values())
+    pairs = [(first[seed], second[seed]) for seed in first if seed in second]
+    if not pairs:
         return None
-    first, second = first.of_seeds(shared), second.of_seeds(shared)
-    per_seed = [a - b for a, b in zip(first.values('AUROC'), second.values('AUROC'))]
-    return dict(
-        per_seed=per_seed,
-        mean=statistics.mean(per_seed),
-        interval=interval(first.resampled() - second.resampled()),
-    )
+    per_seed = [one['AUROC'] - other['AUROC'] for one, other in pairs]
+    ones, others = (_aurocs(list(entries)) for entries in zip(*pairs))
+    return dict(per_seed=per_seed, mean=statistics.mean(per_seed), interval=interval(ones - others))
 
 
 def report_text(
-    jobs: list[Job],
-    reports: dict[str, dict],
-    labels: dict[str, str],
-    paper: dict[str, float] | None = None,
-    fitted: dict[str, dict] | None = None,
+    reports: dict[str, dict], labels: dict[str, str], paper: dict[str, float] | None = None
 ) -> str:
-    """Tables at every resolution, the comparisons, and what open validation chose of training runs
-    and fits.
+    """Tables at every resolution, and the comparisons.
 
     Args:
-        jobs: training runs.
         reports: test reports by resolution.
         labels: method -> name in the table, in its order.
         paper: the paper's AUROC by method, for a column beside ours.
-        fitted: what ``fit_scorers`` returned, by scorer.
     """
     parts = []
     for report in reports.values():
-        found = rows(report)
+        found = by_method(report['scorers'])
         shown = {method: label for method, label in labels.items() if method in found}
-        parts += [_title(report), _table(found, shown, paper or {})]
-        few = min(found[method].num_blocks() for method in shown)
-        if few < MIN_BLOCKS:
+        title = f'**{report["resolution"]} resolution**: {describe(report)}'
+        miou = number(report.get('mIoU'), '.1f')
+        parts += [f'{title}; mIoU {miou} %' if miou else title, _table(found, shown, paper or {})]
+        blocks = [len(entry['blocks']['closed']) for entry in report['scorers'].values()]
+        if min(blocks) < MIN_BLOCKS:
             parts.append(
-                f'No intervals: wanted at least {MIN_BLOCKS} blocks of test images, found {few}. '
-                'Fewer images in a block (--block) make more of them.'
+                f'No intervals: wanted at least {MIN_BLOCKS} blocks of test images, found '
+                f'{min(blocks)}. Fewer images in a block (--block) make more of them.'
             )
         for method, other in _COMPARED:
-            both = method in shown and other in shown
-            difference = compare(report, method, other) if both else None
-            if difference is not None:
-                parts.append(_sentence(shown[method], shown[other], difference))
-    finished = [job for job in jobs if job.best()]
-    if finished:
-        parts.append(_table_of_runs(finished))
-    if fitted:
-        parts.append(_table_of_fits(fitted))
+            if method in shown and other in shown:
+                difference = compare(found[method], found[other])
+                if difference is not None:
+                    parts.append(_sentence(shown[method], shown[other], **difference))
     return '\n\n'.join(parts) + '\n'
 
 
-def _title(report):
-    title = f'**{report["resolution"]} resolution**: {describe(report)}'
-    miou = report.get('mIoU')
-    return title if miou is None else f'{title}; mIoU {miou:.1f} %'
-
-
 def _table(found, labels, paper):
-    head = ['method', 'AUROC', '95 % interval', 'AP', 'FPR95']
+    head = ['method', 'AUROC', '95 % interval', 'AUROC over kinds', 'AP', 'FPR95']
     if paper:
         head.append('paper, Cityscapes AUROC')
     lines = []
     for method, label in labels.items():
-        row = found[method]
-        auroc, ap, fpr95 = (mean(row.values(metric)) for metric in METRICS)
-        cells = [label, auroc, interval_text(interval(row.resampled())), ap, fpr95]
+        entries = list(found[method].values())
+        auroc, kinds, ap, fpr95 = (
+            mean([as_number(entry[metric]) for entry in entries]) for metric in METRICS
+        )
+        cells = [label, auroc, interval_text(interval(_aurocs(entries))), kinds, ap, fpr95]
         if paper:
             cells.append(number(paper.get(method), '.3f'))
         lines.append(cells)
     return markdown(head, lines)
 
 
-def _sentence(method, other, difference):
-    per_seed = ', '.join(f'{value:+.4f}' for value in difference['per_seed'])
-    between = interval_text(difference['interval'], '+.4f')
+def _sentence(method, other, *, per_seed, mean, interval):
+    seeds = ', '.join(f'{value:+.4f}' for value in per_seed)
+    between = interval_text(interval, '+.4f')
     paired = f' (paired 95 % interval {between})' if between else ''
-    return f'{method} minus {other}: mean {difference["mean"]:+.4f}{paired}, per seed {per_seed}.'
-
-
-def _table_of_runs(jobs):
-    lines = []
-    for job in jobs:
-        best = job.best()
-        step = f'{best["step"]} of {best["steps"]}'
-        lines.append([job.name, step, number(job.validation()), best['minutes']])
-    return markdown(['run', 'chosen step', 'open-validation AUROC', 'minutes'], lines)
-
-
-def _table_of_fits(fitted):
-    lines = []
-    for name, found in fitted.items():
-        options = ', '.join(f'{key} {value}' for key, value in found['options'].items())
-        lines.append([name, options or 'none', number(found['AUROC'])])
-    return markdown(['fitted scorer', 'chosen options', 'open-validation AUROC'], lines)
+    return f'{method} minus {other}: mean {mean:+.4f}{paired}, per seed {seeds}.'
 
 
 def results_csv(reports: dict[str, dict], chosen: dict[str, dict]) -> str:
@@ -180,7 +122,7 @@ def results_csv(reports: dict[str, dict], chosen: dict[str, dict]) -> str:
     for resolution, report in reports.items():
         for name, entry in report['scorers'].items():
             method, seed = method_and_seed(name)
-            low, high = interval(Row({seed: entry}).resampled())
+            low, high = interval(_aurocs([entry]))
             lines.append(
                 dict(
                     resolution=resolution,

@@ -12,19 +12,17 @@ gets::
     figure5.md        the table, ready for a results page
 """
 
+from itertools import product
 from pathlib import Path
-from statistics import mean as average
-
-from matplotlib.figure import Figure
 
 from ..evaluation.report import describe
 from ..pictures.figures import save_figure
-from ..pictures.methods import label_of, line_styles
-from ..provenance import made_from
+from ..pictures.methods import label_of
 from ..shipped import read_config_file
-from .jobs import Job, claim, own_values, require_each_once, train
-from .tables import csv_text, markdown, mean, write_text
-from .testing import evaluate_shares
+from .jobs import Job, own_values, require_each_once
+from .sweep_figures import means_figure
+from .tables import csv_text, grouped, markdown, mean, write_text
+from .testing import train_and_test
 
 NUMBER = 'train_dataloader.dataset.open.num_open_images'
 
@@ -49,31 +47,26 @@ def plan(
             f"'configs/opengan/{{}}_hr18s_camvid.py', found {config!r}"
         )
     require_each_once('seeds', seeds)
-    filling, others = [], []
+    ordered = []
     for method, own in numbers.items():
         path = config.format(method)
         source = read_config_file(path).train_dataloader.dataset
         trains_on_open = source.get('open') is not None
         fills = trains_on_open and 'root' in source
-        for number in own if trains_on_open else [None]:
-            jobs = _jobs(method, path, number, seeds, Path(out) / 'runs', options or {})
-            (filling if fills else others).extend(jobs)
-    for some in (filling, others):
-        some.sort(key=lambda job: -(job.values['open_images'] or 0))
-    return filling + others
-
-
-def _jobs(method, config, number, seeds, out, options):
-    """The jobs of one number; None for a method that trains on no open pixel."""
-    if number is not None and number < 1:
-        raise ValueError(f'num_open_images: wanted numbers of at least 1, found {number}')
-    name = method if number is None else f'{method}_open{number}'
-    changed = {} if number is None else {NUMBER: number}
-    values = dict(method=method, open_images=number)
-    return [
-        Job(name, config, seed, out / f'{name}_s{seed}', {**options, **changed}, values)
-        for seed in seeds
-    ]
+        for number, seed in product(own if trains_on_open else [None], seeds):
+            name, changed = method, {}
+            if number is not None:
+                if number < 1:
+                    raise ValueError(
+                        f'num_open_images: wanted numbers of at least 1, found {number}'
+                    )
+                name, changed = f'{method}_open{number}', {NUMBER: number}
+            folder = Path(out) / 'runs' / f'{name}_s{seed}'
+            values = dict(method=method, open_images=number)
+            job = Job(name, path, seed, folder, {**(options or {}), **changed}, values)
+            ordered.append((fills, number or 0, job))
+    ordered.sort(key=lambda one: one[:2], reverse=True)
+    return [job for *_, job in ordered]
 
 
 def open_images(
@@ -104,10 +97,20 @@ def open_images(
     """
     out = Path(out)
     numbers_of = own_values(methods, numbers, 'num_open_images')
-    jobs = plan(config, numbers_of, seeds=seeds, out=out, options=options)
-    claim(out, made_from(config=config, options=options or {}))
-    train(jobs, processes=processes)
-    report = evaluate_shares(jobs, out=out, processes=processes, options=options)
+    jobs = plan(
+        config,
+        numbers_of,
+        seeds=seeds,
+        out=out,
+        options=options,
+    )
+    report = train_and_test(
+        jobs,
+        config=config,
+        out=out,
+        processes=processes,
+        options=options,
+    )
     rows = [job.row(report['scorers'][job.name]) for job in jobs]
     shown = {method: label_of(method) for method in numbers_of}
     return write_report(out, rows, shown, describe(report))
@@ -122,55 +125,23 @@ def write_report(out: Path, rows: list[dict], labels: dict[str, str], protocol: 
         labels: names of the methods, in the order of table and figure.
         protocol: sentence on the test.
     """
-    curves, flat = {}, {}
-    for method, label in labels.items():
-        points = {}
-        for row in rows:
-            if row['method'] == method:
-                points.setdefault(row['open_images'], []).append(row['AUROC'])
-        if None in points:
-            flat[label] = points[None]
-        else:
-            curves[label] = points
-    numbers = sorted({number for points in curves.values() for number in points})
-    lines = []
-    for name, points in curves.items():
-        lines.append([name, *(mean(points.get(number, [])) for number in numbers)])
-    for name, values in flat.items():
-        lines.append([f'{name} (trains on none)', *[mean(values)] * len(numbers)])
-    table = f'{protocol}; AUROC\n\n{markdown(["open training images", *numbers], lines)}\n'
+    numbers = sorted(grouped(rows, 'open_images').keys() - {None})
+    lines = {}
+    for method, own in grouped(rows, 'method').items():
+        name = labels[method]
+        found = {
+            n: [row['AUROC'] for row in some] for n, some in grouped(own, 'open_images').items()
+        }
+        if None in found:
+            name, found = f'{name} (trains on none)', dict.fromkeys(numbers, found[None])
+        lines[name] = found
+    cells = []
+    for name, found in lines.items():
+        cells.append([name, *(mean(found.get(number, [])) for number in numbers)])
+    table = f'{protocol}; AUROC\n\n{markdown(["open training images", *numbers], cells)}\n'
     write_text(out / 'figure5.md', table)
     write_text(out / 'figure5.csv', csv_text(rows))
-    save_figure(open_images_figure(curves, flat, protocol), out / 'figure5')
+    figure = means_figure(lines, xlabel='number of open training images', xscale='log')
+    figure.axes[0].set_xticks(numbers, [str(number) for number in numbers], minor=False)
+    save_figure(figure, out / 'figure5')
     return table
-
-
-def open_images_figure(
-    curves: dict[str, dict[int, list[float]]], flat: dict[str, list[float]], title: str = ''
-) -> Figure:
-    """AUROC against the number of open training images: one line per method; dots are seeds, lines
-    are their means.
-
-    Args:
-        curves: method -> number of open training images -> AUROC of each seed.
-        flat: methods that train on no open pixel -> AUROC of each seed; horizontal lines.
-    """
-    figure = Figure(figsize=(7, 4.2), layout='constrained')
-    axes = figure.add_subplot()
-    styles = line_styles([*curves, *flat])
-    numbers = sorted({number for points in curves.values() for number in points})
-    for name, points in curves.items():
-        colour = styles[name]['color']
-        for number, values in points.items():
-            axes.plot([number] * len(values), values, '.', color=colour, alpha=0.4)
-        x = sorted(points)
-        means = [average(points[number]) for number in x]
-        axes.plot(x, means, marker='o', **styles[name], markersize=4, label=name)
-    for name, values in flat.items():
-        axes.axhline(average(values), **styles[name], linewidth=1.2, label=name)
-    axes.set(xscale='log', xlabel='number of open training images', ylabel='AUROC')
-    axes.set_title(title, fontsize='small', wrap=True)
-    axes.set_xticks(numbers, [str(number) for number in numbers])
-    axes.minorticks_off()
-    axes.legend(frameon=False, loc='upper left', bbox_to_anchor=(1, 1))
-    return figure

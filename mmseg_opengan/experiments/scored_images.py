@@ -3,8 +3,6 @@
 Shapes: images of H x W pixels, maps (h, w) on the feature grid or at the size of the image.
 """
 
-import heapq
-from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -20,10 +18,10 @@ from .. import register  # noqa: F401
 from ..contracts import CLOSED, OPENGAN, VOID
 from ..datasets.open_set_dataset import OpenSetDataset
 from ..features.stored_taps import images_of
-from ..functional.detection import ScoreBins, roc_points, threshold_at_fpr
+from ..functional.detection import roc_points, threshold_at_fpr
 from ..functional.pixels import labels_on_grid
 from ..functional.score_counts import ScoreCounts
-from ..pictures.html_page import ScoredImage, Slider
+from ..pictures.html_page import ScoredImage, slider
 
 #: Pixels of a picture's longer side.
 _LONGEST = 480
@@ -79,77 +77,77 @@ def tested_images(run: Path, report: dict) -> TestedImages | None:
     init_default_scope(cfg.get('default_scope', 'mmseg'))
     dataset = DATASETS.build(images_of(cfg.test_dataloader.dataset))
     found = report['scorers']
-    best = max(found, key=lambda name: found[name]['AUROC'] or 0)
-    return TestedImages(dataset, Path(folder), OPENGAN if OPENGAN in found else best)
+    best = max(found, key=lambda name: (name == OPENGAN, found[name]['AUROC'] or 0))
+    return TestedImages(dataset, Path(folder), best)
 
 
-def slider_of(tested: TestedImages, report: dict, images: int) -> Slider:
-    """Thresholds from one end of the ROC curve to the other, and the ``images`` worst images of
-    each kind at the first operating point of the report.
+def slider_of(tested: TestedImages, report: dict, images: int, place: int) -> str:
+    """HTML: thresholds from one end of the ROC curve to the other, what they make of all test
+    pixels, and the ``images`` worst images of each kind at the first operating point of the report.
+
+    Args:
+        place: of the run on the page.
     """
     counts = ScoreCounts(num_open_classes=1)
     for index in range(len(tested.dataset)):
         counts.update(*tested.read(index))
     bins = counts.bins()
     points = report['scorers'][tested.scorer]['operating_points']
-    chosen = {f'at {rule}': point['threshold'] for rule, point in points.items()}
-    chosen = {name: value for name, value in chosen.items() if value is not None}
-    chosen = chosen or {'at FPR 5 % of the test': threshold_at_fpr(bins)}
-    places = {name: int(_bin_of(bins, [value])) for name, value in chosen.items()}
+    chosen = {}
+    for rule, point in points.items():
+        if point['threshold'] is not None:
+            chosen[f'at {rule}'] = point['threshold']
+    if not chosen:
+        chosen['at FPR 5 % of the test'] = min(threshold_at_fpr(bins), float(bins.lower[-1]))
     _, _, along = roc_points(bins, max_points=_STEPS - len(chosen))
-    steps = torch.cat([_bin_of(bins, along), torch.tensor(list(places.values()))]).unique()
-    thresholds = bins.lower[steps].numpy().astype(np.float32)
-    marks = {name: int(torch.searchsorted(steps, place)) for name, place in places.items()}
+    thresholds = np.unique(np.float32([*along[along.isfinite()], *chosen.values()]))
+    marks = {name: int(np.searchsorted(thresholds, np.float32(chosen[name]))) for name in chosen}
     start = next(iter(marks.values()))
-    return Slider(
-        f'Score maps of {tested.scorer}; rates of all {report["num_images"]} test images',
-        threshold=thresholds.tolist(),
-        hit=_from(bins.open, steps),
-        alarm=_from(bins.closed, steps),
-        open=int(bins.open.sum()),
-        closed=int(bins.closed.sum()),
-        marks=marks,
-        groups=_worst(tested, thresholds, start, images),
-    )
-
-
-def _bin_of(bins: ScoreBins, thresholds: Sequence[float] | torch.Tensor) -> torch.Tensor:
-    """Index of the first bin at or above each threshold, or of the last bin."""
-    wanted = torch.as_tensor(thresholds, dtype=torch.float64)
-    return torch.searchsorted(bins.lower, wanted).clamp(max=len(bins.lower) - 1)
-
-
-def _from(counts: torch.Tensor, steps: torch.Tensor) -> list[int]:
-    """The sums of counts per bin from each step on."""
-    return counts.flip(0).cumsum(0).flip(0)[steps].tolist()
-
-
-def _worst(
-    tested: TestedImages, thresholds: np.ndarray, start: int, images: int
-) -> dict[str, list[ScoredImage]]:
-    """The images with most closed pixels called open, and with most open ones missed."""
-    alarms, misses = [], []
-    for index in range(len(tested.dataset)):
-        scores, labels = tested.read(index)
-        called = scores >= float(thresholds[start])
-        alarms.append((int((called & (labels == CLOSED)).sum()), index))
-        misses.append((int((~called & (labels == _OPEN)).sum()), index))
+    called = np.stack([_called(tested, i, thresholds) for i in range(len(tested.dataset))])
+    closed, opened = called.sum(0)[..., 0]
+    alarm, hit = called.sum(0)[..., 1:]
+    misses = called[:, 1, 0] - called[:, 1, 1 + start]
     groups = {}
-    for title, counts in (('Worst false alarms', alarms), ('Worst misses', misses)):
-        worst = [index for number, index in heapq.nlargest(images, counts) if number]
-        groups[title] = [_scored_image(tested, index, thresholds) for index in worst]
-    return groups
+    for title, worst in (('Worst false alarms', called[:, 0, 1 + start]), ('Worst misses', misses)):
+        indices = [i for i in worst.argsort()[::-1][:images] if worst[i]]
+        groups[title] = [_scored_image(tested, i, thresholds) for i in indices]
+    counted = dict(
+        threshold=[float(f'{value:.9g}') for value in thresholds],
+        hit=hit.tolist(),
+        alarm=alarm.tolist(),
+        all=dict(open=int(opened), closed=int(closed)),
+    )
+    title = f'Score maps of {tested.scorer}; rates of all {report["num_images"]} test images'
+    return slider(title, counted, marks, groups, place)
+
+
+def _called(tested: TestedImages, index: int, thresholds: np.ndarray) -> np.ndarray:
+    """(2, 1 + steps) closed and open pixels of an image: all, and those at or above each
+    threshold.
+    """
+    scores, labels = tested.read(index)
+    levels = np.searchsorted(thresholds, scores, side='right')
+    counts = []
+    for group in (CLOSED, _OPEN):
+        pixels = np.bincount(levels[labels == group], minlength=len(thresholds) + 1)
+        counts.append(pixels[::-1].cumsum()[::-1])
+    return np.stack(counts)
 
 
 def _scored_image(tested: TestedImages, index: int, thresholds: np.ndarray) -> ScoredImage:
     scores, labels = tested.read(index)
     step = -(-max(scores.shape) // _LONGEST)
-    shown = scores[::step, ::step].numpy()
+    shown, truth = (part[::step, ::step].numpy() for part in (scores, labels))
     levels = np.searchsorted(thresholds, shown, side='right').astype(np.uint8)
-    truth = labels[::step, ::step].numpy().astype(np.uint8)
-    truth[truth == VOID] = _VOID_SHOWN
+    truth = np.where(truth == VOID, _VOID_SHOWN, truth).astype(np.uint8)
     path = tested.path(index)
     photo = mmcv.imread(path, channel_order='rgb')
     scale = min(1, _LONGEST / max(photo.shape[:2]))
-    photo = cv2.resize(photo, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+    photo = cv2.resize(
+        photo,
+        None,
+        fx=scale,
+        fy=scale,
+        interpolation=cv2.INTER_AREA,
+    )
     return ScoredImage(Path(path).stem, photo, levels, truth)

@@ -24,14 +24,14 @@ from torch import nn
 from tqdm import tqdm
 
 from .. import register  # noqa: F401
-from ..contracts import IGNORE
+from ..contracts import GT_OPEN_MAP, IGNORE, OPEN_SCORES
 from ..features.bank import GROUPS
 from ..features.stored_taps import images_of
 from ..files import write_json
+from ..functional.pixels import labels_on_grid
+from ..functional.score_counts import ScoreCounts, summarize
 from ..models.scorers.base import SCORERS, FitData, FittedScorer
 from ..provenance import differences, digest_of_file, made_from, note, noted
-from .jobs import quiet
-from .testing import evaluate
 
 SUMMARY = 'fitting.json'
 #: What open validation may choose by.
@@ -111,7 +111,6 @@ def fit_scorers(config: Config, *, out, settings: FitSettings | None = None) -> 
     init_default_scope('mmseg')
     settings = settings or FitSettings(**config.get('scorer_fitting', {}))
     out = Path(out)
-    out.mkdir(parents=True, exist_ok=True)
     model = load_segmentor(config)
     source = DATASETS.build(config.train_dataloader.dataset)
     if not source.stores_closed:
@@ -122,12 +121,13 @@ def fit_scorers(config: Config, *, out, settings: FitSettings | None = None) -> 
     source.prepare(model.extract_image, model.segmentor_identity())
     data = config.to_dict()
     trained_on = data['train_dataloader']['dataset']
-    common = made_from(
+    record = dict(
         bank=source.identity,
         num_pixels=settings.num_pixels,
         seed=settings.seed,
         training={group: trained_on.get(group) for group in GROUPS},
     )
+    images = (data.get('val_dataloader') or {}).get('dataset')
     tasks = []
     for name, cfg in (config.model.get('scorers') or {}).items():
         if not learns(cfg):
@@ -135,40 +135,32 @@ def fit_scorers(config: Config, *, out, settings: FitSettings | None = None) -> 
         candidates = candidates_of(cfg, settings.grids.get(name))
         choice = {}
         if len(candidates) > 1:
-            images = (data.get('val_dataloader') or {}).get('dataset')
             choice = dict(choose_by=settings.choose_by, open_validation=images)
-        tasks.append(_Task(name, candidates, out, dict(common, **choice)))
+            if images is None:
+                raise ValueError(_cannot_choose([name], 'no val_dataloader'))
+        tasks.append(_Task(name, candidates, out, dict(record, **choice)))
     todo = [task for task in tasks if not task.done()]
-    several = [task for task in todo if len(task.candidates) > 1]
-    if several and config.get('val_dataloader') is None:
-        raise ValueError(_cannot_choose(several, 'no val_dataloader'))
     if todo:
-        _fit_all(todo, fit_data(source, model, settings))
+        pixels = fit_data(source, model, settings)
+        for task in tqdm(todo, desc='Fitting scorers', unit='scorer'):
+            task.fit(pixels)
+    several = [task for task in todo if len(task.candidates) > 1]
+    numbers = _validated(several, config) if several else {}
     for task in todo:
-        if task not in several:
-            task.keep([dict.fromkeys(CHOICES)], settings.choose_by)
-    if several:
-        _choose_all(several, config, settings.choose_by)
+        task.keep(numbers.get(task.name, [dict.fromkeys(CHOICES)]), settings.choose_by)
     summary = {task.name: task.summary() for task in tasks}
     before = json.loads((out / SUMMARY).read_text()) if (out / SUMMARY).exists() else {}
+    out.mkdir(parents=True, exist_ok=True)
     write_json(out / SUMMARY, {**before, **summary})
     return summary
 
 
-def load_segmentor(config: Config) -> nn.Module:
-    """The frozen segmentor of a config with its trained weights, scoring on the feature grid, and
-    no scorers.
+def load_segmentor(config: Config, scorers: dict[str, dict] | None = None) -> nn.Module:
+    """The frozen segmentor of a config with its trained weights and these scorers alone, scoring on
+    the feature grid.
     """
-    model = MODELS.build(
-        dict(
-            config.model,
-            discriminator=None,
-            generator=None,
-            fuse=None,
-            scorers=None,
-            resolution='feature',
-        )
-    )
+    alone = dict(discriminator=None, generator=None, fuse=None, resolution='feature')
+    model = MODELS.build(dict(config.model, **alone, scorers=scorers))
     model.check_segmentor()
     return model.to(get_device()).eval()
 
@@ -195,11 +187,10 @@ def fit_data(source, model, settings: FitSettings) -> FitData:
         return source.bank.gather(group, rows).float().to(weight.device), rows
 
     features, rows = sample('closed')
-    labels = torch.from_numpy(source.bank.pixels('closed')[rows]['label'].astype(np.int64)).to(
-        weight.device
-    )
+    stored = source.bank.pixels('closed')['label'][rows].astype(np.int64)
     opened = None if source.open_images is None else sample('open')[0]
     logits = torch.addmm(bias, features, weight.T)
+    labels = torch.from_numpy(stored).to(weight.device)
     labels = torch.where(labels == IGNORE, logits.argmax(1), labels)
     return FitData(features, logits, labels, weight, bias, opened, settings.seed)
 
@@ -207,10 +198,10 @@ def fit_data(source, model, settings: FitSettings) -> FitData:
 class _Task:
     """One scorer: its candidates, and the files that say how far it has come."""
 
-    def __init__(self, name: str, candidates: list[dict], out: Path, common: dict):
+    def __init__(self, name: str, candidates: list[dict], out: Path, record: dict):
         self.name = name
         self.record = made_from(
-            **common, candidates=candidates, files=[_digests(each) for each in candidates]
+            **record, candidates=candidates, files=[_digests(each) for each in candidates]
         )
         self.candidates = self.record['candidates']
         self.path = out / f'{name}.pth'
@@ -220,106 +211,87 @@ class _Task:
         return self.path.exists() and not differences(self.record, self._meta().get('settings', {}))
 
     def _meta(self) -> dict:
-        stored = CheckpointLoader.load_checkpoint(
-            str(self.path), map_location='cpu', logger='silent'
-        )
-        return stored['meta']
+        return CheckpointLoader.load_checkpoint(str(self.path), 'cpu', logger='silent')['meta']
 
     def summary(self) -> dict:
         meta = self._meta()
         return dict(scorer=meta['scorer'], options=meta['options'], **meta['fitting'])
 
-    def scorer(self, index: int) -> dict:
-        """Config of a fitted candidate."""
-        return dict(self.candidates[index], checkpoint=str(self.folder / f'{index}.pth'))
+    def fitted(self) -> list[dict]:
+        """Configs of the fitted candidates."""
+        configs = []
+        for place, candidate in enumerate(self.candidates):
+            configs.append(dict(candidate, checkpoint=str(self.folder / f'{place}.pth')))
+        return configs
 
-    def searched(self) -> list[str]:
-        """Options in which the candidates differ."""
-        first = self.candidates[0]
-        different = []
-        for name, value in first.items():
-            if any(candidate[name] != value for candidate in self.candidates):
-                different.append(name)
-        return different
-
-    def fit(self, index: int, data: FitData) -> None:
-        """Fit one candidate into a file of its own, unless an interrupted run has left it there."""
+    def fit(self, data: FitData) -> None:
+        """Fit candidates, each into a file of its own, but those that an interrupted run has left
+        there.
+        """
         if differences(self.record, noted(self.folder)):
             shutil.rmtree(self.folder, ignore_errors=True)
             note(self.folder, self.record)
-        path = Path(self.scorer(index)['checkpoint'])
-        if path.exists():
-            return
-        scorer, start = SCORERS.build(dict(self.candidates[index])), time.monotonic()
-        if isinstance(scorer, FittedScorer):
-            scorer.fit(data)
-        scorer.save_file(path, seconds=round(time.monotonic() - start, 2))
+        for candidate, fitted in zip(self.candidates, self.fitted()):
+            path = Path(fitted['checkpoint'])
+            if path.exists():
+                continue
+            scorer, start = SCORERS.build(dict(candidate)), time.monotonic()
+            if isinstance(scorer, FittedScorer):
+                scorer.fit(data)
+            scorer.save_file(path, seconds=round(time.monotonic() - start, 2))
 
     def keep(self, found: list[dict], choose_by: str) -> None:
         """Write the best candidate, the earliest of equals, and forget the others."""
-        best = max(range(len(found)), key=lambda index: found[index][choose_by])
+        best = max(range(len(found)), key=lambda place: found[place][choose_by])
         tried = []
         for candidate, numbers in zip(self.candidates, found):
             options = {key: value for key, value in candidate.items() if key != 'type'}
-            tried.append(dict(options=options, **{key: numbers[key] for key in CHOICES}))
-        SCORERS.build(self.scorer(best)).save_file(
+            tried.append(dict(options=options, **numbers))
+        SCORERS.build(self.fitted()[best]).save_file(
             self.path,
             segmentor_sha256=self.record['bank']['segmentor_sha256'],
             settings=self.record,
-            fitting=dict({key: found[best][key] for key in CHOICES}, candidates=tried),
+            fitting=dict(found[best], candidates=tried),
         )
         shutil.rmtree(self.folder)
 
 
-def _fit_all(tasks: list[_Task], data: FitData) -> None:
-    jobs = [(task, index) for task in tasks for index in range(len(task.candidates))]
-    with tqdm(jobs, desc='Fitting scorers', unit='fit') as bar:
-        for task, index in bar:
-            bar.set_postfix_str(task.name)
-            task.fit(index, data)
-
-
-def _choose_all(tasks: list[_Task], config: Config, choose_by: str) -> None:
-    """Test all candidates in one pass over the open-validation images, and keep the best."""
-    plain = Config(
-        dict(
-            default_scope='mmseg',
-            model=config.model,
-            test_dataloader=dict(
-                batch_size=1,
-                num_workers=0,
-                sampler=dict(type='DefaultSampler', shuffle=False, round_up=False),
-                dataset=images_of(config.val_dataloader.dataset),
-            ),
-            test_evaluator=dict(type='OpenSetMetric', closed=False),
-            test_cfg=dict(type='TestLoop'),
-            custom_hooks=[
-                dict(type='OpenGANHook'),
-                dict(type='OpenSetEvaluationHook', plot_test=False),
-            ],
+@torch.no_grad()
+def _validated(tasks: list[_Task], config: Config) -> dict[str, list[dict]]:
+    """``CHOICES`` of every fitted candidate by scorer, in one pass over the open-validation
+    images.
+    """
+    candidates = {}
+    for task in tasks:
+        for place, fitted in enumerate(task.fitted()):
+            candidates[f'{task.name}-{place}'] = fitted
+    model = load_segmentor(config, candidates)
+    dataset = DATASETS.build(images_of(config.val_dataloader.dataset))
+    classes = dataset.metainfo['open_classes']
+    counts = {name: ScoreCounts(len(classes)) for name in candidates}
+    for place in tqdm(range(len(dataset)), desc='Open validation', unit='image'):
+        item = dataset[place]
+        (sample,) = model.test_step({key: [value] for key, value in item.items()})
+        open_map = sample.get(GT_OPEN_MAP).data[0]
+        for name, maps in sample.get(OPEN_SCORES).items():
+            counts[name].update(maps[0], labels_on_grid(open_map, maps.shape[1:]))
+    first = next(iter(counts.values()))
+    if not first.num_closed or not first.num_open:
+        pixels = f'{first.num_closed} closed and {first.num_open} open pixels'
+        raise ValueError(_cannot_choose([task.name for task in tasks], pixels))
+    numbers = {}
+    for name, one in counts.items():
+        summary = summarize(one, classes)
+        numbers.setdefault(name.rpartition('-')[0], []).append(
+            {key: summary[key] for key in CHOICES}
         )
-    )
-    scorers = {}
-    for task in tasks:
-        for index in range(len(task.candidates)):
-            scorers[f'{task.name}-{index}'] = task.scorer(index)
-    folder = tasks[0].path.with_name('open_validation')
-    with quiet(folder, threads=torch.get_num_threads(), bars=True):
-        report = evaluate(config=plain, jobs=[], resolution='feature', out=folder, scorers=scorers)
-    first = next(iter(report['scorers'].values()))
-    if not first['num_closed'] or not first['num_open']:
-        found = f'{first["num_closed"]} closed and {first["num_open"]} open pixels'
-        raise ValueError(_cannot_choose(tasks, found))
-    for task in tasks:
-        names = [f'{task.name}-{index}' for index in range(len(task.candidates))]
-        task.keep([report['scorers'][name] for name in names], choose_by)
+    return numbers
 
 
-def _cannot_choose(tasks: list[_Task], found: str) -> str:
-    options = [f'{task.name} ({", ".join(task.searched())})' for task in tasks]
+def _cannot_choose(names: list[str], found: str) -> str:
     return (
         'val_dataloader: wanted images with closed and open pixels to choose options of '
-        f'{"; ".join(options)}, found {found}. Set these options in model.scorers'
+        f'{", ".join(names)}, found {found}. Set these options in model.scorers'
     )
 
 

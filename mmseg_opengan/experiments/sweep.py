@@ -13,15 +13,16 @@ open-validation images, so that no segmentor runs. What the folder gets::
 """
 
 from copy import deepcopy
+from itertools import product
 from pathlib import Path
 
 from mmengine.config import Config
 
-from ..provenance import made_from
 from ..shipped import read_config_file
-from .jobs import Job, claim, require_each_once, train
+from .jobs import Job, require_each_once
+from .open_images import NUMBER
 from .sweep_report import summarize, write_report
-from .testing import evaluate_shares
+from .testing import train_and_test
 
 #: The paper's values of lambda_G.
 LAMBDAS = tuple(round(0.05 * i, 2) for i in range(1, 19))
@@ -63,23 +64,20 @@ def plan(
         ValueError: a value of lambda_G that is not positive, a value given twice, or a config
             without a generator or without a feature bank.
     """
-    require_each_once('lambdas', lambdas)
-    require_each_once('seeds', seeds)
-    require_each_once('num_open_images', num_open_images)
+    grid = dict(lambdas=lambdas, seeds=seeds, num_open_images=num_open_images)
+    for name, values in grid.items():
+        require_each_once(name, values)
     _require_fit(config, min(lambdas))
     most_first = sorted(num_open_images, key=lambda number: number or float('inf'), reverse=True)
     jobs = []
-    for number in most_first:
-        for lambda_fake in lambdas:
-            name = f'open{number or "all"}_lambda{lambda_fake:g}'
-            method = name.replace('.', 'p')  # names modules: no dots
-            values = {**(options or {}), 'model.lambda_fake': lambda_fake}
-            if number is not None:
-                values['train_dataloader.dataset.open.num_open_images'] = number
-            shown = dict(num_open_images=number, lambda_fake=lambda_fake)
-            for seed in seeds:
-                folder = Path(out) / 'runs' / f'{method}_s{seed}'
-                jobs.append(SweepJob(method, config, seed, folder, values, shown))
+    for number, lambda_fake, seed in product(most_first, lambdas, seeds):
+        name = f'open{number or "all"}_lambda{lambda_fake:g}'.replace('.', 'p')
+        changed = {**(options or {}), 'model.lambda_fake': lambda_fake}
+        if number is not None:
+            changed[NUMBER] = number
+        folder = Path(out) / 'runs' / f'{name}_s{seed}'
+        shown = dict(num_open_images=number, lambda_fake=lambda_fake)
+        jobs.append(SweepJob(name, config, seed, folder, changed, shown))
     return jobs
 
 
@@ -129,9 +127,7 @@ def sweep(
     out = Path(out)
     grid = dict(lambdas=lambdas, seeds=seeds, num_open_images=num_open_images)
     jobs = plan(config, **grid, out=out, options=options)
-    claim(out, made_from(config=str(config), options=options or {}))
-    train(jobs, processes=processes)
-    report = evaluate_shares(jobs, out=out, processes=processes, options=options)
+    report = train_and_test(jobs, config=config, out=out, processes=processes, options=options)
     result = summarize(jobs, report)
     write_report(out, result, config)
     return result

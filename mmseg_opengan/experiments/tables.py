@@ -6,8 +6,20 @@ import math
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from ..files import replacing
+
+#: Columns of a test's numbers, by their names in a report.
+METRICS = {'AUROC': 'AUROC', 'AUROC_kinds': 'AUROC over kinds', 'AP': 'AP', 'FPR95': 'FPR95'}
+
+
+def grouped(rows: Iterable[dict], key: str) -> dict[Any, list[dict]]:
+    """Rows by their value of ``key``, in the order in which the values come."""
+    groups: dict[Any, list[dict]] = {}
+    for row in rows:
+        groups.setdefault(row[key], []).append(row)
+    return groups
 
 
 def markdown(head: Sequence[str], rows: Iterable[Sequence]) -> str:

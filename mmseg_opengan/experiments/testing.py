@@ -5,16 +5,16 @@ A report that has what is asked for, made from the same files, data and options,
 
 import json
 import time
+from functools import partial
 from pathlib import Path
 
 from mmengine.config import Config
 from mmengine.runner import Runner
-from tqdm import tqdm
 
-from ..engine.launch import use_gpu, workers
+from ..engine.launch import use_gpu
 from ..provenance import digest_of_file, is_done, made_from, note
 from ..shipped import read_config_file
-from .jobs import Job, begin_worker, own_modules, quiet
+from .jobs import Job, claim, in_parallel, own_modules, quiet, train
 
 #: Where the work directory of a test has its report.
 REPORT = Path('open_set_eval', 'test', 'metrics.json')
@@ -24,7 +24,7 @@ _TRAINING = ('lambda_open', 'lambda_fake', 'reduction', 'generator_loss', 'score
 
 def evaluate(
     *,
-    config: str | Config,
+    config: str,
     jobs: list[Job],
     resolution: str,
     out,
@@ -49,7 +49,7 @@ def evaluate(
         dict: the report.
     """
     out = Path(out)
-    cfg = config if isinstance(config, Config) else read_config_file(config)
+    cfg = read_config_file(config)
     cfg.merge_from_dict({**(options or {}), 'model.resolution': resolution, 'work_dir': str(out)})
     tested = dict((cfg.model.get('scorers') or {}) if scorers is None else scorers)
     for job in jobs:
@@ -110,33 +110,38 @@ def evaluate_all(passes: list[dict], processes: int) -> list[dict]:
         processes: those to share among the passes, each of which has one of its own; 0 does
             everything in this one.
     """
-    if processes == 0:
-        return [_quietly(one, 0, 1) for one in tqdm(passes, desc='Testing', unit='pass')]
     threads = max(1, processes // len(passes))
-    with workers(min(processes, len(passes)), initializer=begin_worker) as pool:
-        running = [pool.submit(_quietly, one, i, threads) for i, one in enumerate(passes)]
-        return [future.result() for future in tqdm(running, desc='Testing', unit='pass')]
+    test = partial(_quietly, threads=threads)
+    return in_parallel(test, passes, processes, desc='Testing', unit='pass')
 
 
 def _quietly(options: dict, place: int, threads: int) -> dict:
-    """A call of :func:`evaluate` on its place's GPU; what is printed goes to its
-    ``console.log``.
-    """
+    """A call of :func:`evaluate`; what is printed goes to its ``console.log``."""
     use_gpu(place)
     with quiet(options['out'], threads=threads, bars=True):
         return evaluate(**options)
 
 
-def evaluate_shares(jobs: list[Job], *, out: Path, processes: int, options: dict | None) -> dict:
-    """One report of many discriminators, without figures and other scorers.
+def train_and_test(
+    jobs: list[Job], *, config: str, out: Path, processes: int, options: dict | None
+) -> dict:
+    """Train what has not finished, and one report of all discriminators, without figures and other
+    scorers.
 
     They are dealt out to processes, one thread each, which pass over the test images once: number i
     is tested in ``{out}/test_{i % processes}``.
 
     Args:
+        config: what ``out`` belongs to, with ``options``.
         processes: 0 does everything in this one.
         options: config overrides.
+
+    Raises:
+        ValueError: ``out`` holds trainings of another config or other options.
+        RuntimeError: a job failed; names its log file.
     """
+    claim(out, made_from(config=config, options=options or {}))
+    train(jobs, processes=processes)
     quick = {
         'test_dataloader.num_workers': 0,
         'test_dataloader.persistent_workers': False,

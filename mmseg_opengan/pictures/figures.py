@@ -22,7 +22,7 @@ from ..files import replacing
 from .methods import COLOURS, label_of, line_styles
 
 _GREY = '0.75'
-_HATCHES = {'-': '', '--': '////', ':': '....', '-.': 'xxxx'}  # of a bar, for the dash of a line
+_MARKERS = {'-': 'o', '--': 's', ':': '^', '-.': 'D'}  # for the dash of a line
 _STYLE = {
     'font.size': 9,
     'axes.titlesize': 9,
@@ -40,6 +40,7 @@ _STYLE = {
 }
 
 
+@rc_context(_STYLE)
 def roc_figure(curves: Mapping[str, dict], title: str = '') -> Figure:
     """ROC curves, best AUROC first in the legend."""
     figure, axes = _square(title)
@@ -52,7 +53,13 @@ def roc_figure(curves: Mapping[str, dict], title: str = '') -> Figure:
             label=f'{label_of(name)}  {curves[name]["AUROC"]:.4f}',
             clip_on=False,
         )
-    axes.plot([0, 1], [0, 1], color=_GREY, linewidth=1, zorder=0)
+    axes.plot(
+        [0, 1],
+        [0, 1],
+        color=_GREY,
+        linewidth=1,
+        zorder=0,
+    )
     axes.set(
         xlabel='false positive rate (closed pixels called open)',
         ylabel='true positive rate (open pixels found)',
@@ -61,6 +68,7 @@ def roc_figure(curves: Mapping[str, dict], title: str = '') -> Figure:
     return figure
 
 
+@rc_context(_STYLE)
 def pr_figure(curves: Mapping[str, dict], title: str = '') -> Figure:
     """Precision-recall curves as the steps whose area AP is, best AP first; dotted, the share of
     open pixels. The axis ends above the curves, as few open pixels make all precisions small.
@@ -79,7 +87,14 @@ def pr_figure(curves: Mapping[str, dict], title: str = '') -> Figure:
     shares = {curve['pr']['precision'][-1] for curve in curves.values() if 'pr' in curve}
     for share in shares:
         chance = f'by chance  {share:.4f}'
-        axes.axhline(share, color=_GREY, linewidth=1, linestyle=':', zorder=0, label=chance)
+        axes.axhline(
+            share,
+            color=_GREY,
+            linewidth=1,
+            linestyle=':',
+            zorder=0,
+            label=chance,
+        )
     axes.set(
         xlabel='recall (open pixels found)',
         ylabel='precision (of the pixels called open)',
@@ -90,6 +105,7 @@ def pr_figure(curves: Mapping[str, dict], title: str = '') -> Figure:
     return figure
 
 
+@rc_context(_STYLE)
 def density_figure(curves: Mapping[str, dict], title: str = '') -> Figure:
     """Densities of closed and open pixels over the score, one row per method; heights on a
     square-root scale.
@@ -97,8 +113,10 @@ def density_figure(curves: Mapping[str, dict], title: str = '') -> Figure:
     Most closed pixels share one corner of a softmax score: on a linear scale nothing else could be
     seen.
     """
-    figure, rows = _rows(curves, title, height=1.3)
-    for axes, (name, curve) in zip(rows, curves.items(), strict=True):
+    figure = Figure(figsize=(5, 0.7 + 1.3 * max(len(curves), 1)), layout='constrained')
+    figure.suptitle(title)
+    for row, (name, curve) in enumerate(curves.items(), 1):
+        axes = figure.add_subplot(len(curves), 1, row)
         bars = curve.get('density')
         for kind, colour in (('closed', COLOURS[0]), ('open', COLOURS[1])):
             if bars is not None:
@@ -114,62 +132,49 @@ def density_figure(curves: Mapping[str, dict], title: str = '') -> Figure:
         axes.set_yscale('function', functions=(np.sqrt, np.square))
         axes.set(ylabel=label_of(name), yticks=[], ylim=(0, None))
         axes.spines['left'].set_visible(False)
-        if axes is rows[0]:
+        if row == 1:
             _legend(axes, loc='best')
-    if rows:
-        rows[-1].set_xlabel('open-set score (density on a square-root scale)')
+        if row == len(curves):
+            axes.set_xlabel('open-set score (density on a square-root scale)')
     return figure
 
 
+@rc_context(_STYLE)
 def per_class_figure(curves: Mapping[str, dict], title: str = '') -> Figure:
     """AUROC of each open class against all closed pixels, classes by their number of pixels."""
-    sizes = {}
-    for curve in curves.values():
+    points: dict[str, list[tuple[str, float]]] = {}
+    sizes: dict[str, int] = {}
+    for method, curve in curves.items():
         for name, numbers in curve.get('per_class', {}).items():
-            if (
-                numbers['num_open']
-                and numbers['AUROC'] is not None
-                and not math.isnan(numbers['AUROC'])
-            ):
+            value = numbers['AUROC']
+            if numbers['num_open'] and value is not None and not math.isnan(value):
+                points.setdefault(method, []).append((name, value))
                 sizes[name] = max(sizes.get(name, 0), numbers['num_open'])
     classes = sorted(sizes, key=sizes.get)
-    height = 0.8 / max(len(curves), 1)
-    styles = line_styles(curves)
-    with rc_context(_STYLE):
-        figure = Figure(
-            figsize=(5.5, 1.2 + 0.16 * max(len(classes), 2) * (len(curves) + 1)),
-            layout='constrained',
-        )
-        axes = figure.add_subplot(title=title)
-    for i, (name, curve) in enumerate(curves.items()):
-        rows = [
-            j for j, open_class in enumerate(classes) if open_class in curve.get('per_class', {})
-        ]
-        values = [curve['per_class'][classes[j]]['AUROC'] for j in rows]
-        places = [j + 0.4 - height * (i + 0.5) for j in rows]
-        axes.barh(
-            places,
+    figure = Figure(figsize=(5.5, 1.5 + 0.4 * max(len(classes), 2)), layout='constrained')
+    axes = figure.add_subplot(title=title)
+    for method, style in line_styles(points).items():
+        names, values = zip(*points[method])
+        marker = _MARKERS[style['linestyle']]
+        places = [classes.index(name) for name in names]
+        axes.plot(
             values,
-            height=height * 0.9,
-            color=styles[name]['color'],
-            hatch=_HATCHES[styles[name]['linestyle']],
-            edgecolor='white',
-            linewidth=0,
-            label=label_of(name),
+            places,
+            marker,
+            color=style['color'],
+            label=label_of(method),
         )
-        for place, value in zip(places, values, strict=True):
-            axes.text(value + 0.005, place, f'{value:.3f}', va='center', fontsize=6.5)
     axes.set(
         xlabel='AUROC against all closed pixels',
-        xlim=(0, 1.08),
+        xlim=(0, 1.02),
+        ylim=(-0.5, max(len(classes), 1) - 0.5),
         yticks=range(len(classes)),
         yticklabels=[f'{name}\n{sizes[name]:,} pixels' for name in classes],
     )
-    axes.set_xticks([0, 0.25, 0.5, 0.75, 1])
     axes.axvline(0.5, color=_GREY, linewidth=1, zorder=0)
-    axes.tick_params(axis='y', length=0)
+    axes.grid(axis='y', color=_GREY, linewidth=0.5)
     if classes:
-        figure.legend(loc='outside lower center', ncols=min(len(curves), 4), frameon=False)
+        figure.legend(loc='outside lower center', ncols=4, frameon=False)
     return figure
 
 
@@ -229,26 +234,16 @@ def _highest_precision(curves):
     """A little more than the curves reach, but for what they do at the first pixels found."""
     highest = 0.0
     for curve in curves.values():
-        for recall, precision in zip(*curve.get('pr', {}).values(), strict=True):
-            if recall >= 0.02:
-                highest = max(highest, precision)
+        points = zip(*curve.get('pr', {}).values(), strict=True)
+        highest = max([highest, *(precision for recall, precision in points if recall >= 0.02)])
     return min(1, 1.2 * highest) or 1
 
 
 def _square(title):
-    with rc_context(_STYLE):
-        figure = Figure(figsize=(4.6, 4.4), layout='constrained')
-        axes = figure.add_subplot(title=title, aspect='equal')
-        axes.set(xlim=(0, 1), ylim=(0, 1))
+    figure = Figure(figsize=(4.6, 4.4), layout='constrained')
+    axes = figure.add_subplot(title=title, aspect='equal')
+    axes.set(xlim=(0, 1), ylim=(0, 1))
     return figure, axes
-
-
-def _rows(curves, title, *, height):
-    with rc_context(_STYLE):
-        figure = Figure(figsize=(5, 0.7 + height * max(len(curves), 1)), layout='constrained')
-        figure.suptitle(title)
-        rows = [figure.add_subplot(len(curves), 1, row + 1) for row in range(len(curves))]
-    return figure, rows
 
 
 def _ranked(curves, part, number):
@@ -265,5 +260,4 @@ def _legend(axes, inside=10, **options):
         axes.figure.set_figwidth(axes.figure.get_figwidth() + 2.4)
         options.update(loc='center left', bbox_to_anchor=(1.02, 0.5))
     if entries:
-        with rc_context(_STYLE):
-            axes.legend(frameon=False, **options)
+        axes.legend(frameon=False, **options)

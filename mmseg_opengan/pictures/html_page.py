@@ -3,7 +3,7 @@
 import base64
 import io
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from html import escape
 from pathlib import Path
 from typing import NamedTuple
@@ -16,14 +16,6 @@ from PIL import Image
 _FILES = Path(__file__).parent
 #: Only what the page itself holds is shown and run.
 _POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'unsafe-inline'"
-
-
-class Table(NamedTuple):
-    """Rows of texts; the first cell of a row names it."""
-
-    caption: str
-    head: Sequence[str]
-    rows: Sequence[Sequence[str]]
 
 
 class ScoredImage(NamedTuple):
@@ -42,28 +34,6 @@ class ScoredImage(NamedTuple):
     truth: np.ndarray
 
 
-class Slider(NamedTuple):
-    """Thresholds of one score, what they make of all test pixels, and pictures.
-
-    Attributes:
-        title: above it.
-        threshold: ascending, 255 at most.
-        hit, alarm: open and closed pixels with ``score >= threshold``.
-        open, closed: all of them.
-        marks: name -> position in ``threshold``, a button each; the first is where it starts.
-        groups: title -> pictures.
-    """
-
-    title: str
-    threshold: Sequence[float]
-    hit: Sequence[int]
-    alarm: Sequence[int]
-    open: int
-    closed: int
-    marks: dict[str, int]
-    groups: Mapping[str, Sequence[ScoredImage]]
-
-
 def page(title: str, parts: Sequence[str]) -> str:
     """The whole document around its parts, which are HTML."""
     style = (_FILES / 'report.css').read_text()
@@ -78,25 +48,25 @@ def page(title: str, parts: Sequence[str]) -> str:
     )
 
 
-def heading(text: str, level: int = 2) -> str:
-    return f'<h{level}>{escape(text)}</h{level}>'
+def heading(text: str) -> str:
+    return f'<h2>{escape(text)}</h2>'
 
 
 def paragraph(text: str) -> str:
     return f'<p>{escape(text)}</p>'
 
 
-def table(content: Table) -> str:
-    """A table whose head and first column are headers to a screen reader."""
-    head = ''.join(f'<th scope="col">{escape(text)}</th>' for text in content.head)
-    rows = []
-    for first, *others in content.rows:
+def table(caption: str, head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A table of texts, whose head and first column are headers to a screen reader."""
+    top = ''.join(f'<th scope="col">{escape(text)}</th>' for text in head)
+    lines = []
+    for first, *others in rows:
         cells = ''.join(f'<td>{escape(text)}</td>' for text in others)
-        rows.append(f'<tr><th scope="row">{escape(first)}</th>{cells}</tr>')
-    body = '\n'.join(rows)
+        lines.append(f'<tr><th scope="row">{escape(first)}</th>{cells}</tr>')
+    body = '\n'.join(lines)
     return (
-        f'<div class="wide" tabindex="0" role="region" aria-label="{escape(content.caption)}">'
-        f'<table><caption>{escape(content.caption)}</caption>\n<thead><tr>{head}</tr></thead>\n'
+        f'<div class="wide" tabindex="0" role="region" aria-label="{escape(caption)}">'
+        f'<table><caption>{escape(caption)}</caption>\n<thead><tr>{top}</tr></thead>\n'
         f'<tbody>\n{body}\n</tbody></table></div>'
     )
 
@@ -119,34 +89,42 @@ def _chart(text: str, figure: Figure) -> str:
     return f'<img alt="{escape(text)}" src="{_data("image/svg+xml", file.getvalue())}">\n'
 
 
-def slider(content: Slider, number: int) -> str:
-    """A slider over score maps; ``number`` tells its labels from those of others on the page."""
-    start = next(iter(content.marks.values()))
-    counts = dict(
-        threshold=[float(f'{value:.9g}') for value in content.threshold],
-        hit=list(content.hit),
-        alarm=list(content.alarm),
-        all=dict(open=content.open, closed=content.closed),
-    )
+def slider(
+    title: str,
+    counted: dict,
+    marks: dict[str, int],
+    groups: dict[str, Sequence[ScoredImage]],
+    place: int,
+) -> str:
+    """A slider over score maps.
+
+    Args:
+        title: above it.
+        counted: ``threshold`` (ascending, 255 at most), ``hit`` and ``alarm`` (open and closed
+            pixels at or above each), ``all`` (``open`` and ``closed``: all of them).
+        marks: name -> position in ``threshold``, a button each; the first is where it starts.
+        groups: title -> pictures.
+        place: tells its labels from those of others on the page.
+    """
+    start = next(iter(marks.values()))
     buttons = ''.join(
-        f'<button type="button" value="{place}">{escape(name)}</button> '
-        for name, place in content.marks.items()
+        f'<button type="button" value="{at}">{escape(name)}</button> ' for name, at in marks.items()
     )
-    groups = [_group(*group) for group in content.groups.items()]
+    pictures = ''.join(_group(*group) for group in groups.items())
     return (
-        f'<section class="run" aria-labelledby="run-{number}">\n'
-        f'<h3 id="run-{number}">{escape(content.title)}</h3>\n'
-        f'<script type="application/json">{json.dumps(counts)}</script>\n'
+        f'<section class="run" aria-labelledby="run-{place}">\n'
+        f'<h3 id="run-{place}">{escape(title)}</h3>\n'
+        f'<script type="application/json">{json.dumps(counted)}</script>\n'
         '<div class="controls">\n'
-        f'<label for="slider-{number}">Threshold of the score</label>\n'
-        f'<input type="range" id="slider-{number}" min="0" max="{len(content.threshold) - 1}" '
-        f'value="{start}" aria-describedby="summary-{number}">\n'
-        f'<output class="summary" id="summary-{number}" for="slider-{number}" aria-live="polite">'
+        f'<label for="slider-{place}">Threshold of the score</label>\n'
+        f'<input type="range" id="slider-{place}" min="0" max="{len(counted["hit"]) - 1}" '
+        f'value="{start}" aria-describedby="summary-{place}">\n'
+        f'<output class="summary" id="summary-{place}" for="slider-{place}" aria-live="polite">'
         f'</output>\n<div>{buttons}<label>Colours show <select><option value="decisions">decisions'
         '</option><option value="score">the score</option></select></label></div>\n'
         '<div class="key"><span class="hit">open, found</span><span class="miss">open, missed'
         '</span><span class="alarm">closed, called open</span><span class="void">void</span></div>'
-        f'\n</div>\n{"".join(groups)}</section>'
+        f'\n</div>\n{pictures}</section>'
     )
 
 

@@ -6,7 +6,6 @@ that then holds no more than four pictures. Each row is as wide as the sheet. H,
 image; h, w: of a map, which may lie on the coarser feature grid.
 """
 
-import math
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -38,7 +37,7 @@ WIDTH = 1200  # pixels; what a README shows without shrinking
 _GAP = 12
 _TITLE, _BAR, _ENTRY = 26, 24, 26  # heights of a title, of a colour bar and of a line of the legend
 _INK, _PAPER, _LINE = (34, 36, 42), (255, 255, 255), (150, 152, 158)
-_DEJAVU = Path(matplotlib.get_data_path(), 'fonts', 'ttf', 'DejaVuSans.ttf')
+_DEJAVU = str(Path(matplotlib.get_data_path(), 'fonts', 'ttf', 'DejaVuSans.ttf'))
 _CLOSED_GREY = (112, 114, 120)  # ground truth that says closed without saying which class
 _TOGETHER = 4  # pictures of two kinds that one row may hold
 _MAPS_IN_A_ROW = 5
@@ -109,8 +108,9 @@ class Panel:
                 together.append(group)
         rows = []
         for row in together:
-            size = self._cell(len(row))
-            rows.append([draw(size) for draw in row])
+            width = (WIDTH - (len(row) + 1) * _GAP) // len(row)
+            height = max(1, round(width * self.image_rgb.shape[0] / self.image_rgb.shape[1]))
+            rows.append([draw((height, width)) for draw in row])
         entries = self.legend_entries() if self.legend else []
         if entries:
             rows.append([_legend(entries, self.font)])
@@ -126,13 +126,10 @@ class Panel:
                 shown.update(np.unique(labels).tolist())
         known = zip(self.classes, self.palette, strict=True)
         entries = [(name, tuple(colour)) for i, (name, colour) in enumerate(known) if i in shown]
-        is_open, void = self.thresholded, IGNORE in shown
-        if self.open_map is not None:
-            void = bool((self.open_map == VOID).any())
-            is_open |= bool(((self.open_map != CLOSED) & (self.open_map != VOID)).any())
-        if is_open:
+        marks = set() if self.open_map is None else set(np.unique(self.open_map).tolist())
+        if self.thresholded or marks - {CLOSED, VOID}:
             entries.append(('open', OPEN_COLOUR))
-        if void:
+        if VOID in marks or (self.open_map is None and IGNORE in shown):
             entries.append(('void', VOID_COLOUR))
         return entries
 
@@ -147,27 +144,20 @@ class Panel:
     def _lines_of_scores(self) -> list[list[_Drawn]]:
         """As many maps in each line, or one more."""
         maps = [partial(_score_panel, name, score) for name, score in self.scores.items()]
-        lines = -(-len(maps) // _MAPS_IN_A_ROW)
-        in_a_line = np.array_split(np.arange(len(maps)), max(1, lines))
-        return [[maps[place] for place in line] for line in in_a_line]
+        lines = max(1, -(-len(maps) // _MAPS_IN_A_ROW))
+        places = np.array_split(np.arange(len(maps)), lines)
+        return [[maps[place] for place in line] for line in places]
 
     def _open_pixels(self) -> list[_Drawn]:
-        if not self.thresholded:
-            return []
-        name = label_of(self.threshold_of)
-        row = []
-        for threshold in self.thresholds:
+        row: list[_Drawn] = []
+        for threshold in self.thresholds if self.thresholded else ():
             rule = f'p(open) > {threshold:g}'
             if isinstance(threshold, LogitThreshold):
                 rule = f'score >= {threshold:.4g}'
+            title = f'{label_of(self.threshold_of)}: {rule}'
             is_open = threshold_map(self.scores[self.threshold_of], threshold)
-            row.append(partial(_open_view, f'{name}: {rule}', self.image_rgb, is_open))
+            row.append(partial(_open_view, title, self.image_rgb, is_open))
         return row
-
-    def _cell(self, columns: int) -> tuple[int, int]:
-        """(height, width) of one picture where a row holds ``columns`` of them."""
-        width = (WIDTH - 2 * _GAP - (columns - 1) * _GAP) // columns
-        return max(1, round(width * self.image_rgb.shape[0] / self.image_rgb.shape[1])), width
 
 
 def draw_panel(image_rgb: np.ndarray, **fields) -> np.ndarray:
@@ -204,47 +194,27 @@ def _view(title: str, picture: np.ndarray, size) -> np.ndarray:
 
 
 def _open_view(title: str, image: np.ndarray, is_open: np.ndarray, size) -> np.ndarray:
-    return _titled(title, _whitened(_dimmed(_fit(image, size)), is_open))
+    """The image grey, and dark enough for its open pixels in white to stand out; the root keeps
+    shadows apart.
+    """
+    grey = 0.38 * np.sqrt(255 * _fit(image, size).mean(axis=2, keepdims=True))
+    share = _fit(is_open.astype(np.float32), size)[..., None]
+    picture = grey.round() * (1 - share) + np.array(OPEN_COLOUR) * share
+    return _titled(title, picture.round().astype(np.uint8))
 
 
 def _score_panel(name: str, score: np.ndarray, size) -> np.ndarray:
     """Title, map, and a colour bar with the scores at its ends."""
     lo, hi = robust_range(score)
-    width, ends = size[1], _bar_ends(lo, hi)
+    width, ends = size[1], [f'{end + 0.0:.4g}' for end in (lo, hi)]  # + 0. turns -0. into 0.
     bar = np.full((_BAR, width, 3), _PAPER, np.uint8)
     left, right = (int(_font(14).getlength(end)) + 8 for end in ends)
     if left + right < width:
-        bar[8:20, left : width - right] = _fit(
-            SCORE_COLOURS[None], (12, width - left - right), smooth=True
-        )
+        colours = _fit(SCORE_COLOURS[None], (12, width - left - right), smooth=True)
+        bar[8:20, left : width - right] = colours
     bar = write_text(bar, [(0, 5, ends[0]), (width - right + 8, 5, ends[1])], 14)
     picture = _fit(score_to_color(score, lo, hi), size, smooth=True)
     return np.vstack([_titled(label_of(name), picture), bar])
-
-
-def _bar_ends(lo: float, hi: float) -> tuple[str, str]:
-    """Both ends of a range with as many decimals as tell them apart: three digits of their
-    difference.
-    """
-    decimals = 2 - math.floor(math.log10(hi - lo)) if hi > lo else 3
-    if not -3 <= decimals <= 5:
-        return f'{lo:.3g}', f'{hi:.3g}'
-    places = max(0, decimals)
-    return tuple(
-        f'{round(end, places) + 0.0:.{places}f}' for end in (lo, hi)
-    )  # + 0. turns -0. into 0.
-
-
-def _dimmed(picture: np.ndarray) -> np.ndarray:
-    """Grey, and dark enough for white to stand out; the root keeps shadows apart."""
-    grey = 0.38 * np.sqrt(255 * picture.mean(axis=2, keepdims=True))
-    return grey.round().astype(np.uint8).repeat(3, axis=2)
-
-
-def _whitened(picture: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    """A picture with the True pixels of a map of another size in white."""
-    share = _fit(mask.astype(np.float32), picture.shape[:2])[..., None]
-    return (picture * (1 - share) + np.array(OPEN_COLOUR) * share).round().astype(np.uint8)
 
 
 def _titled(title: str, picture: np.ndarray) -> np.ndarray:
@@ -255,14 +225,14 @@ def _titled(title: str, picture: np.ndarray) -> np.ndarray:
 def _legend(entries, file: str | Path | None = None) -> np.ndarray:
     """Swatch and name of each entry, in as many lines as it takes."""
     warn_of_missing_letters(file, ''.join(name for name, _ in entries))
-    x, line, places = 0, 0, []
+    x, y, places = 0, 0, []
     for name, colour in entries:
         length = 22 + int(_font(15, file).getlength(name)) + 16
         if x and x + length > WIDTH - 2 * _GAP:
-            x, line = 0, line + 1
-        places.append((x, line * _ENTRY, name, colour))
+            x, y = 0, y + _ENTRY
+        places.append((x, y, name, colour))
         x += length
-    strip = np.full(((line + 1) * _ENTRY, WIDTH - 2 * _GAP, 3), _PAPER, np.uint8)
+    strip = np.full((y + _ENTRY, WIDTH - 2 * _GAP, 3), _PAPER, np.uint8)
     for x, y, _, colour in places:
         strip[y + 5 : y + 21, x : x + 16] = _LINE
         strip[y + 6 : y + 20, x + 1 : x + 15] = colour
@@ -282,7 +252,7 @@ def write_text(picture: np.ndarray, lines, size: int, file: str | Path | None = 
 def _font(size: int, file: str | Path | None = None) -> ImageFont.FreeTypeFont:
     """A font file; DejaVu Sans, which matplotlib brings along, is the same on every machine."""
     try:
-        return ImageFont.truetype(file or str(_DEJAVU), size)
+        return ImageFont.truetype(str(file or _DEJAVU), size)
     except OSError as error:
         raise ValueError(f"font: wanted a .ttf or .otf file, found '{file}' ({error})") from error
 

@@ -14,9 +14,8 @@ from mmengine.config import Config
 from demo.open_kinds import VAL_ONLY
 from demo.run import QUICK, TRAINED, _Stages, run_demo
 from demo.segmentor import WEIGHTS, make_segmentor
-from demo.table import CITIES, METHODS, choose_pictures, table
+from demo.table import CITIES, METHODS, METRICS, choose_pictures, table
 from demo.world import MANIFEST
-from mmseg_opengan.experiments.jobs import METRICS
 from mmseg_opengan.pictures.panel import WIDTH
 
 ROOT = Path(__file__).resolve().parents[2]

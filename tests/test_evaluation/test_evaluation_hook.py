@@ -18,7 +18,7 @@ from tiny_training import INTERVAL, STEPS, runner, write_root
 from mmseg_opengan.contracts import CLOSED, VOID
 from mmseg_opengan.evaluation import evaluation_hook
 from mmseg_opengan.evaluation.decided import OpenValidation
-from mmseg_opengan.evaluation.evaluation_hook import COURSE, OpenSetEvaluationHook
+from mmseg_opengan.evaluation.evaluation_hook import COURSE
 from mmseg_opengan.evaluation.open_validation import course_text
 from mmseg_opengan.evaluation.report import headline
 from mmseg_opengan.functional.decisions import MACRO_F1, STANDARD_RULES, Decisions
@@ -207,17 +207,6 @@ def test_pictures_whiten_what_the_threshold_calls_open(root, trained):
     assert isinstance(made.visualizer.thresholds[0], LogitThreshold)
 
 
-def test_a_step_of_training_forgets_what_was_decided():
-    hook, checkpoint = OpenSetEvaluationHook(), dict(meta={})
-    hook._decided = dict(scorers={})
-    hook.before_save_checkpoint(None, checkpoint)
-    assert checkpoint['meta']['opengan']['open_validation'] == dict(scorers={})
-    hook.after_train_iter(None, 0)
-    checkpoint = dict(meta={})
-    hook.before_save_checkpoint(None, checkpoint)
-    assert checkpoint == dict(meta={})
-
-
 # ----------------------------------------------------------------------------------------------
 # reports
 
@@ -291,11 +280,6 @@ def test_report_counts_the_pixels_of_the_grid(root, tested):
     ('numbers', 'rule', 'said'),
     [
         (
-            [0.8, 0.9, 0.85],
-            'greater',
-            'is best (0.9000) at step 100 of 150; the last one has 0.8500.',
-        ),
-        (
             [0.8, 0.9, 0.95],
             'greater',
             'is best (0.9500) at step 150 of 150, the last one: it still improves. Train longer '
@@ -308,7 +292,6 @@ def test_report_counts_the_pixels_of_the_grid(root, tested):
             'first one on: lower the learning rates, or validate more often '
             '(train_cfg.val_interval).',
         ),
-        ([0.5, 0.5], 'greater', 'is best (0.5000) at step 50 of 150; the last one has 0.5000.'),
         (
             [0.5],
             'greater',
@@ -336,13 +319,12 @@ def test_training_ends_with_the_course_of_open_validation_also_resumed(root):
     assert [one for one in printed if one.startswith('Open validation:')] == [text]
 
 
-@pytest.mark.parametrize('name', ['roc', 'density'])
-def test_figures(trained, tested, name):
+def test_figures_are_files_and_go_to_the_backends(trained, tested):
     for folder, stage in ((trained[0], 'val'), (tested[0], 'test')):
-        picture = cv2.imread(str(folder / f'open_set_eval/{stage}/{name}.png'))
+        picture = cv2.imread(str(folder / f'open_set_eval/{stage}/roc.png'))
         assert min(picture.shape[:2]) > 300
         assert len(np.unique(picture)) > 20
-        backend = list(folder.glob(f'*/vis_data/vis_image/{stage}_{name}_*.png'))
+        backend = list(folder.glob(f'*/vis_data/vis_image/{stage}_roc_*.png'))
         assert len(backend) == (2 if stage == 'val' else 1)
         assert cv2.imread(str(backend[0])).shape == picture.shape
     assert not list(tested[0].rglob('*.tmp'))

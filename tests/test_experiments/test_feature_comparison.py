@@ -5,11 +5,14 @@ import pytest
 import torch
 from torch import nn
 
+from mmseg_opengan.experiments import feature_comparison
 from mmseg_opengan.experiments.feature_comparison import (
     FAKE,
-    Comparison,
-    Group,
+    class_of,
     draw_groups,
+    find_nearest,
+    nearest_of_fakes,
+    report,
 )
 from mmseg_opengan.features.bank import FeatureBank
 from mmseg_opengan.features.bank_writer import BankWriter
@@ -53,10 +56,10 @@ class Fixed(nn.Module):
 D = Fixed(lambda features: 5 - features[:, 0])
 
 
-def compare(bank, generate, number=12, **options):
-    return Comparison(
-        bank, draw_groups(bank, D, Fixed(generate), batch=8, **options), num_sought=number
-    )
+def compare(bank, generate, number=12):
+    """Groups, and the nearest of the first few."""
+    groups = draw_groups(bank, D, Fixed(generate), batch=8)
+    return groups, find_nearest(bank, groups, number)
 
 
 @pytest.fixture(scope='module')
@@ -65,7 +68,13 @@ def bank(tmp_path_factory):
 
 
 def test_groups_hold_the_features_of_their_pixels_in_random_order(bank):
-    groups = draw_groups(bank, D, Fixed(lambda z: z), number=15, batch=8)
+    groups = draw_groups(
+        bank,
+        D,
+        Fixed(lambda z: z),
+        number=15,
+        batch=8,
+    )
     everything, pixels = bank.gather('closed', np.arange(60)).float(), bank.pixels('closed')
     for feature, pixel in zip(groups['closed'].features, groups['closed'].pixels):
         assert torch.equal(everything[np.flatnonzero(pixels == pixel)[0]], feature)
@@ -80,7 +89,14 @@ def test_groups_hold_the_features_of_their_pixels_in_random_order(bank):
 
 def test_groups_are_a_function_of_the_seed(bank):
     first, again, other = (
-        draw_groups(bank, D, Fixed(lambda z: z), seed=seed) for seed in (1, 1, 2)
+        draw_groups(
+            bank,
+            D,
+            Fixed(lambda z: z),
+            batch=8,
+            seed=seed,
+        )
+        for seed in (1, 1, 2)
     )
     for name in first:
         assert torch.equal(first[name].features, again[name].features)
@@ -89,77 +105,71 @@ def test_groups_are_a_function_of_the_seed(bank):
 
 def test_a_batch_of_noise_goes_through_the_generator_at_once(bank):
     sizes = []
-    draw_groups(bank, D, Fixed(lambda z: sizes.append(len(z)) or z), number=20, batch=8)
+    draw_groups(
+        bank,
+        D,
+        Fixed(lambda z: sizes.append(len(z)) or z),
+        number=20,
+        batch=8,
+    )
     assert sizes == [8, 8, 8]
 
 
 def test_distances_agree_with_a_search_over_the_whole_bank(bank):
-    comparison = compare(bank, lambda z: z + 5)
-    for name, group in comparison.groups.items():
+    groups, found = compare(bank, lambda z: z + 5)
+    medians = report(groups, found)['distance']
+    for name, group in groups.items():
         for stored in ('closed', 'open'):
-            rows, pixels = (
-                bank.gather(stored, np.arange(bank.num_pixels(stored))).double(),
-                bank.pixels(stored),
-            )
+            rows = bank.gather(stored, np.arange(bank.num_pixels(stored))).double()
+            pixels = bank.pixels(stored)
             slow = []
             for i, query in enumerate(group.features[:12].double()):
                 own = -1 if group.pixels is None else group.pixels[i]['image']
                 slow.append((rows[pixels['image'] != own] - query).abs().sum(1).min())
-            expected = np.quantile(torch.stack(slow), [0.25, 0.5, 0.75])
-            found = comparison.report()['distance'][f'{name} to nearest {stored}']['l1']
-            assert list(found.values()) == pytest.approx(expected.tolist(), abs=1e-4)
+            expected = np.median(torch.stack(slow))
+            found_here = medians[f'{name} to nearest {stored}']['l1']
+            assert found_here == pytest.approx(expected, abs=1e-4)
 
 
-def test_fakes_among_the_closed_features(bank):
-    report = compare(bank, lambda z: z).report()
-    assert report['fakes_nearest_to_open'] == 0
-    assert report['auroc']['fake above closed'] == pytest.approx(0.5, abs=0.15)
-    assert report['auroc']['open above fake'] == 1
-    assert report['mean_p_closed']['fake'] > 0.9 > 0.1 > report['mean_p_closed']['open']
-    assert report['mean_l2_norm']['open'] == pytest.approx(10, abs=1)
-    assert report['stored_pixels'] == dict(closed=60, open=18)
+def test_means_are_those_of_the_groups(bank):
+    groups, found = compare(bank, lambda z: z)
+    numbers = report(groups, found)
+    assert numbers['mean_p_closed']['fake'] > 0.9 > 0.1 > numbers['mean_p_closed']['open']
+    assert numbers['mean_l2_norm']['open'] == pytest.approx(10, abs=1)
 
 
 def test_a_collapsed_generator_on_an_open_pixel(bank):
     target = bank.gather('open', np.array([0])).float()  # image 0, first column: a dog
-    comparison = compare(bank, lambda z: target.expand(len(z), 2))
-    report = comparison.report()
-    assert report['fakes_nearest_to_open'] == 1
-    assert report['distance']['fake to nearest open']['l1']['median'] == 0
-    for stored, pixel, distance in comparison.nearest_of_fakes():
-        assert (stored, comparison.class_of(stored, pixel), distance) == ('open', 'dog', 0)
+    groups, found = compare(bank, lambda z: target.expand(len(z), 2))
+    assert report(groups, found)['distance']['fake to nearest open']['l1'] == 0
+    for stored, pixel, distance in nearest_of_fakes(bank, found):
+        assert (stored, class_of(bank, stored, pixel), distance) == ('open', 'dog', 0)
 
 
 def test_blocks_smaller_than_the_bank_change_nothing(bank, monkeypatch):
     """The same neighbours; distances up to rounding: a matrix product's order of summing depends on
     its size.
     """
-    whole = compare(bank, lambda z: z + 5)
-    monkeypatch.setattr('mmseg_opengan.experiments.feature_comparison._BLOCK', 7)
-    blocks = compare(bank, lambda z: z + 5)
-    assert whole.found.keys() == blocks.found.keys()
-    for key, nearest in whole.found.items():
-        assert torch.equal(blocks.found[key].row, nearest.row), key
+    _, whole = compare(bank, lambda z: z + 5)
+    monkeypatch.setattr(feature_comparison, '_BLOCK', 7)
+    _, blocks = compare(bank, lambda z: z + 5)
+    assert whole.keys() == blocks.keys()
+    for key, nearest in whole.items():
+        assert torch.equal(blocks[key].row, nearest.row), key
         torch.testing.assert_close(
-            blocks.found[key].distance, nearest.distance, rtol=1e-5, atol=1e-6
+            blocks[key].distance,
+            nearest.distance,
+            rtol=1e-5,
+            atol=1e-6,
         )
 
 
-def test_a_bank_without_open_pixels(tmp_path):
-    report = compare(write_bank(tmp_path, open_=0), lambda z: z).report()
-    assert report['fakes_nearest_to_open'] == 0
-    assert list(report['auroc']) == ['fake above closed']
-    assert list(report['distance']) == ['closed to nearest closed', 'fake to nearest closed']
-
-
-def test_a_bank_of_one_image_has_no_neighbours_for_its_own_pixels(tmp_path):
-    report = compare(write_bank(tmp_path, images=1), lambda z: z).report()
-    assert report['distance']['closed to nearest closed'] == dict(l1=None, cosine=None)
-    assert report['distance']['fake to nearest closed']['l1'] is not None
-
-
-def test_head_is_the_first_few():
-    group = Group(torch.arange(6.0).view(3, 2), torch.arange(3.0), np.arange(3))
-    assert group.head(2).features.tolist() == [[0, 1], [2, 3]]
-    assert len(group.head(9).logits) == 3
-    assert Group(group.features, group.logits).head(1).pixels is None
+def test_a_bank_of_one_image_without_open_pixels(tmp_path):
+    """Its own pixels have no neighbours."""
+    bank = write_bank(tmp_path, images=1, open_=0)
+    groups, found = compare(bank, lambda z: z)
+    distance = report(groups, found)['distance']
+    assert list(distance) == ['closed to nearest closed', 'fake to nearest closed']
+    assert np.isnan(list(distance['closed to nearest closed'].values())).all()
+    assert distance['fake to nearest closed']['l1'] > 0
+    assert {stored for stored, *_ in nearest_of_fakes(bank, found)} == {'closed'}

@@ -1,7 +1,6 @@
 """Jobs of an experiment."""
 
 import multiprocessing
-import queue
 import subprocess
 import sys
 import time
@@ -59,13 +58,12 @@ def test_a_run_counts_as_finished_only_with_its_record(job, trained):
     assert (job.name, job.best()) == ('cls_s0', None)
     train([job], processes=0)
     assert (job.best()['step'], job.best()['steps'], job.validation()) == (4, 4, 1)
+    assert job.best()['minutes'] is not None
     train([job], processes=0)
     assert len(trained.calls) == 1
 
 
-@pytest.mark.parametrize(
-    ('old', 'new'), [("'/here'", "'/there'"), ('MSP', 'Energy'), ("'bank'", "'moved'")]
-)
+@pytest.mark.parametrize(('old', 'new'), [("'/here'", "'/there'"), ('MSP', 'Energy')])
 def test_where_data_lies_and_scorers_have_no_part_in_a_run(old, new, job, trained):
     train([job], processes=0)
     edit(job, old, new)
@@ -76,8 +74,6 @@ def test_where_data_lies_and_scorers_have_no_part_in_a_run(old, new, job, traine
 @pytest.mark.parametrize(
     ('old', 'new', 'found'),
     [
-        ('.2', '.3', r'model\.lambda_fake: wanted 0\.3, found 0\.2'),
-        ('(4, 5)', '(4, 6)', r'train_dataloader\.dataset\.images: wanted .*6.*, found .*5.*'),
         ('AUROC', 'AP', r"choice\.save_best: wanted 'opengan/AP', found 'opengan/AUROC'"),
         ('OpenGANHook', 'MyHook', r'custom_hooks: wanted .*MyHook.*, found .*OpenGANHook.*'),
         ('False', 'True', r'randomness\.deterministic: wanted True, found False'),
@@ -130,8 +126,6 @@ def test_methods_may_have_values_of_their_own():
     ('methods', 'seeds', 'message'),
     [
         (['cls'], [0, 0], r"seeds of 'cls': wanted at least one value, each once, found \[0, 0\]"),
-        (['cls:1,1'], [0], r"seeds of 'cls': .* found \[1, 1\]"),
-        (['cls'], [], r"seeds of 'cls': wanted at least one value"),
         (['cls:0', 'cls:1'], [0], r"methods: .* found \['cls', 'cls'\]"),
         (['cls:a'], [0], r"methods: wanted seeds after the colon, as in 'cls:0,1', found 'cls:a'"),
     ],
@@ -143,18 +137,18 @@ def test_two_runs_in_one_folder_are_refused(methods, seeds, message):
 
 def test_a_run_whose_validations_gave_no_number_says_so(job, trained):
     trained.told.clear()
-    with pytest.raises(RuntimeError, match=r'cls_s0: no validation gave a number for opengan/AUR'):
+    with pytest.raises(
+        RuntimeError, match=r'cls_s0 failed, .*: no validation gave a number for opengan/AUR'
+    ):
         train([job], processes=0)
     assert job.best() is None
 
 
-@pytest.mark.parametrize('resumed', [False, True])
-def test_minutes_are_told_of_runs_that_were_not_resumed(resumed, job, trained):
-    if resumed:
-        claim(job.work_dir, job.recipe())
-        (job.work_dir / 'last_checkpoint').write_text('iter_2.pth')
+def test_minutes_of_a_resumed_run_are_not_known(job, trained):
+    claim(job.work_dir, job.recipe())
+    (job.work_dir / 'last_checkpoint').write_text('iter_2.pth')
     train([job], processes=0)
-    assert (job.best()['minutes'] is None) == resumed
+    assert job.best()['minutes'] is None
 
 
 # ----------------------------------------------------------------------------------------------
@@ -211,16 +205,20 @@ def test_after_an_interruption_what_has_not_begun_never_does(tmp_path):
     assert begun == len(list(tmp_path.iterdir())) < 5  # the pool hands out a few tasks ahead
 
 
-def test_processes_take_the_gpus_in_turns(monkeypatch):
-    places, used = queue.SimpleQueue(), []
-    for place in range(3):
-        places.put(place)
-    monkeypatch.setattr(experiment, 'die_with_parent', lambda: None)
-    monkeypatch.setattr(experiment._CountHook, 'steps', None)
+def test_runs_take_the_gpus_in_turns(job, trained, monkeypatch):
+    used = []
     monkeypatch.setattr('torch.cuda.is_available', lambda: True)
     monkeypatch.setattr('torch.cuda.device_count', lambda: 2)
     monkeypatch.setattr('torch.cuda.set_device', used.append)
-    for _ in range(3):
-        experiment._start_worker('steps', places)
+    for place in range(3):
+        experiment._train_quietly(job, place)
     assert used == [0, 1, 0]
-    assert experiment._CountHook.steps == 'steps'
+
+
+def _place(task, place):
+    return task, place
+
+
+def test_results_of_processes_come_in_the_order_of_the_tasks(capsys):
+    assert experiment.in_parallel(_place, [7, 8, 9], 2) == [(7, 0), (8, 1), (9, 2)]
+    assert experiment.in_parallel(_place, [7, 8], 0) == [(7, 0), (8, 0)]

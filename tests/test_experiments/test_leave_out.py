@@ -119,12 +119,11 @@ def test_pixels_of_validation_are_drawn_alike_from_all_images(folder, monkeypatc
     model = load_segmentor(cfg)
     dataset = DATASETS.build(dict(cfg.train_dataloader.dataset.closed))
     monkeypatch.setattr(leave_out, 'MOST_CLOSED', 5 * len(dataset))
-    pixels = leave_out.closed_pixels(model, dataset)
+    features, logits = leave_out.closed_pixels(model, dataset)
     counted = [(item['data_samples'].get(GT_OPEN_MAP).data == CLOSED).sum() for item in dataset]
     wanted = 5 * sum(bool(number) for number in counted)  # one image has no closed pixel
-    assert pixels.features.shape == (wanted, model.head.channels)
-    again = leave_out.closed_pixels(model, dataset)
-    assert torch.equal(pixels.logits, again.logits)
+    assert features.shape == (wanted, model.head.channels)
+    assert torch.equal(logits, leave_out.closed_pixels(model, dataset)[1])
 
 
 def test_scorers_are_fitted_anew_and_those_of_images_refused(folder, tmp_path):  # noqa: F811

@@ -6,22 +6,19 @@ import sys
 from pathlib import Path
 
 import cv2
-import numpy as np
 import pytest
 import torch
 from mmengine.config import Config
 from mmseg.registry import MODELS
-from tiny_cityscapes import SEGMENTOR, STRIDE, built, source_config, write_images
+from tiny_cityscapes import SEGMENTOR, SIZE, STRIDE, built, source_config, write_images
 
 from mmseg_opengan.experiments import look_inside as module
 from mmseg_opengan.experiments.look_inside import (
     StoredImages,
-    cut_patch,
     load_networks,
     look_inside,
-    trained_options,
 )
-from mmseg_opengan.features.bank import GROUPS, FeatureBank, FeatureBankError
+from mmseg_opengan.features.bank import FeatureBank, FeatureBankError
 
 ROOT = Path(__file__).resolve().parents[2]
 NETWORKS = dict(
@@ -51,13 +48,14 @@ def made(tmp_path_factory):
         for name, width in (('discriminator', 'in_channels'), ('generator', 'out_channels'))
         for key, value in MODELS.build({**NETWORKS[name], width: 3}).state_dict().items()
     }
-    meta = dict(opengan=dict(segmentor=dict(sha256=SEGMENTOR['sha256'])))
+    segmentor = dict(sha256=SEGMENTOR['sha256'], config='closed.py', checkpoint=None)
+    meta = dict(opengan=dict(segmentor=segmentor), cfg=config.pretty_text)
     torch.save(dict(state_dict=state, meta=meta), root / 'gan.pth')
     return root
 
 
-def load(root, **changes) -> dict:
-    return {**torch.load(root / 'gan.pth', weights_only=True), **changes}
+def load(root) -> dict:
+    return torch.load(root / 'gan.pth', weights_only=True)
 
 
 @pytest.fixture(autouse=True)
@@ -76,12 +74,8 @@ def test_the_command_writes_pictures_and_numbers(made, tmp_path, monkeypatch, ca
     assert {path.name for path in (tmp_path / 'out').iterdir()} == FILES
     assert 'fake to nearest closed: L1' in capsys.readouterr().out
     report = json.loads((tmp_path / 'out/look_inside.json').read_text())
-    bank = FeatureBank(made / 'bank')
-    assert report['stored_pixels'] == {group: bank.num_pixels(group) for group in GROUPS}
     assert report['label_policy'] == FeatureBank(made / 'bank').manifest['identity']['label_policy']
-    assert 0 <= report['auroc']['open above closed'] <= 1
     picture = cv2.imread(str(tmp_path / 'out/patches.png'))
-    assert picture.shape[1] > 1400  # three blocks: closed, open, generated
     assert (picture == 255).all(2).mean() < 0.9
     assert report == look_inside(made / 'config.py', made / 'gan.pth', tmp_path / 'again')
     for name in FILES:
@@ -91,86 +85,62 @@ def test_the_command_writes_pictures_and_numbers(made, tmp_path, monkeypatch, ca
 
 
 def test_patches_are_cut_around_the_pixels_that_the_bank_holds(made):
+    """Inside the image: a pixel near an edge is not in the middle of its patch."""
     bank = FeatureBank(made / 'bank')
     images = StoredImages(Config.fromfile(made / 'config.py'), bank)
     assert images.stride == STRIDE
+    places = set()
     for group in ('closed', 'open'):
         for pixel in bank.pixels(group)[::7]:
-            patch, at = images.patch(pixel)
+            patch = images.patch(group, pixel, 1.0, 0.5)
             number = int(Path(bank.manifest['images'][pixel['image']]).name[:3])
-            assert patch[at].tolist() == [STRIDE * pixel['col'], STRIDE * pixel['row'], number]
-            assert patch.shape == (9, 9, 3)
+            wanted = [STRIDE * pixel['col'], STRIDE * pixel['row'], number]
+            assert patch.image[patch.pixel].tolist() == wanted
+            assert patch.image.shape == (9, 9, 3)
+            assert (patch.group, patch.note) == (group, 'D 0.50, L1 1')
+            places.add(patch.pixel)
+    assert (4, 4) in places
+    assert {0, 8} & {row for row, _ in places} or {0, 8} & {col for _, col in places}
 
 
-@pytest.mark.parametrize(
-    ('row', 'col', 'at', 'corner'),
-    [
-        (10, 20, (2, 2), (8, 18)),
-        (0, 0, (0, 0), (0, 0)),
-        (19, 29, (3, 3), (16, 26)),
-        (1, 28, (1, 2), (0, 26)),
-    ],
-)
-def test_cut_patch_stays_inside_the_image(row, col, at, corner):
-    image = np.stack([*np.indices((20, 30)), np.zeros((20, 30), int)], axis=2).astype(np.uint8)
-    patch, place = cut_patch(image, row, col, 4)
-    assert patch.shape == (4, 4, 3)
-    assert place == at
-    assert patch[at].tolist() == [row, col, 0]
-    assert patch[0, 0].tolist() == [*corner, 0]
-
-
-def test_an_image_smaller_than_the_patch_comes_whole():
-    patch, at = cut_patch(np.zeros((5, 40, 3), np.uint8), 4, 39, 10)
-    assert patch.shape == (5, 10, 3)
-    assert at == (4, 9)
+def test_an_image_smaller_than_the_patch_comes_whole(made, monkeypatch):
+    monkeypatch.setattr(module, '_PATCH_SIZE', 100)
+    bank = FeatureBank(made / 'bank')
+    pixel = bank.pixels('closed')[0]
+    patch = StoredImages(Config.fromfile(made / 'config.py'), bank).patch('closed', pixel, 1, 0.5)
+    assert patch.image.shape == (*SIZE, 3)
+    assert patch.pixel == (STRIDE * pixel['row'], STRIDE * pixel['col'])
 
 
 def test_networks_are_those_of_the_checkpoint_in_the_modes_of_training_and_scoring(made):
-    stored = load(made)
-    discriminator, generator = load_networks(
-        Config.fromfile(made / 'config.py'), stored, 3, 'gan.pth'
-    )
+    state = load(made)['state_dict']
+    discriminator, generator = load_networks(NETWORKS, state, 3, 'gan.pth')
     assert not discriminator.training
     assert generator.training
     for name, network in (('discriminator', discriminator), ('generator', generator)):
         for key, value in network.state_dict().items():
-            assert torch.equal(value, stored['state_dict'][f'{name}.{key}'])
+            assert torch.equal(value, state[f'{name}.{key}'])
 
 
-def test_networks_trained_with_other_options_are_refused(made):
+def test_networks_are_built_as_they_were_trained(made, tmp_path, monkeypatch):
+    """The weights of two generators look alike where one ends in a ReLU and the other does not."""
+    monkeypatch.setattr(module, 'PROJECTIONS', {})
     config = Config.fromfile(made / 'config.py')
-    stored = load(made)
-    stored['meta']['cfg'] = config.pretty_text
-    assert trained_options(stored, 'generator') == NETWORKS['generator']
-    load_networks(config, stored, 3, 'gan.pth')
-    config.model.generator.out_act = 'none'  # said or not, it is the default
-    load_networks(config, stored, 3, 'gan.pth')
     config.model.generator.out_act = 'relu'
-    with pytest.raises(
-        ValueError, match=r"The generator of 'gan.pth' was made .* \(out_act: wanted 'relu', found "
-    ):
-        load_networks(config, stored, 3, 'gan.pth')
-
-
-@pytest.mark.parametrize(
-    'meta',
-    [
-        None,
-        {},
-        dict(cfg=None),
-        dict(cfg='model = {'),
-        dict(cfg='import os'),
-        dict(cfg='model = dict(generator=None)'),
-        dict(cfg='model = dict(generator=f(a=b))'),
-    ],
-)
-def test_a_checkpoint_that_does_not_say_how_it_was_trained(meta):
-    assert trained_options(dict(meta=meta), 'generator') is None
+    config.dump(tmp_path / 'other.py')
+    norms = []
+    for file in (made / 'config.py', tmp_path / 'other.py'):
+        norms.append(look_inside(file, made / 'gan.pth', tmp_path / 'out')['mean_l2_norm'])
+    assert norms[0] == norms[1]
 
 
 def test_opengan0_looks_at_a_bank_without_open_pixels(made, tmp_path):
-    built(made / 'data', tmp_path / 'bank', open_=False, sampler=dict(num_open=0))
+    built(
+        made / 'data',
+        tmp_path / 'bank',
+        open_=False,
+        sampler=dict(num_open=0),
+    )
     report = look_inside(
         made / 'config.py',
         made / 'gan.pth',
@@ -180,35 +150,27 @@ def test_opengan0_looks_at_a_bank_without_open_pixels(made, tmp_path):
             'train_dataloader.dataset.open': None,
         },
     )
-    assert report['fakes_nearest_to_open'] == 0
+    assert list(report['mean_l2_norm']) == ['closed', 'fake']
     assert {path.name for path in (tmp_path / 'out').iterdir()} == FILES
 
 
 def test_a_checkpoint_without_generator_is_refused(made, tmp_path):
-    state = {
-        key: value
-        for key, value in load(made)['state_dict'].items()
-        if key.startswith('discriminator.')
-    }
-    torch.save(load(made, state_dict=state), tmp_path / 'cls.pth')
+    config = Config.fromfile(made / 'config.py')
+    config.model.generator = None
+    stored = load(made)
+    stored['meta']['cfg'] = config.pretty_text
+    torch.save(stored, tmp_path / 'cls.pth')
     with pytest.raises(
-        ValueError, match=r"cls.pth' or its config has no generator: wanted a checkpoint of OpenGAN"
+        ValueError, match=r"cls.pth' has no generator: wanted a checkpoint of OpenGAN"
     ):
         look_inside(made / 'config.py', tmp_path / 'cls.pth', tmp_path / 'out')
-    with pytest.raises(ValueError, match='has no generator'):
-        look_inside(
-            made / 'config.py',
-            made / 'gan.pth',
-            tmp_path / 'out',
-            cfg_options={'model.generator': None},
-        )
     assert not (tmp_path / 'out').exists()
 
 
 def test_a_checkpoint_of_another_segmentor_is_refused(made, tmp_path):
-    torch.save(
-        load(made, meta=dict(opengan=dict(segmentor=dict(sha256='b' * 64)))), tmp_path / 'other.pth'
-    )
+    stored = load(made)
+    stored['meta']['opengan']['segmentor']['sha256'] = 'b' * 64
+    torch.save(stored, tmp_path / 'other.pth')
     with pytest.raises(FeatureBankError, match='segmentor_sha256'):
         look_inside(made / 'config.py', tmp_path / 'other.pth', tmp_path / 'out')
 
@@ -234,16 +196,6 @@ def test_images_that_are_not_those_of_the_bank_are_refused(made, tmp_path):
     with pytest.raises(ValueError, match='at no grid stride are they those of the stored pixels'):
         StoredImages(config, FeatureBank(made / 'bank'))
     images = StoredImages(Config.fromfile(made / 'config.py'), FeatureBank(made / 'bank'))
-    images.names = ['gone.png']
+    images.bank.manifest['images'] = ['gone.png']
     with pytest.raises(FileNotFoundError, match=r"the feature bank's image 'gone\.png' in"):
         images.place(0)
-
-
-def test_a_missing_bank_is_named(made, tmp_path):
-    with pytest.raises(FileNotFoundError, match='There is no feature bank'):
-        look_inside(
-            made / 'config.py',
-            made / 'gan.pth',
-            tmp_path / 'out',
-            cfg_options={'train_dataloader.dataset.root': str(tmp_path / 'nothing')},
-        )

@@ -9,7 +9,6 @@ from mmseg_opengan.experiments import open_images as module
 from mmseg_opengan.experiments.open_images import (
     NUMBER,
     open_images,
-    open_images_figure,
     plan,
     write_report,
 )
@@ -40,7 +39,6 @@ def test_every_number_is_trained_and_opengan0_once_a_seed(tmp_path):
 @pytest.mark.parametrize(
     ('options', 'message'),
     [
-        (dict(numbers=[3, 3]), r"num_open_images of 'cls': .* found \[3, 3\]"),
         (dict(numbers=[0]), 'num_open_images: wanted numbers of at least 1, found 0'),
         (dict(seeds=[]), 'seeds: wanted at least one value'),
         (dict(config='configs/cls.py'), r"config: wanted a path with '{}' .* 'configs/cls.py'"),
@@ -54,14 +52,13 @@ def test_what_cannot_be_planned_is_refused(options, message, tmp_path):
 
 
 def test_rows_are_what_training_and_test_found(tmp_path, monkeypatch):
-    def train(jobs, processes):
+    entry = dict(AUROC=0.8, AUROC_kinds=0.6, AP=0.1, FPR95=0.5, num_closed=2000, num_open=30)
+
+    def train_and_test(jobs, **how):
         for job in jobs:
             job.work_dir.mkdir(parents=True)
             best = dict(step=5, steps=9, minutes=0.5, open_validation={'opengan/AUROC': 0.7})
             (job.work_dir / 'best.json').write_text(json.dumps(best))
-
-    def evaluate_shares(jobs, **how):
-        entry = dict(AUROC=0.8, AP=0.1, FPR95=0.5, num_closed=2000, num_open=30)
         return dict(
             label_policy='camvid',
             resolution='feature',
@@ -70,27 +67,15 @@ def test_rows_are_what_training_and_test_found(tmp_path, monkeypatch):
             scorers={job.name: entry for job in jobs},
         )
 
-    monkeypatch.setattr(module, 'train', train)
-    monkeypatch.setattr(module, 'evaluate_shares', evaluate_shares)
+    monkeypatch.setattr(module, 'train_and_test', train_and_test)
     table = open_images(CONFIG, ['cls:3'], numbers=[30], seeds=[1], out=tmp_path)
     assert (tmp_path / 'figure5.csv').read_text() == (
-        'method,open_images,seed,AUROC,AP,FPR95,validation,step,steps,minutes\n'
-        'cls,3,1,0.8,0.1,0.5,0.7,5,9,0.5\n'
+        'method,open_images,seed,AUROC,AUROC_kinds,AP,FPR95,validation,step,steps,minutes\n'
+        'cls,3,1,0.8,0.6,0.1,0.5,0.7,5,9,0.5\n'
     )
     assert table.startswith(
         'camvid, feature resolution, whole, pooled over 2,000 closed and 30 open pixels of 2 images'
     )
-    with pytest.raises(
-        ValueError, match=r'made from something else \(options\.train_cfg\.max_iters'
-    ):
-        open_images(
-            CONFIG,
-            ['cls:3'],
-            numbers=[30],
-            seeds=[1],
-            out=tmp_path,
-            options={'train_cfg.max_iters': 5},
-        )
 
 
 def test_the_report_has_a_table_a_figure_and_every_number(tmp_path):
@@ -117,16 +102,27 @@ def test_the_report_has_a_table_a_figure_and_every_number(tmp_path):
     assert (tmp_path / 'figure5.pdf').read_bytes().startswith(b'%PDF')
 
 
-def test_the_figure_has_means_seeds_and_flat_lines():
-    axes = open_images_figure({'CLS': {30: [0.9], 3: [0.7, 0.8]}}, {'OpenGAN-0': [0.5, 0.7]}).axes[
-        0
+def test_the_figure_has_means_and_seeds_and_a_flat_line_of_what_trains_on_none(
+    tmp_path, monkeypatch
+):
+    drawn = {}
+    monkeypatch.setattr(
+        module, 'save_figure', lambda figure, stem: drawn.update({stem.name: figure})
+    )
+    rows = [
+        dict(method='cls', open_images=n, AUROC=auroc)
+        for n, auroc in ((3, 0.7), (3, 0.8), (30, 0.9))
     ]
-    single, seeds, line, flat = axes.lines
-    assert line.get_xydata().tolist() == [[3, 0.75], [30, 0.9]]
+    rows += [dict(method='opengan0', open_images=None, AUROC=auroc) for auroc in (0.5, 0.7)]
+    write_report(tmp_path, rows, {'cls': 'CLS', 'opengan0': 'OpenGAN-0'}, 'camvid')
+    (axes,) = drawn['figure5'].axes
+    seeds, single, line, *_, flat = axes.lines
     assert seeds.get_xydata().tolist() == [[3, 0.7], [3, 0.8]]
     assert single.get_xydata().tolist() == [[30, 0.9]]
-    assert list(flat.get_ydata()) == [0.6, 0.6]
+    assert line.get_xydata().tolist() == [[3, 0.75], [30, 0.9]]
+    assert flat.get_xydata().tolist() == [[3, 0.6], [30, 0.6]]
     assert line.get_color() == seeds.get_color() == line_styles(['cls'])['cls']['color']
     assert flat.get_color() == line_styles(['opengan0'])['opengan0']['color']
     assert axes.get_xscale() == 'log'
-    assert [text.get_text() for text in axes.get_legend().get_texts()] == ['CLS', 'OpenGAN-0']
+    names = [text.get_text() for text in drawn['figure5'].legends[0].get_texts()]
+    assert names == ['CLS', 'OpenGAN-0 (trains on none)']

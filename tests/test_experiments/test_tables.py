@@ -8,7 +8,6 @@ from mmseg_opengan.experiments.tables import (
     markdown,
     mean,
     number,
-    write_text,
 )
 
 
@@ -32,8 +31,3 @@ def test_intervals_and_numbers_that_are_not_defined_are_empty():
     assert interval_text((0.71234, 0.8)) == '0.712 to 0.800'
     assert interval_text((-0.01, 0.02), '+.2f') == '-0.01 to +0.02'
     assert interval_text((math.nan, math.nan)) == number(None) == number(math.nan) == ''
-
-
-def test_a_text_file_is_utf8(tmp_path):
-    write_text(tmp_path / 'a.md', 'λ ± 1')
-    assert (tmp_path / 'a.md').read_bytes().decode() == 'λ ± 1'

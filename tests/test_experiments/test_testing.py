@@ -81,9 +81,7 @@ def test_a_discriminator_is_tested_with_the_options_that_it_was_trained_with(wor
 @pytest.mark.parametrize(
     'change',
     [
-        dict(resolution='feature'),
         dict(bootstrap_block=5),
-        dict(options={'model.smoothing': 8.0}),
         dict(options={'test_dataloader.dataset.data_root': 'others'}),
         dict(scorers=dict(msp=dict(type='MSP', k=2))),
     ],
@@ -118,8 +116,9 @@ def test_discriminators_are_dealt_out_and_a_share_that_is_done_is_kept(world, te
     evaluate_all = testing.evaluate_all
     monkeypatch.setattr(testing, 'evaluate_all', lambda passes, _: evaluate_all(passes, 0))
     jobs = [Job('cls', 'cls.py', seed, world / f'cls_s{seed}') for seed in range(3)]
-    how = dict(out=world / 'out', processes=2, options={'model.smoothing': 1.0})
-    found = testing.evaluate_shares(jobs, **how)
+    monkeypatch.setattr(testing, 'train', lambda jobs, processes: None)
+    how = dict(config='cls.py', out=world / 'out', processes=2, options={'model.smoothing': 1.0})
+    found = testing.train_and_test(jobs, **how)
     assert [list(cfg.model.scorers) for cfg in tested] == [['cls_s0', 'cls_s2'], ['cls_s1']]
     assert found['scorers'] == {
         'cls_s0': dict(AUROC=1),
@@ -127,17 +126,7 @@ def test_discriminators_are_dealt_out_and_a_share_that_is_done_is_kept(world, te
         'cls_s1': dict(AUROC=2),
     }
     (world / 'cls_s1' / 'best.pth').write_bytes(b'retrained')
-    assert testing.evaluate_shares(jobs, **how)['scorers']['cls_s1'] == dict(AUROC=3)
+    assert testing.train_and_test(jobs, **how)['scorers']['cls_s1'] == dict(AUROC=3)
     assert len(tested) == 3
-
-
-def test_each_pass_has_a_report_in_its_own_folder(world, tested):
-    passes = [
-        dict(config='cls.py', jobs=[], resolution=name, out=world / name)
-        for name in ('feature', 'image')
-    ]
-    found = testing.evaluate_all(passes, 0)
-    assert [report['scorers']['msp']['AUROC'] for report in found] == [1, 2]
-    assert [cfg.model.resolution for cfg in tested] == ['feature', 'image']
-    assert (world / 'image' / testing.REPORT).exists()
-    assert (world / 'image' / 'console.log').exists()
+    with pytest.raises(ValueError, match=r'made from something else \(config: wanted'):
+        testing.train_and_test(jobs, **dict(how, config='other.py'))

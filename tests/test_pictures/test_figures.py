@@ -52,12 +52,6 @@ def png(figure):
     return buffer.getvalue()
 
 
-def pixels(figure):
-    canvas = FigureCanvasAgg(figure)
-    canvas.draw()
-    return np.asarray(canvas.buffer_rgba())[..., :3]
-
-
 def test_roc_lines_are_the_roc_curve():
     rng = np.random.default_rng(0)
     closed, opened = rng.integers(-9, 5, 300), rng.integers(-4, 9, 100)
@@ -101,14 +95,6 @@ def test_density_has_a_row_for_each_scorer_and_two_areas_of_size_one(curves):
         assert [patch.get_data().values.sum() for patch in axes.patches] == pytest.approx([1, 1])
 
 
-def test_density_is_where_the_scores_are():
-    axes = density_figure({'msp': bins([0.0] * 50 + [0.25] * 50, [1.0] * 9)}).axes[0]
-    (closed, borders, _), (opened, *_) = (patch.get_data() for patch in axes.patches)
-    assert closed[0] == pytest.approx(0.5)
-    assert closed[np.searchsorted(borders, 0.25, side='right') - 1] == pytest.approx(0.5)
-    assert opened[-1] == pytest.approx(1)
-
-
 def test_a_far_score_does_not_squeeze_the_picture():
     axes = density_figure(
         {'distance': bins([*np.linspace(0, 1, 2000), 1e30], np.linspace(0.5, 1, 2000))}
@@ -121,21 +107,13 @@ def test_a_far_score_does_not_squeeze_the_picture():
     [
         {},
         {'only closed': ([1.0, 2.0], []), 'only open': ([], [3.0]), 'nothing': ([], [])},
-        {'constant': ([2.0] * 5, [2.0] * 3)},
-        {'infinitely apart': ([-3e38], [3e38])},
+        {'constant': ([2.0] * 5, [2.0] * 3), 'infinitely apart': ([-3e38], [3e38])},
     ],
 )
 def test_little_to_show(case):
     curves = {name: bins(*scores) for name, scores in case.items()}
     for draw in FIGURES.values():
         assert png(draw(curves, 'title')).startswith(b'\x89PNG')
-
-
-@pytest.mark.parametrize('draw', FIGURES.values(), ids=list(FIGURES))
-def test_pictures_are_not_empty(draw, curves):
-    picture = pixels(draw(curves))
-    assert min(picture.shape[:2]) > 200
-    assert len(np.unique(picture)) > 20
 
 
 def test_a_method_has_one_name_and_one_colour_in_every_figure(curves):
@@ -145,8 +123,8 @@ def test_a_method_has_one_name_and_one_colour_in_every_figure(curves):
         for draw in (roc_figure, pr_figure):
             for line in draw(some).axes[0].lines:
                 drawn.setdefault(line.get_label().split('  ')[0], set()).add(line.get_color())
-        for bars in per_class_figure(some).axes[0].containers:
-            drawn.setdefault(bars.get_label(), set()).add(to_hex(bars[0].get_facecolor()).upper())
+        for dots in per_class_figure(some).axes[0].lines:
+            drawn.setdefault(dots.get_label(), set()).add(dots.get_color())
     assert len(drawn['OpenGAN']) == len(drawn['MSP']) == 1
     assert drawn['MSP'] == drawn['MSP, smoothed over 8 pixels'] != drawn['OpenGAN']
     assert 'msp' not in drawn
@@ -178,11 +156,15 @@ def test_small_precisions_fill_the_figure():
     assert max(found) < axes.get_ylim()[1] <= 1.3 * max(found) < 0.6
 
 
-def test_bars_of_one_colour_are_hatched_apart(curves):
+def test_each_class_has_the_dots_of_all_methods_told_apart_in_one_colour(curves):
     some = {name: curves['strong'] for name in ('cls', 'cls-pix')}
-    (first, *_), (second, *_) = per_class_figure(some).axes[0].containers
-    assert first.get_facecolor() == second.get_facecolor()
-    assert first.get_hatch() != second.get_hatch()
+    axes = per_class_figure(some).axes[0]
+    first, second, _ = axes.lines
+    wanted = curves['strong']['per_class']['thing']['AUROC']
+    assert first.get_xydata().tolist() == second.get_xydata().tolist() == [[wanted, 0]]
+    assert [text.get_text() for text in axes.get_yticklabels()] == ['thing\n100 pixels']
+    assert first.get_color() == second.get_color()
+    assert first.get_marker() != second.get_marker()
 
 
 def test_a_figure_is_saved_twice_or_not_at_all(curves, tmp_path, monkeypatch):
