@@ -30,7 +30,7 @@ from ..shipped import read_config_file
 METRICS = ('AUROC', 'AP', 'FPR95')
 _DONE = 'best.json'
 #: One of them is in a folder whose record matters.
-_BEGUN = (_DONE, 'last_checkpoint', 'metrics.json')
+_BEGUN = (_DONE, 'last_checkpoint', 'metrics.json', 'clean_0.json')
 #: What the weights of a run and their choice depend on.
 _RECIPE = (
     'model',
