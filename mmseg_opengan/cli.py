@@ -19,6 +19,7 @@ COMMANDS = {
     'report': 'one HTML page about several tests, with a slider over score maps',
     'sweep': 'tune lambda_G',
     'open-images': 'AUROC against the number of open training images',
+    'robustness': 'scores on attacked and on corrupted images',
     'fit-scorers': 'fit the scorers of a config that learn',
     'extract-features': 'build the feature bank of a training config beforehand',
     'look-inside': 'show what a generator makes beside the real features',

@@ -44,7 +44,7 @@ ALLOWED = {
 #: Third-party packages of the functional core; a further one names the only modules that may use
 #: it.
 CORE = {'torch', 'numpy'}
-EXTRA = {'scipy': {'components'}}
+EXTRA = {'scipy': {'components'}, 'cv2': {'corruptions'}}
 
 
 def part_of(module) -> str:

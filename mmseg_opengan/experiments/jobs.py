@@ -28,7 +28,7 @@ from .tables import METRICS
 
 _DONE = 'best.json'
 #: One of them is in a folder whose record matters.
-_BEGUN = (_DONE, 'last_checkpoint', 'metrics.json')
+_BEGUN = (_DONE, 'last_checkpoint', 'metrics.json', 'clean_0.json')
 #: What the weights of a run and their choice depend on.
 _RECIPE = (
     'model',

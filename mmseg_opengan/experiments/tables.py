@@ -62,15 +62,15 @@ def number(value: float | None, form: str = '.4f') -> str:
     return format(value, form) if is_number(value) else ''
 
 
-def mean(values: Sequence[float | None]) -> str:
+def mean(values: Sequence[float | None], form: str = '.4f') -> str:
     """Mean over seeds, with the standard deviation where there are several; '' of no value, or
     where one is not defined.
     """
     if not values or not all(map(is_number, values)):
         return ''
-    text = f'{statistics.mean(values):.4f}'
+    text = format(statistics.mean(values), form)
     if len(values) > 1:
-        text += f' ± {statistics.stdev(values):.4f}'
+        text += f' ± {statistics.stdev(values):{form}}'
     return text
 
 

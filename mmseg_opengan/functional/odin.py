@@ -7,6 +7,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from .attacks import gradient_sign
+
 
 def perturbed(
     inputs: Tensor, classify: Callable[[Tensor], Tensor], temperature: float, epsilon: float
@@ -20,8 +22,8 @@ def perturbed(
         inputs: (N, 3, H, W), any scale; ``epsilon`` is in their units.
         classify: images -> (N, K, h, w) logits, differentiable.
     """
-    with torch.enable_grad():
-        inputs = inputs.detach().requires_grad_()
-        confidence = torch.log_softmax(classify(inputs).float() / temperature, dim=1).amax(1).sum()
-        (gradient,) = torch.autograd.grad(-confidence, inputs)
-    return inputs.detach() - epsilon * gradient.sign()
+
+    def doubt(images: Tensor) -> Tensor:
+        return -torch.log_softmax(classify(images).float() / temperature, dim=1).amax(1).sum()
+
+    return inputs.detach() - epsilon * gradient_sign(doubt, inputs)

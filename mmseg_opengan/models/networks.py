@@ -192,13 +192,13 @@ def frozen(network: nn.Module) -> Iterator[nn.Module]:
             parameter.requires_grad_(True)
 
 
-@torch.no_grad()
 def discriminate(discriminator: nn.Module, features: Tensor) -> Tensor:
     """Raw closed logits of feature maps: (N, C, h, w) -> (N, h, w), a bounded number of pixels at a
     time. A graph recorded on a CPU takes all at once.
 
     A discriminator in eval mode runs with its batch norms folded in, equal to its ``forward`` up to
-    rounding (about 1e-6 of the logits' range). One that does not fold runs as it is.
+    rounding (about 1e-6 of the logits' range). One that does not fold runs as it is. Gradients are
+    followed where they are enabled.
     """
     batch, channels, rows, cols = features.shape
     folded = discriminator.folded() if isinstance(discriminator, FeatureDiscriminator) else None

@@ -100,6 +100,21 @@ def test_state_moves_to_a_fresh_object(name, world):
     assert torch.equal(world.score(fresh), world.score(first))
 
 
+@pytest.mark.parametrize('name', ['DiscriminatorScorer', 'ReAct', 'Hybrid'])
+def test_a_score_rises_along_its_gradient_as_much_as_that_says(name, world):
+    """What attacks follow."""
+    scorer = world.fitted(name)
+    given = [value.clone().requires_grad_() for value in (world.features, world.logits)]
+    before = scorer(*given).double().sum()
+    gradients = torch.autograd.grad(before, given, allow_unused=True, materialize_grads=True)
+    length = float(sum(gradient.square().sum() for gradient in gradients).sqrt())
+    with torch.no_grad():
+        moved = [value + 0.01 / length * way for value, way in zip(given, gradients)]
+        found = float(scorer(*moved).double().sum() - before)
+    assert length > 0
+    assert found == pytest.approx(0.01 * length, rel=0.1)
+
+
 # ------------------------------------------------------------------ scorers that learn
 
 

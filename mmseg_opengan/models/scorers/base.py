@@ -71,7 +71,7 @@ class Scorer(nn.Module, metaclass=ABCMeta):
 
     @abstractmethod
     def score(self, features: Tensor | None, logits: Tensor) -> Tensor:
-        """Scores of feature maps.
+        """Scores of feature maps; gradients are followed to them where they are enabled.
 
         Args:
             features: (N, C, h, w), what enters ``conv_seg``; None for scorers of logits at image
@@ -196,8 +196,7 @@ class FittedScorer(Scorer):
                 f'{type(self).__name__} has learned nothing yet: call fit, or give the checkpoint '
                 'that tools/fit_scorers.py wrote'
             )
-        with torch.no_grad():
-            return self._score(None if features is None else features.float(), logits.float())
+        return self._score(None if features is None else features.float(), logits.float())
 
     @abstractmethod
     def _fit(self, data: FitData) -> dict[str, Tensor]:
@@ -205,7 +204,7 @@ class FittedScorer(Scorer):
 
     @abstractmethod
     def _score(self, features: Any, logits: Tensor) -> Tensor:
-        """As ``score``; the inputs are float32, and no gradient is kept."""
+        """As ``score``; the inputs are float32."""
 
     def load_file(self, path: str | None) -> None:
         super().load_file(path)

@@ -1,6 +1,5 @@
 """A trained discriminator as one scorer among others, so that several compare in one pass."""
 
-import torch
 from mmengine.runner import CheckpointLoader
 from mmseg.registry import MODELS
 
@@ -45,6 +44,5 @@ class DiscriminatorScorer(Scorer):
             load_whole(self.discriminator, weights, 'discriminator', f"'{checkpoint}'")
         self.discriminator.requires_grad_(False)
 
-    @torch.no_grad()
     def score(self, features, logits):
         return -discriminate(self.discriminator, features.float())
