@@ -86,13 +86,13 @@ def decide_scores(
                 )
             truth = truths[scores.shape]
             of_scorer = counts.setdefault(name, ScoreCounts(num_open_classes=1))
-            bins, label = of_scorer.binned(scores, truth.open_map)
-            of_scorer.add(bins, label)
+            placed, label = of_scorer.binned(scores, truth.open_map)
+            of_scorer.add(placed, label)
             if truth.outcomes is None or of_scorer.layout is None:
                 continue
             if name not in recognition:
                 recognition[name] = RecognitionCounts(num_classes, of_scorer.layout)
-            recognition[name].add(bins, scores, truth.outcomes)
+            recognition[name].add(placed, scores, truth.outcomes)
     found: dict = dict(scorers={}, num_images=num_images, num_closed=0, num_open=0)
     for name, of_scorer in counts.items():
         bins = of_scorer.bins()

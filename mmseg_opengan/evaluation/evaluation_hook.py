@@ -223,7 +223,7 @@ def _commit() -> str | None:
     checkout = Path(__file__).parents[2]
     if not (checkout / '.git').exists():  # git would name a repository around it
         return None
-    command = ['git', '-C', checkout, 'describe', '--always', '--dirty']
+    command = ['git', '-C', str(checkout), 'describe', '--always', '--dirty']
     with suppress(OSError):
         found = subprocess.run(command, check=False, capture_output=True, text=True)
         return found.stdout.strip() or None

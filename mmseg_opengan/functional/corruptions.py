@@ -6,7 +6,7 @@ import numpy as np
 #: Of each corruption at severities 1 to 5: standard deviation of Gaussian noise in grey levels and
 #: of a Gaussian blur in pixels, quality of a JPEG file, what grey levels are multiplied by, and the
 #: share of fog at the upper edge.
-STRENGTHS = dict(
+STRENGTHS: dict[str, tuple[float, ...]] = dict(
     noise=(5, 10, 20, 30, 40),
     blur=(0.5, 1, 2, 3, 4),
     jpeg=(60, 40, 25, 15, 8),
@@ -21,17 +21,19 @@ def corrupted(image: np.ndarray, kind: str, severity: int, rng: np.random.Genera
     if severity == 0:
         return image
     strength = STRENGTHS[kind][severity - 1]
+    changed: np.ndarray
     if kind == 'noise':
         changed = image + strength * rng.standard_normal(image.shape, dtype=np.float32)
     elif kind == 'blur':
         changed = cv2.GaussianBlur(image, (0, 0), strength)
     elif kind == 'jpeg':
-        _, code = cv2.imencode('.jpg', image, [cv2.IMWRITE_JPEG_QUALITY, strength])
+        _, code = cv2.imencode('.jpg', image, [cv2.IMWRITE_JPEG_QUALITY, int(strength)])
         changed = cv2.imdecode(code, cv2.IMREAD_COLOR)
     elif kind == 'darkness':
         changed = image * np.float32(strength)
     else:
-        share = _fog(*image.shape[:2], strength, rng)[..., None]
+        height, width = image.shape[:2]
+        share = _fog(height, width, strength, rng)[..., None]
         changed = (1 - share) * image + share * _FOG
     return np.rint(changed).clip(0, 255).astype(np.uint8)
 
