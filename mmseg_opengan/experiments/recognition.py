@@ -36,14 +36,14 @@ NUM_KNOWN = 6
 NUM_OPEN = 100  # open training examples of CLS and OpenGAN
 TRAIN, VALIDATION, TEST = range(3)
 UNKNOWN = 'unknown classes'  # the source of Setup I
-#: Scores that need no open example.
+#: Scores that need no open example; those of features at unit length (the paper's section 10).
 FREE: dict[str, Any] = {
     'MSP': MSP,
     'entropy': Entropy,
     'max logit': MaxLogit,
     'GEN': GEN,
     'nearest neighbour': NearestNeighbour,
-    'GDM': GDM,
+    'GDM': partial(GDM, normalize=True),
     'GMM': partial(GMM, num_components=5),
 }
 

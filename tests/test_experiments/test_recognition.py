@@ -1,6 +1,7 @@
 """Open-set recognition of whole images: splits, networks, numbers, and the command on the digits."""
 
 import json
+import re
 import runpy
 import sys
 from pathlib import Path
@@ -158,3 +159,13 @@ def test_the_command_wants_the_photographs(monkeypatch, capsys):
     with pytest.raises(SystemExit):
         runpy.run_path(str(TOOL), run_name='__main__')
     assert '--data: wanted the folder of CIFAR-10, found nothing' in capsys.readouterr().err
+
+
+def test_the_examples_of_the_page():
+    text = (TOOL.parents[1] / 'docs' / 'recognition.md').read_text()
+    detector, free = re.findall(r'^```python\n(.*?)^```', text, re.M | re.S)
+    found = {}
+    exec(detector, found)
+    assert f'{found["auroc"]:.2f}'.removeprefix('0') in text
+    exec(free, found)
+    assert found['scores'][0] < found['scores'][1]
