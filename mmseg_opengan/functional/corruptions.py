@@ -1,5 +1,7 @@
 """What a camera, a codec or the weather does to a photograph, in five severities."""
 
+from typing import Any
+
 import cv2
 import numpy as np
 
@@ -21,7 +23,7 @@ def corrupted(image: np.ndarray, kind: str, severity: int, rng: np.random.Genera
     if severity == 0:
         return image
     strength = STRENGTHS[kind][severity - 1]
-    changed: np.ndarray
+    changed: Any
     if kind == 'noise':
         changed = image + strength * rng.standard_normal(image.shape, dtype=np.float32)
     elif kind == 'blur':
@@ -42,7 +44,7 @@ def _fog(height: int, width: int, share: float, rng: np.random.Generator) -> np.
     """The share of fog at each pixel (H, W): in patches, and less towards the lower edge, where
     things are near.
     """
-    patches = rng.uniform(0.75, 1.25, (6, 6)).astype(np.float32)
-    patches = cv2.resize(patches, (width, height), interpolation=cv2.INTER_CUBIC)
+    coarse = rng.uniform(0.75, 1.25, (6, 6)).astype(np.float32)
+    patches = cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC)
     depth = np.linspace(1, 0.4, height, dtype=np.float32)[:, None]
     return (share * depth * patches).clip(0, 1)

@@ -6,7 +6,6 @@ from itertools import pairwise
 from typing import Any
 
 import torch
-from mmseg.registry import MODELS
 from torch import Tensor, nn
 from torch.nn.functional import conv2d, leaky_relu_
 from torch.nn.modules.batchnorm import _BatchNorm
@@ -42,7 +41,6 @@ def _hidden_layers(
         yield nn.ReLU(inplace=True) if act == 'relu' else nn.LeakyReLU(SLOPE, inplace=True)
 
 
-@MODELS.register_module()
 class FeatureDiscriminator(nn.Module):
     """D: in_channels -> 512 -> 256 -> 128 -> 64 -> 1, BN and LeakyReLU(.2) after each hidden layer,
     about 2 MB.
@@ -98,7 +96,6 @@ class FeatureDiscriminator(nn.Module):
         return found
 
 
-@MODELS.register_module()
 class FeatureGenerator(nn.Module):
     """G: noise -> 512 -> 256 -> 128 -> 256 -> out_channels, BN and activation after each hidden
     layer, about 2 MB.

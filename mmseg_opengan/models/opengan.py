@@ -8,22 +8,17 @@ from typing import Any
 
 import torch
 from mmengine.model import is_model_wrapper
-from mmengine.optim import OptimWrapper, OptimWrapperDict
+from mmengine.optim import OptimWrapperDict
 from mmseg.registry import MODELS
 from torch import Tensor, nn
 
 from ..contracts import CLOSED, HYBRID, OPENGAN
-from ..functional.gan_losses import (
-    GENERATOR_LOSSES,
-    REDUCTIONS,
-    discriminator_loss,
-    generator_loss,
-    mean_closed_probability,
-)
+from ..functional.gan_losses import GENERATOR_LOSSES, REDUCTIONS
 from ..functional.pixels import labels_on_grid, open_map_of, pixels_first
 from .frozen_segmentor import load_whole, part_of
 from .fusion import Fusion
-from .networks import discriminate, frozen
+from .gan_step import gan_step, logits_of_rows
+from .networks import FeatureDiscriminator, FeatureGenerator, discriminate, frozen
 from .open_set_segmentor import (
     DIGEST,
     OpenSetSegmentor,
@@ -32,6 +27,9 @@ from .open_set_segmentor import (
 from .options import check_choices, check_numbers
 from .scorers.base import FitData
 from .tap_adapters import Tap
+
+for _network in (FeatureDiscriminator, FeatureGenerator):
+    MODELS.register_module(module=_network)
 
 
 @MODELS.register_module()
@@ -219,18 +217,21 @@ class OpenGANSegmentor(OpenSetSegmentor):
         draw = data['draw']
         self.discriminator_loaded = True
         real = self._real(data)
-        made = noise = None
+        noise: Any = ()
         if self.generator is not None:
             noise = draw.noise(_unwrap(self.generator).noise_channels)
-            with torch.no_grad():
-                made = self.generator(noise[0].to(self._device)).float()
-        log = self._step_discriminator(real, made, draw, optim_wrapper['discriminator'])
+        log = gan_step(
+            (self.discriminator, self.generator),
+            optim_wrapper,
+            [z.to(self._device) for z in noise],
+            lambda made: self._logits_of_groups(real, made, draw),
+            lambda network, made: self._logits_of_made(network, made, draw, 1),
+            loss_options=self.loss_options,
+            kind=self.generator_loss,
+        )
         wants_open = draw.sampler.num_open > 0 and data.get('open', ()) is not None
         wanted = ('closed', 'open') if wants_open else ('closed',)
         log['empty_groups'] = torch.tensor(float(sum(f'D_{group}' not in log for group in wanted)))
-        if noise is not None:
-            optimizer = optim_wrapper['generator']
-            log.update(self._step_generator(noise[1].to(self._device), draw, optimizer))
         return log
 
     @property
@@ -248,8 +249,8 @@ class OpenGANSegmentor(OpenSetSegmentor):
 
     def _logits_of_groups(self, real: Any, made: Tensor | None, draw: Any) -> Sequence[Tensor]:
         """D's logits (n,) of closed, open and generated pixels, by one forward of all."""
-        groups = (*real, real[0][:0] if made is None else made)
-        return self.discriminator(torch.cat(groups)).split([len(group) for group in groups])
+        closed, opened = real
+        return logits_of_rows(self.discriminator, closed, opened, made)
 
     def _logits_of_made(self, network: nn.Module, made: Tensor, draw: Any, turn: int) -> Tensor:
         """A D's logits (n,) of generated pixels, in D's turn (0) or in G's (1)."""
@@ -287,32 +288,6 @@ class OpenGANSegmentor(OpenSetSegmentor):
     def _noise_shape(self, number: int) -> tuple[int, ...]:
         """Of the noise that makes at least ``number`` generated pixels."""
         return number, _unwrap(self.generator).noise_channels
-
-    def _step_discriminator(
-        self, real: Any, made: Tensor | None, draw: Any, optimizer: OptimWrapper
-    ) -> dict[str, Tensor]:
-        with optimizer.optim_context(self.discriminator):
-            logits = self._logits_of_groups(real, made, draw)
-            terms = discriminator_loss(*logits, **self.loss_options)
-            loss: Any = sum(terms.values())
-        optimizer.update_params(loss)
-        log = {name: term.detach() for name, term in terms.items()}
-        log['loss_discriminator'] = loss.detach()
-        for name, group in zip(('closed', 'open', 'fake'), logits):
-            if len(group):
-                log[f'D_{name}'] = mean_closed_probability(group)
-        return log
-
-    def _step_generator(
-        self, noise: Tensor, draw: Any, optimizer: OptimWrapper
-    ) -> dict[str, Tensor]:
-        """D stays as it is."""
-        discriminator = _unwrap(self.discriminator)
-        with optimizer.optim_context(self.generator), frozen(discriminator):
-            logits = self._logits_of_made(discriminator, self.generator(noise), draw, 1)
-            terms = generator_loss(logits, kind=self.generator_loss)
-        optimizer.update_params(sum(terms.values()))
-        return {name: term.detach() for name, term in terms.items()}
 
 
 def _expect_no_scorers(module: nn.Module, incompatible_keys: Any) -> None:
