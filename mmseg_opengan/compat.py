@@ -155,7 +155,11 @@ def load_safely() -> None:
     allow_mmengine_checkpoints()
     from mmengine.runner.checkpoint import CheckpointLoader
 
-    CheckpointLoader.register_scheme(prefixes='', loader=load_checkpoint_file, force=True)
+    CheckpointLoader.register_scheme(
+        prefixes='',
+        loader=load_checkpoint_file,
+        force=True,
+    )
     CheckpointLoader.register_scheme(
         prefixes=('http://', 'https://'), loader=_load_from_http, force=True
     )

@@ -92,7 +92,11 @@ def train(
     pool = dict(closed=world.closed(2000), open=world.open(500, [NEW]))
     val = world.closed(1000), world.open(500, [NEW, 1, 2, 3])
     test = world.closed(2000), world.open(1000, range(4, len(world.kinds)))
-    sampler = PixelSampler(num_closed=200, num_open=100 * use_open, num_fake=100 * use_fake)
+    sampler = PixelSampler(
+        num_closed=200,
+        num_open=100 * use_open,
+        num_fake=100 * use_fake,
+    )
     model = build_open(
         SEGMENTOR,
         seed=seed,

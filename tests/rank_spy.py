@@ -17,7 +17,13 @@ class RankSpy(Hook):
     priority = 'VERY_LOW'
 
     def __init__(self):
-        self.seen = dict(steps=[], closed=[], losses=[], networks=[], metrics=[])
+        self.seen = dict(
+            steps=[],
+            closed=[],
+            losses=[],
+            networks=[],
+            metrics=[],
+        )
 
     def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
         self.seen['steps'].append(data_batch['draw'].step)

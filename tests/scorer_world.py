@@ -27,7 +27,11 @@ SCORER_OPTIONS = {
     'ReAct': dict(quantile=0.9, per='channel'),
     'Hybrid': dict(trained=dict(type='Energy'), free=dict(type='GEN')),
     'DiscriminatorScorer': dict(
-        discriminator=dict(type='FeatureDiscriminator', hidden=(16, 8), in_channels=CHANNELS)
+        discriminator=dict(
+            type='FeatureDiscriminator',
+            hidden=(16, 8),
+            in_channels=CHANNELS,
+        )
     ),
     'ClassCentroid': {},
     'GDM': {},

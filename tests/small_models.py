@@ -19,8 +19,19 @@ from mmseg_opengan.features.pixel_sampler import PixelSampler
 
 NUM_CLASSES = 5
 BN = dict(type='BN', requires_grad=True)
-RESNET = dict(type='ResNetV1c', depth=18, stem_channels=8, base_channels=8, norm_cfg=BN)
-DILATED = dict(RESNET, strides=(1, 2, 1, 1), dilations=(1, 1, 2, 4), contract_dilation=True)
+RESNET = dict(
+    type='ResNetV1c',
+    depth=18,
+    stem_channels=8,
+    base_channels=8,
+    norm_cfg=BN,
+)
+DILATED = dict(
+    RESNET,
+    strides=(1, 2, 1, 1),
+    dilations=(1, 1, 2, 4),
+    contract_dilation=True,
+)
 MIT = dict(
     type='MixVisionTransformer',
     embed_dims=8,
@@ -73,7 +84,13 @@ SEGMENTORS = {
     'FCNHead': (HRNET, FCN, 60),
     'ASPPHead': (
         DILATED,
-        dict(type='ASPPHead', in_channels=64, in_index=3, channels=16, dilations=(1, 2, 3)),
+        dict(
+            type='ASPPHead',
+            in_channels=64,
+            in_index=3,
+            channels=16,
+            dilations=(1, 2, 3),
+        ),
         16,
     ),
     'DepthwiseSeparableASPPHead': (
@@ -89,7 +106,15 @@ SEGMENTORS = {
         ),
         16,
     ),
-    'UPerHead': (RESNET, dict(type='UPerHead', pool_scales=(1, 2, 3, 6), **PYRAMID), 12),
+    'UPerHead': (
+        RESNET,
+        dict(
+            type='UPerHead',
+            pool_scales=(1, 2, 3, 6),
+            **PYRAMID,
+        ),
+        12,
+    ),
     'SegformerHead': (MIT, dict(PYRAMID, type='SegformerHead', in_channels=[8, 8, 16, 16]), 12),
     'OCRHead': (
         HRNET,
@@ -111,7 +136,12 @@ SLIDE = dict(mode='slide', crop_size=(48, 64), stride=(24, 40))
 
 
 def head_config(head: dict, num_classes: int = NUM_CLASSES) -> dict:
-    return dict(head, num_classes=num_classes, norm_cfg=BN, align_corners=False)
+    return dict(
+        head,
+        num_classes=num_classes,
+        norm_cfg=BN,
+        align_corners=False,
+    )
 
 
 def plain_config(

@@ -85,7 +85,13 @@ def scorer(place):
 
 def scorer_of_d(place):
     network = dict(type='FeatureDiscriminator')
-    SCORERS.build(dict(type='DiscriminatorScorer', discriminator=network, checkpoint=place.evil))
+    SCORERS.build(
+        dict(
+            type='DiscriminatorScorer',
+            discriminator=network,
+            checkpoint=place.evil,
+        )
+    )
 
 
 def config_in_a_checkpoint(place):

@@ -269,7 +269,11 @@ def server(tmp_path, monkeypatch):
 
     monkeypatch.setattr(torch.hub, 'download_url_to_file', download)
     monkeypatch.setattr(torch.hub, 'get_dir', lambda: str(tmp_path / 'hub'))
-    return types.SimpleNamespace(files=files, asked=asked, folder=tmp_path / 'hub' / 'checkpoints')
+    return types.SimpleNamespace(
+        files=files,
+        asked=asked,
+        folder=tmp_path / 'hub' / 'checkpoints',
+    )
 
 
 def test_a_download_is_kept_and_loaded(server):

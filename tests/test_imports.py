@@ -155,7 +155,12 @@ from mmseg_opengan.functional import gan_losses, pixels, scores
 print(pixels.grid_stride((1024, 2048), (256, 512)), scores.msp(torch.zeros(1, 4, 1, 1)).item(),
       len(gan_losses.discriminator_loss(torch.zeros(2), torch.zeros(2), torch.zeros(2))))
 """
-    done = subprocess.run([sys.executable, '-c', code], cwd=ROOT, capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, '-c', code],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
     assert done.returncode == 0, done.stderr
     assert done.stdout.split() == ['4', '0.75', '3']
 

@@ -193,7 +193,13 @@ def test_8_curves_resume_and_two_processes(here, monkeypatch):
         PYTHON=sys.executable, PORT=free_port(), OMP_NUM_THREADS='1', CUDA_VISIBLE_DEVICES=''
     )
     command = [*shlex.split(two), *options('jobs_two', SHORT, {'train_cfg.max_iters': 5})]
-    subprocess.run(command, env=environment, check=True, capture_output=True, timeout=300)
+    subprocess.run(
+        command,
+        env=environment,
+        check=True,
+        capture_output=True,
+        timeout=300,
+    )
     [best] = (here / 'work_dirs/two').glob('best_opengan_AUROC_iter_*.pth')
     assert torch.load(best, weights_only=True)['state_dict']
 

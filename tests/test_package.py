@@ -126,7 +126,12 @@ def test_what_is_imported_is_declared():
 
 def test_an_sdist_gives_the_same_wheel(wheel, tmp_path):
     build = f'import setuptools.build_meta as backend; backend.build_sdist({str(tmp_path)!r})'
-    subprocess.run([sys.executable, '-c', build], cwd=ROOT, check=True, capture_output=True)
+    subprocess.run(
+        [sys.executable, '-c', build],
+        cwd=ROOT,
+        check=True,
+        capture_output=True,
+    )
     [sdist] = tmp_path.glob('*.tar.gz')
     pip('wheel', sdist, '--no-build-isolation', '--wheel-dir', tmp_path)
     [other] = tmp_path.glob('*.whl')

@@ -13,7 +13,12 @@ from mmseg_opengan.provenance import (
 
 
 def test_a_record_comes_back_as_it_was_noted(tmp_path):
-    record = made_from(size=(4, 5), limit=float('inf'), norm=dict(eps=1e-5), hook=len)
+    record = made_from(
+        size=(4, 5),
+        limit=float('inf'),
+        norm=dict(eps=1e-5),
+        hook=len,
+    )
     note(tmp_path / 'new' / 'folder', record)
     assert noted(tmp_path / 'new' / 'folder') == record
     assert noted(tmp_path) == {}

@@ -138,7 +138,11 @@ def write_own_segmentor(folder) -> None:
         / '.mim/configs/hrnet/fcn_hr18s_4xb2-160k_cityscapes-512x1024.py'
     )
     stages = {
-        f'stage{i}': dict(num_blocks=blocks, num_channels=channels, num_modules=1)
+        f'stage{i}': dict(
+            num_blocks=blocks,
+            num_channels=channels,
+            num_modules=1,
+        )
         for i, (blocks, channels) in STAGES.items()
     }
     (folder / 'my_segmentor.py').write_text(

@@ -79,7 +79,11 @@ def test_open_validation_keeps_the_best_step():
     assert detector.n_iter_ == steps[np.argmax(numbers)]
     found = roc_auc_score(VALIDATION['y_val'], detector.open_score(VALIDATION['X_val']))
     assert found == pytest.approx(max(numbers))
-    shorter = fitted(max_iter=detector.n_iter_, validate_every=4, learning_rate=1e-3)
+    shorter = fitted(
+        max_iter=detector.n_iter_,
+        validate_every=4,
+        learning_rate=1e-3,
+    )
     np.testing.assert_array_equal(shorter.score_samples(OPEN), detector.score_samples(OPEN))
 
 
@@ -150,5 +154,10 @@ for name in ('mmcv', 'mmengine', 'mmseg', 'cv2', 'matplotlib'):
 from mmseg_opengan.vectors import OpenGANDetector
 print(OpenGANDetector().get_params()['lambda_fake'])
 """
-    done = subprocess.run([sys.executable, '-c', code], cwd=ROOT, capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, '-c', code],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
     assert (done.stdout, done.returncode) == ('0.2\n', 0), done.stderr

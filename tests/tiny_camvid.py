@@ -102,7 +102,11 @@ def write_config(root: Path, data_root: Path) -> Path:
         )
 
     base = Path(__file__).resolve().parents[1] / 'configs/_base_/default_runtime.py'
-    parts = dict(model=MODEL, val_dataloader=loader('open_val'), test_dataloader=loader('test'))
+    parts = dict(
+        model=MODEL,
+        val_dataloader=loader('open_val'),
+        test_dataloader=loader('test'),
+    )
     text = '\n'.join(f'{name} = {value!r}' for name, value in parts.items())
     (root / 'tiny.py').write_text(f'_base_ = [{str(base)!r}]\n{text}\n')
     return root / 'tiny.py'

@@ -20,7 +20,12 @@ from mmseg_opengan.features.sources import OnlineSource, StoreSource
 
 SIZE, STRIDE = (24, 32), 4
 NO_OPEN, NO_CLOSED = 1, 2  # these images lack a group
-SEGMENTOR = dict(name='Lookup', sha256='a' * 64, channels=3, preprocessor=dict(mean=None))
+SEGMENTOR = dict(
+    name='Lookup',
+    sha256='a' * 64,
+    channels=3,
+    preprocessor=dict(mean=None),
+)
 PIPELINE = [
     dict(type='LoadImageFromFile'),
     dict(type='LoadOpenSetAnnotations'),
@@ -109,7 +114,12 @@ def source_config(
     **options,
 ) -> dict:
     """Config of a source over the training images, with a small sampler."""
-    sampler = dict(type='PixelSampler', num_closed=12, num_open=6, num_fake=4) | (sampler or {})
+    sampler = dict(
+        type='PixelSampler',
+        num_closed=12,
+        num_open=6,
+        num_fake=4,
+    ) | (sampler or {})
     return dict(
         type=kind,
         root=str(bank),
@@ -172,7 +182,11 @@ class PlainHead(MODELS.get('FCNHead')):
 
 PLAIN = dict(
     type='EncoderDecoder',
-    data_preprocessor=dict(type='SegDataPreProcessor', pad_val=0, seg_pad_val=255),
+    data_preprocessor=dict(
+        type='SegDataPreProcessor',
+        pad_val=0,
+        seg_pad_val=255,
+    ),
     backbone=dict(type='EveryFourthPixel'),
     decode_head=dict(
         type='PlainHead', in_channels=3, channels=3, num_convs=0, concat_input=False, num_classes=19

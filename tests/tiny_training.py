@@ -46,13 +46,21 @@ def config(root, work_dir, **options):
                 discriminator=network,
                 generator=network,
             ),
-            train_cfg=dict(type='IterBasedTrainLoop', max_iters=STEPS, val_interval=INTERVAL),
+            train_cfg=dict(
+                type='IterBasedTrainLoop',
+                max_iters=STEPS,
+                val_interval=INTERVAL,
+            ),
             val_cfg=dict(type='ValLoop'),
             test_cfg=dict(type='TestLoop'),
             val_evaluator=dict(type='OpenSetMetric'),
             test_evaluator=dict(type='OpenSetMetric'),
             default_hooks=dict(
-                logger=dict(type='LoggerHook', interval=2, log_metric_by_epoch=False),
+                logger=dict(
+                    type='LoggerHook',
+                    interval=2,
+                    log_metric_by_epoch=False,
+                ),
                 checkpoint=dict(
                     type='WholeCheckpointHook',
                     by_epoch=False,

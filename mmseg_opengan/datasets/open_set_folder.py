@@ -79,7 +79,11 @@ class OpenSetFolder(OpenSetDataset):
         where = 'ids'
         if isinstance(ids, str):
             where = f"ids '{ids}'"
-            given = dict(classes=classes, open_classes=open_classes, palette=palette)
+            given = dict(
+                classes=classes,
+                open_classes=open_classes,
+                palette=palette,
+            )
             meaning = _meaning_in(ids, given)
             ids, classes, open_classes, palette = (meaning[part] for part in _PARTS)
         labels = label_map_of(classes, open_classes, ids, policy, where).ignoring(ignore_open)

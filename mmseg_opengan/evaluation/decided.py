@@ -93,7 +93,12 @@ def decide_scores(
             if name not in recognition:
                 recognition[name] = RecognitionCounts(num_classes, of_scorer.layout)
             recognition[name].add(placed, scores, truth.outcomes)
-    found: dict = dict(scorers={}, num_images=num_images, num_closed=0, num_open=0)
+    found: dict = dict(
+        scorers={},
+        num_images=num_images,
+        num_closed=0,
+        num_open=0,
+    )
     for name, of_scorer in counts.items():
         bins = of_scorer.bins()
         one = decide(bins, recognition.get(name), rules=rules).to_json()

@@ -225,6 +225,11 @@ def _commit() -> str | None:
         return None
     command = ['git', '-C', str(checkout), 'describe', '--always', '--dirty']
     with suppress(OSError):
-        found = subprocess.run(command, check=False, capture_output=True, text=True)
+        found = subprocess.run(
+            command,
+            check=False,
+            capture_output=True,
+            text=True,
+        )
         return found.stdout.strip() or None
     return None

@@ -8,7 +8,13 @@ from ..provenance import differences
 
 #: What has to be the same before two numbers may be compared; see docs/evaluation.md. The paper's
 #: numbers pool the pixels of the 256 x 512 feature grids of the 500 Cityscapes validation images.
-PROTOCOLS = dict(paper=dict(label_policy='cityscapes/paper', resolution='feature', mode='whole'))
+PROTOCOLS = dict(
+    paper=dict(
+        label_policy='cityscapes/paper',
+        resolution='feature',
+        mode='whole',
+    )
+)
 
 
 def check_protocol(name: str, **found: Any) -> None:

@@ -7,7 +7,11 @@ from prettytable import PrettyTable
 
 #: A number with a larger error bound comes with a warning.
 LARGE_ERROR = 1e-3
-_NUMBERS = dict(AUROC='auroc_error_bound', AP='ap_error_bound', FPR95='fpr95_error_bound')
+_NUMBERS = dict(
+    AUROC='auroc_error_bound',
+    AP='ap_error_bound',
+    FPR95='fpr95_error_bound',
+)
 _RATES = ('TPR', 'FPR', 'precision', 'F1', 'macro_F1')
 
 

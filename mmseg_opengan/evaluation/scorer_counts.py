@@ -244,12 +244,23 @@ def called_open(bins: ScoreBins, recognition: RecognitionCounts, classes: Sequen
     """
     threshold, called, pixels = recognition.called_open(threshold_at_tpr(bins))
     rows = [
-        (name, dict(num_pixels=total, called_open=number, fraction=number / total))
+        (
+            name,
+            dict(
+                num_pixels=total,
+                called_open=number,
+                fraction=number / total,
+            ),
+        )
         for name, number, total in zip(classes, called.tolist(), pixels.tolist(), strict=True)
         if total
     ]
     rows.sort(key=lambda row: -row[1]['fraction'])
-    return dict(threshold=threshold, FPR95=fpr_at_tpr(bins), classes=dict(rows))
+    return dict(
+        threshold=threshold,
+        FPR95=fpr_at_tpr(bins),
+        classes=dict(rows),
+    )
 
 
 def _recognition(recognition, points, classes):

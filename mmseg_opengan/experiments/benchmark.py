@@ -174,7 +174,14 @@ def run(
                 options=options,
                 scorers=tested,
                 bootstrap_block=bootstrap_block,
-                hooks=[dict(type='PanelHook', out=folder, scorers=shown, number=num_panels)],
+                hooks=[
+                    dict(
+                        type='PanelHook',
+                        out=folder,
+                        scorers=shown,
+                        number=num_panels,
+                    )
+                ],
             )
         )
     reports = dict(zip(resolutions, evaluate_all(passes, processes)))

@@ -153,7 +153,12 @@ def _by_class(axes, points, kinds, classes, palette) -> None:
                 label=name,
                 **shape,
             )
-    axes.legend(loc='center right', bbox_to_anchor=(-0.02, 0.5), frameon=False, fontsize=10)
+    axes.legend(
+        loc='center right',
+        bbox_to_anchor=(-0.02, 0.5),
+        frameon=False,
+        fontsize=10,
+    )
 
 
 def _draw_landscape(axes, points, p_open, extent):

@@ -56,7 +56,11 @@ def compare(first: dict[int, dict], second: dict[int, dict]) -> dict | None:
         return None
     per_seed = [one['AUROC'] - other['AUROC'] for one, other in pairs]
     ones, others = (_aurocs(list(entries)) for entries in zip(*pairs))
-    return dict(per_seed=per_seed, mean=statistics.mean(per_seed), interval=interval(ones - others))
+    return dict(
+        per_seed=per_seed,
+        mean=statistics.mean(per_seed),
+        interval=interval(ones - others),
+    )
 
 
 def report_text(

@@ -138,7 +138,11 @@ def trained_scores(
     is_open = (split.truth[validation] == NUM_KNOWN).long()
     scores = {}
     for name in ('CLS', 'OpenGAN-0', 'OpenGAN'):
-        detector = OpenGANDetector(generator=name != 'CLS', max_iter=steps, random_state=split.seed)
+        detector = OpenGANDetector(
+            generator=name != 'CLS',
+            max_iter=steps,
+            random_state=split.seed,
+        )
         detector.fit(
             split.features[closed],
             X_open=None if name == 'OpenGAN-0' else split.features[opened],
@@ -191,7 +195,12 @@ def compare(split: Split, images: SmallImages, steps: int) -> list[dict]:
         scores = free | trained[same]
         for test, tested in (unknown if source == UNKNOWN else images.sources).items():
             for method, values in scores.items():
-                row = dict(seed=split.seed, method=method, source=source, test=test)
+                row = dict(
+                    seed=split.seed,
+                    method=method,
+                    source=source,
+                    test=test,
+                )
                 found.append(row | measure(split, values, validated, tested))
     return found
 
@@ -220,7 +229,14 @@ def run(images: SmallImages, seeds: Sequence[int], steps: int, out: str) -> str:
                 processor_minutes=(time.process_time() - begin) / 60,
             )
         )
-        write_json(Path(out, 'results.json'), dict(splits=splits, steps=steps, results=results))
+        write_json(
+            Path(out, 'results.json'),
+            dict(
+                splits=splits,
+                steps=steps,
+                results=results,
+            ),
+        )
     text = tables(results, list(images.sources))
     write_text(Path(out, 'table.md'), text)
     return text

@@ -163,7 +163,12 @@ class Trial:
         point = found['operating_points'][RULE]
         error = found['calibration']['ECE_mass']['after'] if 'calibration' in found else None
         kept = {key: found[key] for key in ('AUROC', 'FPR95', 'num_closed', 'num_open')}
-        kept.update(FPR=point['FPR'], TPR=point['TPR'], ECE=error, mIoU=report.get('mIoU'))
+        kept.update(
+            FPR=point['FPR'],
+            TPR=point['TPR'],
+            ECE=error,
+            mIoU=report.get('mIoU'),
+        )
         return dict(kept, num_images=report['num_images'])
 
     def run(self, stage: str, shift: Shift, decisions: dict) -> dict:
@@ -206,7 +211,13 @@ class Trial:
 
         image = image.to(get_device(), torch.float32)
         steps, size = (self.steps, strength / 2) if 'pgd' in kind else (1, strength)
-        found = attacked(image, objective, epsilon=strength, steps=steps, step_size=size)
+        found = attacked(
+            image,
+            objective,
+            epsilon=strength,
+            steps=steps,
+            step_size=size,
+        )
         return found.round()  # which a file can hold, and no further from the image
 
 
@@ -248,14 +259,24 @@ def robustness_figure(cells: dict[tuple, list[dict]], shifts: Sequence[Shift]) -
     figure = Figure(figsize=(8.5, 8), layout='constrained')
     for place, kind in enumerate(dict.fromkeys(shift.kind for shift in shifts[1:])):
         axes = figure.add_subplot(3, 3, place + 1)
-        axes.set(title=kind.replace('_', ', '), xlabel='strength', ylabel='AUROC', ylim=(0, 1))
+        axes.set(
+            title=kind.replace('_', ', '),
+            xlabel='strength',
+            ylabel='AUROC',
+            ylim=(0, 1),
+        )
         for name, style in styles.items():
             points = {}
             for shift in shifts:
                 found = [cell['AUROC'] for cell in cells.get((name, *shift), [])]
                 if shift.kind in (kind, CLEAN.kind) and found:
                     points[shift.strength] = sum(found) / len(found)
-            axes.plot(*zip(*points.items()), marker='.', label=label_of(name), **style)
+            axes.plot(
+                *zip(*points.items()),
+                marker='.',
+                label=label_of(name),
+                **style,
+            )
         if not figure.legends:
             figure.legend(loc='outside lower center', ncols=4, frameon=False)
     return figure

@@ -159,7 +159,12 @@ def load_segmentor(config: Config, scorers: dict[str, dict] | None = None) -> nn
     """The frozen segmentor of a config with its trained weights and these scorers alone, scoring on
     the feature grid.
     """
-    alone = dict(discriminator=None, generator=None, fuse=None, resolution='feature')
+    alone = dict(
+        discriminator=None,
+        generator=None,
+        fuse=None,
+        resolution='feature',
+    )
     model = MODELS.build(dict(config.model, **alone, scorers=scorers))
     model.check_segmentor()
     return model.to(get_device()).eval()
@@ -215,7 +220,11 @@ class _Task:
 
     def summary(self) -> dict:
         meta = self._meta()
-        return dict(scorer=meta['scorer'], options=meta['options'], **meta['fitting'])
+        return dict(
+            scorer=meta['scorer'],
+            options=meta['options'],
+            **meta['fitting'],
+        )
 
     def fitted(self) -> list[dict]:
         """Configs of the fitted candidates."""

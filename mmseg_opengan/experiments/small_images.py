@@ -91,7 +91,13 @@ def cifar10(root: str | Path) -> SmallImages:
         rows[:, 0].long(),
         torch.arange(len(rows)) >= len(rows) - len(records[-1]),
         dict(animals=range(2, 8), vehicles=[0, 1, 8, 9]),
-        dict(widths=(16, 32, 64, 128), epochs=12, shift=4, flip=True, half=True),
+        dict(
+            widths=(16, 32, 64, 128),
+            epochs=12,
+            shift=4,
+            flip=True,
+            half=True,
+        ),
     )
 
 

@@ -127,7 +127,13 @@ def sweep(
     out = Path(out)
     grid = dict(lambdas=lambdas, seeds=seeds, num_open_images=num_open_images)
     jobs = plan(config, **grid, out=out, options=options)
-    report = train_and_test(jobs, config=config, out=out, processes=processes, options=options)
+    report = train_and_test(
+        jobs,
+        config=config,
+        out=out,
+        processes=processes,
+        options=options,
+    )
     result = summarize(jobs, report)
     write_report(out, result, config)
     return result

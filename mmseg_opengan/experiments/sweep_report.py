@@ -51,7 +51,14 @@ def summarize(jobs, report: dict) -> dict:
         row = job.row(report['scorers'][job.name])
         entries = history(job.work_dir)
         checkpoint = str(job.work_dir / job.best()['checkpoint'])
-        runs.append(dict(name=job.name, **row, checkpoint=checkpoint, history=entries))
+        runs.append(
+            dict(
+                name=job.name,
+                **row,
+                checkpoint=checkpoint,
+                history=entries,
+            )
+        )
         validations += [(entry[FAKE], entry[VALIDATION]) for entry in entries.values()]
     table = [_choice(some) for some in grouped(runs, 'num_open_images').values()]
     return dict(

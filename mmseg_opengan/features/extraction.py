@@ -182,7 +182,14 @@ def _require_space(root, identity, todo, extract, choice):
         )
 
     with ahead(count, todo.values(), 2 * READERS) as counts:
-        pixels = sum(tqdm(counts, total=len(todo), desc='Counting pixels', unit='image'))
+        pixels = sum(
+            tqdm(
+                counts,
+                total=len(todo),
+                desc='Counting pixels',
+                unit='image',
+            )
+        )
     needed = pixels * (2 * identity['channels'] + 9)
     print_log(
         f"Feature bank '{root}': {len(todo)} images, {pixels:,} pixels, {needed / 1e9:.2f} GB "

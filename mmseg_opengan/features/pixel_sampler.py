@@ -48,7 +48,11 @@ class PixelSampler:
         closed_images_per_batch: int | Literal['all'] = 1,
         open_draws: Literal['pixels', 'kinds'] = 'pixels',
     ):
-        numbers = dict(num_closed=num_closed, num_open=num_open, num_fake=num_fake)
+        numbers = dict(
+            num_closed=num_closed,
+            num_open=num_open,
+            num_fake=num_fake,
+        )
         for name, value in numbers.items():
             if not isinstance(value, int) or value < 0:
                 raise ValueError(f'{name}: wanted a whole number >= 0, found {value!r}')

@@ -75,7 +75,13 @@ class StoredTaps(Dataset):
             ValueError: features that are NaN or infinite.
             RuntimeError: on the other ranks, when the rank that extracts failed.
         """
-        identity = as_json(dict(content='taps', segmentor=segmentor, pipeline=self.pipeline))
+        identity = as_json(
+            dict(
+                content='taps',
+                segmentor=segmentor,
+                pipeline=self.pipeline,
+            )
+        )
         if self.stored is None:
             on_main_process(lambda: self._build(extract, identity))
             manifest = read_manifest(self.root)

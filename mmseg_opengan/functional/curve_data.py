@@ -48,7 +48,12 @@ def density(bins: ScoreBins) -> dict:
     high = max(high, low + 1e-6 * max(1, abs(low)))
     found = {}
     for name, counts in (('closed', closed), ('open', open_)):
-        heights, borders = np.histogram(edges, bins=100, range=(low, high), weights=counts)
+        heights, borders = np.histogram(
+            edges,
+            bins=100,
+            range=(low, high),
+            weights=counts,
+        )
         found[name] = _short(heights / max(heights.sum(), 1))
     return dict(edges=borders.tolist(), **found)
 

@@ -129,7 +129,12 @@ def kth_neighbour(points: Tensor, references: Tensor, k: int, *, unit: bool = Fa
     least = (
         distance.amin(1)
         if k == 1
-        else distance.topk(k, dim=1, largest=False, sorted=False).values.amax(1)
+        else distance.topk(
+            k,
+            dim=1,
+            largest=False,
+            sorted=False,
+        ).values.amax(1)
     )
     return _root(least + _square(points))
 

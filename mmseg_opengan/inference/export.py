@@ -85,7 +85,11 @@ def export(
     model = ExportedModel(inferencer.model, score).eval()
     wanted = [reference(model, case) for case in cases]
     cases = [case.flip(1).to(getattr(torch, dtype)) for case in cases]
-    meta = dict(score=score, classes=list(inferencer.classes), image='RGB, 0 to 255')
+    meta = dict(
+        score=score,
+        classes=list(inferencer.classes),
+        image='RGB, 0 to 255',
+    )
     note = ''
     axes = (0, 2, 3) if size is None else (0,)
     program = exported_program(model, cases[-1], axes)

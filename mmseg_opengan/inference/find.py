@@ -101,7 +101,13 @@ def find(
         entries._replace(pairs=left), batch_size=batch_size, scorers=[inferencer.main], bad=bad
     )
     with open(out_dir / RECORDS, 'a', encoding='utf-8') as file:
-        bar = tqdm(results, 'Frames', total=entries.total or None, initial=len(done), unit='frame')
+        bar = tqdm(
+            results,
+            'Frames',
+            total=entries.total or None,
+            initial=len(done),
+            unit='frame',
+        )
         for result in bar:
             record = _record(result, threshold, min_area)
             file.write(json.dumps(record) + '\n')

@@ -233,13 +233,22 @@ class OpenSetInferencer:
         if threshold is not None and options.get('thresholds') is None:
             options['thresholds'] = [LogitThreshold(threshold)]
         threshold = None if threshold is None else float(threshold)
-        files = dict(scores=save_scores, overlay=save_overlays, unknown_id=unknown_id)
+        files = dict(
+            scores=save_scores,
+            overlay=save_overlays,
+            unknown_id=unknown_id,
+        )
         total = min(options.get('limit') or entries.total, entries.total) or None
         results = self.stream(entries, scaled=save_overlays or video is not None, **options)
         found: list = []
         with ExitStack() as stack:
             add = video and stack.enter_context(video_writer(video, entries.fps))
-            for result in tqdm(results, total=total, unit='image', disable=not show_progress):
+            for result in tqdm(
+                results,
+                total=total,
+                unit='image',
+                disable=not show_progress,
+            ):
                 if add:
                     add(result.overlay(threshold))
                 if out_dir is not None:
@@ -292,7 +301,11 @@ class OpenSetInferencer:
                 raise ValueError(f'{name}: wanted at least 1, found {value}')
         pairs = islice(list_inputs(inputs).pairs, limit)
         scales = self._scales_or_none() if scaled else {}
-        panel = dict(classes=self.classes, palette=self.palette, font=self.font)
+        panel = dict(
+            classes=self.classes,
+            palette=self.palette,
+            font=self.font,
+        )
         # Probabilities are those of D's score.
         threshold_of = OPENGAN if thresholds is None and OPENGAN in scorers else main
         panel['thresholds'] = self._panel_thresholds(thresholds, threshold_of)

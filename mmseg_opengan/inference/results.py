@@ -52,7 +52,12 @@ class OpenSetResult:
     @cached_property
     def picture(self) -> np.ndarray:
         """The panel, (height, 1200, 3) uint8 RGB; drawn when first asked for."""
-        return draw_panel(self.image, pred=self.labels, scores=self.scores, **self.panel)
+        return draw_panel(
+            self.image,
+            pred=self.labels,
+            scores=self.scores,
+            **self.panel,
+        )
 
     def score(self, scorer: str | None = None) -> np.ndarray:
         """(H, W) scores of a scorer, of the main one by default, at the size of the image."""

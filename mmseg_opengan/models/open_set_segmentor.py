@@ -103,7 +103,11 @@ class OpenSetSegmentor(BaseModel):
         segmentor = held.network
         encoder = getattr(segmentor, 'backbone', None) or segmentor.image_encoder
         head = OpenGANHead(segmentor.decode_head, encoder)
-        for name, value in dict(held=held, segmentor=segmentor, head=head).items():
+        for name, value in dict(
+            held=held,
+            segmentor=segmentor,
+            head=head,
+        ).items():
             object.__setattr__(self, name, value)  # past nn.Module: neither state nor mode of ours
         self.data_preprocessor = segmentor.data_preprocessor
         # In the state dict, so that whatever loads D compares the segmentor that D belongs to.

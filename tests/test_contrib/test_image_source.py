@@ -21,7 +21,15 @@ def world(tmp_path_factory):
 def source(world, open_=(), **sampler):
     """``open_`` are options of the open dataset; None for no open images at all."""
     init_default_scope('mmseg')
-    sampler = dict(type='PatchSampler', num_closed=12, num_open=6, num_fake=4) | sampler
+    sampler = (
+        dict(
+            type='PatchSampler',
+            num_closed=12,
+            num_open=6,
+            num_fake=4,
+        )
+        | sampler
+    )
     return DATASETS.build(
         dict(
             type='ImageSource',

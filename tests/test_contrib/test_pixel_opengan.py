@@ -19,7 +19,13 @@ from mmseg_opengan.contrib.patch_sampler import PatchSampler
 
 D = dict(type='PatchDiscriminator', width=4)
 G = dict(type='PatchGenerator', width=4, noise_channels=5)
-SAMPLER = PatchSampler(num_closed=40, num_open=20, num_fake=30, fake_images=2, fake_grid=(1, 1))
+SAMPLER = PatchSampler(
+    num_closed=40,
+    num_open=20,
+    num_fake=30,
+    fake_images=2,
+    fake_grid=(1, 1),
+)
 
 
 def build(weights=None, resolution='image', **options):
@@ -27,7 +33,12 @@ def build(weights=None, resolution='image', **options):
     options = {**dict(discriminator=D, generator=G), **options}
     held = dict(config=dict(model=plain_config(size_divisor=16)))
     model = MODELS.build(
-        dict(type='PixelOpenGANSegmentor', segmentor=held, resolution=resolution, **options)
+        dict(
+            type='PixelOpenGANSegmentor',
+            segmentor=held,
+            resolution=resolution,
+            **options,
+        )
     )
     if weights is not None:
         model.load_segmentor(weights)
@@ -200,9 +211,20 @@ def test_scores_are_ds_and_the_closed_prediction_is_the_plain_models(resolution,
     size = (16, 24) if resolution == 'feature' else (64, 96)
     assert found.shape == (1, *size)
     wanted = -model.discriminator(model.normalise(item[0]))
-    wanted = F.interpolate(wanted[:, None], size=(16, 24), mode='bilinear', align_corners=False)
+    wanted = F.interpolate(
+        wanted[:, None],
+        size=(16, 24),
+        mode='bilinear',
+        align_corners=False,
+    )
     torch.testing.assert_close(
-        found, F.interpolate(wanted, size=size, mode='bilinear', align_corners=False)[:, 0]
+        found,
+        F.interpolate(
+            wanted,
+            size=size,
+            mode='bilinear',
+            align_corners=False,
+        )[:, 0],
     )
 
 
@@ -239,7 +261,11 @@ def run(tmp_path_factory):
                     ),
                 ),
             ),
-            train_cfg=dict(type='IterBasedTrainLoop', max_iters=4, val_interval=2),
+            train_cfg=dict(
+                type='IterBasedTrainLoop',
+                max_iters=4,
+                val_interval=2,
+            ),
             optim_wrapper=dict(
                 type='OptimWrapper',
                 constructor='OpenGANOptimWrapperConstructor',

@@ -87,7 +87,12 @@ def test_frame_with_eleven_groups_gives_closed_pixels_only(tree):
 
 def test_original_form_gives_the_same_maps(tree):
     compact, original = (
-        CamVidOpenSet(data_root=tree, split='test', **form) for form in ({}, ORIGINAL)
+        CamVidOpenSet(
+            data_root=tree,
+            split='test',
+            **form,
+        )
+        for form in ({}, ORIGINAL)
     )
     assert original.get_data_info(0)['seg_map_path'] == str(tree / 'LabeledApproved_full/c_L.png')
     for i in (0, 1):
@@ -126,11 +131,19 @@ def test_missing_things_are_named(tree):
         FileNotFoundError,
         match=r"Image '.*b\.jpg' has no label: wanted 'b\.png' in one of \['train_labels32'\]",
     ):
-        CamVidOpenSet(data_root=tree, split='closed_train', closed_label_dirs=())
+        CamVidOpenSet(
+            data_root=tree,
+            split='closed_train',
+            closed_label_dirs=(),
+        )
     with pytest.raises(
         FileNotFoundError, match=r"701_StillsRaw_full/c\.png' has no label: .*\['absent'\]"
     ):
-        CamVidOpenSet(data_root=tree, split='test', **dict(ORIGINAL, label_dirs=('absent',)))
+        CamVidOpenSet(
+            data_root=tree,
+            split='test',
+            **dict(ORIGINAL, label_dirs=('absent',)),
+        )
 
 
 @pytest.mark.parametrize(
@@ -237,7 +250,11 @@ def test_real_frame_through_the_pipeline(shared):
 
 def test_some_open_images_are_a_nested_draw(shared):
     def frames(**options):
-        dataset = CamVidOpenSet(data_root=shared / 'data/camvid', split='open_train', **options)
+        dataset = CamVidOpenSet(
+            data_root=shared / 'data/camvid',
+            split='open_train',
+            **options,
+        )
         return [dataset.get_data_info(i)['img_path'] for i in range(len(dataset))]
 
     everything, draws = frames(), {number: frames(num_open_images=number) for number in (10, 20)}

@@ -97,7 +97,16 @@ def test_draws_are_nested_seeded_and_from_train(tmp_path):
     assert set(draws[5]) < set(draws[10]) < set(draws[20]) == set(stems[:20])
     assert draws[10] == sorted(draws[10])
     assert stems_of(CityscapesOpenSet(data_root=tmp_path, num_open_images=10)) == draws[10]
-    assert stems_of(CityscapesOpenSet(data_root=tmp_path, num_open_images=10, seed=1)) != draws[10]
+    assert (
+        stems_of(
+            CityscapesOpenSet(
+                data_root=tmp_path,
+                num_open_images=10,
+                seed=1,
+            )
+        )
+        != draws[10]
+    )
 
 
 def test_lazy_init_indices_and_registry(tmp_path):
@@ -122,7 +131,11 @@ def test_lazy_init_indices_and_registry(tmp_path):
 
 def test_read_labels_equals_pipeline(tmp_path):
     write_tree(tmp_path)
-    dataset = CityscapesOpenSet(data_root=tmp_path, split='test', pipeline=PIPELINE)
+    dataset = CityscapesOpenSet(
+        data_root=tmp_path,
+        split='test',
+        pipeline=PIPELINE,
+    )
     for i in range(len(dataset)):
         closed, open_map = dataset.read_labels(i)
         sample = dataset[i]['data_samples']
@@ -144,7 +157,11 @@ def test_miou_is_the_ordinary_one(tmp_path):
     ids abound.
     """
     write_tree(tmp_path, val=6)
-    dataset = CityscapesOpenSet(data_root=tmp_path, split='test', pipeline=PIPELINE)
+    dataset = CityscapesOpenSet(
+        data_root=tmp_path,
+        split='test',
+        pipeline=PIPELINE,
+    )
     rng = torch.Generator().manual_seed(0)
     ours, plain = IoUMetric(), IoUMetric()
     ours.dataset_meta = plain.dataset_meta = dataset.metainfo
@@ -168,7 +185,11 @@ def test_miou_is_the_ordinary_one(tmp_path):
 def test_ignore_open_reaches_the_maps(tmp_path):
     write_tree(tmp_path)
     every = CityscapesOpenSet(data_root=tmp_path, split='open_val')
-    fewer = CityscapesOpenSet(data_root=tmp_path, split='open_val', ignore_open=['caravan'])
+    fewer = CityscapesOpenSet(
+        data_root=tmp_path,
+        split='open_val',
+        ignore_open=['caravan'],
+    )
     value = FIRST_OPEN + every.metainfo['open_classes'].index('caravan')
     before = np.stack([every.read_labels(i)[1] for i in range(10)])
     after = np.stack([fewer.read_labels(i)[1] for i in range(10)])
@@ -214,7 +235,11 @@ def test_unreadable_image_is_named(tmp_path, content):
     write_tree(tmp_path)
     path = tmp_path / 'leftImg8bit/val/bonn/000_leftImg8bit.png'
     path.write_bytes(path.read_bytes()[:60] if content is None else content)
-    dataset = CityscapesOpenSet(data_root=tmp_path, split='test', pipeline=PIPELINE)
+    dataset = CityscapesOpenSet(
+        data_root=tmp_path,
+        split='test',
+        pipeline=PIPELINE,
+    )
     size = path.stat().st_size
     with pytest.raises(
         ValueError, match=rf"Image '.*000_leftImg8bit\.png' cannot be decoded.*found {size} bytes"
@@ -224,7 +249,11 @@ def test_unreadable_image_is_named(tmp_path, content):
 
 def test_failure_of_another_step_is_not_blamed_on_the_image(tmp_path):
     write_tree(tmp_path)
-    dataset = CityscapesOpenSet(data_root=tmp_path, split='test', pipeline=PIPELINE[:1])
+    dataset = CityscapesOpenSet(
+        data_root=tmp_path,
+        split='test',
+        pipeline=PIPELINE[:1],
+    )
 
     def fail(results):
         raise AssertionError('another step')
@@ -237,7 +266,11 @@ def test_failure_of_another_step_is_not_blamed_on_the_image(tmp_path):
 def test_policy_changes_the_open_map_only(tmp_path):
     write_tree(tmp_path)
     maps = {
-        p: CityscapesOpenSet(data_root=tmp_path, split='test', policy=p).read_labels(0)
+        p: CityscapesOpenSet(
+            data_root=tmp_path,
+            split='test',
+            policy=p,
+        ).read_labels(0)
         for p in ('paper', 'strict', 'all')
     }
     raw = np.array(Image.open(tmp_path / 'gtFine/val/bonn/000_gtFine_labelIds.png'))

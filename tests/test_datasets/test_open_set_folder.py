@@ -45,7 +45,12 @@ def write(path, data):
 def config(root, **options) -> dict:
     names = dict(classes=('road', 'car'), open_classes=('animal', 'debris'))
     return {
-        **dict(type='OpenSetFolder', data_root=str(root), ids=IDS, pipeline=PIPELINE),
+        **dict(
+            type='OpenSetFolder',
+            data_root=str(root),
+            ids=IDS,
+            pipeline=PIPELINE,
+        ),
         **names,
         **options,
     }
@@ -112,7 +117,14 @@ def test_the_yaml_file_of_the_docs(root):
     path = root / 'mine.yaml'
     path.write_text(re.search(r'```yaml\n(.*?)```', page, re.DOTALL).group(1))
     ids = {key: name for key, name in IDS.items() if key != 9}
-    found = DATASETS.build(config(root, ids=str(path), classes=None, open_classes=None))
+    found = DATASETS.build(
+        config(
+            root,
+            ids=str(path),
+            classes=None,
+            open_classes=None,
+        )
+    )
     assert found.metainfo == DATASETS.build(config(root, ids=ids)).metainfo
 
 
@@ -139,7 +151,14 @@ def test_the_config_lists_the_images(root):
     dataset = DATASETS.build(config(root, ann_file=['2', '0']))
     assert stems(dataset) == ['0', '2']
     assert dataset[1]['data_samples'].img_path == str(root / 'images' / '2.jpg')
-    drawn = DATASETS.build(config(root, ann_file=['2', '0'], num_open_images=1, seed=3))
+    drawn = DATASETS.build(
+        config(
+            root,
+            ann_file=['2', '0'],
+            num_open_images=1,
+            seed=3,
+        )
+    )
     assert set(stems(drawn)) < {'0', '2'}
     wanted = r"ann_file '\(list of 2 stems\)' must name .* 1 of 2 names have no such file: 9\."
     with pytest.raises(ValueError, match=wanted):
@@ -235,7 +254,14 @@ def test_as_many_classes_as_ids_can_name(root):
     with pytest.raises(ValueError, match=r'at most 255 closed .* found 256 and 0'):
         DATASETS.build(config(root, classes=names, open_classes=(), ids=ids))
     del ids[255]
-    dataset = DATASETS.build(config(root, classes=names[:255], open_classes=(), ids=ids))
+    dataset = DATASETS.build(
+        config(
+            root,
+            classes=names[:255],
+            open_classes=(),
+            ids=ids,
+        )
+    )
     assert dataset.metainfo['open_classes'] == ()
 
 

@@ -107,7 +107,11 @@ def test_a_list_as_other_systems_write_it(tree, encoding):
         b'\xff\xfe' if encoding == 'utf-16-le' else b'\xfe\xff' if encoding == 'utf-16-be' else b''
     )
     (tree / 'some.txt').write_bytes(mark + '3\r\n1\r\n'.encode(encoding))
-    made = own()['MyOpenSet'](data_root=tree, split='train', ann_file='some.txt')
+    made = own()['MyOpenSet'](
+        data_root=tree,
+        split='train',
+        ann_file='some.txt',
+    )
     assert stems(made) == ['1', '3']
 
 
@@ -120,7 +124,13 @@ def test_a_list_that_is_no_text(tree):
 def test_a_list_of_images(tree):
     make = own()['MyOpenSet']
     (tree / 'some.txt').write_text('3\n1\n\n')
-    assert stems(make(data_root=tree, split='train', ann_file='some.txt')) == ['1', '3']
+    assert stems(
+        make(
+            data_root=tree,
+            split='train',
+            ann_file='some.txt',
+        )
+    ) == ['1', '3']
     with pytest.raises(
         FileNotFoundError,
         match=r"MyOpenSet needs the split file '.*none\.txt' with .*does not exist",
@@ -135,7 +145,16 @@ def test_a_list_of_images(tree):
 def test_some_images_are_drawn(tree):
     make = own()['MyOpenSet']
     few, more = (
-        set(stems(make(data_root=tree, split='train', num_open_images=number))) for number in (2, 4)
+        set(
+            stems(
+                make(
+                    data_root=tree,
+                    split='train',
+                    num_open_images=number,
+                )
+            )
+        )
+        for number in (2, 4)
     )
     assert (len(few), len(more)) == (2, 4)
     assert few < more
@@ -143,7 +162,11 @@ def test_some_images_are_drawn(tree):
 
 def test_habits_of_mmseg_that_would_shift_classes_are_refused(tree):
     with pytest.raises(ValueError, match='reduce_zero_label must be False'):
-        own()['MyOpenSet'](data_root=tree, split='train', reduce_zero_label=True)
+        own()['MyOpenSet'](
+            data_root=tree,
+            split='train',
+            reduce_zero_label=True,
+        )
     for edit in (
         ("'classes': CLASSES, ", "'classes': ('car', 'road'), "),
         ("'classes': CLASSES, ", ''),

@@ -67,9 +67,17 @@ def test_samples_collate(sample):
 @pytest.mark.parametrize('direction', ['horizontal', 'diagonal'])
 def test_flip_moves_both_maps(sample, direction):
     before = loaded(sample)
-    after = Compose([*LOAD, dict(type='RandomFlip', prob=1.0, direction=direction), PACK])(sample)[
-        'data_samples'
-    ]
+    after = Compose(
+        [
+            *LOAD,
+            dict(
+                type='RandomFlip',
+                prob=1.0,
+                direction=direction,
+            ),
+            PACK,
+        ]
+    )(sample)['data_samples']
     axes = {'horizontal': (1,), 'vertical': (0,), 'diagonal': (0, 1)}[direction]
     assert (after.gt_sem_seg.data[0].numpy() == np.flip(before['gt_seg_map'], axes)).all()
     assert (after.get(GT_OPEN_MAP).data[0].numpy() == np.flip(before[GT_OPEN_MAP], axes)).all()
@@ -79,9 +87,17 @@ def test_flip_moves_both_maps(sample, direction):
 @pytest.mark.parametrize('scale', [(32, 24), (9, 7)])
 def test_resize_is_nearest_on_both_maps(sample, scale):
     before = loaded(sample)
-    after = Compose([*LOAD, dict(type='Resize', scale=scale, keep_ratio=False), PACK])(sample)[
-        'data_samples'
-    ]
+    after = Compose(
+        [
+            *LOAD,
+            dict(
+                type='Resize',
+                scale=scale,
+                keep_ratio=False,
+            ),
+            PACK,
+        ]
+    )(sample)['data_samples']
     for found, key in ((after.gt_sem_seg, 'gt_seg_map'), (after.get(GT_OPEN_MAP), GT_OPEN_MAP)):
         assert found.data.shape == (1, scale[1], scale[0])
         assert (

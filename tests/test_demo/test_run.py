@@ -204,7 +204,13 @@ def test_another_folder_is_left_alone(tmp_path):
 
 def test_table_says_what_belongs_beside_the_numbers():
     scorers = {
-        method: dict(AUROC=0.5, AP=0.25, FPR95=0.125, num_closed=9000, num_open=1000)
+        method: dict(
+            AUROC=0.5,
+            AP=0.25,
+            FPR95=0.125,
+            num_closed=9000,
+            num_open=1000,
+        )
         for method in METHODS.values()
     }
     tested = dict(

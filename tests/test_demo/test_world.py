@@ -165,13 +165,34 @@ def test_the_street_is_seen_at_other_sizes():
 
 
 def test_a_complete_world_is_left_alone(tmp_path, monkeypatch):
-    root = write_demo_world(tmp_path / 'w', num_train=2, num_val=1, size=SIZE, progress=False)
+    root = write_demo_world(
+        tmp_path / 'w',
+        num_train=2,
+        num_val=1,
+        size=SIZE,
+        progress=False,
+    )
     monkeypatch.setattr(demo_world, 'render_scene', lambda *_, **__: pytest.fail('painted again'))
-    assert write_demo_world(root, num_train=2, num_val=1, size=SIZE, progress=False) == root
+    assert (
+        write_demo_world(
+            root,
+            num_train=2,
+            num_val=1,
+            size=SIZE,
+            progress=False,
+        )
+        == root
+    )
 
 
 def test_a_world_with_a_missing_file_or_other_parameters_is_written_again(tmp_path):
-    root = write_demo_world(tmp_path / 'w', num_train=2, num_val=1, size=SIZE, progress=False)
+    root = write_demo_world(
+        tmp_path / 'w',
+        num_train=2,
+        num_val=1,
+        size=SIZE,
+        progress=False,
+    )
     before = _bytes(root)
     next(root.rglob('*_labelIds.png')).unlink()
     write_demo_world(root, num_train=2, num_val=1, size=SIZE, progress=False)
@@ -187,14 +208,26 @@ def test_a_failure_leaves_nothing_behind(tmp_path, monkeypatch):
 
     monkeypatch.setattr(demo_world, 'render_scene', fail)
     with pytest.raises(KeyboardInterrupt):
-        write_demo_world(tmp_path / 'w', num_train=1, num_val=1, size=SIZE, progress=False)
+        write_demo_world(
+            tmp_path / 'w',
+            num_train=1,
+            num_val=1,
+            size=SIZE,
+            progress=False,
+        )
     assert not list(tmp_path.iterdir())
 
 
 def test_a_folder_that_is_not_ours_is_not_touched(tmp_path):
     (tmp_path / 'photo.png').write_bytes(b'dear')
     with pytest.raises(FileExistsError, match='not a demo world'):
-        write_demo_world(tmp_path, num_train=1, num_val=1, size=SIZE, progress=False)
+        write_demo_world(
+            tmp_path,
+            num_train=1,
+            num_val=1,
+            size=SIZE,
+            progress=False,
+        )
     assert (tmp_path / 'photo.png').read_bytes() == b'dear'
 
 

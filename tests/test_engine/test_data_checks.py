@@ -197,7 +197,12 @@ def test_masks_of_0_and_255(tmp_path):
         Image.fromarray(np.array([[0, value]], np.uint8)).save(tmp_path / folder / 'a.png')
     init_default_scope('mmseg')
     dataset = DATASETS.build(
-        dict(type='AnomalyMasks', data_root=str(tmp_path), img_suffix='.png', pipeline=PIPELINE)
+        dict(
+            type='AnomalyMasks',
+            data_root=str(tmp_path),
+            img_suffix='.png',
+            pipeline=PIPELINE,
+        )
     )
     lacking = data_checks.lack_of_pixels(dataset)
     assert lacking.endswith(

@@ -313,7 +313,11 @@ def test_images_that_the_network_wants_resized(root):
     """The two pipelines of docs/datasets.md: labels of training are resized too, those of
     evaluations are not.
     """
-    size = dict(type='Resize', scale=(48, 48), keep_ratio=True)  # 24 x 32 becomes 36 x 48
+    size = dict(
+        type='Resize',
+        scale=(48, 48),
+        keep_ratio=True,
+    )  # 24 x 32 becomes 36 x 48
     load, labels, pack = (
         dict(type=name)
         for name in ('LoadImageFromFile', 'LoadOpenSetAnnotations', 'PackOpenSetInputs')

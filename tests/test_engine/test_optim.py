@@ -20,7 +20,14 @@ class Toy(nn.Module):
 
 
 def network(lr=1e-3, **options):
-    return dict(optimizer=dict(type='Adam', lr=lr, betas=(0.5, 0.999)), **options)
+    return dict(
+        optimizer=dict(
+            type='Adam',
+            lr=lr,
+            betas=(0.5, 0.999),
+        ),
+        **options,
+    )
 
 
 def build(model=None, **cfg):

@@ -136,7 +136,12 @@ def test_calibration_changes_ece_and_nothing_else():
         for name, one in validation.report['open_validation']['scorers'].items()
     }
     calibrated, metric = run(
-        data, setting=Setting(stage='test', open_logits=frozenset(['opengan']), decisions=decided)
+        data,
+        setting=Setting(
+            stage='test',
+            open_logits=frozenset(['opengan']),
+            decisions=decided,
+        ),
     )
     assert calibrated == plain
     ece = metric.report['scorers']['opengan']['calibration']['ECE_mass']

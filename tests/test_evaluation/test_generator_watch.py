@@ -14,7 +14,14 @@ from mmseg_opengan.functional.detection import auroc_error_bound
 from mmseg_opengan.functional.score_counts import ScoreCounts
 
 NUM_FAKE, SEED = 300, 5
-HOOKS = [dict(type='OpenGANHook'), dict(type='FakeVersusRealHook', num_fake=NUM_FAKE, seed=SEED)]
+HOOKS = [
+    dict(type='OpenGANHook'),
+    dict(
+        type='FakeVersusRealHook',
+        num_fake=NUM_FAKE,
+        seed=SEED,
+    ),
+]
 
 
 class Reference(Hook):

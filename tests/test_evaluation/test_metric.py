@@ -276,7 +276,14 @@ def test_a_scorer_takes_40_mib_at_most(num_open_classes):
 
 def test_the_resolution_is_the_models_where_a_grid_of_stride_1_looks_like_the_image():
     data = samples(2)
-    _, metric = run(data, setting=Setting(stage='val', resolution='feature', mode='whole'))
+    _, metric = run(
+        data,
+        setting=Setting(
+            stage='val',
+            resolution='feature',
+            mode='whole',
+        ),
+    )
     assert metric.report['resolution'] == 'feature'
     assert run(data)[1].report['resolution'] == 'image'
 

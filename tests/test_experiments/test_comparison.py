@@ -25,7 +25,12 @@ def evaluation(shift, *, shape=(20, 30), seed=0):
     truth = torch.randint(3, shape, generator=generator)
     scores = torch.randn(shape, generator=generator) + shift * labels
     layout = ScoreLayout.of(scores, labels)
-    counts = ScorerCounts(layout, num_open_classes=1, num_classes=3, thresholds={'macro_f1': 0.5})
+    counts = ScorerCounts(
+        layout,
+        num_open_classes=1,
+        num_classes=3,
+        thresholds={'macro_f1': 0.5},
+    )
     counts.update(scores, GroundTruth.on_grid(shape, labels, truth, truth, num_classes=3))
     decided = counts.decide(['f1'])
     summary, curves = counts.compute(

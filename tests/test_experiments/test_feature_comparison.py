@@ -17,7 +17,11 @@ from mmseg_opengan.experiments.feature_comparison import (
 from mmseg_opengan.features.bank import FeatureBank
 from mmseg_opengan.features.bank_writer import BankWriter
 
-IDENTITY = dict(channels=2, closed_classes=['road', 'sky'], open_classes=['dog', 'cart'])
+IDENTITY = dict(
+    channels=2,
+    closed_classes=['road', 'sky'],
+    open_classes=['dog', 'cart'],
+)
 
 
 def write_bank(root, *, images=3, closed=20, open_=6) -> FeatureBank:

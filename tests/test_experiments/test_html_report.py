@@ -93,7 +93,11 @@ def parsed(page):
 @pytest.fixture(scope='module')
 def maps(run):
     """name -> (scores, labels: 0 closed, 1 open, 255 void)."""
-    dataset = CamVidOpenSet(data_root=str(run.parent / 'data'), split='test', pipeline=[])
+    dataset = CamVidOpenSet(
+        data_root=str(run.parent / 'data'),
+        split='test',
+        pipeline=[],
+    )
     found = {}
     for index, name in enumerate(SIZES):
         scores = np.load(run.parent / f'out/{name}.opengan.npy').astype(np.float32)
@@ -232,7 +236,11 @@ console.log(JSON.stringify([found, rates(found), none, colourOf(9, 1, 5, 'decisi
         open=2,
         closed=3,
     )
-    assert rates == dict(tpr=1, fpr=pytest.approx(1 / 3), precision=pytest.approx(2 / 3))
+    assert rates == dict(
+        tpr=1,
+        fpr=pytest.approx(1 / 3),
+        precision=pytest.approx(2 / 3),
+    )
     assert none == dict(tpr=None, fpr=0, precision=None)
     assert colour[:3] == [0, 158, 115]
     assert sentence == 'TPR 100.0 %, FPR 33.3 %, precision 66.7 %'

@@ -48,7 +48,11 @@ def made(tmp_path_factory):
         for name, width in (('discriminator', 'in_channels'), ('generator', 'out_channels'))
         for key, value in MODELS.build({**NETWORKS[name], width: 3}).state_dict().items()
     }
-    segmentor = dict(sha256=SEGMENTOR['sha256'], config='closed.py', checkpoint=None)
+    segmentor = dict(
+        sha256=SEGMENTOR['sha256'],
+        config='closed.py',
+        checkpoint=None,
+    )
     meta = dict(opengan=dict(segmentor=segmentor), cfg=config.pretty_text)
     torch.save(dict(state_dict=state, meta=meta), root / 'gan.pth')
     return root

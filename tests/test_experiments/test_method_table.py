@@ -22,7 +22,11 @@ def summary(auroc, blocks=MIN_BLOCKS):
         FPR95=1 - auroc,
         num_closed=sum(closed),
         num_open=sum(opened),
-        blocks=dict(wins=(auroc * np.outer(closed, opened)).tolist(), closed=closed, open=opened),
+        blocks=dict(
+            wins=(auroc * np.outer(closed, opened)).tolist(),
+            closed=closed,
+            open=opened,
+        ),
     )
 
 

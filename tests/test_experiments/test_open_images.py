@@ -52,12 +52,24 @@ def test_what_cannot_be_planned_is_refused(options, message, tmp_path):
 
 
 def test_rows_are_what_training_and_test_found(tmp_path, monkeypatch):
-    entry = dict(AUROC=0.8, AUROC_kinds=0.6, AP=0.1, FPR95=0.5, num_closed=2000, num_open=30)
+    entry = dict(
+        AUROC=0.8,
+        AUROC_kinds=0.6,
+        AP=0.1,
+        FPR95=0.5,
+        num_closed=2000,
+        num_open=30,
+    )
 
     def train_and_test(jobs, **how):
         for job in jobs:
             job.work_dir.mkdir(parents=True)
-            best = dict(step=5, steps=9, minutes=0.5, open_validation={'opengan/AUROC': 0.7})
+            best = dict(
+                step=5,
+                steps=9,
+                minutes=0.5,
+                open_validation={'opengan/AUROC': 0.7},
+            )
             (job.work_dir / 'best.json').write_text(json.dumps(best))
         return dict(
             label_policy='camvid',
@@ -68,7 +80,13 @@ def test_rows_are_what_training_and_test_found(tmp_path, monkeypatch):
         )
 
     monkeypatch.setattr(module, 'train_and_test', train_and_test)
-    table = open_images(CONFIG, ['cls:3'], numbers=[30], seeds=[1], out=tmp_path)
+    table = open_images(
+        CONFIG,
+        ['cls:3'],
+        numbers=[30],
+        seeds=[1],
+        out=tmp_path,
+    )
     assert (tmp_path / 'figure5.csv').read_text() == (
         'method,open_images,seed,AUROC,AUROC_kinds,AP,FPR95,validation,step,steps,minutes\n'
         'cls,3,1,0.8,0.6,0.1,0.5,0.7,5,9,0.5\n'
@@ -113,7 +131,14 @@ def test_the_figure_has_means_and_seeds_and_a_flat_line_of_what_trains_on_none(
         dict(method='cls', open_images=n, AUROC=auroc)
         for n, auroc in ((3, 0.7), (3, 0.8), (30, 0.9))
     ]
-    rows += [dict(method='opengan0', open_images=None, AUROC=auroc) for auroc in (0.5, 0.7)]
+    rows += [
+        dict(
+            method='opengan0',
+            open_images=None,
+            AUROC=auroc,
+        )
+        for auroc in (0.5, 0.7)
+    ]
     write_report(tmp_path, rows, {'cls': 'CLS', 'opengan0': 'OpenGAN-0'}, 'camvid')
     (axes,) = drawn['figure5'].axes
     seeds, single, line, *_, flat = axes.lines

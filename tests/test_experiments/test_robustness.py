@@ -37,7 +37,13 @@ def numbers(folder, name, shift=CLEAN):
 
 def test_clean_numbers_are_those_of_the_test(world, tmp_path):
     config, trained = world
-    robustness(str(config), str(trained), out=tmp_path / 'out', epsilons=[], severities=[])
+    robustness(
+        str(config),
+        str(trained),
+        out=tmp_path / 'out',
+        epsilons=[],
+        severities=[],
+    )
     scorer = dict(
         type='DiscriminatorScorer',
         discriminator=dict(type='FeatureDiscriminator'),

@@ -38,7 +38,11 @@ SETTINGS = FitSettings(
 )
 SCORERS = dict(
     msp=dict(type='MSP'),
-    nn=dict(type='NearestNeighbour', num_references=100, checkpoint='not/yet.pth'),
+    nn=dict(
+        type='NearestNeighbour',
+        num_references=100,
+        checkpoint='not/yet.pth',
+    ),
     gmm=dict(type='GMM'),
     centroid=dict(type='ClassCentroid', normalize=True),
     mspc=dict(type='MSPc', temperature=2.0, epsilon=0.01),
@@ -70,7 +74,11 @@ def make_config(folder, scorers=SCORERS) -> Config:
         dict(
             model=dict(MODEL, segmentor=held, scorers=scorers),
             train_dataloader=dict(
-                dataset=dict(type='StoreSource', root=str(folder / 'bank'), **source)
+                dataset=dict(
+                    type='StoreSource',
+                    root=str(folder / 'bank'),
+                    **source,
+                )
             ),
             val_dataloader=dict(dataset=images(folder / 'data', split='open_val')),
         )
@@ -151,7 +159,13 @@ def test_a_hybrid_is_fitted_anew_where_its_discriminator_is_another(folder, tmp_
         discriminator=dict(type='FeatureDiscriminator', hidden=(8,)),
         checkpoint=str(tmp_path / 'd.pth'),
     )
-    scorers = dict(hybrid=dict(type='Hybrid', trained=trained, free=dict(type='GEN')))
+    scorers = dict(
+        hybrid=dict(
+            type='Hybrid',
+            trained=trained,
+            free=dict(type='GEN'),
+        )
+    )
     plain = dict(
         make_config(folder).model,
         discriminator=None,
@@ -336,8 +350,20 @@ def test_wrong_requests(folder, tmp_path):
 
 def test_candidates_are_all_combinations_of_what_the_config_leaves_open():
     grid = dict(num_components=[1, 2], covariance=['full', 'diag'])
-    assert candidates_of(dict(type='GMM', covariance='tied', checkpoint='x'), grid) == [
-        dict(type='GMM', covariance='tied', num_components=number) for number in (1, 2)
+    assert candidates_of(
+        dict(
+            type='GMM',
+            covariance='tied',
+            checkpoint='x',
+        ),
+        grid,
+    ) == [
+        dict(
+            type='GMM',
+            covariance='tied',
+            num_components=number,
+        )
+        for number in (1, 2)
     ]
     assert len(candidates_of(dict(type='GMM'), grid)) == 4
     assert candidates_of(dict(type='StandardizedMaxLogit')) == [dict(type='StandardizedMaxLogit')]

@@ -224,7 +224,13 @@ def test_the_command_hands_its_options_on_and_prints_the_report(tmp_path, monkey
     )
     run_tool('sweep.py', 'a.py', '--out', tmp_path)
     assert (len(LAMBDAS), LAMBDAS[0], LAMBDAS[-1]) == (18, 0.05, 0.9)  # the paper's
-    defaults = dict(lambdas=LAMBDAS, seeds=[0], num_open_images=[None], processes=2, options={})
+    defaults = dict(
+        lambdas=LAMBDAS,
+        seeds=[0],
+        num_open_images=[None],
+        processes=2,
+        options={},
+    )
     assert given == dict(defaults, config='a.py', out=str(tmp_path))
 
 

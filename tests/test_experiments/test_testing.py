@@ -117,7 +117,12 @@ def test_discriminators_are_dealt_out_and_a_share_that_is_done_is_kept(world, te
     monkeypatch.setattr(testing, 'evaluate_all', lambda passes, _: evaluate_all(passes, 0))
     jobs = [Job('cls', 'cls.py', seed, world / f'cls_s{seed}') for seed in range(3)]
     monkeypatch.setattr(testing, 'train', lambda jobs, processes: None)
-    how = dict(config='cls.py', out=world / 'out', processes=2, options={'model.smoothing': 1.0})
+    how = dict(
+        config='cls.py',
+        out=world / 'out',
+        processes=2,
+        options={'model.smoothing': 1.0},
+    )
     found = testing.train_and_test(jobs, **how)
     assert [list(cfg.model.scorers) for cfg in tested] == [['cls_s0', 'cls_s2'], ['cls_s1']]
     assert found['scorers'] == {

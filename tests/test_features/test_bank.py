@@ -244,7 +244,12 @@ def sparse_bank(folder, rows, channels):
     writer.add('image', dict(closed=(np.ones((1, channels), np.float16), np.zeros((1, 3), int))))
     writer.flush()
     path = folder / 'shard-00000.closed.npy'
-    np.lib.format.open_memmap(path, mode='w+', dtype=np.float16, shape=(rows, channels))[-1] = 7
+    np.lib.format.open_memmap(
+        path,
+        mode='w+',
+        dtype=np.float16,
+        shape=(rows, channels),
+    )[-1] = 7
     record = feature_bank.read_record(folder / 'shard-00000.json')
     record['groups']['closed'].update(bytes=path.stat().st_size, images={'image': rows})
     feature_bank.write_record(folder / 'shard-00000.json', record)

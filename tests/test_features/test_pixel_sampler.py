@@ -13,7 +13,14 @@ from mmseg_opengan.functional.pixels import step_rng
 
 @pytest.fixture
 def sampler():
-    return TASK_UTILS.build(dict(type='PixelSampler', num_closed=50, num_open=20, num_fake=10))
+    return TASK_UTILS.build(
+        dict(
+            type='PixelSampler',
+            num_closed=50,
+            num_open=20,
+            num_fake=10,
+        )
+    )
 
 
 def everything(draw):
@@ -111,7 +118,12 @@ def test_a_group_can_be_left_out(count):
         num_open=len(draw.open(9000)),
         num_fake=len(draw.noise(4)[0]),
     )
-    assert sizes == dict(num_closed=5000, num_open=2500, num_fake=2500, **{}) | {count: 0}
+    assert sizes == dict(
+        num_closed=5000,
+        num_open=2500,
+        num_fake=2500,
+        **{},
+    ) | {count: 0}
 
 
 @pytest.mark.parametrize(

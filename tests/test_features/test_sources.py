@@ -58,7 +58,13 @@ def store(world, bank, **sampler):
 
 
 def online(world, bank, **sampler):
-    return built(world, bank, closed_per_image=None, sampler=sampler, kind='OnlineSource')
+    return built(
+        world,
+        bank,
+        closed_per_image=None,
+        sampler=sampler,
+        kind='OnlineSource',
+    )
 
 
 def same(one, other):
@@ -205,7 +211,13 @@ def test_a_kind_that_the_open_images_alone_ignore_is_not_stored(world, tmp_path,
 
 
 def test_open_pixels_come_from_the_open_images_only(world, bank):
-    made = built(world, bank, closed_per_image=None, sampler=dict(num_open=30), open_held_out=4)
+    made = built(
+        world,
+        bank,
+        closed_per_image=None,
+        sampler=dict(num_open=30),
+        open_held_out=4,
+    )
     assert image_numbers(torch.cat([made[0, step]['open'] for step in range(9)])) == set(
         range(3)
     ) - {NO_OPEN}
@@ -331,7 +343,12 @@ def test_open_classes_are_those_of_the_open_images(world, tmp_path):
         )
     made = source(world, tmp_path / 'bank')
     made.open_images = DATASETS.build(
-        dict(type='AnomalyMasks', data_root=str(tmp_path), img_suffix='.png', pipeline=PIPELINE)
+        dict(
+            type='AnomalyMasks',
+            data_root=str(tmp_path),
+            img_suffix='.png',
+            pipeline=PIPELINE,
+        )
     )
     made.prepare(extract, SEGMENTOR)
     assert made.identity['open_classes'] == ['anomaly']

@@ -99,7 +99,11 @@ def prepare_on_two_ranks(tmp_path, world, bank, fails):
     outcomes = fork.Queue()
     arguments = (tmp_path / 'rendezvous', world, bank, fails, outcomes)
     processes = [
-        fork.Process(target=_prepare_as_rank, args=(rank, *arguments), daemon=True)
+        fork.Process(
+            target=_prepare_as_rank,
+            args=(rank, *arguments),
+            daemon=True,
+        )
         for rank in range(2)
     ]
     for process in processes:

@@ -203,7 +203,13 @@ def test_windows_have_no_stored_features(root):
     made = runner(
         root,
         root / 'slide',
-        **{'model.test_cfg': dict(mode='slide', crop_size=(16, 16), stride=(8, 8))},
+        **{
+            'model.test_cfg': dict(
+                mode='slide',
+                crop_size=(16, 16),
+                stride=(8, 8),
+            )
+        },
     )
     item = stored(root, root / 'slide_taps')
     item.prepare(taps_of, SEGMENTOR)

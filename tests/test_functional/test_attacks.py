@@ -52,7 +52,16 @@ def test_one_step_is_fgsm_written_out(network, image):
     objective(followed).backward()
     expected = (image + 3 * followed.grad.sign()).clamp(0, 255)
     with torch.no_grad():  # as in a test
-        assert torch.equal(attacked(image, objective, epsilon=3, steps=1, step_size=3), expected)
+        assert torch.equal(
+            attacked(
+                image,
+                objective,
+                epsilon=3,
+                steps=1,
+                step_size=3,
+            ),
+            expected,
+        )
     network.zero_grad()
 
 
@@ -69,9 +78,24 @@ def test_an_objective_without_pixels_moves_nothing(network, image):
     def objective(moved):
         return network(moved[None])[torch.zeros(1, 1, 10, 12, dtype=torch.bool)].sum()
 
-    assert torch.equal(attacked(image, objective, epsilon=4, steps=2, step_size=4), image)
+    assert torch.equal(
+        attacked(
+            image,
+            objective,
+            epsilon=4,
+            steps=2,
+            step_size=4,
+        ),
+        image,
+    )
 
 
 def test_a_gradient_that_is_no_number_is_told(image):
     with pytest.raises(ValueError, match='wanted a finite gradient at every pixel, found NaN'):
-        attacked(image, lambda moved: moved.log().sum(), epsilon=1, steps=1, step_size=1)
+        attacked(
+            image,
+            lambda moved: moved.log().sum(),
+            epsilon=1,
+            steps=1,
+            step_size=1,
+        )

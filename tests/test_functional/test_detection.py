@@ -280,7 +280,12 @@ def test_pooled_numbers_are_those_of_pytorch_ood_but_its_aupr_is_the_trapezoid()
 
 
 def test_rates_are_ratios_of_counts():
-    assert curves.rates(2, 3, 3, 3) == dict(TPR=1, FPR=2 / 3, precision=3 / 5, F1=6 / 8)
+    assert curves.rates(2, 3, 3, 3) == dict(
+        TPR=1,
+        FPR=2 / 3,
+        precision=3 / 5,
+        F1=6 / 8,
+    )
     nothing = curves.rates(0, 0, 3, 3)
     assert math.isnan(nothing.pop('precision'))
     assert nothing == dict(TPR=0, FPR=0, F1=0)

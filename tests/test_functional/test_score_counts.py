@@ -13,7 +13,11 @@ from mmseg_opengan.functional.score_counts import ScoreCounts, summarize
 from mmseg_opengan.functional.score_layout import CHUNK, NUM_BINS, ScoreLayout
 
 FLOAT_MAX = torch.finfo(torch.float32).max
-BOUND_OF = dict(AUROC='auroc_error_bound', AP='ap_error_bound', FPR95='fpr95_error_bound')
+BOUND_OF = dict(
+    AUROC='auroc_error_bound',
+    AP='ap_error_bound',
+    FPR95='fpr95_error_bound',
+)
 
 
 def _labels(count, seed=0, num_open_classes=1):

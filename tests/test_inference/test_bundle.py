@@ -57,7 +57,13 @@ def test_the_same_bits_elsewhere(tiny, frames, tmp_path, monkeypatch):
         ),
         react=dict(type='ReAct', checkpoint=fitted(tmp_path, type='ReAct', quantile=0.7)),
         mixed=dict(
-            type='Hybrid', checkpoint=fitted(tmp_path, type='Hybrid', trained=trained, weight=0.3)
+            type='Hybrid',
+            checkpoint=fitted(
+                tmp_path,
+                type='Hybrid',
+                trained=trained,
+                weight=0.3,
+            ),
         ),
         alone=trained,
     )

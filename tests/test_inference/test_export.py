@@ -121,7 +121,11 @@ def test_a_hybrid_is_exported_with_what_it_learned(tiny, onnxruntime, frames, tm
     weight = torch.randn(11, 12, generator=torch.Generator().manual_seed(1))
     data = FitData(features, features @ weight.T, torch.zeros(50).long(), weight, torch.zeros(11))
     network = dict(type='FeatureDiscriminator')
-    trained = dict(type='DiscriminatorScorer', discriminator=network, checkpoint=str(trained))
+    trained = dict(
+        type='DiscriminatorScorer',
+        discriminator=network,
+        checkpoint=str(trained),
+    )
     scorer = SCORERS.build(dict(type='Hybrid', trained=trained)).fit(data)
     scorer.save_file(tmp_path / 'hybrid.pth')
     options = {
@@ -172,15 +176,33 @@ def test_a_file_that_differs_is_not_written(tiny, onnxruntime, frames, tmp_path,
 
 def test_a_head_that_pools_to_a_grid_needs_one_size(onnxruntime, frames, tmp_path):
     name = (
-        dict(RESNET, num_stages=1, strides=(1,), dilations=(1,), out_indices=(0,)),
-        dict(type='UPerHead', in_channels=[8], in_index=[0], channels=12, pool_scales=(1, 3)),
+        dict(
+            RESNET,
+            num_stages=1,
+            strides=(1,),
+            dilations=(1,),
+            out_indices=(0,),
+        ),
+        dict(
+            type='UPerHead',
+            in_channels=[8],
+            in_index=[0],
+            channels=12,
+            pool_scales=(1, 3),
+        ),
         12,
     )
     inferencer = plain(name, tmp_path)
     with pytest.raises(RuntimeError, match=r'No file was written.*--size HEIGHT WIDTH'):
         export(inferencer, tmp_path / 'm.onnx', images=frames, score='gen')
     assert not (tmp_path / 'm.onnx').exists()
-    text = export(inferencer, tmp_path / 'm.onnx', images=frames, score='gen', size=(65, 97))
+    text = export(
+        inferencer,
+        tmp_path / 'm.onnx',
+        images=frames,
+        score='gen',
+        size=(65, 97),
+    )
     assert '1x65x97, 2x65x97' in text
     session = onnxruntime.InferenceSession(tmp_path / 'm.onnx')
     (image,) = session.get_inputs()

@@ -12,7 +12,12 @@ class Record(dict):
     """A sample or a label: FiftyOne takes any further field."""
 
     def __init__(self, label=None, bounding_box=None, points=None, **fields):
-        super().__init__(fields, label=label, bounding_box=bounding_box, points=points)
+        super().__init__(
+            fields,
+            label=label,
+            bounding_box=bounding_box,
+            points=points,
+        )
 
 
 class Dataset:

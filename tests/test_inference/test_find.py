@@ -38,7 +38,14 @@ def test_the_score_of_a_frame_is_the_mean_of_its_highest_percent():
 def test_frames_are_ranked_and_their_objects_are_coco(inferencer, folder, tmp_path):
     out_dir = tmp_path / 'out'
     threshold = inferencer.threshold('fpr=0.05')
-    found = find(inferencer, folder, out_dir, threshold=threshold, min_area=20, top=3)
+    found = find(
+        inferencer,
+        folder,
+        out_dir,
+        threshold=threshold,
+        min_area=20,
+        top=3,
+    )
     assert (found.frames, found.new) == (7, 7)
     results = {one.name: one for one in inferencer(folder, show_progress=False)}
     scores = {name: frame_score(one.scores['opengan']) for name, one in results.items()}
@@ -70,7 +77,14 @@ def test_frames_are_ranked_and_their_objects_are_coco(inferencer, folder, tmp_pa
 def test_the_objects_load_in_pycocotools(inferencer, folder, tmp_path):
     coco = pytest.importorskip('pycocotools.coco')
     threshold = inferencer.threshold('fpr=0.05')
-    find(inferencer, folder, tmp_path / 'out', threshold=threshold, min_area=20, top=1)
+    find(
+        inferencer,
+        folder,
+        tmp_path / 'out',
+        threshold=threshold,
+        min_area=20,
+        top=1,
+    )
     loaded = coco.COCO(str(tmp_path / 'out' / OBJECTS))
     assert len(loaded.imgs) == 7
     for annotation in loaded.anns.values():
@@ -120,7 +134,14 @@ def test_frames_of_a_video_are_ranked(inferencer, frames, tmp_path):
     for i in range(5):
         writer.write(np.roll(mmcv.imread(frames[0]), 9 * i, axis=1))
     writer.release()
-    find(inferencer, video, tmp_path / 'out', threshold=0.0, top=2, batch_size=2)
+    find(
+        inferencer,
+        video,
+        tmp_path / 'out',
+        threshold=0.0,
+        top=2,
+        batch_size=2,
+    )
     names = [row['file'] for row in rows_of(tmp_path / 'out')]
     assert sorted(names) == [f'drive_{i:06d}' for i in range(5)]
     images = json.loads((tmp_path / 'out' / OBJECTS).read_text())['images']

@@ -223,7 +223,13 @@ def test_sliding_windows(tiny, frames):
         tiny[2],
         tiny[3],
         device='cpu',
-        cfg_options={'model.test_cfg': dict(mode='slide', crop_size=(32, 32), stride=(16, 16))},
+        cfg_options={
+            'model.test_cfg': dict(
+                mode='slide',
+                crop_size=(32, 32),
+                stride=(16, 16),
+            )
+        },
     )
     assert run(sliding, frames[0])[0].scores[OPENGAN].shape == SIZES['a']
 
@@ -351,7 +357,11 @@ def test_camvid_scores_are_those_of_the_test_loop(shared, monkeypatch, tmp_path)
             'test_evaluator.output_dir': str(tmp_path / 'a'),
             'visualizer.name': 'camvid test loop',
             'visualizer.save_dir': str(tmp_path / 'shown'),
-            'default_hooks.visualization': dict(type='SegVisualizationHook', draw=True, interval=1),
+            'default_hooks.visualization': dict(
+                type='SegVisualizationHook',
+                draw=True,
+                interval=1,
+            ),
         }
     )
     cfg.load_from = str(_camvid_discriminator(cfg, tmp_path))

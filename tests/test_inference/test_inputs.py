@@ -211,7 +211,13 @@ def test_more_than_256_classes_take_sixteen_bits(frames, tmp_path):
     state['state_dict']['decode_head.conv_seg.bias'][299] = 1e4
     torch.save(state, weights)
     made = OpenSetInferencer(cfg, weights, device='cpu')
-    (files,) = run(made, frames[0], out_dir=tmp_path / 'out', threshold=-9.0, unknown_id=300)
+    (files,) = run(
+        made,
+        frames[0],
+        out_dir=tmp_path / 'out',
+        threshold=-9.0,
+        unknown_id=300,
+    )
     for kind, value in (('labels', 299), ('unknown', 300)):
         stored = cv2.imread(str(files[kind]), cv2.IMREAD_UNCHANGED)
         assert stored.dtype == np.uint16

@@ -47,7 +47,14 @@ def test_wrong_options_and_scores_are_named(tiny, tmp_path):
     for options, message in (
         (dict(method='a', track='AnomalyTrack'), "track: wanted one of .*found 'AnomalyTrack'"),
         (dict(method='a/b', track='AnomalyTrack-all'), "name of a folder, found 'a/b'"),
-        (dict(method='a', track='AnomalyTrack-all', score='energy'), r"found \['energy'\]"),
+        (
+            dict(
+                method='a',
+                track='AnomalyTrack-all',
+                score='energy',
+            ),
+            r"found \['energy'\]",
+        ),
     ):
         with pytest.raises(ValueError, match=message):
             write_submission(inferencer, images, tmp_path, **options)

@@ -40,7 +40,12 @@ def odin_written_out(plain, inputs, temperature, epsilon):
 
 @pytest.mark.parametrize('name', ['FCNHead', 'OCRHead', 'SegformerHead'])
 def test_mspc_is_odin_on_the_plain_model(name):
-    plain, wrapped = pair(name, scorers=MSPC, resolution='feature', discriminator=None)
+    plain, wrapped = pair(
+        name,
+        scorers=MSPC,
+        resolution='feature',
+        discriminator=None,
+    )
     data = batch_of(raw_image())
     inputs = plain.data_preprocessor(
         dict(inputs=list(data['inputs']), data_samples=data['data_samples'])
@@ -129,7 +134,13 @@ def test_more_samples_are_closer_to_each_other(world):
 
 def test_what_is_kept_is_scaled_up_for_what_is_dropped(world):
     """With no channel dropped, a score is that of the classifier with its weights scaled up."""
-    scorer = SCORERS.build(dict(type='MCDropout', rate=0.4, num_samples=3)).fit(world.data)
+    scorer = SCORERS.build(
+        dict(
+            type='MCDropout',
+            rate=0.4,
+            num_samples=3,
+        )
+    ).fit(world.data)
     scorer.kept_[:] = True
     features = world.features
     logits = world.logits
@@ -140,7 +151,17 @@ def test_what_is_kept_is_scaled_up_for_what_is_dropped(world):
 
 
 def test_channels_are_dropped_at_the_given_rate(world):
-    kept = SCORERS.build(dict(type='MCDropout', rate=0.3, num_samples=5000)).fit(world.data).kept_
+    kept = (
+        SCORERS.build(
+            dict(
+                type='MCDropout',
+                rate=0.3,
+                num_samples=5000,
+            )
+        )
+        .fit(world.data)
+        .kept_
+    )
     assert kept.float().mean().item() == pytest.approx(0.7, abs=0.01)
 
 

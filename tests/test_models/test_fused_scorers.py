@@ -50,7 +50,11 @@ def slow_clip(values, quantile):
     ],
 )
 def test_react_is_the_written_out_one(per, quantile, uncertainty, world):
-    scorer = ReAct(quantile=quantile, per=per, uncertainty=uncertainty).fit(world.data)
+    scorer = ReAct(
+        quantile=quantile,
+        per=per,
+        uncertainty=uncertainty,
+    ).fit(world.data)
     rows = world.data.features
     if per == 'all':
         wanted = [slow_clip(rows.flatten().tolist(), quantile)] * CHANNELS

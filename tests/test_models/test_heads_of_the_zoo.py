@@ -21,7 +21,12 @@ ROOT = Path(__file__).resolve().parents[2]
 needs_mmdet = pytest.mark.skipif(
     importlib.util.find_spec('mmdet') is None, reason='mmdet is not installed: pip install mmdet'
 )
-RESNET = dict(depth=50, base_channels=8, norm_cfg=dict(type='BN'), init_cfg=None)
+RESNET = dict(
+    depth=50,
+    base_channels=8,
+    norm_cfg=dict(type='BN'),
+    init_cfg=None,
+)
 PYRAMID = [32, 64, 128, 256]
 ATTENTION = dict(embed_dims=32, num_heads=4)
 LAYER = dict(
@@ -71,7 +76,13 @@ SMALL = dict(
         'segmenter/segmenter_vit-t_mask_8xb1-160k_ade20k-512x512.py',
         dict(
             backbone=dict(embed_dims=24, num_layers=2, num_heads=3),
-            decode_head=dict(in_channels=24, channels=24, embed_dims=24, num_layers=1, num_heads=3),
+            decode_head=dict(
+                in_channels=24,
+                channels=24,
+                embed_dims=24,
+                num_layers=1,
+                num_heads=3,
+            ),
         ),
         24,
     ),

@@ -84,9 +84,14 @@ def test_discriminator_equals_the_slow_forward_pass(first_bn, training):
     ],
 )
 def test_generator_equals_the_slow_forward_pass(options, training):
-    network = shaken(FeatureGenerator(7, noise_channels=5, hidden=(12, 6, 8), **options)).train(
-        training
-    )
+    network = shaken(
+        FeatureGenerator(
+            7,
+            noise_channels=5,
+            hidden=(12, 6, 8),
+            **options,
+        )
+    ).train(training)
     noise = torch.randn(9, 5)
     expected = slow_forward(network.layers, noise.double().numpy(), training)
     np.testing.assert_allclose(network(noise).detach().numpy(), expected, rtol=1e-4, atol=1e-5)

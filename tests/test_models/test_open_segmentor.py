@@ -51,8 +51,27 @@ VIEWS = {
         None,
         [dict(height=50, width=60, flip=True, flip_direction='horizontal')],
     ),
-    'slide': (SLIDE, [dict(height=80, width=100), dict(height=80, width=100, seed=1)]),
-    'slide_resized': (SLIDE, [dict(height=80, width=100, ori_shape=(160, 200))]),
+    'slide': (
+        SLIDE,
+        [
+            dict(height=80, width=100),
+            dict(
+                height=80,
+                width=100,
+                seed=1,
+            ),
+        ],
+    ),
+    'slide_resized': (
+        SLIDE,
+        [
+            dict(
+                height=80,
+                width=100,
+                ori_shape=(160, 200),
+            )
+        ],
+    ),
     'slide_over_a_smaller_image': (SLIDE, [dict(height=32, width=60)]),
 }
 
@@ -133,7 +152,13 @@ def test_a_trained_hrnet_on_a_photograph(shared):
                 dict(
                     inputs=[image],
                     data_samples=[
-                        SegDataSample(metainfo=dict(ori_shape=size, img_shape=size, pad_shape=size))
+                        SegDataSample(
+                            metainfo=dict(
+                                ori_shape=size,
+                                img_shape=size,
+                                pad_shape=size,
+                            )
+                        )
                     ],
                 )
             )[0]
@@ -174,7 +199,13 @@ def test_image_resolution_resizes_features_scores_and_scores_resized_logits():
     maps = sample.get(OPEN_SCORES)
     direct = -discriminate(model.discriminator, tap.features)[:, None]
     assert torch.equal(
-        maps.get(OPENGAN), resize(direct, size=(64, 96), mode='bilinear', align_corners=False)[0]
+        maps.get(OPENGAN),
+        resize(
+            direct,
+            size=(64, 96),
+            mode='bilinear',
+            align_corners=False,
+        )[0],
     )
     assert torch.equal(maps.msp, scores.msp(sample.seg_logits.data[None]))
 
@@ -228,7 +259,12 @@ def test_slide_score_map_equals_a_written_out_accumulation(size):
         for left in sorted({min(t, last_left) for t in range(0, width, right)}):
             crop = inputs[:, :, top : top + rows, left : left + cols]
             window = -discriminate(model.discriminator, model.tap_of(crop).features)[:, None]
-            window = resize(window, size=crop.shape[2:], mode='bilinear', align_corners=False)[0, 0]
+            window = resize(
+                window,
+                size=crop.shape[2:],
+                mode='bilinear',
+                align_corners=False,
+            )[0, 0]
             for row in range(window.shape[0]):
                 total[top + row, left : left + window.shape[1]] += window[row]
                 count[top + row, left : left + window.shape[1]] += 1

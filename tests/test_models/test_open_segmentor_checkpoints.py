@@ -145,7 +145,12 @@ def test_a_config_file_is_taken_as_it_is(published, tmp_path):
     plain, path = published
     held = dict(config=write_plain_config(tmp_path / 'mine.py'), checkpoint=str(path))
     model = MODELS.build(
-        dict(type='OpenGANSegmentor', segmentor=held, scorers=SCORERS, resolution='image')
+        dict(
+            type='OpenGANSegmentor',
+            segmentor=held,
+            scorers=SCORERS,
+            resolution='image',
+        )
     ).eval()
     inputs = torch.randn(1, 3, 64, 64)
     with torch.no_grad():
@@ -201,7 +206,11 @@ def test_nothing_is_downloaded():
     )
     assert without_downloads(cfg) == dict(
         pretrained=None,
-        backbone=dict(pretrained=False, init_cfg=None, inner=[dict(init_cfg=None)]),
+        backbone=dict(
+            pretrained=False,
+            init_cfg=None,
+            inner=[dict(init_cfg=None)],
+        ),
         neck=dict(init_cfg=dict(type='Kaiming')),
     )
 
@@ -212,7 +221,13 @@ def test_san_of_the_zoo_is_built_without_a_download(monkeypatch):
 
     monkeypatch.setattr(torch.hub, 'download_url_to_file', refuse)
     held = dict(config='mmseg::san/san-vit-b16_coco-stuff164k-640x640.py')
-    model = MODELS.build(dict(type='OpenGANSegmentor', segmentor=held, scorers=SCORERS))
+    model = MODELS.build(
+        dict(
+            type='OpenGANSegmentor',
+            segmentor=held,
+            scorers=SCORERS,
+        )
+    )
     assert type(model.head.head).__name__ == 'SideAdapterCLIPHead'
 
 
@@ -351,7 +366,11 @@ def test_d_of_another_shape_is_refused(trained, discriminator):
 
 def test_a_model_without_d_takes_a_checkpoint_that_has_one(trained):
     _, checkpoint, path = trained
-    model = build_open(discriminator=None, scorers=SCORERS, segmentor_checkpoint=str(path))
+    model = build_open(
+        discriminator=None,
+        scorers=SCORERS,
+        segmentor_checkpoint=str(path),
+    )
     model.load_state_dict(checkpoint['state_dict'], strict=False)
     model.check_segmentor()
 

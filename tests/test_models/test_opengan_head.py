@@ -195,7 +195,13 @@ def test_a_head_with_one_logit_for_two_classes_is_refused():
 def test_a_head_that_no_adapter_knows_is_refused():
     plain = build_plain()
     with pytest.raises(TypeError, match=r'wanted a head that classifies .* found HRNet'):
-        MODELS.build(dict(type='OpenGANHead', head=plain.backbone, encoder=plain.backbone))
+        MODELS.build(
+            dict(
+                type='OpenGANHead',
+                head=plain.backbone,
+                encoder=plain.backbone,
+            )
+        )
 
 
 # ------------------------------------------------------------------ heads without a classifier of
@@ -226,7 +232,12 @@ SEGMENTER = dict(
 KERNEL = dict(
     type='IterativeDecodeHead',
     num_stages=1,
-    kernel_generate_head=dict(FCN, num_classes=5, norm_cfg=BN, align_corners=False),
+    kernel_generate_head=dict(
+        FCN,
+        num_classes=5,
+        norm_cfg=BN,
+        align_corners=False,
+    ),
     kernel_update_head=[
         dict(
             type='KernelUpdateHead',

@@ -273,7 +273,11 @@ def test_a_checkpoint_of_another_discriminator_is_refused(trained, hidden):
             dict(
                 type='DiscriminatorScorer',
                 checkpoint=trained[1],
-                discriminator=dict(type='FeatureDiscriminator', hidden=hidden, in_channels=60),
+                discriminator=dict(
+                    type='FeatureDiscriminator',
+                    hidden=hidden,
+                    in_channels=60,
+                ),
             )
         )
 

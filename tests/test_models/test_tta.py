@@ -22,7 +22,12 @@ def version(scale=1.0, flip=False, **options):
         0
     ].byte()
     factor = (size[1] / ORIGINAL[1], size[0] / ORIGINAL[0])
-    meta = dict(ori_shape=ORIGINAL, img_shape=size, pad_shape=size, scale_factor=factor)
+    meta = dict(
+        ori_shape=ORIGINAL,
+        img_shape=size,
+        pad_shape=size,
+        scale_factor=factor,
+    )
     sample.set_metainfo({**meta, **FLIPPED} if flip else meta)
     return (image.flip(dims=(2,)) if flip else image), sample
 

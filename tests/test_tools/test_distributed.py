@@ -114,7 +114,12 @@ def test_a_gpu_is_left_to_mmengine(monkeypatch):
 def test_scripts_say_how_to_use_them():
     for script in ('dist_train.sh', 'dist_test.sh', 'slurm_train.sh', 'slurm_test.sh'):
         path = REPO / 'tools' / script
-        done = subprocess.run([path, 'one'], capture_output=True, text=True, timeout=60)
+        done = subprocess.run(
+            [path, 'one'],
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
         assert done.returncode == 2
         assert done.stderr.startswith(f'usage: {path} ')
 

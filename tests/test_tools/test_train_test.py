@@ -336,7 +336,12 @@ def test_mim_trains_and_tests_the_same(root, trained):
     path = os.pathsep.join(
         [str(REPO), str(Path(importlib.util.find_spec('mim').origin).parents[1])]
     )
-    environment = dict(os.environ, PYTHONPATH=path, OMP_NUM_THREADS='1', CUDA_VISIBLE_DEVICES='')
+    environment = dict(
+        os.environ,
+        PYTHONPATH=path,
+        OMP_NUM_THREADS='1',
+        CUDA_VISIBLE_DEVICES='',
+    )
     for words in (
         ['train', 'mmseg', root / 'tiny.py', '--gpus', '0', '--work-dir', root / 'mim'],
         [

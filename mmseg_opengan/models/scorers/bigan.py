@@ -71,7 +71,13 @@ class BiGAN(NetworkScorer):
             for parameters in (discriminator.parameters(), others)
         ]
         noise = torch.Generator().manual_seed(data.seed)
-        for rows in draws(len(features), BATCH, steps=self.steps, seed=data.seed, name='BiGAN'):
+        for rows in draws(
+            len(features),
+            BATCH,
+            steps=self.steps,
+            seed=data.seed,
+            name='BiGAN',
+        ):
             x = features[rows]
             for player, optimizer in enumerate(optimizers):
                 z = torch.randn(len(rows), LATENT, generator=noise).to(x)

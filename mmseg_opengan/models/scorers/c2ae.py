@@ -93,7 +93,13 @@ class C2AE(NetworkScorer):
         optimizer = torch.optim.Adam(self.decoder_.parameters(), lr=1e-3)
         others = OtherClass(data.labels)
         rng = step_rng(data.seed, 0, 2)
-        for rows in draws(len(features), BATCH, stream=1, name='C2AE, decoder', **options):
+        for rows in draws(
+            len(features),
+            BATCH,
+            stream=1,
+            name='C2AE, decoder',
+            **options,
+        ):
             targets = others.rows(data.labels[rows], rng)
             code = self.encoder_(features[rows])
             match = self._errors(features[rows], code, data.labels[rows]).mean()

@@ -74,7 +74,13 @@ class KPlusOne(FittedScorer):
             yield from draws(closed + open_, BATCH, **options)
             return
         wanted = max(1, round(self.open_fraction * BATCH))
-        open_draws = draws(open_, wanted, steps=self.steps, seed=seed, stream=1)
+        open_draws = draws(
+            open_,
+            wanted,
+            steps=self.steps,
+            seed=seed,
+            stream=1,
+        )
         for rows, open_rows in zip(draws(closed, BATCH - wanted, **options), open_draws):
             yield torch.cat([rows, closed + open_rows])
 

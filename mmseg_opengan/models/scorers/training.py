@@ -29,7 +29,13 @@ def draws(
     """(wanted,) indices into ``available`` rows for each of ``steps`` steps, with a progress bar
     under ``name``.
     """
-    for step in tqdm(range(steps), desc=name, unit='step', leave=False, disable=not name):
+    for step in tqdm(
+        range(steps),
+        desc=name,
+        unit='step',
+        leave=False,
+        disable=not name,
+    ):
         yield torch.from_numpy(choose_open(available, wanted, step_rng(seed, step, stream)))
 
 
