@@ -25,6 +25,7 @@ model = dict(
             type='ReAct',
             quantile=0.9,
             per='channel',
+            uncertainty='gen',
             checkpoint='work_dirs/scorers_cgnet_fs-static/react9.pth',
         ),
     ),

@@ -27,7 +27,7 @@ from .jobs import Job, claim, own_values, quiet, train
 from .method_table import by_method, report_text, results_csv
 from .scorer_fitting import FitSettings, fit_scorers, learns
 from .tables import write_text
-from .testing import REPORT, evaluate_all
+from .testing import REPORT, alone, evaluate_all, is_fused, scorers_of
 
 
 @dataclass(frozen=True)
@@ -160,8 +160,13 @@ def run(
         numbers = dict(open_validation_AUROC=job.validation(), minutes=best['minutes'])
         chosen[job.name] = dict(numbers, chosen=step)
     tested = {**todo.fixed, **tested}
-    titles = {method: label_of(method) for method in todo.methods}
-    shown = _first_seeds([*tested, *(job.name for job in todo.jobs)], titles)
+    fused = {job.method for job in todo.jobs if is_fused(job)}
+    titles = {}
+    for method in todo.methods:
+        for name in (method, alone(method)) if method in fused else (method,):
+            titles[name] = label_of(name)
+    trained = [name for job in todo.jobs for name in scorers_of(job)]
+    shown = _first_seeds([*tested, *trained], titles)
     passes = []
     for resolution in resolutions:
         folder = str(out / f'panels_{resolution}')

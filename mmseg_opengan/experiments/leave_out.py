@@ -29,7 +29,7 @@ from .benchmark import Plan, plan
 from .jobs import Job, claim, train
 from .scorer_fitting import FitSettings, fit_data, load_segmentor
 from .tables import markdown, mean, write_text
-from .testing import scorer_of
+from .testing import alone, is_fused, scorer_of
 
 RESULT = 'leave_out.json'
 MOST_CLOSED = 200_000
@@ -53,7 +53,7 @@ def run(
     Returns:
         str: the table, as in ``leave_out.md``. ``leave_out.json`` has, by method and kind, one dict
         with ``AUROC`` and ``AP`` for each seed. A method with ``model.fuse`` has a second row,
-        ``METHOD, D alone``.
+        ``METHOD-alone``.
 
     Raises:
         ValueError: no open kind has enough pixels in the training images; a method reads the image,
@@ -177,8 +177,7 @@ def table(found: dict[str, dict]) -> str:
 def _scorers_of(job: Job) -> dict[str, dict]:
     """What a finished training is scored by: D, or D with the free score that it was fused with."""
     trained = scorer_of(job)
-    fuse = job.load_config().model.get('fuse')
-    if fuse is None:
+    if not is_fused(job):
         return {job.method: trained}
-    fused = dict(type='Hybrid', trained=trained, **fuse)
-    return {f'{job.method}, D alone': trained, job.method: fused}
+    fused = dict(type='Hybrid', trained=trained, **job.load_config().model.fuse)
+    return {alone(job.method): trained, job.method: fused}

@@ -5,13 +5,16 @@ A report that has what is asked for, made from the same files, data and options,
 
 import json
 import time
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 from mmengine.config import Config
-from mmengine.runner import Runner
+from mmengine.runner import CheckpointLoader, Runner
 
 from ..engine.launch import use_gpu
+from ..models.frozen_segmentor import part_of
+from ..models.scorers.base import SCORERS
 from ..provenance import digest_of_file, is_done, made_from, note
 from ..shipped import read_config_file
 from .jobs import Job, claim, in_parallel, own_modules, quiet, train
@@ -53,7 +56,7 @@ def evaluate(
     cfg.merge_from_dict({**(options or {}), 'model.resolution': resolution, 'work_dir': str(out)})
     tested = dict((cfg.model.get('scorers') or {}) if scorers is None else scorers)
     for job in jobs:
-        tested[job.name] = scorer_of(job)
+        tested.update(scorers_of(job))
     cfg.model.update(discriminator=None, generator=None, fuse=None)
     cfg.model.scorers = tested  # update would keep those of the config
     cfg.load_from = None
@@ -67,6 +70,36 @@ def evaluate(
         note(out, request)
         runner.test()
     return json.loads((out / REPORT).read_text())
+
+
+def scorers_of(job: Job) -> dict[str, dict]:
+    """What a finished training is tested by: its D, or where it trained with ``model.fuse`` the
+    fused score under the run's name, and D of the method :func:`alone`.
+    """
+    trained = scorer_of(job)
+    if not is_fused(job):
+        return {job.name: trained}
+    stored = CheckpointLoader.load_checkpoint(
+        trained['checkpoint'],
+        map_location='cpu',
+        logger='silent',
+    )
+    hybrid = SCORERS.build(dict(type='Hybrid', trained=trained, **job.load_config().model.fuse))
+    hybrid.take_statistics(part_of(stored['state_dict'], 'fusion.'))
+    file = job.work_dir / 'fused.pth'
+    hybrid.save_file(file, segmentor_sha256=hybrid.segmentor_sha256)
+    fused = dict(type='Hybrid', checkpoint=str(file))
+    return {job.name: fused, replace(job, method=alone(job.method)).name: trained}
+
+
+def is_fused(job: Job) -> bool:
+    """Whether open validation chose by D's score fused with a free one."""
+    return job.load_config().model.get('fuse') is not None
+
+
+def alone(method: str) -> str:
+    """Name in tables of the D of a method that is fused."""
+    return f'{method}-alone'
 
 
 def scorer_of(job: Job) -> dict:

@@ -36,6 +36,8 @@ LABELS = {
     'bigan_r': 'BiGAN_r',
     'bigan_d': 'BiGAN_d',
     'react': 'ReAct',
+    'cls-fused': 'CLS, fused',
+    'opengan-fused': 'OpenGAN, fused',
 }
 _PLACES = {label: place for place, label in enumerate(LABELS.values())}
 _ENDING = re.compile(r', smoothed| \(|, seed ')
@@ -47,6 +49,8 @@ def label_of(name: str) -> str:
     >>> [label_of(name) for name in ('msp', 'gmm_s2', 'MSP', 'mine')]
     ['MSP', 'GMM, seed 2', 'MSP', 'mine']
     """
+    if '-alone' in name:  # the D of a fused method
+        return f'{label_of(name.replace("-alone", ""))}, D alone'
     method, _, seed = name.rpartition('_s')
     if method in LABELS and seed.isdigit():
         return f'{LABELS[method]}, seed {seed}'

@@ -109,9 +109,9 @@ def test_a_method_with_a_fused_score_has_two_rows(folder, tmp_path):  # noqa: F8
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(leave_out.Job, 'best', lambda self: dict(checkpoint='best.pth'))
         rows = leave_out._scorers_of(job)
-    assert list(rows) == ['cls, D alone', 'cls']
+    assert list(rows) == ['cls-alone', 'cls']
     assert rows['cls']['free'] == dict(type='Energy')
-    assert rows['cls']['trained'] == rows['cls, D alone']
+    assert rows['cls']['trained'] == rows['cls-alone']
 
 
 def test_pixels_of_validation_are_drawn_alike_from_all_images(folder, monkeypatch):  # noqa: F811

@@ -5,8 +5,10 @@ beside a free one.
 import math
 
 import torch
+from torch import Tensor
 
 from ...functional import scores
+from ..frozen_segmentor import load_whole, part_of
 from ..fusion import moments, require_of_tap, scores_of_pixels
 from ..options import check_choices, check_numbers
 from .base import SCORERS, FittedScorer, Scorer
@@ -130,6 +132,13 @@ class Hybrid(FittedScorer):
         found = [scores_of_pixels(one, data.features, data.logits) for one in scorers]
         mean, deviation = moments(torch.stack(found))
         return dict(mean_=mean, deviation_=deviation)
+
+    def take_statistics(self, state: dict[str, Tensor]) -> None:
+        """Be fitted with what a training with ``model.fuse`` measured: the state of its
+        :class:`Fusion`.
+        """
+        load_whole(self.free_scorer, part_of(state, 'free.'), 'fuse.free', 'The checkpoint')
+        self._buffers = dict(mean_=state['mean'], deviation_=state['deviation'])
 
     def _score(self, features, logits):
         values = (self.trained_scorer(features, logits), self.free_scorer(features, logits))
