@@ -15,20 +15,7 @@ model = dict(
     lambda_open=1.0,
     lambda_fake=0.05,
     fuse=dict(free=dict(type='ReAct', quantile=0.9, per='channel'), weight=0.5),
-    scorers=dict(
-        msp=dict(type='MSP'),
-        entropy=dict(type='Entropy'),
-        energy=dict(type='Energy'),
-        gen=dict(type='GEN'),
-        react=dict(type='ReAct', checkpoint='work_dirs/scorers_cgnet_fs-static/react.pth'),
-        react9=dict(
-            type='ReAct',
-            quantile=0.9,
-            per='channel',
-            uncertainty='gen',
-            checkpoint='work_dirs/scorers_cgnet_fs-static/react9.pth',
-        ),
-    ),
+    scorers=dict(msp=dict(type='MSP'), entropy=dict(type='Entropy')),
     resolution='feature',
 )
 train_cfg = dict(max_iters=500, val_interval=50)
