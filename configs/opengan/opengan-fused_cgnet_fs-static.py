@@ -19,7 +19,7 @@ model = dict(
     resolution='feature',
 )
 train_cfg = dict(max_iters=500, val_interval=50)
-default_hooks = dict(checkpoint=dict(interval=500, save_best='hybrid/AUROC_kinds'))
+default_hooks = dict(checkpoint=dict(interval=500, save_best='hybrid/AUROC'))
 
 pipeline = [
     dict(type='LoadImageFromFile'),
