@@ -1,0 +1,423 @@
+"""Which inputs, losses, draws and generators help D to find open kinds that nobody has labelled.
+
+    python benchmarks/leave_out_search.py inputs --out work_dirs/search
+    python benchmarks/leave_out_search.py generators --seeds 0 1 2 3 4 --out work_dirs/search
+
+As ``tools/benchmark.py ... --leave-out-kinds``, with everything in memory: for each open kind in
+turn D trains on the other kinds, and open validation of the other kinds picks the step by the fused
+score's mean AUROC over kinds. Then the kind's pixels in the training images are told from the
+closed pixels of the open-validation images. With ``--kinds none`` nothing is left out, and the
+number is that of open validation itself, by which the step was chosen.
+
+Each finished training is a line of ``OUT/runs.jsonl``; a run that was interrupted goes on.
+"""
+
+import argparse
+import json
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from mmengine.config import Config
+from mmengine.registry import init_default_scope
+from mmseg.registry import DATASETS
+from torch import Tensor, nn
+from torch.nn.functional import softplus
+
+import mmseg_opengan.register  # noqa: F401
+from mmseg_opengan.contracts import GT_OPEN_MAP
+from mmseg_opengan.contrib.attenuating_generator import AttenuatingGenerator
+from mmseg_opengan.experiments.leave_out import closed_pixels, kinds_of
+from mmseg_opengan.experiments.scorer_fitting import FitSettings, fit_data, load_segmentor
+from mmseg_opengan.functional import scores
+from mmseg_opengan.functional.detection import LEAST_PIXELS, auroc, average_precision, exact_bins
+from mmseg_opengan.functional.gan_losses import discriminator_loss, generator_loss
+from mmseg_opengan.functional.pixels import labels_on_grid, pixels_first
+from mmseg_opengan.models.fusion import scores_of_pixels
+from mmseg_opengan.models.networks import FeatureDiscriminator, FeatureGenerator, frozen
+from mmseg_opengan.models.scorers.base import SCORERS
+
+CONFIG = Path(__file__).resolve().parents[1] / 'configs/opengan/opengan_hr18s_camvid.py'
+FREE = dict(type='ReAct', quantile=0.9, per='channel')
+LARGEST_VALIDATION = 20_000
+PAIRS = 250
+
+
+@dataclass(frozen=True)
+class Variant:
+    """What differs from CLS on features with the usual loss.
+
+    Args:
+        inputs: what D reads: 'features', 'clipped', 'logits' (logits, energy, GEN) or 'all'.
+        loss: 'log' (Eq. 2) or 'pairs' (the logistic loss of all closed-open pairs, for AUC).
+        draws: 'pixels', or 'kinds' (each open kind as often as any other).
+        generator: None, or a key of ``GENERATORS``.
+        weight: lambda_G.
+        rate: G's learning rate.
+    """
+
+    inputs: str = 'features'
+    loss: str = 'log'
+    draws: str = 'pixels'
+    generator: str | None = None
+    weight: float = 0.05
+    rate: float = 1e-4
+
+
+SEARCHES = {
+    'inputs': {
+        'features (CLS)': Variant(),
+        'clipped features': Variant(inputs='clipped'),
+        'logits, energy, GEN': Variant(inputs='logits'),
+        'features, clipped features, logits, energy, GEN': Variant(inputs='all'),
+        'pairwise loss': Variant(loss='pairs'),
+        'kind-balanced draws': Variant(draws='kinds'),
+    },
+    'generators': {
+        'none (CLS)': Variant(),
+        'usual G, .05': Variant(generator='usual'),
+        'attenuating G': Variant(generator='attenuating', weight=0.5, rate=1e-5),
+        'scaled G': Variant(generator='scaled', weight=0.5),
+        'null-space G': Variant(generator='null space', weight=0.5),
+    },
+}
+
+
+class World:
+    """Stored training pixels, the classifier, and the pixels of open validation."""
+
+    def __init__(self, bank: str | None):
+        init_default_scope('mmseg')
+        config = Config.fromfile(CONFIG)
+        if bank is not None:
+            config.train_dataloader.dataset.root = bank
+        model = load_segmentor(config)
+        self.source = DATASETS.build(config.train_dataloader.dataset)
+        self.source.prepare(model.extract_image, model.segmentor_identity())
+        validation = DATASETS.build(config.val_dataloader.dataset)
+        self.kinds = kinds_of(self.source)
+        self.data = fit_data(self.source, model, FitSettings())
+        self.free = SCORERS.build(dict(FREE)).eval().fit(self.data)
+        self.clip = torch.quantile(self.data.features[:20_000], 0.9, dim=0)
+        self.stored = Scored(self, self.data.features[:20_000])
+        self.closed = Scored(self, closed_pixels(model, validation)[0])
+        self.validation = {
+            name: Scored(self, rows) for name, rows in open_pixels(model, validation).items()
+        }
+        self.opened = {}
+        for kind, rows in self.kinds.items():
+            features = self.source.bank.gather('open', rows).float()
+            self.opened[kind] = Scored(self, features)
+        self.labels = self.source.bank.pixels('open')['label'].astype(np.int64)
+        _, _, axes = torch.linalg.svd(self.data.weight.float())
+        self.null_space = axes[len(self.data.weight) :]  # (C - K, C), directions that move no logit
+
+    def inputs(self, kind: str, features: Tensor) -> Tensor:
+        """What D reads of features (n, C)."""
+        if kind == 'features':
+            return features
+        clipped = torch.minimum(features, self.clip)
+        if kind == 'clipped':
+            return clipped
+        found = [self._of_logits(features)]
+        if kind == 'all':
+            found = [features, clipped, *found, self._of_logits(clipped)]
+        return torch.cat(found, dim=1)
+
+    def _of_logits(self, features: Tensor) -> Tensor:
+        logits = torch.addmm(self.data.bias.float(), features, self.data.weight.float().T)
+        maps = logits[:, :, None, None]
+        extra = [function(maps).flatten() for function in (scores.energy, scores.gen)]
+        return torch.cat([logits, torch.stack(extra, dim=1)], dim=1)
+
+
+class Scored:
+    """Features of pixels (n, C) and their free score (n,)."""
+
+    def __init__(self, world: World, features: Tensor):
+        self.features = features
+        logits = torch.addmm(world.data.bias.float(), features, world.data.weight.float().T)
+        self.free = scores_of_pixels(world.free, features, logits)
+
+    def first(self, number: int) -> 'Scored':
+        part = object.__new__(Scored)
+        step = max(1, len(self.features) // number)
+        part.features, part.free = self.features[::step], self.free[::step]
+        return part
+
+
+@torch.no_grad()
+def open_pixels(model, dataset) -> dict[str, Tensor]:
+    """Features (n, C) of the open pixels of a data set's images, by kind."""
+    names = dataset.metainfo['open_classes']
+    found: dict[str, list] = {name: [] for name in names}
+    for number in range(len(dataset)):
+        item = dataset[number]
+        tap = model.extract_tap(item['inputs'], item['data_samples'])
+        labels = labels_on_grid(item['data_samples'].get(GT_OPEN_MAP).data[0], tap.logits.shape[2:])
+        rows = pixels_first(tap.features).float()
+        for index, name in enumerate(names):
+            found[name].append(rows[(labels == 1 + index).flatten()])
+    joined = {name: torch.cat(parts) for name, parts in found.items()}
+    return {name: rows for name, rows in joined.items() if len(rows) >= LEAST_PIXELS}
+
+
+class ScaledGenerator(FeatureGenerator):
+    """G whose output has the closed pixels' mean and deviation per channel, then ReLU."""
+
+    def __init__(self, channels: int, closed: Tensor):
+        super().__init__(channels)
+        self.layers = self.layers[:-1]
+        self.norm = nn.BatchNorm1d(channels)
+        self.norm.weight.data.copy_(closed.std(dim=0))
+        self.norm.bias.data.copy_(closed.mean(dim=0))
+
+    def forward(self, noise: Tensor) -> Tensor:
+        return self.norm(self.layers(noise)).relu()
+
+
+class NullSpaceGenerator(FeatureGenerator):
+    """A closed pixel of the step, moved in directions that change no logit (FEVER-OOD's idea)."""
+
+    def __init__(self, channels: int, axes: Tensor, length: float):
+        super().__init__(len(axes))
+        self.register_buffer('axes', axes)
+        self.length = length
+
+    def observe(self, closed: Tensor) -> None:
+        self.closed = closed
+
+    def forward(self, noise: Tensor) -> Tensor:
+        coordinates = self.layers[:-1](noise)
+        moved = torch.nn.functional.normalize(coordinates, dim=1) * self.length
+        rows = torch.arange(len(noise)) % len(self.closed)
+        return self.closed[rows] + moved @ self.axes
+
+
+def build_generator(kind: str, world: World) -> FeatureGenerator:
+    closed = world.stored.features
+    channels = closed.shape[1]
+    if kind == 'usual':
+        return FeatureGenerator(channels, out_act='auto')
+    if kind == 'attenuating':
+        return AttenuatingGenerator(channels)
+    if kind == 'scaled':
+        return ScaledGenerator(channels, closed)
+    inside = (closed - closed.mean(dim=0)) @ world.null_space.T
+    return NullSpaceGenerator(channels, world.null_space, float(inside.norm(dim=1).median()))
+
+
+def pair_loss(closed: Tensor, opened: Tensor) -> Tensor:
+    """Mean logistic loss of closed logits above open ones, over all pairs of the first rows."""
+    margins = closed[:PAIRS, None] - opened[None, :PAIRS]
+    return softplus(-margins).mean()
+
+
+class Training:
+    """One D (and G) on the kinds that are not left out."""
+
+    def __init__(self, world: World, variant: Variant, left: str | None, seed: int, size: int):
+        torch.manual_seed(seed)
+        self.world, self.variant, self.left, self.seed = world, variant, left, seed
+        world.source.leave_out = [] if left is None else [left]
+        world.source._bank = None
+        sampler = world.source.sampler
+        sampler.num_closed, sampler.num_open, sampler.num_fake = 2 * size, size, size
+        width = world.inputs(variant.inputs, world.stored.features[:2]).shape[1]
+        sampler.open_draws = variant.draws
+        self.network = FeatureDiscriminator(width)
+        if variant.inputs not in ('features', 'clipped'):  # of different scales
+            self.network = nn.Sequential(nn.BatchNorm1d(width, affine=False), self.network)
+        self.optimizer = torch.optim.Adam(
+            self.network.parameters(), lr=1e-4 / 1.5, betas=(0.5, 0.999)
+        )
+        self.generator = None
+        if variant.generator is not None:
+            self.generator = build_generator(variant.generator, world)
+            self.second = torch.optim.Adam(
+                self.generator.parameters(), lr=variant.rate, betas=(0.5, 0.999)
+            )
+
+    def step(self, number: int) -> None:
+        batch = self.world.source[self.seed, number]
+        closed, opened = batch['closed'].float(), batch['open'].float()
+        fake = closed[:0]
+        if self.generator is not None:
+            self.generator.observe(closed)
+            noise, noise_g = batch['draw'].noise(self.generator.noise_channels)
+            with torch.no_grad():
+                fake = self.generator(noise)
+        groups = [self._read(rows) for rows in (closed, opened, fake)]
+        logits = self.network(torch.cat(groups)).split([len(rows) for rows in groups])
+        if self.variant.loss == 'pairs':
+            loss = pair_loss(logits[0], logits[1])
+        else:
+            terms = discriminator_loss(*logits, lambda_fake=self.variant.weight)
+            loss = sum(terms.values())
+        self.optimizer.zero_grad()
+        loss.backward()
+        self.optimizer.step()
+        if self.generator is not None:
+            with frozen(self.network):
+                made = self._read(self.generator(noise_g))
+                loss = sum(generator_loss(self.network(made)).values())
+            self.second.zero_grad()
+            loss.backward()
+            self.second.step()
+
+    def _read(self, features: Tensor) -> Tensor:
+        return self.world.inputs(self.variant.inputs, features)
+
+    @torch.no_grad()
+    def scorer(self):
+        """D's open score, and the fused one, of :class:`Scored` pixels."""
+        network = self.network.eval()
+
+        def trained(pixels: Scored) -> Tensor:
+            parts = [network(self._read(rows)) for rows in pixels.features.split(16384)]
+            return -torch.cat(parts)
+
+        closed = trained(self.world.stored)
+        free = self.world.stored.free
+        mean = torch.stack([closed.mean(), free.mean()])
+        deviation = torch.stack([closed.std(), free.std()])
+
+        @torch.no_grad()
+        def both(pixels: Scored) -> dict[str, Tensor]:
+            alone = trained(pixels)
+            fused = scores.fused((alone, pixels.free), mean, deviation, 0.5)
+            return dict(alone=alone, fused=fused)
+
+        return both
+
+    def validate(self, closed: Scored) -> float:
+        """Mean AUROC of the fused score over the kinds of open validation that are known."""
+        score = self.scorer()
+        low = score(closed)['fused']
+        found = [
+            detection(low, score(pixels)['fused'])['AUROC']
+            for name, pixels in self.world.validation.items()
+            if name != self.left
+        ]
+        self.network.train()
+        return float(np.mean(found))
+
+
+def detection(closed: Tensor, opened: Tensor) -> dict[str, float]:
+    values = torch.cat([closed, opened])
+    is_open = torch.arange(len(values)) >= len(closed)
+    bins = exact_bins(values, is_open)
+    return dict(AUROC=auroc(bins), AP=average_precision(bins))
+
+
+def run(world: World, variant: Variant, left: str | None, seed: int, args) -> dict:
+    start = time.monotonic()
+    training = Training(world, variant, left, seed, args.open_pixels)
+    few = world.closed.first(LARGEST_VALIDATION)
+    best, best_step, state = -1.0, 0, {}
+    for number in range(args.steps):
+        training.step(number)
+        if (number + 1) % args.interval == 0:
+            found = training.validate(few)
+            if found > best:
+                best, best_step = found, number + 1
+                state = {key: value.clone() for key, value in training.network.state_dict().items()}
+    result = dict(validation=best, step=best_step)
+    last = numbers(world, training, left)
+    training.network.load_state_dict(state)
+    result.update(chosen=numbers(world, training, left), last=last)
+    result['seconds'] = round(time.monotonic() - start, 1)
+    return result
+
+
+def numbers(world: World, training: Training, left: str | None) -> dict:
+    score = training.scorer()
+    closed = score(world.closed)
+    if left is None:
+        by_kind = [score(pixels) for pixels in world.validation.values()]
+    else:
+        by_kind = [score(world.opened[left])]
+    found = {}
+    for name in ('alone', 'fused'):
+        each = [detection(closed[name], opened[name]) for opened in by_kind]
+        found[name] = {key: float(np.mean([one[key] for one in each])) for key in each[0]}
+    return found
+
+
+def table(path: Path) -> str:
+    """Markdown: mean over kinds, mean and deviation over the seeds that all variants have."""
+    runs = [json.loads(line) for line in path.read_text().splitlines()]
+    lines = [
+        '| variant | seeds | D alone, AUROC | AP | fused, AUROC | AP | fused, last step | chosen |',
+        '|---|---|---|---|---|---|---|---|',
+    ]
+    for name in dict.fromkeys(run['variant'] for run in runs):
+        own = [one for one in runs if one['variant'] == name]
+        kinds = sorted({one['left'] or 'none' for one in own})
+        seeds = sorted({one['seed'] for one in own})
+        complete = []
+        for seed in seeds:
+            of_seed = [one for one in own if one['seed'] == seed]
+            if len({one['left'] for one in of_seed}) == len(kinds):
+                complete.append(of_seed)
+        if not complete:
+            continue
+        cells = []
+        for when, score, metric in (
+            ('chosen', 'alone', 'AUROC'),
+            ('chosen', 'alone', 'AP'),
+            ('chosen', 'fused', 'AUROC'),
+            ('chosen', 'fused', 'AP'),
+            ('last', 'fused', 'AUROC'),
+        ):
+            each = [np.mean([one[when][score][metric] for one in group]) for group in complete]
+            spread = f' ± {np.std(each, ddof=1):.4f}' if len(each) > 1 else ''
+            cells.append(f'{np.mean(each):.4f}{spread}'.replace('0.', '.'))
+        steps = int(np.median([one['step'] for group in complete for one in group]))
+        lines.append(f'| {name} | {len(complete)} | {" | ".join(cells)} | step {steps} |')
+    return '\n'.join(lines)
+
+
+def parse_args():
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument('search', choices=SEARCHES)
+    parser.add_argument('--out', type=Path, required=True)
+    parser.add_argument('--seeds', type=int, nargs='+', default=[0, 1, 2])
+    parser.add_argument('--kinds', nargs='+', help='left out in turn; default: each')
+    parser.add_argument('--variants', nargs='+', help='default: all of the search')
+    parser.add_argument('--steps', type=int, default=400)
+    parser.add_argument('--interval', type=int, default=50, help='steps between validations')
+    parser.add_argument('--open-pixels', type=int, default=250, help='a step; closed: twice')
+    parser.add_argument('--bank', help="feature bank; default: the config's")
+    return parser.parse_args()
+
+
+def main():
+    args = parse_args()
+    args.out.mkdir(parents=True, exist_ok=True)
+    path = args.out / f'{args.search}_{args.open_pixels}x{args.steps}.jsonl'
+    known = path.read_text().splitlines() if path.exists() else []
+    done = {tuple(json.loads(line)[key] for key in ('variant', 'left', 'seed')) for line in known}
+    world = World(args.bank)
+    kinds = args.kinds or list(world.kinds)
+    variants = SEARCHES[args.search]
+    for seed in args.seeds:
+        for kind in kinds:
+            left = None if kind == 'none' else kind
+            for name in args.variants or variants:
+                if (name, left, seed) in done:
+                    continue
+                found = run(world, variants[name], left, seed, args)
+                line = json.dumps(dict(variant=name, left=left, seed=seed, **found))
+                with path.open('a') as file:
+                    file.write(line + '\n')
+                print(line, flush=True)
+    print(table(path))
+
+
+if __name__ == '__main__':
+    main()
