@@ -35,7 +35,7 @@ DISTRIBUTIONS = {
 #: Imported and in no list: the user chooses mmcv or mmcv-lite; yapf comes with mmengine.
 UNDECLARED = {'mmcv', 'yapf'}
 #: Declared by an extra of its own: imported where the extra's tool runs.
-EXTRAS = {'onnxruntime', 'h5py'}
+EXTRAS = {'onnxruntime', 'h5py', 'fiftyone'}
 #: Declared and not imported here: mmsegmentation imports them and does not declare them.
 FOR_MMSEG = {'ftfy', 'regex'}
 BASE = 'mmseg_opengan::opengan/opengan_hr18s_cityscapes.py'

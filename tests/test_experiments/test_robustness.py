@@ -55,8 +55,14 @@ def test_clean_numbers_are_those_of_the_test(world, tmp_path):
     scorers = dict(opengan=scorer, entropy=dict(type='Entropy'))
     hooks = [dict(type='OpenSetEvaluationHook', plot_test=False)]
     cfg.custom_hooks = [dict(type='OpenGANHook')]
+    cfg.dump(tmp_path / 'test.py')
     report = evaluate(
-        config=cfg, jobs=[], resolution='feature', out=tmp_path / 't', scorers=scorers, hooks=hooks
+        config=str(tmp_path / 'test.py'),
+        jobs=[],
+        resolution='feature',
+        out=tmp_path / 't',
+        scorers=scorers,
+        hooks=hooks,
     )
     for name in scorers:
         found, expected = numbers(tmp_path / 'out', name), report['scorers'][name]

@@ -214,6 +214,6 @@ def test_windows_have_no_stored_features(root):
     item = stored(root, root / 'slide_taps')
     item.prepare(taps_of, SEGMENTOR)
     batch = {key: [value] for key, value in item[0].items()}
-    with pytest.raises(ValueError, match=r"wanted test_cfg\.mode='whole', found 'slide'"):
+    with pytest.raises(ValueError, match=r"need test_cfg\.mode='whole', found 'slide'"):
         made.model.val_step(batch)
     assert np.isfinite(item[0][TAP_FEATURES]).all()
