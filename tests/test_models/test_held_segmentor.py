@@ -1,0 +1,67 @@
+"""The held segmentor stays as it is: its mode, its place, its weights and its gradients."""
+
+import pytest
+import torch
+from mmseg.registry import MODELS
+from small_models import batch_of, build_open, pair, plain_config, raw_image
+
+from mmseg_opengan.contracts import OPEN_SCORES, OPENGAN
+
+
+def test_the_segmentor_is_in_eval_mode_from_the_start_and_stays_there():
+    """The feature bank is built before any loop sets a mode: BN must not normalise by the image at
+    hand.
+    """
+    model = MODELS.build(
+        dict(
+            type='OpenGANSegmentor',
+            segmentor=dict(config=dict(model=plain_config())),
+            scorers=dict(msp=dict(type='MSP'), entropy=dict(type='Entropy')),
+            discriminator=dict(type='FeatureDiscriminator', hidden=(16, 8)),
+            generator=dict(type='FeatureGenerator', hidden=(8,)),
+        )
+    )
+    for mode in (None, True, False, True):
+        if mode is not None:
+            model.train(mode)
+        trained = mode is not False
+        assert model.discriminator.training == model.generator.training == trained
+        frozen = [*model.segmentor.modules(), *model.scorers.modules()]
+        assert len(frozen) > 50
+        assert not any(m.training for m in frozen)
+    assert {name.split('.')[0] for name, _ in model.named_parameters()} == {
+        'discriminator',
+        'generator',
+    }
+    assert {name.split('.')[0] for name in model.state_dict()} == {
+        'discriminator',
+        'generator',
+        'segmentor_digest',
+    }
+
+
+def test_moves_reach_the_segmentor():
+    model = build_open().to(memory_format=torch.channels_last)
+    weight = model.segmentor.decode_head.convs[0].conv.weight
+    assert weight.is_contiguous(memory_format=torch.channels_last)
+    assert next(build_open().to('meta').segmentor.parameters()).is_meta
+
+
+@pytest.mark.parametrize('context', [torch.no_grad, torch.inference_mode, torch.enable_grad])
+def test_prediction_leaves_no_tap_and_no_gradient(context):
+    model = build_open()
+    with context():
+        (sample,) = model.test_step(batch_of(raw_image()))
+        model.extract_image(*raw_image())
+    assert model.head._ear is None
+    assert not sample.get(OPEN_SCORES).get(OPENGAN).requires_grad
+    assert all(p.grad is None for p in model.segmentor.parameters())
+
+
+def test_init_weights_leaves_loaded_weights_alone():
+    plain, wrapped = pair()
+    wrapped.init_weights()
+    assert all(
+        torch.equal(value, plain.state_dict()[key])
+        for key, value in wrapped.segmentor.state_dict().items()
+    )
