@@ -18,6 +18,7 @@ from .detection import ScoreBins
 #: With fewer blocks there is no interval: the few resamples that they allow spread too little.
 MIN_BLOCKS = 8
 _RESAMPLES = 2000
+_BINS = 65536  # of all blocks in memory at once
 
 
 class BlockTable(NamedTuple):
@@ -42,16 +43,28 @@ class BlockTable(NamedTuple):
 
 
 def block_table(blocks: Sequence[ScoreBins]) -> BlockTable:
-    """The table of a sequence of blocks, all counted with the same binning."""
-    wins = np.zeros((len(blocks), len(blocks)))
-    for i, closed in enumerate(blocks):
-        below = torch.cat([torch.zeros(1, dtype=torch.float64), closed.closed.double().cumsum(0)])
-        for j, opened in enumerate(blocks):
-            first = torch.searchsorted(closed.lower, opened.lower)
-            beyond = torch.searchsorted(closed.lower, opened.lower, right=True)
-            wins[i, j] = float((opened.open.double() * (below[first] + below[beyond]) / 2).sum())
+    """The table of a sequence of blocks, all counted with the same binning.
+
+    All blocks are laid on the bins that any of them has, ``_BINS`` at a time: one matrix product
+    gives every pair of blocks. Sums are whole halves, exact in float64.
+    """
+    lower = torch.unique(torch.cat([block.lower for block in blocks]))
+    places = [torch.searchsorted(lower, block.lower) for block in blocks]
+    wins = torch.zeros(len(blocks), len(blocks), dtype=torch.float64)
+    below = torch.zeros(len(blocks), 1, dtype=torch.float64)
+    for start in range(0, len(lower), _BINS):
+        size = min(_BINS, len(lower) - start)
+        closed = torch.zeros(len(blocks), size, dtype=torch.float64)
+        opened = torch.zeros(len(blocks), size, dtype=torch.float64)
+        for row, (block, place) in enumerate(zip(blocks, places)):
+            here = slice(*torch.searchsorted(place, torch.tensor([start, start + size])).tolist())
+            closed[row, place[here] - start] = block.closed[here].double()
+            opened[row, place[here] - start] = block.open[here].double()
+        through = below + closed.cumsum(dim=1)
+        wins += (through - closed / 2) @ opened.T
+        below = through[:, -1:]
     return BlockTable(
-        wins,
+        wins.numpy(),
         np.array([float(block.closed.sum()) for block in blocks]),
         np.array([float(block.open.sum()) for block in blocks]),
     )

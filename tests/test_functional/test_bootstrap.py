@@ -9,6 +9,7 @@ import pytest
 import torch
 from sklearn.metrics import roc_auc_score
 
+from mmseg_opengan.functional import bootstrap
 from mmseg_opengan.functional.bootstrap import (
     MIN_BLOCKS,
     BlockTable,
@@ -102,3 +103,18 @@ def test_a_table_survives_json():
     table = tables(make_blocks())[0]
     again = BlockTable.from_json(table.to_json())
     assert all(np.array_equal(a, b) for a, b in zip(table, again))
+
+
+def test_a_table_of_many_bins_is_that_of_pairs_written_out(monkeypatch):
+    """More bins than are in memory at once; ties, and a block without open pixels."""
+    monkeypatch.setattr(bootstrap, '_BINS', 7)
+    rng = np.random.default_rng(0)
+    blocks = []
+    for size in (40, 25, 1):
+        scores = torch.from_numpy(rng.integers(0, 30, size) / 4)
+        blocks.append((scores, torch.from_numpy(rng.random(size) < 0.4) & (size > 1)))
+    table = block_table([exact_bins(*block) for block in blocks])
+    for i, (scores, is_open) in enumerate(blocks):
+        for j, (others, others_open) in enumerate(blocks):
+            above = others[others_open][None] - scores[~is_open][:, None]
+            assert table.wins[i, j] == float((above > 0).sum() + (above == 0).sum() / 2)
