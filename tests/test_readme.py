@@ -40,11 +40,11 @@ README = PAGES['README.md']
 TESTED = (
     'A score with no training',
     'Your own model',
-    'Your data',
     'Use the scores',
     'Results on real photographs',
     'Install',
     'Demo',
+    'Your data',
 )
 STAGES = {
     1: ([1], [8]),
