@@ -27,7 +27,7 @@ from .jobs import Job, claim, own_values, quiet, train
 from .method_table import by_method, report_text, results_csv
 from .scorer_fitting import FitSettings, fit_scorers, learns
 from .tables import write_text
-from .testing import REPORT, alone, evaluate_all, is_fused, scorers_of
+from .testing import REPORT, evaluate_all, methods_of, names_of
 
 
 @dataclass(frozen=True)
@@ -160,12 +160,10 @@ def run(
         numbers = dict(open_validation_AUROC=job.validation(), minutes=best['minutes'])
         chosen[job.name] = dict(numbers, chosen=step)
     tested = {**todo.fixed, **tested}
-    fused = {job.method for job in todo.jobs if is_fused(job)}
-    titles = {}
-    for method in todo.methods:
-        for name in (method, alone(method)) if method in fused else (method,):
-            titles[name] = label_of(name)
-    trained = [name for job in todo.jobs for name in scorers_of(job)]
+    shown_as = {job.method: methods_of(job) for job in todo.jobs}
+    names = [name for method in todo.methods for name in shown_as.get(method, [method])]
+    titles = {name: label_of(name) for name in names}
+    trained = [name for job in todo.jobs for name in names_of(job)]
     shown = _first_seeds([*tested, *trained], titles)
     passes = []
     for resolution in resolutions:

@@ -29,7 +29,7 @@ from .benchmark import Plan, plan
 from .jobs import Job, claim, train
 from .scorer_fitting import FitSettings, fit_data, load_segmentor
 from .tables import markdown, mean, write_text
-from .testing import alone, is_fused, scorer_of
+from .testing import fuse_of, methods_of, scorer_of
 
 RESULT = 'leave_out.json'
 MOST_CLOSED = 200_000
@@ -176,8 +176,8 @@ def table(found: dict[str, dict]) -> str:
 
 def _scorers_of(job: Job) -> dict[str, dict]:
     """What a finished training is scored by: D, or D with the free score that it was fused with."""
-    trained = scorer_of(job)
-    if not is_fused(job):
+    trained, fuse = scorer_of(job), fuse_of(job)
+    if fuse is None:
         return {job.method: trained}
-    fused = dict(type='Hybrid', trained=trained, **job.load_config().model.fuse)
-    return {alone(job.method): trained, job.method: fused}
+    fused, alone = methods_of(job)
+    return {alone: trained, fused: dict(type='Hybrid', trained=trained, **fuse)}

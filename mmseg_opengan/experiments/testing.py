@@ -73,33 +73,37 @@ def evaluate(
 
 
 def scorers_of(job: Job) -> dict[str, dict]:
-    """What a finished training is tested by: its D, or where it trained with ``model.fuse`` the
-    fused score under the run's name, and D of the method :func:`alone`.
+    """What a finished training is tested by, under :func:`names_of`: its D, or where it trained
+    with ``model.fuse`` the fused score, and D.
     """
-    trained = scorer_of(job)
-    if not is_fused(job):
-        return {job.name: trained}
+    trained, fuse = scorer_of(job), fuse_of(job)
+    if fuse is None:
+        return dict(zip(names_of(job), [trained]))
     stored = CheckpointLoader.load_checkpoint(
         trained['checkpoint'],
         map_location='cpu',
         logger='silent',
     )
-    hybrid = SCORERS.build(dict(type='Hybrid', trained=trained, **job.load_config().model.fuse))
+    hybrid = SCORERS.build(dict(type='Hybrid', trained=trained, **fuse))
     hybrid.take_statistics(part_of(stored['state_dict'], 'fusion.'))
     file = job.work_dir / 'fused.pth'
     hybrid.save_file(file, segmentor_sha256=hybrid.segmentor_sha256)
-    fused = dict(type='Hybrid', checkpoint=str(file))
-    return {job.name: fused, replace(job, method=alone(job.method)).name: trained}
+    return dict(zip(names_of(job), [dict(type='Hybrid', checkpoint=str(file)), trained]))
 
 
-def is_fused(job: Job) -> bool:
-    """Whether open validation chose by D's score fused with a free one."""
-    return job.load_config().model.get('fuse') is not None
+def names_of(job: Job) -> list[str]:
+    """The run's name, and where its score is fused that of its D."""
+    return [replace(job, method=method).name for method in methods_of(job)]
 
 
-def alone(method: str) -> str:
-    """Name in tables of the D of a method that is fused."""
-    return f'{method}-alone'
+def methods_of(job: Job) -> list[str]:
+    """A method's names in tables: its own, and where its score is fused that of its D."""
+    return [job.method] if fuse_of(job) is None else [job.method, f'{job.method}-alone']
+
+
+def fuse_of(job: Job) -> dict | None:
+    """``model.fuse``, by which open validation chose D's score fused with a free one."""
+    return job.load_config().model.get('fuse')
 
 
 def scorer_of(job: Job) -> dict:
