@@ -1,13 +1,13 @@
 # Scorers that need no open data to train on, for a Cityscapes network, tested on RoadAnomaly21 at
 # image resolution. No Cityscapes is needed: fits take the closed pixels of Fishyscapes Static,
 # whose classes are not known (the predicted ones serve), and options are chosen on its anomalies.
-# For another test set set test_dataloader.dataset.data_root.
+# For another test set set ROAD_ANOMALY_TEST.
 _base_ = [
     '../_base_/models/open_cgnet.py',
+    '../_base_/datasets/road_anomaly.py',
     '../_base_/schedules/opengan_2k.py',
     '../_base_/default_runtime.py',
 ]
-data_root = '{{$ROAD_ANOMALY_ROOT:data/road_anomaly}}'
 fitted = 'work_dirs/scorers_cgnet'
 model = dict(
     segmentor=dict(checkpoint='{{$CGNET_WEIGHTS:weights/cgnet_cityscapes.pth}}'),
@@ -32,34 +32,5 @@ scorer_fitting = dict(
         mcdrop=dict(rate=[0.5], uncertainty=['entropy', 'mutual_information']),
     )
 )  # each costs 5 s an image on a CPU core
-
-pipeline = [
-    dict(type='LoadImageFromFile'),
-    dict(type='LoadOpenSetAnnotations'),
-    dict(type='PackOpenSetInputs'),
-]
-fs_static = dict(type='AnomalyMasks', data_root=f'{data_root}/fs_static', pipeline=pipeline)
-sampler = dict(type='DefaultSampler', shuffle=False, round_up=False)
-train_dataloader = dict(
-    batch_size=1,
-    num_workers=0,
-    sampler=dict(type='StepSampler'),
-    collate_fn=dict(type='one_step'),
-    dataset=dict(
-        type='StoreSource',
-        root='work_dirs/feature_banks/cgnet_fs-static',
-        closed=fs_static,
-        open=None,
-        closed_per_image=None,
-        sampler=dict(type='PixelSampler', num_closed=5000, num_open=0, num_fake=0),
-    ),
-)
-val_dataloader = dict(batch_size=1, num_workers=0, sampler=sampler, dataset=fs_static)
-test_dataloader = dict(
-    batch_size=1,
-    num_workers=0,
-    sampler=sampler,
-    dataset=dict(type='AnomalyMasks', data_root=f'{data_root}/RoadAnomaly21', pipeline=pipeline),
-)
 val_evaluator = dict(closed=False)  # the classes of closed pixels are not known
 test_evaluator = dict(closed=False)
