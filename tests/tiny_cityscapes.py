@@ -149,6 +149,28 @@ def built(root, bank, **options):
     return made
 
 
+def store(world, bank, **sampler):
+    """A source of a bank with every closed pixel; ``sampler``: options of its sampler."""
+    return built(world, bank, closed_per_image=None, sampler=sampler)
+
+
+def same(one, other):
+    """Two batches have the same tensors."""
+    assert one.keys() == other.keys()
+    return all(
+        torch.equal(one[key], other[key]) for key in one if isinstance(one[key], torch.Tensor)
+    )
+
+
+def located(bank, group):
+    """(image number, row, col, label) of all rows of a group."""
+    numbers = [int(name.split('/')[-1][:3]) for name in bank.manifest['images']]
+    return [
+        (numbers[p['image']], int(p['row']), int(p['col']), int(p['label']))
+        for p in bank.pixels(group)
+    ]
+
+
 def stored_images(bank, group):
     """Names of the images that gave (possibly zero) pixels to a group of a bank."""
     shards = bank.manifest['shards']

@@ -18,6 +18,14 @@ def world(tmp_path_factory):
     return write_images(tmp_path_factory.mktemp('world'))
 
 
+@pytest.fixture(scope='module')
+def bank(world, tmp_path_factory):
+    """Folder of the bank of those images, with every closed pixel."""
+    folder = tmp_path_factory.mktemp('bank')
+    built(world, folder, closed_per_image=None)
+    return folder
+
+
 @pytest.fixture
 def two_images_per_shard(monkeypatch):
     monkeypatch.setattr(extraction, 'BankWriter', partial(BankWriter, images_per_shard=2))

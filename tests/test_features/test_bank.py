@@ -20,6 +20,7 @@ from tiny_cityscapes import (
     built,
     content,
     label_ids,
+    located,
     stored_images,
     write_images,
 )
@@ -34,15 +35,6 @@ pytestmark = pytest.mark.usefixtures('two_images_per_shard')
 NUM_IMAGES = 6  # of which the bank is built
 VOID_IDS = (1, 2, 3)
 SHARDS = 3
-
-
-def located(bank, group):
-    """(image number, row, col, label) of all rows of a group."""
-    numbers = [int(name.split('/')[-1][:3]) for name in bank.manifest['images']]
-    return [
-        (numbers[p['image']], int(p['row']), int(p['col']), int(p['label']))
-        for p in bank.pixels(group)
-    ]
 
 
 def is_open(label_id):

@@ -14,6 +14,7 @@ from tiny_cityscapes import (
     built,
     content,
     extract,
+    located,
     source,
 )
 
@@ -25,15 +26,6 @@ from mmseg_opengan.features.bank_writer import BankWriter
 pytestmark = pytest.mark.usefixtures('two_images_per_shard')
 NUM_IMAGES = 6  # of which the bank is built
 SHARDS = 3
-
-
-def located(bank, group):
-    """(image number, row, col, label) of all rows of a group."""
-    numbers = [int(name.split('/')[-1][:3]) for name in bank.manifest['images']]
-    return [
-        (numbers[p['image']], int(p['row']), int(p['col']), int(p['label']))
-        for p in bank.pixels(group)
-    ]
 
 
 @pytest.mark.parametrize('images_before', [0, 1, 5])

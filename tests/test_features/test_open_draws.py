@@ -7,13 +7,6 @@ from tiny_cityscapes import built
 from mmseg_opengan.datasets import anomaly  # noqa: F401
 
 
-@pytest.fixture(scope='module')
-def bank(world, tmp_path_factory):
-    folder = tmp_path_factory.mktemp('bank')
-    built(world, folder, closed_per_image=None)
-    return folder
-
-
 def test_classes_that_are_left_out_are_never_drawn(world, bank):
     """Their pixels stay in the bank, which is the same one."""
     full = built(world, bank, closed_per_image=None)

@@ -22,8 +22,10 @@ from tiny_cityscapes import (
     images,
     label_ids,
     pixel_ids,
+    same,
     source,
     source_config,
+    store,
     stored_images,
     write_images,
 )
@@ -46,17 +48,6 @@ OPEN_IDS = set(
 WITH_CLOSED = [i for i in range(6) if i != NO_CLOSED]
 
 
-@pytest.fixture(scope='module')
-def bank(world, tmp_path_factory):
-    folder = tmp_path_factory.mktemp('bank')
-    built(world, folder, closed_per_image=None)
-    return folder
-
-
-def store(world, bank, **sampler):
-    return built(world, bank, closed_per_image=None, sampler=sampler)
-
-
 def online(world, bank, **sampler):
     return built(
         world,
@@ -64,13 +55,6 @@ def online(world, bank, **sampler):
         closed_per_image=None,
         sampler=sampler,
         kind='OnlineSource',
-    )
-
-
-def same(one, other):
-    assert one.keys() == other.keys()
-    return all(
-        torch.equal(one[key], other[key]) for key in one if isinstance(one[key], torch.Tensor)
     )
 
 

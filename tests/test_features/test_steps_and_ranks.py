@@ -8,7 +8,9 @@ from tiny_cityscapes import (
     SEGMENTOR,
     built,
     extract,
+    same,
     source,
+    store,
 )
 from torch.utils.data import DataLoader
 
@@ -16,24 +18,6 @@ from mmseg_opengan.datasets import anomaly  # noqa: F401
 from mmseg_opengan.features import sources as feature_source
 from mmseg_opengan.features.bank import FeatureBankError
 from mmseg_opengan.features.sources import StepSampler, one_step
-
-
-@pytest.fixture(scope='module')
-def bank(world, tmp_path_factory):
-    folder = tmp_path_factory.mktemp('bank')
-    built(world, folder, closed_per_image=None)
-    return folder
-
-
-def store(world, bank, **sampler):
-    return built(world, bank, closed_per_image=None, sampler=sampler)
-
-
-def same(one, other):
-    assert one.keys() == other.keys()
-    return all(
-        torch.equal(one[key], other[key]) for key in one if isinstance(one[key], torch.Tensor)
-    )
 
 
 def steps(monkeypatch, rank, world_size, count, skip=0, seed=None):
