@@ -17,6 +17,7 @@ import json
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -29,10 +30,10 @@ from torch.nn.functional import softplus
 import mmseg_opengan.register  # noqa: F401
 from mmseg_opengan.contracts import GT_OPEN_MAP
 from mmseg_opengan.contrib.attenuating_generator import AttenuatingGenerator
-from mmseg_opengan.experiments.leave_out import closed_pixels, kinds_of
+from mmseg_opengan.experiments.leave_out import closed_pixels, detection, kinds_of
 from mmseg_opengan.experiments.scorer_fitting import FitSettings, fit_data, load_segmentor
 from mmseg_opengan.functional import scores
-from mmseg_opengan.functional.detection import LEAST_PIXELS, auroc, average_precision, exact_bins
+from mmseg_opengan.functional.detection import LEAST_PIXELS
 from mmseg_opengan.functional.gan_losses import discriminator_loss, generator_loss
 from mmseg_opengan.functional.pixels import labels_on_grid, pixels_first
 from mmseg_opengan.models.fusion import scores_of_pixels
@@ -85,6 +86,18 @@ SEARCHES = {
 }
 
 
+class Scored(NamedTuple):
+    """Pixels with a free score."""
+
+    features: Tensor  # (n, C)
+    free: Tensor  # (n,)
+
+    def some(self, number: int) -> 'Scored':
+        """About so many of them, evenly spread."""
+        step = max(1, len(self.features) // number)
+        return Scored(self.features[::step], self.free[::step])
+
+
 class World:
     """Stored training pixels, the classifier, and the pixels of open validation."""
 
@@ -101,16 +114,15 @@ class World:
         self.data = fit_data(self.source, model, FitSettings())
         self.free = SCORERS.build(dict(FREE)).eval().fit(self.data)
         self.clip = torch.quantile(self.data.features[:20_000], 0.9, dim=0)
-        self.stored = Scored(self, self.data.features[:20_000])
-        self.closed = Scored(self, closed_pixels(model, validation)[0])
+        self.stored = self.scored(self.data.features[:20_000])
+        self.closed = self.scored(closed_pixels(model, validation)[0])
         self.validation = {
-            name: Scored(self, rows) for name, rows in open_pixels(model, validation).items()
+            name: self.scored(rows) for name, rows in open_pixels(model, validation).items()
         }
         self.opened = {}
         for kind, rows in self.kinds.items():
             features = self.source.bank.gather('open', rows).float()
-            self.opened[kind] = Scored(self, features)
-        self.labels = self.source.bank.pixels('open')['label'].astype(np.int64)
+            self.opened[kind] = self.scored(features)
         _, _, axes = torch.linalg.svd(self.data.weight.float())
         self.null_space = axes[len(self.data.weight) :]  # (C - K, C), directions that move no logit
 
@@ -126,26 +138,18 @@ class World:
             found = [features, clipped, *found, self._of_logits(clipped)]
         return torch.cat(found, dim=1)
 
+    def scored(self, features: Tensor) -> Scored:
+        """Pixels (n, C) with their free score."""
+        return Scored(features, scores_of_pixels(self.free, features, self._logits(features)))
+
+    def _logits(self, features: Tensor) -> Tensor:
+        return torch.addmm(self.data.bias.float(), features, self.data.weight.float().T)
+
     def _of_logits(self, features: Tensor) -> Tensor:
-        logits = torch.addmm(self.data.bias.float(), features, self.data.weight.float().T)
+        logits = self._logits(features)
         maps = logits[:, :, None, None]
         extra = [function(maps).flatten() for function in (scores.energy, scores.gen)]
         return torch.cat([logits, torch.stack(extra, dim=1)], dim=1)
-
-
-class Scored:
-    """Features of pixels (n, C) and their free score (n,)."""
-
-    def __init__(self, world: World, features: Tensor):
-        self.features = features
-        logits = torch.addmm(world.data.bias.float(), features, world.data.weight.float().T)
-        self.free = scores_of_pixels(world.free, features, logits)
-
-    def first(self, number: int) -> 'Scored':
-        part = object.__new__(Scored)
-        step = max(1, len(self.features) // number)
-        part.features, part.free = self.features[::step], self.free[::step]
-        return part
 
 
 @torch.no_grad()
@@ -305,17 +309,10 @@ class Training:
         return float(np.mean(found))
 
 
-def detection(closed: Tensor, opened: Tensor) -> dict[str, float]:
-    values = torch.cat([closed, opened])
-    is_open = torch.arange(len(values)) >= len(closed)
-    bins = exact_bins(values, is_open)
-    return dict(AUROC=auroc(bins), AP=average_precision(bins))
-
-
 def run(world: World, variant: Variant, left: str | None, seed: int, args) -> dict:
     start = time.monotonic()
     training = Training(world, variant, left, seed, args.open_pixels)
-    few = world.closed.first(LARGEST_VALIDATION)
+    few = world.closed.some(LARGEST_VALIDATION)
     best, best_step, state = -1.0, 0, {}
     for number in range(args.steps):
         training.step(number)

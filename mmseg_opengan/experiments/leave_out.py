@@ -98,14 +98,18 @@ def run(
             if isinstance(scorer, FittedScorer):
                 scorer.fit(data)
             scores = [scores_of_pixels(scorer, *some).cpu() for some in (closed, pixels)]
-            is_open = torch.arange(2).repeat_interleave(torch.tensor([*map(len, scores)])) > 0
-            bins = exact_bins(torch.cat(scores), is_open)
-            numbers = dict(AUROC=auroc(bins), AP=average_precision(bins))
-            found.setdefault(name, {}).setdefault(kind, []).append(numbers)
+            found.setdefault(name, {}).setdefault(kind, []).append(detection(*scores))
     write_json(out / RESULT, found)
     text = table(found)
     write_text(out / 'leave_out.md', text + '\n')
     return text
+
+
+def detection(closed: Tensor, opened: Tensor) -> dict[str, float]:
+    """AUROC and AP of the scores (n,) of closed and (m,) of open pixels."""
+    is_open = torch.cat([torch.zeros_like(closed), torch.ones_like(opened)]).bool()
+    bins = exact_bins(torch.cat([closed, opened]), is_open)
+    return dict(AUROC=auroc(bins), AP=average_precision(bins))
 
 
 def _untrained(todo: Plan) -> dict[str, dict]:
