@@ -15,6 +15,7 @@ Each finished training is a line of ``OUT/runs.jsonl``; a run that was interrupt
 import argparse
 import json
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -22,6 +23,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from mmengine.config import Config
+from mmengine.optim import OptimWrapper
 from mmengine.registry import init_default_scope
 from mmseg.registry import DATASETS
 from torch import Tensor, nn
@@ -34,10 +36,10 @@ from mmseg_opengan.experiments.leave_out import closed_pixels, detection, kinds_
 from mmseg_opengan.experiments.scorer_fitting import FitSettings, fit_data, load_segmentor
 from mmseg_opengan.functional import scores
 from mmseg_opengan.functional.detection import LEAST_PIXELS
-from mmseg_opengan.functional.gan_losses import discriminator_loss, generator_loss
 from mmseg_opengan.functional.pixels import labels_on_grid, pixels_first
 from mmseg_opengan.models.fusion import scores_of_pixels
-from mmseg_opengan.models.networks import FeatureDiscriminator, FeatureGenerator, frozen
+from mmseg_opengan.models.gan_step import gan_step, logits_of_rows
+from mmseg_opengan.models.networks import FeatureDiscriminator, FeatureGenerator
 from mmseg_opengan.models.scorers.base import SCORERS
 
 CONFIG = Path(__file__).resolve().parents[1] / 'configs/opengan/opengan_hr18s_camvid.py'
@@ -219,6 +221,10 @@ def pair_loss(closed: Tensor, opened: Tensor) -> Tensor:
     return softplus(-margins).mean()
 
 
+def adam(network: nn.Module, rate: float) -> OptimWrapper:
+    return OptimWrapper(torch.optim.Adam(network.parameters(), lr=rate, betas=(0.5, 0.999)))
+
+
 class Training:
     """One D (and G) on the kinds that are not left out."""
 
@@ -234,42 +240,38 @@ class Training:
         self.network = FeatureDiscriminator(width)
         if variant.inputs not in ('features', 'clipped'):  # of different scales
             self.network = nn.Sequential(nn.BatchNorm1d(width, affine=False), self.network)
-        self.optimizer = torch.optim.Adam(
-            self.network.parameters(), lr=1e-4 / 1.5, betas=(0.5, 0.999)
-        )
+        self.optimizers = dict(discriminator=adam(self.network, 1e-4 / 1.5))
         self.generator = None
         if variant.generator is not None:
             self.generator = build_generator(variant.generator, world)
-            self.second = torch.optim.Adam(
-                self.generator.parameters(), lr=variant.rate, betas=(0.5, 0.999)
-            )
+            self.optimizers['generator'] = adam(self.generator, variant.rate)
 
     def step(self, number: int) -> None:
         batch = self.world.source[self.seed, number]
         closed, opened = batch['closed'].float(), batch['open'].float()
-        fake = closed[:0]
+        if self.variant.loss == 'pairs':
+            rows = [self._read(rows) for rows in (closed, opened)]
+            loss = pair_loss(*logits_of_rows(self.network, *rows, None)[:2])
+            self.optimizers['discriminator'].update_params(loss)
+            return
+        noise = ()
         if self.generator is not None:
             self.generator.observe(closed)
-            noise, noise_g = batch['draw'].noise(self.generator.noise_channels)
-            with torch.no_grad():
-                fake = self.generator(noise)
-        groups = [self._read(rows) for rows in (closed, opened, fake)]
-        logits = self.network(torch.cat(groups)).split([len(rows) for rows in groups])
-        if self.variant.loss == 'pairs':
-            loss = pair_loss(logits[0], logits[1])
-        else:
-            terms = discriminator_loss(*logits, lambda_fake=self.variant.weight)
-            loss = sum(terms.values())
-        self.optimizer.zero_grad()
-        loss.backward()
-        self.optimizer.step()
-        if self.generator is not None:
-            with frozen(self.network):
-                made = self._read(self.generator(noise_g))
-                loss = sum(generator_loss(self.network(made)).values())
-            self.second.zero_grad()
-            loss.backward()
-            self.second.step()
+            noise = batch['draw'].noise(self.generator.noise_channels)
+
+        def logits_of_groups(made: Tensor | None) -> Sequence[Tensor]:
+            groups = [None if rows is None else self._read(rows) for rows in (closed, opened, made)]
+            return logits_of_rows(self.network, *groups)
+
+        gan_step(
+            (self.network, self.generator),
+            self.optimizers,
+            noise,
+            logits_of_groups,
+            lambda network, made: network(self._read(made)),
+            loss_options=dict(lambda_fake=self.variant.weight),
+            kind='non_saturating',
+        )
 
     def _read(self, features: Tensor) -> Tensor:
         return self.world.inputs(self.variant.inputs, features)
