@@ -107,15 +107,18 @@ def standardized_max_logit(logits: Tensor, mean: Tensor, deviation: Tensor) -> T
 
 
 def fused(scores: tuple[Tensor, Tensor], mean: Tensor, deviation: Tensor, weight: float) -> Tensor:
-    """(1 - w) z_0 + w z_1 of two score maps (N, H, W), z = (score - mean) / deviation.
+    """(1 - w) max(z_0, 0) + w z_1 of two score maps (N, H, W), z = (score - mean) / deviation.
+
+    The first only raises: where a trained score takes a pixel for an ordinary closed one, the free
+    one alone orders it, as an open kind that training never had may look closed.
 
     Args:
-        scores: the two maps.
+        scores: the trained map and the free one.
         mean, deviation: (2,), of the scores of closed pixels.
         weight: w, in [0, 1].
     """
     first, second = ((one - mean[i]) / deviation[i] for i, one in enumerate(scores))
-    return (1 - weight) * first + weight * second
+    return (1 - weight) * first.clamp(min=0) + weight * second
 
 
 def smoothed(maps: Tensor, deviation: tuple[float, float]) -> Tensor:

@@ -1,4 +1,6 @@
-"""A trained score and a free one, each standardised on closed training pixels, and added."""
+"""A trained score and a free one, each standardised on closed training pixels, and added; the
+trained one only raises.
+"""
 
 import torch
 from torch import Tensor, nn
@@ -44,7 +46,8 @@ def moments(values: Tensor) -> tuple[Tensor, Tensor]:
 
 
 class Fusion(nn.Module):
-    """Adds a free score to D's: (1 - w) z(D) + w z(free).
+    """Adds a free score to D's: (1 - w) max(z(D), 0) + w z(free), see
+    :func:`functional.scores.fused`.
 
     Its statistics belong to one state of D. They are measured before every validation, and saved
     with the checkpoint.

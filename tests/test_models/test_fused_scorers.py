@@ -98,17 +98,21 @@ def test_wrong_options_of_react(options, message):
 @pytest.mark.parametrize(
     ('weight', 'free'), [(0.25, dict(type='GEN')), (0.5, dict(type='ReAct', quantile=0.5))]
 )
-def test_the_hybrid_is_a_sum_of_standardised_scores(weight, free, world, trained):
+def test_the_hybrid_is_the_free_score_raised_by_the_trained_one(weight, free, world, trained):
     hybrid = Hybrid(trained=trained, free=free, weight=weight).fit(world.data)
     alone = SCORERS.build(dict(free))
     if free['type'] == 'ReAct':
         alone.fit(world.data)
     of_pixels = world.data.features.T[None, :, None], world.data.logits.T[None, :, None]
-    total = torch.zeros(world.open_map.shape, dtype=torch.float64)
-    for scorer, share in ((SCORERS.build(dict(trained)).eval(), 1 - weight), (alone, weight)):
+    standardised = []
+    for scorer in (SCORERS.build(dict(trained)).eval(), alone):
         closed = scorer(*of_pixels).double()
         values = scorer(world.features, world.logits).double()
-        total += share * (values - closed.mean()) / closed.std(correction=0)
+        standardised.append((values - closed.mean()) / closed.std(correction=0))
+    of_d, of_free = standardised
+    assert (of_d < 0).any()
+    assert (of_d > 0).any()
+    total = (1 - weight) * torch.where(of_d > 0, of_d, 0) + weight * of_free
     found = hybrid(world.features, world.logits)
     torch.testing.assert_close(found.double(), total, rtol=1e-4, atol=1e-4)
 

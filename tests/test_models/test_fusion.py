@@ -20,27 +20,29 @@ def closed_pixels(model, number=500):
 
 
 @torch.no_grad()
-def test_the_map_is_the_sum_of_standardised_scores():
+def test_the_map_is_the_free_score_raised_by_d():
     model = fused_model(resolution='feature')
-    rows = closed_pixels(model)
+    tap = model.extract_tap(*raw_image())
+    rows = tap.features[0].flatten(1).T
     model.measure_fusion(rows)
     (sample,) = model.test_step(batch_of(raw_image()))
-    tap = model.extract_tap(*raw_image())
     weight, bias = model.head.adapter.classifier
     logits = rows @ weight.T + bias
     free = SCORERS.build(dict(type='GEN'))
-    total = torch.zeros(tap.features[0, 0].shape, dtype=torch.float64)
-    for share, of_rows, of_map in (
+    standardised = []
+    for of_rows, of_map in (
         (
-            0.75,
             -discriminate(model.discriminator, rows.T[None, :, None]),
             -discriminate(model.discriminator, tap.features),
         ),
-        (0.25, free(None, logits.T[None, :, None]), free(None, tap.logits)),
+        (free(None, logits.T[None, :, None]), free(None, tap.logits)),
     ):
         of_rows = of_rows.flatten().double()
-        of_map = of_map[0].double()
-        total += share * (of_map - of_rows.mean()) / of_rows.std(correction=0)
+        standardised.append((of_map[0].double() - of_rows.mean()) / of_rows.std(correction=0))
+    of_d, of_free = standardised
+    assert (of_d < 0).any()
+    assert (of_d > 0).any()
+    total = 0.75 * torch.where(of_d > 0, of_d, 0) + 0.25 * of_free
     maps = sample.get(OPEN_SCORES)
     torch.testing.assert_close(maps.get(HYBRID)[0].double(), total, rtol=1e-3, atol=1e-3)
     assert set(maps.keys()) == {OPENGAN, HYBRID}

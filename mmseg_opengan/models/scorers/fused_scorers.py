@@ -71,10 +71,11 @@ class ReAct(FittedScorer):
 @SCORERS.register_module()
 class Hybrid(FittedScorer):
     """A trained score and a free one, each standardised on closed training pixels:
-    (1 - w) (d - mean d) / std d + w (s - mean s) / std s.
+    (1 - w) max((d - mean d) / std d, 0) + w (s - mean s) / std s.
 
     A trained score knows the open kinds that training showed it. A free one, of the segmentor's own
-    uncertainty, does not depend on them.
+    uncertainty, does not depend on them. So the trained one only raises, see
+    :func:`functional.scores.fused`.
 
     Args:
         trained: config of a scorer, in most cases a ``DiscriminatorScorer`` with its checkpoint.
