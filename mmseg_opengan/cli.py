@@ -22,7 +22,6 @@ COMMANDS = {
     'robustness': 'scores on attacked and on corrupted images',
     'fit-scorers': 'fit the scorers of a config that learn',
     'extract-features': 'build the feature bank of a training config beforehand',
-    'recognition': 'open-set recognition of small whole images, the Setups I and II',
     'look-inside': 'show what a generator makes beside the real features',
 }
 

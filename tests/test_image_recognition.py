@@ -12,9 +12,11 @@ import torch
 from sklearn.metrics import f1_score, roc_auc_score
 from torch import nn
 
-from mmseg_opengan.experiments import recognition, small_images
+TOOL = Path(__file__).resolve().parents[1] / 'benchmarks' / 'recognition.py'
+sys.path.append(str(TOOL.parent))
 
-TOOL = Path(__file__).resolve().parents[2] / 'tools' / 'recognition.py'
+import recognition  # noqa: E402
+import small_images  # noqa: E402
 
 
 def test_shapes_are_counted_as_the_digits_are_and_seeded():

@@ -1,12 +1,17 @@
 """Open-set recognition of whole images: the paper's Setup I, and Setup II in small.
 
+    python benchmarks/recognition.py digits
+    python benchmarks/recognition.py cifar10 --data data/cifar-10-batches-bin --seeds 0 1 2
+
 A split takes six of ten classes as known. A network learns those; every method reads its features
 and logits. Setup I asks for the other four classes. Setup II takes the open examples of training
-and of open validation from one source, and those of the test from each.
+and of open validation from one source, and those of the test from each. The digits come with
+scikit-learn. CIFAR-10 is the binary version of https://www.cs.toronto.edu/~kriz/cifar.html.
 
 Shapes: n images, features (n, F), logits (n, K), scores (n,), larger = more open.
 """
 
+import argparse
 import math
 import time
 from collections.abc import Collection, Sequence
@@ -16,21 +21,21 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from small_images import CLASSES, SmallImages, cifar10, digits, features_of, train
 from torch import Tensor, nn
 
-from ..files import write_json
-from ..functional.detection import auroc, exact_bins
-from ..functional.recognition import RecognitionCounts, outcomes
-from ..functional.score_layout import ScoreLayout
-from ..functional.scores import fused
-from ..models.fusion import moments, scores_of_pixels
-from ..models.scorers.base import FitData, FittedScorer
-from ..models.scorers.distance_scorers import GDM, NearestNeighbour
-from ..models.scorers.logit_scorers import GEN, MSP, Entropy, MaxLogit
-from ..models.scorers.mixture_scorer import GMM
-from ..vectors import OpenGANDetector
-from .small_images import CLASSES, SmallImages, features_of, train
-from .tables import markdown, mean, write_text
+from mmseg_opengan.experiments.tables import markdown, mean, write_text
+from mmseg_opengan.files import write_json
+from mmseg_opengan.functional.detection import auroc, exact_bins
+from mmseg_opengan.functional.recognition import RecognitionCounts, outcomes
+from mmseg_opengan.functional.score_layout import ScoreLayout
+from mmseg_opengan.functional.scores import fused
+from mmseg_opengan.models.fusion import moments, scores_of_pixels
+from mmseg_opengan.models.scorers.base import FitData, FittedScorer
+from mmseg_opengan.models.scorers.distance_scorers import GDM, NearestNeighbour
+from mmseg_opengan.models.scorers.logit_scorers import GEN, MSP, Entropy, MaxLogit
+from mmseg_opengan.models.scorers.mixture_scorer import GMM
+from mmseg_opengan.vectors import OpenGANDetector
 
 NUM_KNOWN = 6
 NUM_OPEN = 100  # open training examples of CLS and OpenGAN
@@ -258,3 +263,32 @@ def tables(results: Sequence[dict], sources: Sequence[str]) -> str:
     heads = [f'{source} → {test}' for source, test in pairs]
     one = markdown(['Setup I', 'AUROC', 'macro-F1'], first)
     return one + '\n\n' + markdown(['Setup II, AUROC', *heads], second)
+
+
+def parse_args():
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument('images', choices=['digits', 'cifar10'], help='what to recognise')
+    parser.add_argument('--data', help="folder of CIFAR-10's files, data_batch_1.bin and so on")
+    parser.add_argument('--seeds', nargs='+', type=int, default=[0, 1, 2, 3, 4], help='one a split')
+    parser.add_argument('--steps', type=int, default=500, help='of D, and of G')
+    parser.add_argument(
+        '--out', help='folder of all that is written (work_dirs/recognition_IMAGES)'
+    )
+    args = parser.parse_args()
+    if args.images == 'cifar10' and args.data is None:
+        parser.error('--data: wanted the folder of CIFAR-10, found nothing')
+    return args
+
+
+def main():
+    args = parse_args()
+    torch.set_num_threads(1)  # the networks are small
+    images = digits() if args.images == 'digits' else cifar10(args.data)
+    out = args.out or f'work_dirs/recognition_{args.images}'
+    print(run(images, args.seeds, args.steps, out))
+
+
+if __name__ == '__main__':
+    main()
