@@ -134,15 +134,11 @@ def test_a_seed_gives_one_network_that_learns():
 
 
 def test_the_command_on_the_digits(tmp_path, monkeypatch, capsys):
-    def call(name, *more):
-        out = tmp_path / name
-        arguments = ['digits', '--seeds', '0', '--steps', '60', '--out', str(out), *more]
-        monkeypatch.setattr(sys, 'argv', ['recognition.py', *arguments])
-        runpy.run_path(str(TOOL), run_name='__main__')
-        return json.loads((out / 'results.json').read_text())
-
-    found = call('first')
-    assert capsys.readouterr().out.rstrip() == (tmp_path / 'first/table.md').read_text()
+    arguments = ['digits', '--seeds', '0', '--steps', '60', '--out', str(tmp_path)]
+    monkeypatch.setattr(sys, 'argv', ['recognition.py', *arguments])
+    runpy.run_path(str(TOOL), run_name='__main__')
+    found = json.loads((tmp_path / 'results.json').read_text())
+    assert capsys.readouterr().out.rstrip() == (tmp_path / 'table.md').read_text()
     [split] = found['splits']
     assert (split['seed'], split['known']) == (0, [2, 3, 4, 5, 6, 7])
     assert split['accuracy'] > 0.95
@@ -153,7 +149,6 @@ def test_the_command_on_the_digits(tmp_path, monkeypatch, capsys):
     # Trained on shapes, it finds shapes; the digits' closed test images are the same.
     assert rows['CLS', 'shapes', 'shapes']['AUROC'] > rows['CLS', 'digits', 'shapes']['AUROC']
     assert len(rows) == 12 * 5
-    assert call('again')['results'] == found['results']
 
 
 def test_the_command_wants_the_photographs(monkeypatch, capsys):
