@@ -5,20 +5,17 @@ one run.
     python benchmarks/training_speed.py --device cuda --images 128 --repetitions 20
     python benchmarks/training_speed.py --parts step --threads 1
 
-step      one D/G step on 10,000 pixels (features in memory) beside its matrix products alone: the
-same products of
-          every forward pass, weight gradient and needed input gradient, in torch.mm with
-          preallocated outputs.
-store     steps per second from a store beside online ones (HRNetV2-W48 on one 1024 x 2048 image a
-step), each with
-          reading its batch; and extraction into the store, all included, beside the bare segmentor
-          on images in memory.
+step      one D/G step on 10,000 pixels (features in memory) beside its matrix products alone, in
+          torch.mm with preallocated outputs: every forward pass, weight gradient and needed input
+          gradient.
+store     steps per second from a store beside online ones (HRNetV2-W48, one 1024 x 2048 image a
+          step), each with reading its batch; and extraction into the store, all included, beside
+          the bare segmentor on images in memory.
 test      what tools/test.py does with an image (test_step and the metric), with D and OpenSetMetric
-beside mmseg's own
-          EncoderDecoder and IoUMetric, HRNetV2-W48 on 512 x 1024; the closed outputs are compared
-          bit by bit.
+          beside mmseg's own EncoderDecoder and IoUMetric, HRNetV2-W48 on 512 x 1024; the closed
+          outputs are compared bit by bit.
 memory    anonymous resident memory (RssAnon) of a process that trains W48's D and G from a store of
---store-gb GB.
+          --store-gb GB.
 
 Weights are random and images made up, with as many open pixels as Cityscapes' have. The things
 compared take turns within a part, after one round that is not counted; reported are medians and, as
@@ -42,7 +39,7 @@ import torch
 
 PARTS = ('step', 'store', 'test', 'memory')
 REPOSITORY = Path(__file__).parents[1]
-CONFIG = REPOSITORY / 'configs' / 'opengan' / 'opengan_hr48_cityscapes.py'
+CONFIG = 'configs/opengan/opengan_{}_cityscapes.py'
 LABEL_IDS = (7, 8, 11, 21, 23, 24, 26, 5, 9, 14)  # seven closed, three open
 SHARES = (0.97 / 7,) * 7 + (0.03 / 3,) * 3  # of open pixels about that of Cityscapes
 
@@ -120,13 +117,13 @@ def report_gpu_memory(name: str, device: str) -> None:
 # models and data
 
 
-def build_config(root: Path):
-    """The paper's config on made-up images below ``root``."""
+def build_config(root: Path, network: str = 'hr48'):
+    """The paper's config, or that of another network, on made-up images below ``root``."""
     from mmengine.config import Config
     from mmengine.registry import init_default_scope
 
     os.environ['CITYSCAPES_ROOT'] = str(root)
-    config = Config.fromfile(CONFIG)
+    config = Config.fromfile(REPOSITORY / CONFIG.format(network))
     config.model.scorers = {}  # the open-set head alone
     config.model.segmentor.checkpoint = None  # random weights
     init_default_scope('mmseg')
@@ -172,13 +169,11 @@ def optimizers(config, model):
 def measure_step(args):
     """Networks for 270 and for 720 channels."""
     from mmseg_opengan.features.pixel_sampler import PixelSampler
-    from mmseg_opengan.models.opengan import OpenGANSegmentor
 
-    config = build_config(Path('.'))
-    for channels in (270, 720):
-        config.model.decode_head.head.channels = channels
+    for network in ('hr18s', 'hr48'):
+        config = build_config(Path('.'), network)
         model = build_model(config, args.device)
-        assert isinstance(model, OpenGANSegmentor)
+        channels = model.head.channels
         wrappers = optimizers(config, model)
         draw = PixelSampler().at(0, 0)
         batch = dict(
@@ -217,19 +212,14 @@ def matrix_products(discriminator, generator, device):
     ]
     shapes = []
     for layer, (outside, inside) in enumerate(linear[0]):
-        shapes += [
-            (10_000, inside, outside),
-            (outside, 10_000, inside),
-        ]  # D's phase: forward, weight gradient
-        shapes += [(10_000, outside, inside)] * (layer > 0)  # input gradient
-        shapes += [
-            (2_500, inside, outside),
-            (2_500, outside, inside),
-        ]  # G's phase: forward, input gradient
+        # D's phase: forward, weight gradient, input gradient
+        shapes += [(10_000, inside, outside), (outside, 10_000, inside)]
+        shapes += [(10_000, outside, inside)] * (layer > 0)
+        # G's phase: forward, input gradient
+        shapes += [(2_500, inside, outside), (2_500, outside, inside)]
     for layer, (outside, inside) in enumerate(linear[1]):
-        shapes += [(2_500, inside, outside)] * 2 + [
-            (outside, 2_500, inside)
-        ]  # both phases; weight gradient
+        # both phases; weight gradient, input gradient
+        shapes += [(2_500, inside, outside)] * 2 + [(outside, 2_500, inside)]
         shapes += [(2_500, outside, inside)] * (layer > 0)
     return [
         (
@@ -346,9 +336,10 @@ def measure_memory(args):
     """Train from a store that is a hole of --store-gb GB, and read this process' anonymous
     memory.
     """
-    from mmseg_opengan.features.bank import FeatureBank
+    from mmseg.registry import TASK_UTILS
+
+    from mmseg_opengan.features.bank import FeatureBank, write_record
     from mmseg_opengan.features.bank_writer import BankWriter
-    from mmseg_opengan.files import write_json
 
     config = build_config(Path('.'))
     model = build_model(config, args.device)
@@ -363,19 +354,15 @@ def measure_memory(args):
                     for group in ('closed', 'open')
                 },
             )
-        record = dict(images=['image'], groups=writer.bank['shards'][0]['groups'])
+        record = dict(images=['image'], files={}, groups=writer.bank['shards'][0]['groups'])
         for entry in record['groups'].values():
             path, rows = Path(folder, entry['file']), int(args.store_gb / 2 * 1e9 / 2 / channels)
-            np.lib.format.open_memmap(path, mode='w+', dtype=np.float16, shape=(rows, channels))[
-                -1
-            ] = 1
+            shape = dict(dtype=np.float16, shape=(rows, channels))
+            np.lib.format.open_memmap(path, mode='w+', **shape)[-1] = 1
             entry.update(bytes=path.stat().st_size, images={'image': rows})
-        write_json(Path(folder, 'shard-00000.json'), record)
+        write_record(Path(folder, 'shard-00000.json'), record)
         bank = FeatureBank(folder)
-        draws = config.train_dataloader.dataset.sampler
-        from mmseg.registry import TASK_UTILS
-
-        sampler = TASK_UTILS.build(draws)
+        sampler = TASK_UTILS.build(config.train_dataloader.dataset.sampler)
         for step in range(args.repetitions):
             draw = sampler.at(0, step)
             batch = dict(
@@ -388,8 +375,7 @@ def measure_memory(args):
     anonymous = next(int(line.split()[1]) for line in lines if line.startswith('RssAnon'))
     print(
         f'training from a store of {args.store_gb:g} GB: {anonymous / 2**20:.2f} GiB of '
-        f'anonymous memory '
-        f'(target: < 2)',
+        'anonymous memory (target: < 2)',
         flush=True,
     )
 

@@ -20,6 +20,10 @@ ROOT = Path(__file__).resolve().parents[1]
         ('find_memory.py --frames 3', '| 3 | '),
         ('metric_overhead.py --size 64 128 --repetitions 1', 'image resolution: forward '),
         (
+            'training_speed.py --parts step memory --repetitions 1 --store-gb 0.01',
+            'training from a store of 0.01 GB: ',
+        ),
+        (
             'training_speed.py --parts test --test-size 64 128 --repetitions 1',
             'bit-identical: True',
         ),

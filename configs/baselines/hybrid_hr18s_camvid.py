@@ -1,4 +1,4 @@
-# Free scores and hybrids on CamVid: a trained D and a free score, standardised and added.
+# Free scores and hybrids on CamVid: a free score that a trained D raises.
 # D is that of OPENGAN_CHECKPOINT. Fit first: tools/fit_scorers.py CONFIG --out FITTED.
 _base_ = '../opengan/opengan_hr18s_camvid.py'
 fitted = '{{$HYBRID_FITTED:work_dirs/hybrid_hr18s_camvid}}'
