@@ -1,8 +1,8 @@
 """Time and memory of streaming open-set evaluation, beside what others compute on concatenated
 scores.
 
-    python benchmarks/evaluation_speed.py                      # 50M pixels; the others need several
-    GB of memory python benchmarks/evaluation_speed.py --pixels 5_000_000 --maps 50
+    python benchmarks/evaluation_speed.py  # 50M pixels; the others need several GB of memory
+    python benchmarks/evaluation_speed.py --pixels 5_000_000 --maps 50
 
 Scores are those of CGNet (trained on Cityscapes) on RoadAnomaly21 at image resolution, tiled to
 --pixels. They need $MMSEG_OPENGAN_DATA, a folder with data/road_anomaly/RoadAnomaly21 and

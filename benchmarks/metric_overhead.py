@@ -1,7 +1,7 @@
 """How much time OpenSetMetric adds to a test of HRNetV2-W48, and what it holds in memory.
 
-    python benchmarks/metric_overhead.py                    # 1024 x 2048 images, 2 threads; a few
-    minutes python benchmarks/metric_overhead.py --size 512 1024
+    python benchmarks/metric_overhead.py  # 1024 x 2048 images, 2 threads; a few minutes
+    python benchmarks/metric_overhead.py --size 512 1024
 
 The model is that of configs/opengan/opengan_hr48_cityscapes.py without D, with MSP and Entropy and
 random weights: time does not depend on their values. The metric counts everything that is on by

@@ -1,8 +1,8 @@
 """What twelve scorers together cost beside the segmentor alone, in one pass, and each scorer's
 share.
 
-    python benchmarks/scorers_speed.py                       # HRNetV2-W48 at 512 x 1024, two
-    threads python benchmarks/scorers_speed.py --device cuda --size 1024 2048 --repetitions 20
+    python benchmarks/scorers_speed.py  # HRNetV2-W48 at 512 x 1024, two threads
+    python benchmarks/scorers_speed.py --device cuda --size 1024 2048 --repetitions 20
 
 Random weights; the scorers that learn are fitted on random features. Medians of --repetitions
 rounds after one warm-up, in which everything is timed in turn; a pass is ``inference`` on one image
