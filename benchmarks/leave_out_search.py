@@ -1,6 +1,8 @@
-"""Which inputs, losses, draws and generators help D to find open kinds that nobody has labelled.
+"""Which inputs, losses, draws, generators and fusions help to find open kinds that nobody has
+labelled.
 
     python benchmarks/leave_out_search.py inputs --out work_dirs/search
+    python benchmarks/leave_out_search.py fusions --out work_dirs/search
     python benchmarks/leave_out_search.py generators --seeds 0 1 2 3 4 --out work_dirs/search
 
 As ``tools/benchmark.py ... --leave-out-kinds``, with everything in memory: for each open kind in
@@ -18,32 +20,18 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import torch
-from mmengine.config import Config
+from leave_out_world import Scored, World, build_generator
 from mmengine.optim import OptimWrapper
-from mmengine.registry import init_default_scope
-from mmseg.registry import DATASETS
 from torch import Tensor, nn
 from torch.nn.functional import softplus
 
-import mmseg_opengan.register  # noqa: F401
-from mmseg_opengan.contracts import GT_OPEN_MAP
-from mmseg_opengan.contrib.attenuating_generator import AttenuatingGenerator
-from mmseg_opengan.experiments.leave_out import closed_pixels, detection, kinds_of
-from mmseg_opengan.experiments.scorer_fitting import FitSettings, fit_data, load_segmentor
-from mmseg_opengan.functional import scores
-from mmseg_opengan.functional.detection import LEAST_PIXELS
-from mmseg_opengan.functional.pixels import labels_on_grid, pixels_first
-from mmseg_opengan.models.fusion import scores_of_pixels
+from mmseg_opengan.experiments.leave_out import detection
 from mmseg_opengan.models.gan_step import gan_step, logits_of_rows
-from mmseg_opengan.models.networks import FeatureDiscriminator, FeatureGenerator
-from mmseg_opengan.models.scorers.base import SCORERS
+from mmseg_opengan.models.networks import FeatureDiscriminator
 
-CONFIG = Path(__file__).resolve().parents[1] / 'configs/opengan/opengan_hr18s_camvid.py'
-FREE = dict(type='ReAct', quantile=0.9, per='channel')
 LARGEST_VALIDATION = 20_000
 PAIRS = 250
 
@@ -56,9 +44,11 @@ class Variant:
         inputs: what D reads: 'features', 'clipped', 'logits' (logits, energy, GEN) or 'all'.
         loss: 'log' (Eq. 2) or 'pairs' (the logistic loss of all closed-open pairs, for AUC).
         draws: 'pixels', or 'kinds' (each open kind as often as any other).
-        generator: None, or a key of ``GENERATORS``.
+        generator: None, or one of ``leave_out_world.build_generator``.
         weight: lambda_G.
         rate: G's learning rate.
+        fusion: key of ``FUSIONS``.
+        share: the free score's weight in it.
     """
 
     inputs: str = 'features'
@@ -67,9 +57,18 @@ class Variant:
     generator: str | None = None
     weight: float = 0.05
     rate: float = 1e-4
+    fusion: str = 'raised'
+    share: float = 0.5
 
 
 SEARCHES = {
+    'fusions': {
+        'sum': Variant(draws='kinds', fusion='sum'),
+        'D raises': Variant(draws='kinds'),
+        'D raises, .3': Variant(draws='kinds', share=0.3),
+        'both raise': Variant(draws='kinds', fusion='both raised'),
+        'larger of both': Variant(draws='kinds', fusion='larger'),
+    },
     'inputs': {
         'features (CLS)': Variant(),
         'clipped features': Variant(inputs='clipped'),
@@ -88,133 +87,6 @@ SEARCHES = {
 }
 
 
-class Scored(NamedTuple):
-    """Pixels with a free score."""
-
-    features: Tensor  # (n, C)
-    free: Tensor  # (n,)
-
-    def some(self, number: int) -> 'Scored':
-        """About so many of them, evenly spread."""
-        step = max(1, len(self.features) // number)
-        return Scored(self.features[::step], self.free[::step])
-
-
-class World:
-    """Stored training pixels, the classifier, and the pixels of open validation."""
-
-    def __init__(self, bank: str | None):
-        init_default_scope('mmseg')
-        config = Config.fromfile(CONFIG)
-        if bank is not None:
-            config.train_dataloader.dataset.root = bank
-        model = load_segmentor(config)
-        self.source = DATASETS.build(config.train_dataloader.dataset)
-        self.source.prepare(model.extract_image, model.segmentor_identity())
-        validation = DATASETS.build(config.val_dataloader.dataset)
-        self.kinds = kinds_of(self.source)
-        self.data = fit_data(self.source, model, FitSettings())
-        self.free = SCORERS.build(dict(FREE)).eval().fit(self.data)
-        self.clip = torch.quantile(self.data.features[:20_000], 0.9, dim=0)
-        self.stored = self.scored(self.data.features[:20_000])
-        self.closed = self.scored(closed_pixels(model, validation)[0])
-        self.validation = {
-            name: self.scored(rows) for name, rows in open_pixels(model, validation).items()
-        }
-        self.opened = {}
-        for kind, rows in self.kinds.items():
-            features = self.source.bank.gather('open', rows).float()
-            self.opened[kind] = self.scored(features)
-        _, _, axes = torch.linalg.svd(self.data.weight.float())
-        self.null_space = axes[len(self.data.weight) :]  # (C - K, C), directions that move no logit
-
-    def inputs(self, kind: str, features: Tensor) -> Tensor:
-        """What D reads of features (n, C)."""
-        if kind == 'features':
-            return features
-        clipped = torch.minimum(features, self.clip)
-        if kind == 'clipped':
-            return clipped
-        found = [self._of_logits(features)]
-        if kind == 'all':
-            found = [features, clipped, *found, self._of_logits(clipped)]
-        return torch.cat(found, dim=1)
-
-    def scored(self, features: Tensor) -> Scored:
-        """Pixels (n, C) with their free score."""
-        return Scored(features, scores_of_pixels(self.free, features, self._logits(features)))
-
-    def _logits(self, features: Tensor) -> Tensor:
-        return torch.addmm(self.data.bias.float(), features, self.data.weight.float().T)
-
-    def _of_logits(self, features: Tensor) -> Tensor:
-        logits = self._logits(features)
-        maps = logits[:, :, None, None]
-        extra = [function(maps).flatten() for function in (scores.energy, scores.gen)]
-        return torch.cat([logits, torch.stack(extra, dim=1)], dim=1)
-
-
-@torch.no_grad()
-def open_pixels(model, dataset) -> dict[str, Tensor]:
-    """Features (n, C) of the open pixels of a data set's images, by kind."""
-    names = dataset.metainfo['open_classes']
-    found: dict[str, list] = {name: [] for name in names}
-    for number in range(len(dataset)):
-        item = dataset[number]
-        tap = model.extract_tap(item['inputs'], item['data_samples'])
-        labels = labels_on_grid(item['data_samples'].get(GT_OPEN_MAP).data[0], tap.logits.shape[2:])
-        rows = pixels_first(tap.features).float()
-        for index, name in enumerate(names):
-            found[name].append(rows[(labels == 1 + index).flatten()])
-    joined = {name: torch.cat(parts) for name, parts in found.items()}
-    return {name: rows for name, rows in joined.items() if len(rows) >= LEAST_PIXELS}
-
-
-class ScaledGenerator(FeatureGenerator):
-    """G whose output has the closed pixels' mean and deviation per channel, then ReLU."""
-
-    def __init__(self, channels: int, closed: Tensor):
-        super().__init__(channels)
-        self.layers = self.layers[:-1]
-        self.norm = nn.BatchNorm1d(channels)
-        self.norm.weight.data.copy_(closed.std(dim=0))
-        self.norm.bias.data.copy_(closed.mean(dim=0))
-
-    def forward(self, noise: Tensor) -> Tensor:
-        return self.norm(self.layers(noise)).relu()
-
-
-class NullSpaceGenerator(FeatureGenerator):
-    """A closed pixel of the step, moved in directions that change no logit (FEVER-OOD's idea)."""
-
-    def __init__(self, channels: int, axes: Tensor, length: float):
-        super().__init__(len(axes))
-        self.register_buffer('axes', axes)
-        self.length = length
-
-    def observe(self, closed: Tensor) -> None:
-        self.closed = closed
-
-    def forward(self, noise: Tensor) -> Tensor:
-        coordinates = self.layers[:-1](noise)
-        moved = torch.nn.functional.normalize(coordinates, dim=1) * self.length
-        rows = torch.arange(len(noise)) % len(self.closed)
-        return self.closed[rows] + moved @ self.axes
-
-
-def build_generator(kind: str, world: World) -> FeatureGenerator:
-    closed = world.stored.features
-    channels = closed.shape[1]
-    if kind == 'usual':
-        return FeatureGenerator(channels, out_act='auto')
-    if kind == 'attenuating':
-        return AttenuatingGenerator(channels)
-    if kind == 'scaled':
-        return ScaledGenerator(channels, closed)
-    inside = (closed - closed.mean(dim=0)) @ world.null_space.T
-    return NullSpaceGenerator(channels, world.null_space, float(inside.norm(dim=1).median()))
-
-
 def pair_loss(closed: Tensor, opened: Tensor) -> Tensor:
     """Mean logistic loss of closed logits above open ones, over all pairs of the first rows."""
     margins = closed[:PAIRS, None] - opened[None, :PAIRS]
@@ -223,6 +95,19 @@ def pair_loss(closed: Tensor, opened: Tensor) -> Tensor:
 
 def adam(network: nn.Module, rate: float) -> OptimWrapper:
     return OptimWrapper(torch.optim.Adam(network.parameters(), lr=rate, betas=(0.5, 0.999)))
+
+
+def add(first: Tensor, second: Tensor, share: float) -> Tensor:
+    return (1 - share) * first + share * second
+
+
+#: Of D's and the free score, both standardised.
+FUSIONS = {
+    'raised': lambda first, second, share: add(first.clamp(min=0), second, share),
+    'both raised': lambda first, second, share: add(first.clamp(min=0), second.clamp(min=0), share),
+    'sum': add,
+    'larger': lambda first, second, share: torch.maximum(first, second),
+}
 
 
 class Training:
@@ -287,14 +172,14 @@ class Training:
 
         closed = trained(self.world.stored)
         free = self.world.stored.free
-        mean = torch.stack([closed.mean(), free.mean()])
-        deviation = torch.stack([closed.std(), free.std()])
+        fuse, share = FUSIONS[self.variant.fusion], self.variant.share
 
         @torch.no_grad()
         def both(pixels: Scored) -> dict[str, Tensor]:
             alone = trained(pixels)
-            fused = scores.fused((alone, pixels.free), mean, deviation, 0.5)
-            return dict(alone=alone, fused=fused)
+            first = (alone - closed.mean()) / closed.std()
+            second = (pixels.free - free.mean()) / free.std()
+            return dict(alone=alone, fused=fuse(first, second, share))
 
         return both
 
