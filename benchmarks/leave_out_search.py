@@ -78,11 +78,11 @@ SEARCHES = {
         'kind-balanced draws': Variant(draws='kinds'),
     },
     'generators': {
-        'none (CLS)': Variant(),
-        'usual G, .05': Variant(generator='usual'),
-        'attenuating G': Variant(generator='attenuating', weight=0.5, rate=1e-5),
-        'scaled G': Variant(generator='scaled', weight=0.5),
-        'null-space G': Variant(generator='null space', weight=0.5),
+        'none (CLS)': Variant(draws='kinds'),
+        'usual G, .05': Variant(draws='kinds', generator='usual'),
+        'attenuating G': Variant(draws='kinds', generator='attenuating', weight=0.5, rate=1e-5),
+        'scaled G': Variant(draws='kinds', generator='scaled', weight=0.5),
+        'null-space G': Variant(draws='kinds', generator='null space', weight=0.5),
     },
 }
 
