@@ -11,7 +11,8 @@ _RULES = {**dict.fromkeys(NAMES, 'greater'), 'FPR95': 'less', OVER_KINDS: 'great
 
 
 def check_save_best(runner: Runner) -> None:
-    """Read ``save_best='auto'`` as the AUROC of the trained score, and refuse what cannot select.
+    """Read ``save_best='auto'`` as the AUROC of the trained score, the fused one where there is one,
+    and refuse what cannot select.
 
     Raises:
         ValueError: a name that no validation gives, a number that D does not change (it would keep
@@ -28,7 +29,8 @@ def _check(runner, hook, key):
     if not known:
         return  # another evaluation than ours
     if key == 'auto':
-        hook.save_best = [f'{OPENGAN}/AUROC']
+        score = HYBRID if HYBRID in model_of(runner).score_names else OPENGAN
+        hook.save_best = [f'{score}/AUROC']
         hook._init_rule(['greater'], hook.save_best)
         return
     score, _, number = key.partition('/')

@@ -17,19 +17,20 @@ def root(tmp_path_factory):
     return folder
 
 
-def training(root, work_dir, save_best, rule=None):
-    return runner(
-        root,
-        work_dir,
-        **{'default_hooks.checkpoint.save_best': save_best, 'default_hooks.checkpoint.rule': rule},
-    )
+def training(root, work_dir, save_best, rule=None, **options):
+    choice = {
+        'default_hooks.checkpoint.save_best': save_best,
+        'default_hooks.checkpoint.rule': rule,
+    }
+    return runner(root, work_dir, **choice, **options)
 
 
-def test_auto_means_the_auroc_of_the_trained_score(root):
-    made = training(root, root / 'auto', 'auto')
+@pytest.mark.parametrize(('fuse', 'score'), [(None, 'opengan'), ({}, 'hybrid')])
+def test_auto_means_the_auroc_of_the_trained_score(fuse, score, root):
+    made = training(root, root / score, 'auto', **{'model.fuse': fuse})
     made.train()
-    (best,) = (root / 'auto').glob('best_*.pth')
-    assert best.name.startswith('best_opengan_AUROC_iter_')
+    (best,) = (root / score).glob('best_*.pth')
+    assert best.name.startswith(f'best_{score}_AUROC_iter_')
     assert made.message_hub.get_info('best_ckpt') == str(best)
 
 
