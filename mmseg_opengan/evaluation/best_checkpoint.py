@@ -11,8 +11,8 @@ _RULES = {**dict.fromkeys(NAMES, 'greater'), 'FPR95': 'less', OVER_KINDS: 'great
 
 
 def check_save_best(runner: Runner) -> None:
-    """Read ``save_best='auto'`` as the AUROC of the trained score, the fused one where there is one,
-    and refuse what cannot select.
+    """Read ``save_best='auto'`` as the AUROC of the trained score (the fused one, where there is
+    one), and refuse what cannot select.
 
     Raises:
         ValueError: a name that no validation gives, a number that D does not change (it would keep

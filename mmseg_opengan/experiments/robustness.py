@@ -110,10 +110,11 @@ def robustness(
         shifts += [Shift(kind, strength) for kind in kinds for strength in strengths]
     options = {**(options or {}), 'model.resolution': 'feature'}
     with quiet(out, threads=torch.get_num_threads(), bars=True):
-        if scorers is None:
-            _, model, *_ = load_model(config, checkpoint, cfg_options=options)
-            scorers = list(model.score_names)
-        for name in scorers:
+        _, model, *_ = load_model(config, checkpoint, scorers=scorers, cfg_options=options)
+        for name, scorer in model.scorers.items():
+            if scorer.reads == 'image':
+                raise ValueError(f"scorers: wanted none that reads the image, found '{name}'")
+        for name in scorers or model.score_names:
             cfg, model, *_ = load_model(config, checkpoint, scorers=[name], cfg_options=options)
             trial = Trial(cfg, model, name, every, steps)
             claim(out, trial.record())
@@ -136,8 +137,6 @@ class Trial:
         self.name = name
         self.every = every
         self.steps = steps
-        if any(scorer.reads == 'image' for scorer in self.model.scorers.values()):
-            raise ValueError(f"scorers: wanted none that reads the image, found '{name}'")
 
     def record(self) -> dict:
         """What all numbers of a folder have in common."""

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from mmengine.config import Config
-from small_models import BN, RESNET, build_plain, plain_config
+from small_models import BN, MIT, PYRAMID, RESNET, build_plain, plain_config
 from tiny_camvid import write_checkpoints, write_config, write_images
 from tool_calls import call
 
@@ -34,6 +34,20 @@ CGNET = (
         dropout_ratio=0,
     ),
     64,
+)
+SEGFORMER = (
+    dict(
+        MIT,
+        num_stages=2,
+        num_layers=[1, 1],
+        num_heads=[1, 2],
+        sr_ratios=[8, 1],
+        patch_sizes=[7, 3],
+        strides=[4, 2],
+        out_indices=(0, 1),
+    ),
+    dict(PYRAMID, type='SegformerHead', in_channels=[8, 16], in_index=[0, 1]),
+    12,
 )
 SIZE = (96, 128)
 
@@ -83,7 +97,7 @@ def assert_equals_the_inferencer(inferencer, frames, labels, scores, score):
         assert np.abs(scores[i] - wanted).max() < 1e-4 * np.ptp(wanted)
 
 
-@pytest.mark.parametrize('name', ['FCNHead', 'SegformerHead', CGNET], ids=['HRNet', 'MiT', 'CGNet'])
+@pytest.mark.parametrize('name', ['FCNHead', SEGFORMER, CGNET], ids=['HRNet', 'MiT', 'CGNet'])
 def test_onnx_gives_what_the_inferencer_gives(name, onnxruntime, frames, tmp_path):
     inferencer = plain(name, tmp_path)
     text = export(inferencer, tmp_path / 'm.onnx', images=frames, score='gen')
@@ -152,7 +166,7 @@ def test_the_fused_score_of_a_model_is_exported(tiny, frames, tmp_path):
 
 
 def test_a_torch_program_with_attention_takes_one_image(frames, tmp_path):
-    inferencer = plain('SegformerHead', tmp_path)
+    inferencer = plain(SEGFORMER, tmp_path)
     text = export(inferencer, tmp_path / 'm.pt2', images=frames, score='gen')
     assert 'one image at a time' in text
     meta = {'opengan.json': ''}
