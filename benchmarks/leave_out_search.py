@@ -1,5 +1,4 @@
-"""Which inputs, losses, draws, generators and fusions help to find open kinds that nobody has
-labelled.
+"""Which inputs, losses, generators and fusions help to find open kinds that nobody has labelled.
 
     python benchmarks/leave_out_search.py inputs --out work_dirs/search
     python benchmarks/leave_out_search.py fusions --out work_dirs/search
@@ -43,7 +42,6 @@ class Variant:
     Args:
         inputs: what D reads: 'features', 'clipped', 'logits' (logits, energy, GEN) or 'all'.
         loss: 'log' (Eq. 2) or 'pairs' (the logistic loss of all closed-open pairs, for AUC).
-        draws: 'pixels', or 'kinds' (each open kind as often as any other).
         generator: None, or one of ``leave_out_world.build_generator``.
         weight: lambda_G.
         rate: G's learning rate.
@@ -53,7 +51,6 @@ class Variant:
 
     inputs: str = 'features'
     loss: str = 'log'
-    draws: str = 'pixels'
     generator: str | None = None
     weight: float = 0.05
     rate: float = 1e-4
@@ -63,26 +60,25 @@ class Variant:
 
 SEARCHES = {
     'fusions': {
-        'sum': Variant(draws='kinds', fusion='sum'),
-        'D raises': Variant(draws='kinds'),
-        'D raises, .3': Variant(draws='kinds', share=0.3),
-        'both raise': Variant(draws='kinds', fusion='both raised'),
-        'larger of both': Variant(draws='kinds', fusion='larger'),
+        'sum': Variant(fusion='sum'),
+        'D raises': Variant(),
+        'D raises, .3': Variant(share=0.3),
+        'both raise': Variant(fusion='both raised'),
+        'larger of both': Variant(fusion='larger'),
     },
     'inputs': {
-        'features (CLS)': Variant(),
-        'clipped features': Variant(inputs='clipped'),
-        'logits, energy, GEN': Variant(inputs='logits'),
-        'features, clipped features, logits, energy, GEN': Variant(inputs='all'),
-        'pairwise loss': Variant(loss='pairs'),
-        'kind-balanced draws': Variant(draws='kinds'),
+        'features (CLS)': Variant(fusion='sum'),
+        'clipped features': Variant(inputs='clipped', fusion='sum'),
+        'logits, energy, GEN': Variant(inputs='logits', fusion='sum'),
+        'all of these': Variant(inputs='all', fusion='sum'),
+        'pairwise loss': Variant(loss='pairs', fusion='sum'),
     },
     'generators': {
-        'none (CLS)': Variant(draws='kinds'),
-        'usual G, .05': Variant(draws='kinds', generator='usual'),
-        'attenuating G': Variant(draws='kinds', generator='attenuating', weight=0.5, rate=1e-5),
-        'scaled G': Variant(draws='kinds', generator='scaled', weight=0.5),
-        'null-space G': Variant(draws='kinds', generator='null space', weight=0.5),
+        'none (CLS)': Variant(),
+        'usual G, .05': Variant(generator='usual'),
+        'attenuating G': Variant(generator='attenuating', weight=0.5, rate=1e-5),
+        'scaled G': Variant(generator='scaled', weight=0.5),
+        'null-space G': Variant(generator='null space', weight=0.5),
     },
 }
 
@@ -121,7 +117,6 @@ class Training:
         sampler = world.source.sampler
         sampler.num_closed, sampler.num_open, sampler.num_fake = 2 * size, size, size
         width = world.inputs(variant.inputs, world.stored.features[:2]).shape[1]
-        sampler.open_draws = variant.draws
         self.network = FeatureDiscriminator(width)
         if variant.inputs not in ('features', 'clipped'):  # of different scales
             self.network = nn.Sequential(nn.BatchNorm1d(width, affine=False), self.network)

@@ -9,18 +9,10 @@ import numpy as np
 from mmseg.registry import TASK_UTILS
 from torch import Tensor, from_numpy
 
-from ..functional.pixels import (
-    KindRows,
-    choose_closed,
-    choose_image,
-    choose_of_kinds,
-    choose_open,
-    step_rng,
-)
+from ..functional.pixels import choose_closed, choose_image, choose_open, step_rng
 
 # Independent random streams of one step; choose_image uses stream 0.
 _CLOSED, _OPEN, _NOISE = 1, 2, 3
-OPEN_DRAWS = ('pixels', 'kinds')
 
 
 @TASK_UTILS.register_module()
@@ -35,8 +27,6 @@ class PixelSampler:
         num_fake: generated pixels per batch (paper: 2,500); 0 for CLS.
         closed_images_per_batch: images that give the closed pixels; 1 is the paper's, ``'all'``
             draws from every stored image at once. D's batch norm sees the difference.
-        open_draws: ``'pixels'``, each open pixel is as likely as any other (the paper), or
-            ``'kinds'``, each open kind is: a common kind then does not crowd out the rare ones.
     """
 
     def __init__(
@@ -46,7 +36,6 @@ class PixelSampler:
         num_open: int = 2500,
         num_fake: int = 2500,
         closed_images_per_batch: int | Literal['all'] = 1,
-        open_draws: Literal['pixels', 'kinds'] = 'pixels',
     ):
         numbers = dict(
             num_closed=num_closed,
@@ -61,13 +50,10 @@ class PixelSampler:
             raise ValueError(
                 f"closed_images_per_batch: wanted a number >= 1 or 'all', found {per_batch!r}"
             )
-        if open_draws not in OPEN_DRAWS:
-            raise ValueError(f'open_draws: wanted one of {OPEN_DRAWS}, found {open_draws!r}')
         self.num_closed = num_closed
         self.num_open = num_open
         self.num_fake = num_fake
         self.closed_images_per_batch = closed_images_per_batch
-        self.open_draws = open_draws
 
     def at(self, seed: int, step: int) -> 'PixelDraw':
         """The draw of one step."""
@@ -99,11 +85,6 @@ class PixelDraw:
     def open(self, available: int) -> np.ndarray:
         """(num_open,) indices into the ``available`` cached open pixels."""
         return choose_open(available, self.sampler.num_open, step_rng(self.seed, self.step, _OPEN))
-
-    def open_of_kinds(self, kinds: KindRows) -> np.ndarray:
-        """(num_open,) indices into the cached open pixels, which ``kinds`` sorts by kind."""
-        rng = step_rng(self.seed, self.step, _OPEN)
-        return choose_of_kinds(kinds, self.sampler.num_open, rng)
 
     def noise(self, channels: int) -> tuple[Tensor, Tensor]:
         """Standard normal z for D's and for G's phase, each (num_fake, channels) float32."""

@@ -23,7 +23,6 @@ from torch.utils.data import Dataset, Sampler
 
 from ..datasets.open_set_dataset import OpenSetDataset
 from ..files import as_json
-from ..functional.pixels import rows_by_kind
 from .bank import GROUPS, FeatureBank, RowPool, locked
 from .bank_parts import join_parts, part_of
 from .extraction import extract_to_bank
@@ -194,10 +193,6 @@ class _BankSource(Dataset):
             for group, images in requests.items():
                 if images and not len(self._pools[group]):
                     raise ValueError(self._no_pixel(group, len(images)))
-            if self.sampler.open_draws == 'kinds' and self.open_images is not None:
-                pool = self._pools['open']
-                labels = bank.pixels('open')['label'][pool.rows(np.arange(len(pool)))]
-                self._kinds = rows_by_kind(labels)
             self._bank = bank
         return self._bank
 
@@ -228,9 +223,7 @@ class _BankSource(Dataset):
         if self.open_images is None:
             return None
         bank, pool = self.bank, self._pools['open']
-        by_kind = self.sampler.open_draws == 'kinds'
-        chosen = draw.open_of_kinds(self._kinds) if by_kind else draw.open(len(pool))
-        return bank.gather('open', pool.rows(chosen))
+        return bank.gather('open', pool.rows(draw.open(len(pool))))
 
     def __getitem__(self, seed_and_step: tuple[int, int] | None) -> dict:
         """The batch of one step; an empty one for None, a step that is skipped because it was

@@ -6,7 +6,7 @@ Shape letters: H, W image size in pixels; h, w feature grid size; C channels; K 
 
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 from torch import Tensor
@@ -143,28 +143,3 @@ def choose_open(available: int, wanted: int, rng: np.random.Generator) -> np.nda
     if available == 0 or wanted == 0:
         return np.empty(0, np.int64)
     return rng.choice(available, wanted, replace=available < wanted)
-
-
-class KindRows(NamedTuple):
-    """Pixels sorted by their kind: those of kind i are ``rows[bounds[i]:bounds[i + 1]]``."""
-
-    rows: np.ndarray  # (n,) indices of pixels
-    bounds: np.ndarray  # (kinds + 1,)
-
-
-def rows_by_kind(labels: np.ndarray) -> KindRows:
-    """The pixels of each kind that occurs among ``labels`` (n,)."""
-    rows = np.argsort(labels, kind='stable')
-    _, counts = np.unique(labels, return_counts=True)
-    return KindRows(rows, np.concatenate([[0], np.cumsum(counts)]))
-
-
-def choose_of_kinds(kinds: KindRows, wanted: int, rng: np.random.Generator) -> np.ndarray:
-    """``wanted`` indices with replacement: every kind with the same chance, then every pixel of
-    it.
-    """
-    if not len(kinds.rows):
-        return np.empty(0, np.int64)
-    chosen = rng.integers(len(kinds.bounds) - 1, size=wanted)
-    places = rng.integers(kinds.bounds[chosen], kinds.bounds[chosen + 1])
-    return kinds.rows[places]

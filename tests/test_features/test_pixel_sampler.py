@@ -140,8 +140,3 @@ def test_wrong_number_of_images(value):
         ValueError, match=f"closed_images_per_batch: wanted a number >= 1 or 'all', found {value!r}"
     ):
         PixelSampler(closed_images_per_batch=value)
-
-
-def test_wrong_draws():
-    with pytest.raises(ValueError, match=r"open_draws: wanted one of .*, found 'classes'"):
-        PixelSampler(open_draws='classes')

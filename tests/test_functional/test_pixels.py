@@ -12,12 +12,10 @@ from mmseg_opengan.functional import pixels
 from mmseg_opengan.functional.pixels import (
     choose_closed,
     choose_image,
-    choose_of_kinds,
     choose_open,
     grid_stride,
     labels_on_grid,
     pixels_first,
-    rows_by_kind,
     step_rng,
 )
 
@@ -168,23 +166,3 @@ def test_every_pixel_is_drawn_equally_often(choose, available, wanted):
         counts += np.bincount(choose(available, wanted, step_rng(0, step, 1)), minlength=available)
     expected = 2000 * wanted / available
     assert np.abs(counts - expected).max() < 5 * math.sqrt(expected)
-
-
-def test_every_kind_is_drawn_equally_often_and_every_pixel_of_it():
-    labels = np.array([7, 2, 7, 7, 5, 7, 7, 2])
-    kinds = rows_by_kind(labels)
-    counts = np.zeros(len(labels))
-    for step in range(500):
-        drawn = choose_of_kinds(kinds, 24, step_rng(0, step, 1))
-        assert drawn.shape == (24,)
-        counts += np.bincount(drawn, minlength=len(labels))
-    for kind, pixels_of_kind in ((7, 5), (2, 2), (5, 1)):
-        of_kind = counts[labels == kind]
-        assert abs(of_kind.sum() - 4000) < 5 * math.sqrt(4000)
-        expected = 4000 / pixels_of_kind
-        assert np.abs(of_kind - expected).max() < 5 * math.sqrt(expected)
-
-
-def test_no_open_pixel_gives_no_kind():
-    kinds = rows_by_kind(np.empty(0, np.int64))
-    assert choose_of_kinds(kinds, 5, step_rng(0, 0, 1)).shape == (0,)
