@@ -18,6 +18,7 @@ import json
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -225,38 +226,44 @@ def numbers(world: World, training: Training, left: str | None) -> dict:
     return found
 
 
-def table(path: Path) -> str:
-    """Markdown: mean over kinds, mean and deviation over the seeds that all variants have."""
-    runs = [json.loads(line) for line in path.read_text().splitlines()]
-    lines = [
-        '| variant | seeds | D alone, AUROC | AP | fused, AUROC | AP | fused, last step | chosen |',
-        '|---|---|---|---|---|---|---|---|',
-    ]
+def complete_seeds(runs: list[dict]) -> dict[str, list[dict]]:
+    """By variant, for each seed that has every kind: the runs by kind."""
+    kinds = {run['left'] for run in runs}
+    found: dict[str, list[dict]] = {}
     for name in dict.fromkeys(run['variant'] for run in runs):
-        own = [one for one in runs if one['variant'] == name]
-        kinds = sorted({one['left'] or 'none' for one in own})
-        seeds = sorted({one['seed'] for one in own})
-        complete = []
-        for seed in seeds:
-            of_seed = [one for one in own if one['seed'] == seed]
-            if len({one['left'] for one in of_seed}) == len(kinds):
-                complete.append(of_seed)
-        if not complete:
-            continue
-        cells = []
-        for when, score, metric in (
-            ('chosen', 'alone', 'AUROC'),
-            ('chosen', 'alone', 'AP'),
-            ('chosen', 'fused', 'AUROC'),
-            ('chosen', 'fused', 'AP'),
-            ('last', 'fused', 'AUROC'),
-        ):
-            each = [np.mean([one[when][score][metric] for one in group]) for group in complete]
-            spread = f' ± {np.std(each, ddof=1):.4f}' if len(each) > 1 else ''
-            cells.append(f'{np.mean(each):.4f}{spread}'.replace('0.', '.'))
-        steps = int(np.median([one['step'] for group in complete for one in group]))
-        lines.append(f'| {name} | {len(complete)} | {" | ".join(cells)} | step {steps} |')
-    return '\n'.join(lines)
+        by_seed: dict[int, dict] = {}
+        for run in runs:
+            if run['variant'] == name:
+                by_seed.setdefault(run['seed'], {})[run['left']] = run
+        found[name] = [of_seed for of_seed in by_seed.values() if of_seed.keys() == kinds]
+    return found
+
+
+def tables(path: Path) -> str:
+    """Markdown: means over kinds, and AUROC of each kind; mean and deviation over seeds."""
+    complete = complete_seeds([json.loads(line) for line in path.read_text().splitlines()])
+    kinds = [str(kind) for kind in next(iter(complete.values()))[0]]
+    columns = ['variant', 'seeds', *(f'{score}, AUROC | AP' for score in ('D alone', 'fused'))]
+    means = [f'| {" | ".join([*columns, "chosen"])} |', f'|{"---|" * 7}']
+    by_kind = [f'| variant | {" | ".join(kinds)} |', f'|{"---|" * (1 + len(kinds))}']
+    for name, seeds in complete.items():
+        cells = [name, str(len(seeds))]
+        for score, metric in product(('alone', 'fused'), ('AUROC', 'AP')):
+            each = [[run['chosen'][score][metric] for run in one.values()] for one in seeds]
+            cells.append(spread([float(np.mean(of_kinds)) for of_kinds in each]))
+            if metric == 'AUROC':
+                row = [spread([one[place] for one in each]) for place in range(len(kinds))]
+                by_kind.append(f'| {name}, {score} | {" | ".join(row)} |')
+        steps = np.median([run['step'] for one in seeds for run in one.values()])
+        means.append(f'| {" | ".join(cells)} | step {steps:.0f} |')
+    return '\n'.join([*means, '', *by_kind])
+
+
+def spread(values: Sequence[float]) -> str:
+    text = f'{np.mean(values):.4f}'
+    if len(values) > 1:
+        text += f' ± {np.std(values, ddof=1):.4f}'
+    return text.replace('0.', '.')
 
 
 def parse_args():
@@ -295,7 +302,7 @@ def main():
                 with path.open('a') as file:
                     file.write(line + '\n')
                 print(line, flush=True)
-    print(table(path))
+    print(tables(path))
 
 
 if __name__ == '__main__':
