@@ -104,7 +104,7 @@ class Panel:
         for group in (*self._lines_of_scores(), self._open_pixels()):
             if len(together[-1]) + len(group) <= _TOGETHER:
                 together[-1] += group
-            else:
+            elif group:
                 together.append(group)
         rows = []
         for row in together:
