@@ -389,7 +389,7 @@ def test_the_commands_behind_the_table(here, monkeypatch):
     assert (report['label_policy'], report['resolution']) == ('camvid', 'feature')
 
     # D of that training, fused afterwards
-    [best] = (here / 'work_dirs').rglob('best_*.pth')
+    [best] = (here / 'work_dirs/opengan-fused_hr18s_camvid').glob('best_*.pth')
     monkeypatch.setenv('OPENGAN_CHECKPOINT', str(best))
     page = 'docs/method_options.md'
     fit, test = blocks('A trained score beside a free one', 'bash', page)
