@@ -194,14 +194,16 @@ def environment(wheel, tmp_path_factory) -> Path:
     """A virtual environment with the wheel, which sees the packages that are installed here.
 
     A line in a .pth file adds a folder without running that folder's own .pth files, so an
-    editable install of the checkout is not seen.
+    editable install of the checkout is not seen. Nor is setuptools' own, by which mmengine finds
+    distutils from Python 3.12 on; its line is repeated.
     """
     folder = tmp_path_factory.mktemp('environment')
     venv.create(folder)
     pip('--python', folder / 'bin/python', 'install', wheel)
     [site] = folder.glob('lib/python*/site-packages')
     current = [path for path in sys.path if path.endswith('site-packages')]
-    (site / 'packages_of_the_tests.pth').write_text('\n'.join(current))
+    distutils = 'import _distutils_hack; _distutils_hack.add_shim()'
+    (site / 'packages_of_the_tests.pth').write_text('\n'.join([*current, distutils]))
     return folder
 
 
