@@ -10,7 +10,8 @@ score's mean AUROC over kinds. Then the kind's pixels in the training images are
 closed pixels of the open-validation images. With ``--kinds none`` nothing is left out, and the
 number is that of open validation itself, by which the step was chosen.
 
-Each finished training is a line of ``OUT/runs.jsonl``; a run that was interrupted goes on.
+Each finished training is a line of ``OUT/SEARCH_PIXELSxSTEPS.jsonl``; a run that was interrupted
+goes on.
 """
 
 import argparse
@@ -29,6 +30,8 @@ from torch import Tensor, nn
 from torch.nn.functional import softplus
 
 from mmseg_opengan.experiments.leave_out import detection
+from mmseg_opengan.experiments.tables import markdown, mean
+from mmseg_opengan.functional.scores import fused
 from mmseg_opengan.models.gan_step import gan_step, logits_of_rows
 from mmseg_opengan.models.networks import FeatureDiscriminator
 
@@ -98,9 +101,10 @@ def add(first: Tensor, second: Tensor, share: float) -> Tensor:
     return (1 - share) * first + share * second
 
 
+_STANDARD = torch.zeros(2), torch.ones(2)  # means and deviations of standardised scores
 #: Of D's and the free score, both standardised.
 FUSIONS = {
-    'raised': lambda first, second, share: add(first.clamp(min=0), second, share),
+    'raised': lambda first, second, share: fused((first, second), *_STANDARD, share),
     'both raised': lambda first, second, share: add(first.clamp(min=0), second.clamp(min=0), share),
     'sum': add,
     'larger': lambda first, second, share: torch.maximum(first, second),
@@ -205,9 +209,8 @@ def run(world: World, variant: Variant, left: str | None, seed: int, args) -> di
                 best, best_step = found, number + 1
                 state = {key: value.clone() for key, value in training.network.state_dict().items()}
     result = dict(validation=best, step=best_step)
-    last = numbers(world, training, left)
     training.network.load_state_dict(state)
-    result.update(chosen=numbers(world, training, left), last=last)
+    result['chosen'] = numbers(world, training, left)
     result['seconds'] = round(time.monotonic() - start, 1)
     return result
 
@@ -243,27 +246,19 @@ def tables(path: Path) -> str:
     """Markdown: means over kinds, and AUROC of each kind; mean and deviation over seeds."""
     complete = complete_seeds([json.loads(line) for line in path.read_text().splitlines()])
     kinds = [str(kind) for kind in next(iter(complete.values()))[0]]
-    columns = ['variant', 'seeds', *(f'{score}, AUROC | AP' for score in ('D alone', 'fused'))]
-    means = [f'| {" | ".join([*columns, "chosen"])} |', f'|{"---|" * 7}']
-    by_kind = [f'| variant | {" | ".join(kinds)} |', f'|{"---|" * (1 + len(kinds))}']
+    head = ['variant', 'seeds', 'D alone, AUROC', 'AP', 'fused, AUROC', 'AP', 'chosen step']
+    means, by_kind = [], []
     for name, seeds in complete.items():
-        cells = [name, str(len(seeds))]
+        cells = [name, len(seeds)]
         for score, metric in product(('alone', 'fused'), ('AUROC', 'AP')):
             each = [[run['chosen'][score][metric] for run in one.values()] for one in seeds]
-            cells.append(spread([float(np.mean(of_kinds)) for of_kinds in each]))
+            cells.append(mean([float(np.mean(of_kinds)) for of_kinds in each]))
             if metric == 'AUROC':
-                row = [spread([one[place] for one in each]) for place in range(len(kinds))]
-                by_kind.append(f'| {name}, {score} | {" | ".join(row)} |')
+                row = [mean([one[place] for one in each]) for place in range(len(kinds))]
+                by_kind.append([f'{name}, {score}', *row])
         steps = np.median([run['step'] for one in seeds for run in one.values()])
-        means.append(f'| {" | ".join(cells)} | step {steps:.0f} |')
-    return '\n'.join([*means, '', *by_kind])
-
-
-def spread(values: Sequence[float]) -> str:
-    text = f'{np.mean(values):.4f}'
-    if len(values) > 1:
-        text += f' ± {np.std(values, ddof=1):.4f}'
-    return text.replace('0.', '.')
+        means.append([*cells, f'{steps:.0f}'])
+    return f'{markdown(head, means)}\n\n{markdown(["variant", *kinds], by_kind)}'
 
 
 def parse_args():
