@@ -57,7 +57,8 @@ def run(
 
     Raises:
         ValueError: no open kind has enough pixels in the training images; a method reads the image,
-            which stored pixels do not have; see also :func:`benchmark.plan`.
+            which stored pixels do not have, or comes with weights that open pixels have trained;
+            see also :func:`benchmark.plan`.
     """
     init_default_scope('mmseg')
     out = Path(out)
@@ -69,13 +70,12 @@ def run(
         scorers=scorers,
         options=options,
     )
-    untrained = _untrained(todo)
+    _require_untrained(todo)
     claim(out, made_from(config=str(config), options=options or {}))
     base = read_config_file(todo.base)
     base.merge_from_dict(options or {})
     model = load_segmentor(base)
-    source = DATASETS.build(base.train_dataloader.dataset)
-    source.prepare(model.extract_image, model.segmentor_identity())
+    source = _source(base, model)
     kinds = kinds_of(source)
     if not kinds:
         raise ValueError(
@@ -84,19 +84,34 @@ def run(
         )
     jobs = {kind: [_without(job, kind, out) for job in todo.jobs] for kind in kinds}
     train([job for group in jobs.values() for job in group], processes=processes)
-    data = fit_data(source, model, FitSettings())
     closed = closed_pixels(model, DATASETS.build(base.val_dataloader.dataset))
+    fits = {
+        (name, seed): SCORERS.build(_unfitted(cfg))
+        for seed, configs in todo.fits.items()
+        for name, cfg in configs.items()
+    }
+    data = {seed: fit_data(source, model, FitSettings(seed=seed)) for seed in {0, *todo.fits}}
+    for (_, seed), scorer in fits.items():
+        if isinstance(scorer, FittedScorer) and scorer.open_pixels == 'unused':
+            scorer.fit(data[seed])
     found: dict[str, dict] = {}
     for kind, rows in kinds.items():
-        opened = source.bank.gather('open', rows).float().to(data.weight.device)
-        pixels = (opened, torch.addmm(data.bias, opened, data.weight.T))
-        named = list(untrained.items())
+        known = _source(base, model, leave_out=[kind])
+        for (_, seed), scorer in fits.items():
+            if scorer.open_pixels == 'fitted':
+                scorer.fit(fit_data(known, model, FitSettings(seed=seed)))
+        named = [(name, SCORERS.build(dict(cfg))) for name, cfg in todo.fixed.items()]
+        named += [(name, scorer) for (name, _), scorer in fits.items()]
         for job in jobs[kind]:
-            named += _scorers_of(job).items()
-        for name, cfg in tqdm(named, desc=kind, unit='score'):
-            scorer = SCORERS.build(dict(cfg)).to(data.weight.device).eval()
-            if isinstance(scorer, FittedScorer):
-                scorer.fit(data)
+            for name, cfg in _scorers_of(job).items():
+                scorer = SCORERS.build(cfg)
+                if isinstance(scorer, FittedScorer):
+                    scorer.fit(data[0])
+                named.append((name, scorer))
+        opened = source.bank.gather('open', rows).float().to(data[0].weight.device)
+        pixels = (opened, torch.addmm(data[0].bias, opened, data[0].weight.T))
+        for name, scorer in tqdm(named, desc=kind, unit='score'):
+            scorer = scorer.to(opened.device).eval()
             scores = [scores_of_pixels(scorer, *some).cpu() for some in (closed, pixels)]
             found.setdefault(name, {}).setdefault(kind, []).append(detection(*scores))
     write_json(out / RESULT, found)
@@ -112,15 +127,35 @@ def detection(closed: Tensor, opened: Tensor) -> dict[str, float]:
     return dict(AUROC=auroc(bins), AP=average_precision(bins))
 
 
-def _untrained(todo: Plan) -> dict[str, dict]:
-    """Configs of the methods without a training, as yet unfitted."""
-    found = dict(todo.fixed)
-    for fits in todo.fits.values():
-        for name, config in fits.items():
-            found[name] = {key: value for key, value in config.items() if key != 'checkpoint'}
-    for name, config in found.items():
-        require_of_tap(name, SCORERS.build(dict(config)))
-    return found
+def _source(config, model, **options):
+    """The feature source of a training config, its bank in place."""
+    source = DATASETS.build(dict(config.train_dataloader.dataset, **options))
+    if source.open_images is None:
+        raise ValueError(
+            f"leave_out: wanted open images in '{config.filename}', the first training config "
+            '(train_dataloader.dataset.open), found none'
+        )
+    source.prepare(model.extract_image, model.segmentor_identity())
+    return source
+
+
+def _unfitted(config: dict) -> dict:
+    return {key: value for key, value in config.items() if key != 'checkpoint'}
+
+
+def _require_untrained(todo: Plan) -> None:
+    """Raise unless the methods without a training can be scored on pixels of a kind they have not
+    seen.
+    """
+    fitted = {name: _unfitted(cfg) for own in todo.fits.values() for name, cfg in own.items()}
+    for name, cfg in {**todo.fixed, **fitted}.items():
+        scorer = SCORERS.build(dict(cfg))
+        require_of_tap(name, scorer)
+        if scorer.open_pixels == 'stored':
+            raise ValueError(
+                f'{name}: wanted a method that is trained anew without each kind, found weights '
+                'that have seen open pixels. Name its training config.'
+            )
 
 
 def _without(job: Job, kind: str, out: Path) -> Job:

@@ -15,6 +15,7 @@ SCORERS = dict(
     msp=dict(type='MSP'),
     centroid=dict(type='ClassCentroid'),
     unused=dict(type='Energy'),
+    kplus1=dict(type='KPlusOne', steps=2),
     gmm=dict(type='GMM', num_components=2, covariance='diag'),
     mspc=dict(type='MSPc', temperature=2.0),
 )

@@ -15,36 +15,62 @@ from mmseg_opengan.experiments import leave_out
 from mmseg_opengan.experiments.scorer_fitting import load_segmentor
 from mmseg_opengan.models.networks import discriminate
 from mmseg_opengan.models.scorers.base import SCORERS
+from mmseg_opengan.models.scorers.kplus1 import KPlusOne
 
 KINDS = 2
+EXACT = 'donot_use_mm_for_euclid_dist'
 
 
 @pytest.fixture(scope='module')
 def done(folder):  # noqa: F811
-    """(folder of the results, their numbers), for the first kinds alone."""
-    every, out = leave_out.kinds_of, folder / 'left_out'
+    """(folder of the results, their numbers, the open pixels that (K+1) was fitted on each time),
+    for the first kinds alone.
+    """
+    every, out, fit, fitted_on = leave_out.kinds_of, folder / 'left_out', KPlusOne._fit, []
+
+    def noted(scorer, data):
+        fitted_on.append(data.open_features)
+        return fit(scorer, data)
+
     with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(KPlusOne, '_fit', noted)
         patch.setattr(
             leave_out, 'kinds_of', lambda source: dict(list(every(source).items())[:KINDS])
         )
         text = leave_out.run(
             str(folder / '{}_tiny.py'),
-            ['cls', 'msp', 'centroid'],
+            ['cls', 'msp', 'centroid', 'kplus1'],
             [0, 1],
             out,
             scorers=str(folder / 'scorers_tiny.py'),
             processes=0,
         )
     assert (out / 'leave_out.md').read_text() == text + '\n'
-    return out, json.loads((out / leave_out.RESULT).read_text())
+    return out, json.loads((out / leave_out.RESULT).read_text()), fitted_on
+
+
+@pytest.fixture(scope='module')
+def tap(folder):  # noqa: F811
+    """(config of CLS, its segmentor, its feature source)."""
+    cfg = Config.fromfile(folder / 'cls_tiny.py')
+    model = load_segmentor(cfg)
+    source = DATASETS.build(cfg.train_dataloader.dataset)
+    source.prepare(model.extract_image, model.segmentor_identity())
+    return cfg, model, source
+
+
+def pixels_of(source, kind):
+    label = source.open_images.metainfo['open_classes'].index(kind)
+    rows = np.flatnonzero(source.bank.pixels('open')['label'] == label)
+    return source.bank.gather('open', rows).float()
 
 
 def test_every_kind_has_a_training_without_it(done):
-    out, found = done
-    assert list(found) == ['entropy', 'msp', 'centroid', 'cls']
+    out, found, _ = done
+    assert list(found) == ['entropy', 'msp', 'centroid', 'kplus1', 'cls']
     kinds = list(found['cls'])
     assert len(kinds) == KINDS
-    assert [len(found[name][kind]) for name in found for kind in kinds] == [1, 1] * 3 + [2, 2]
+    assert [len(found[name][kind]) for name in found for kind in kinds] == [1] * 4 + [2] * 6
     for kind in kinds:
         for seed in (0, 1):
             cfg = Config.fromfile(next((out / kind / f'cls_s{seed}').glob('*.py')))
@@ -52,17 +78,23 @@ def test_every_kind_has_a_training_without_it(done):
             assert cfg.val_dataloader.dataset.ignore_open == [kind]
 
 
-def test_numbers_are_those_of_pixels_nothing_was_trained_on(done, folder):  # noqa: F811
+def test_what_is_fitted_has_not_seen_the_kind_either(done, tap):
+    _, found, fitted_on = done
+    kinds = list(found['cls'])
+    assert len(fitted_on) == 2 * KINDS  # each kind, each seed
+    for number, opened in enumerate(fitted_on):
+        for kind in kinds:
+            distances = torch.cdist(pixels_of(tap[2], kind), opened, compute_mode=EXACT)
+            is_left_out = kind == kinds[number // 2]
+            assert bool((distances == 0).any()) != is_left_out
+
+
+def test_numbers_are_those_of_pixels_nothing_was_trained_on(done, tap):
     """Scored anew with plain loops and scikit-learn."""
-    out, found = done
-    cfg = Config.fromfile(folder / 'cls_tiny.py')
-    model = load_segmentor(cfg)
-    source = DATASETS.build(cfg.train_dataloader.dataset)
-    source.prepare(model.extract_image, model.segmentor_identity())
+    out, found, _ = done
+    cfg, model, source = tap
     kind = next(iter(found['cls']))
-    label = source.open_images.metainfo['open_classes'].index(kind)
-    rows = np.flatnonzero(source.bank.pixels('open')['label'] == label)
-    opened = source.bank.gather('open', rows).float()
+    opened = pixels_of(source, kind)
 
     checkpoint = next((out / kind / 'cls_s1').glob('best_*.pth'))
     scorer = SCORERS.build(
@@ -131,7 +163,15 @@ def test_scorers_are_fitted_anew_and_those_of_images_refused(folder, tmp_path): 
     config = f"_base_ = '{folder / 'scorers_tiny.py'}'\nmodel = dict(scorers=dict(own={learned}))\n"
     (tmp_path / 'own.py').write_text(config)
     todo = leave_out.plan(str(tmp_path / 'own.py'), ['own', 'msp'], [0], tmp_path)
-    assert leave_out._untrained(todo) == dict(msp=dict(type='MSP'), own=dict(type='ClassCentroid'))
+    leave_out._require_untrained(todo)
     with pytest.raises(ValueError, match='mspc: wanted a scorer of features or logits'):
         leave_out.run(str(tmp_path / 'own.py'), ['mspc'], [0], tmp_path / 'out')
+    network = dict(type='FeatureDiscriminator', in_channels=8)
+    trained = dict(type='DiscriminatorScorer', discriminator=network)
+    for config in (trained, dict(type='Hybrid', trained=trained)):
+        (tmp_path / 'own.py').write_text(
+            f"_base_ = '{folder / 'scorers_tiny.py'}'\nmodel = dict(scorers=dict(own={config}))\n"
+        )
+        with pytest.raises(ValueError, match=r'own: .* weights that have seen open pixels'):
+            leave_out.run(str(tmp_path / 'own.py'), ['own'], [0], tmp_path / 'out')
     assert not (tmp_path / 'out').exists()

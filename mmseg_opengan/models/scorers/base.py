@@ -62,6 +62,9 @@ class Scorer(nn.Module, metaclass=ABCMeta):
     #: ``'as_logits'`` reads log(L / sum L), ``'raw'`` reads L itself and accepts no true logits,
     #: ``'refused'`` has no meaning there.
     class_scores: str = 'as_logits'
+    #: How open pixels come into the score: ``'unused'``, ``'fitted'`` (``fit`` reads those of its
+    #: data), or ``'stored'`` (in weights that came from a file).
+    open_pixels: str = 'unused'
     #: Values of options that fitting tries where the config says nothing; open validation chooses
     #: among all products.
     candidates: dict[str, list] = {}

@@ -29,6 +29,7 @@ class DiscriminatorScorer(Scorer):
     """
 
     is_logit = True
+    open_pixels = 'stored'
 
     def __init__(self, discriminator: dict, checkpoint: str | None = None):
         super().__init__()

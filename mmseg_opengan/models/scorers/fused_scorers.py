@@ -121,6 +121,11 @@ class Hybrid(FittedScorer):
         self.segmentor_sha256 = self.trained_scorer.segmentor_sha256
         self.eval().requires_grad_(False)  # D's batch norm above all
 
+    @property
+    def open_pixels(self) -> str:  # type: ignore[override]
+        """``'stored'`` where its trained score has seen any; fitting learns that one no more."""
+        return 'unused' if self.trained_scorer.open_pixels == 'unused' else 'stored'
+
     def _take_options(self, options: dict) -> None:
         if 'trained' in options:
             self.weight = options['weight']

@@ -32,6 +32,7 @@ class KPlusOne(FittedScorer):
     """
 
     is_logit = True
+    open_pixels = 'fitted'
     candidates = dict(open_fraction=[None, 0.25])
 
     def __init__(
