@@ -194,9 +194,9 @@ class OpenValidation:
         self._known = {key: value for key, value in stored.items() if key != 'made_from'}
         return self._known
 
-    def has_scales(self, scorers: Iterable[str]) -> bool:
-        """Whether colour scales are known or can be found."""
-        return self._data is not None or self._answers(self._known, scorers, (), True)
+    def has(self, scorers: Iterable[str], *, scales: bool) -> bool:
+        """Whether decisions of scores, or also colour scales, are known or can be found."""
+        return self._data is not None or self._answers(self._known, scorers, (), scales)
 
     def _samples(self, dataset: BaseDataset) -> Iterator[SegDataSample]:
         self._model.eval()

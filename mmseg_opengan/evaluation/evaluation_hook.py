@@ -16,7 +16,7 @@ from mmengine.runner import BaseLoop, Runner
 from mmseg.registry import HOOKS
 
 from .. import __version__
-from ..contracts import OPENGAN
+from ..contracts import HYBRID, OPENGAN
 from ..engine.running import augments, model_of, step_of
 from ..files import write_json
 from ..functional.decisions import is_rule
@@ -113,7 +113,7 @@ class OpenSetEvaluationHook(Hook):
                 setting = replace(setting, decisions=decisions, source=source)
             metric.setting = setting
             if rule is not None:
-                _show_threshold(runner.visualizer, metric)
+                _show_threshold(runner.visualizer, metric, model_of(runner).score_names)
 
     # ------------------------------------------------------------------ after an evaluation
 
@@ -209,12 +209,14 @@ def _setting(runner: Runner, stage: str) -> Setting:
     )
 
 
-def _show_threshold(visualizer, metric):
-    """Let pictures whiten what the metric's threshold calls open, where they threshold an open
-    logit.
+def _show_threshold(visualizer, metric, names):
+    """Let pictures whiten what the metric's threshold calls open: of the fused score where there is
+    one, else of the score that they threshold anyway.
     """
     name = getattr(visualizer, 'threshold_of', None)
-    if name in metric.setting.open_logits:
+    if name == OPENGAN and HYBRID in names:
+        name = visualizer.threshold_of = HYBRID
+    if name in names:
         visualizer.thresholds = (LogitThreshold(metric.threshold_of(name)),)
 
 

@@ -37,6 +37,16 @@ class Calibration(NamedTuple):
         scores = scores if scores.dtype == torch.float64 else scores.float()
         return (self.slope * scores + self.intercept).sigmoid()
 
+    def score_of(self, probability: float) -> float:
+        """The score whose p(open) it is.
+
+        Raises:
+            ValueError: a probability outside (0, 1).
+        """
+        if not 0 < probability < 1:
+            raise ValueError(f'probability: wanted one in (0, 1), found {probability}')
+        return (math.log(probability / (1 - probability)) - self.intercept) / self.slope
+
     def to_json(self) -> dict:
         """Two plain values: what a checkpoint or report holds."""
         return self._asdict()

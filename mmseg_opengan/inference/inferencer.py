@@ -8,10 +8,11 @@ Shapes: an image has H x W pixels at its original size, before any resizing of t
 """
 
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -22,7 +23,7 @@ from mmseg.registry import DATASETS
 from tqdm import tqdm
 
 from .. import register  # noqa: F401
-from ..contracts import OPENGAN
+from ..contracts import HYBRID, OPENGAN
 from ..evaluation.decided import RULES, OpenValidation
 from ..evaluation.evaluation_hook import OPEN_VALIDATION
 from ..features.stored_taps import images_of
@@ -121,7 +122,7 @@ class OpenSetInferencer:
     @property
     def decides(self) -> bool:
         """Whether thresholds are known, or there are validation images to find them on."""
-        return self._validation.has_scales(self.scorers)
+        return self._validation.has(self.scorers, scales=True)
 
     def threshold(self, rule: str, scorer: str | None = None) -> float:
         """The score at and above which a pixel is called open, by a rule on the open validation
@@ -284,9 +285,10 @@ class OpenSetInferencer:
             inputs: as in :meth:`__call__`.
             batch_size: images that are read and, where they are of one size, run together.
             scorers: names of the score maps to give; None gives all.
-            thresholds: at which panels whiten pixels of the main score: of an open logit
-                probabilities, of another score its own values; or rules such as ``'fpr=0.05'``,
-                see :meth:`threshold`. None: .6 to .9 of an open logit.
+            thresholds: at which panels whiten pixels of the main score: of an open logit, and of
+                the fused score where open validation calibrates it, probabilities; of another score
+                its own values; or rules such as ``'fpr=0.05'``, see :meth:`threshold`. None:
+                probabilities .6 to .9, those of D's score where the main one has none.
             limit: stop after so many images.
             bad: takes (name, error) of every file that cannot be read, and the others go on. None:
                 such a file ends the run with its error.
@@ -300,15 +302,16 @@ class OpenSetInferencer:
             if value < 1:
                 raise ValueError(f'{name}: wanted at least 1, found {value}')
         pairs = islice(list_inputs(inputs).pairs, limit)
-        scales = self._scales_or_none() if scaled else {}
+        scales: dict | None = {}
+        if scaled:
+            otherwise = 'Colours have the scale of the first image'
+            scales = self._found_or_none(self.scales, otherwise) if self.decides else None
         panel = dict(
             classes=self.classes,
             palette=self.palette,
             font=self.font,
         )
-        # Probabilities are those of D's score.
-        threshold_of = OPENGAN if thresholds is None and OPENGAN in scorers else main
-        panel['thresholds'] = self._panel_thresholds(thresholds, threshold_of)
+        threshold_of, panel['thresholds'] = self._panel_thresholds(thresholds, main, scorers)
         panel['threshold_of'] = threshold_of
         results = self._results(pairs, batch_size, bad)
         return self._finished(results, main, scorers, panel, scales)
@@ -318,28 +321,34 @@ class OpenSetInferencer:
         if unknown or not names:
             raise ValueError(f'scorers: wanted some of {tuple(self.scorers)}, found {unknown}')
 
-    def _scales_or_none(self) -> dict | None:
-        """Colour scales of open validation; None without its images."""
+    def _found_or_none(self, find: Callable[[], Any], otherwise: str) -> Any:
+        """What open validation decides; None where its images are missing."""
         try:
-            return self.scales() if self.decides else None
+            return find()
         except FileNotFoundError as error:
-            warnings.warn(
-                f'Colours have the scale of the first image, as open validation lacks {error}',
-                stacklevel=4,
-            )
+            warnings.warn(f'{otherwise}, as open validation lacks {error}', stacklevel=5)
             return None
 
-    def _panel_thresholds(self, thresholds, main: str) -> list[float]:
-        is_logit = self.scorers[main]
-        if thresholds is None:
-            return list(PROBABILITIES) if is_logit else []
-        found = []
-        for one in thresholds:
+    def _panel_thresholds(self, thresholds, main: str, scorers) -> tuple[str, list[float]]:
+        """Name of the score that panels threshold, and the thresholds."""
+        calibration = None
+        if main == HYBRID and self._validation.has([main], scales=False):
+            otherwise = 'The fused score is not calibrated'
+            calibration = self._found_or_none(self.calibration, otherwise)
+        if thresholds is None and calibration is None:
+            name = OPENGAN if OPENGAN in scorers else main
+            return name, list(PROBABILITIES) if self.scorers[name] else []
+        found: list[float] = []
+        for one in PROBABILITIES if thresholds is None else thresholds:
             if is_rule(one):
-                one = LogitThreshold(self.threshold(one, main))
-            is_raw = isinstance(one, LogitThreshold) or not is_logit
-            found.append(LogitThreshold(one) if is_raw else float(one))
-        return found
+                one = LogitThreshold(self.threshold(str(one), main))
+            if isinstance(one, LogitThreshold):
+                found.append(one)
+            elif calibration is not None:
+                found.append(LogitThreshold(calibration.score_of(float(one)), float(one)))
+            else:
+                found.append(float(one) if self.scorers[main] else LogitThreshold(one))
+        return main, found
 
     def _results(self, pairs, batch_size, bad=None):
         """(name, RGB image, data sample) of every entry that can be read, in order; the sample's

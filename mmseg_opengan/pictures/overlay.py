@@ -94,7 +94,15 @@ def score_to_color(score: np.ndarray, lo: float, hi: float) -> np.ndarray:
 class LogitThreshold(float):
     """A threshold on open logits themselves, where others are probabilities; any number, also one
     that is infinite.
+
+    Attributes:
+        probability: the calibrated p(open) that it stands for; None where it was no probability.
     """
+
+    def __new__(cls, value: float, probability: float | None = None):
+        made = super().__new__(cls, value)
+        made.probability = probability
+        return made
 
 
 def threshold_map(open_logit: np.ndarray, threshold: float) -> np.ndarray:

@@ -24,7 +24,6 @@ from .overlay import (
     OPEN_COLOUR,
     SCORE_COLOURS,
     VOID_COLOUR,
-    LogitThreshold,
     colorize,
     open_pixels_white,
     robust_range,
@@ -151,9 +150,10 @@ class Panel:
     def _open_pixels(self) -> list[_Drawn]:
         row: list[_Drawn] = []
         for threshold in self.thresholds if self.thresholded else ():
-            rule = f'p(open) > {threshold:g}'
-            if isinstance(threshold, LogitThreshold):
-                rule = f'score >= {threshold:.4g}'
+            probability = getattr(threshold, 'probability', threshold)
+            rule = f'score >= {threshold:.4g}'
+            if probability is not None:
+                rule = f'p(open) > {probability:g}'
             title = f'{label_of(self.threshold_of)}: {rule}'
             is_open = threshold_map(self.scores[self.threshold_of], threshold)
             row.append(partial(_open_view, title, self.image_rgb, is_open))

@@ -174,3 +174,13 @@ def test_a_calibration_survives_json_and_the_safe_loader(tmp_path):
     assert Calibration(**json.loads(json.dumps(found.to_json()))) == found
     torch.save(found.to_json(), tmp_path / 'calibration.pth')
     assert Calibration(**torch.load(tmp_path / 'calibration.pth', weights_only=True)) == found
+
+
+def test_a_probability_has_its_score():
+    found = Calibration(slope=2.0, intercept=-1.0)
+    for wanted in (0.1, 0.5, 0.9):
+        score = torch.tensor(found.score_of(wanted), dtype=torch.float64)
+        assert float(found.probability(score)) == pytest.approx(wanted)
+    for wrong in (0.0, 1.0, math.nan):
+        with pytest.raises(ValueError, match=r'wanted one in \(0, 1\)'):
+            found.score_of(wrong)
