@@ -122,24 +122,19 @@ def write_segmentor(path, config, cfg_options: dict) -> None:
 
 
 def write_own_segmentor(folder) -> None:
-    """A user's ``my_segmentor.py``, on a config of mmseg that slides and has an auxiliary head, and
-    its weights.
+    """A user's ``my_segmentor.py``, on a config of mmseg that has an auxiliary head, and its
+    weights.
     """
     base = (
-        Path(mmseg.__file__).parent
-        / '.mim/configs/hrnet/fcn_hr18s_4xb2-160k_cityscapes-512x1024.py'
+        Path(mmseg.__file__).parent / '.mim/configs/fcn/fcn_r50-d8_4xb2-40k_cityscapes-512x1024.py'
     )
-    stages = {
-        f'stage{i}': dict(
-            num_blocks=blocks,
-            num_channels=channels,
-            num_modules=1,
-        )
-        for i, (blocks, channels) in STAGES.items()
-    }
     (folder / 'my_segmentor.py').write_text(
-        f'_base_ = {str(base)!r}\nmodel = dict(backbone=dict(extra={stages!r}), '
-        'decode_head=dict(in_channels=[4, 8, 16, 32], channels=60))\n'
+        f'_base_ = {str(base)!r}\n'
+        'model = dict(\n'
+        '    backbone=dict(depth=18, stem_channels=8, base_channels=4),\n'
+        '    decode_head=dict(in_channels=32, channels=16),\n'
+        '    auxiliary_head=dict(in_channels=16, channels=8),\n'
+        ')\n'
     )
     write_segmentor('my_segmentor.pth', 'my_segmentor.py', {})
     street = np.random.default_rng(0).integers(0, 256, (64, 128, 3), np.uint8)
