@@ -3,7 +3,6 @@ data.
 """
 
 import os
-import sys
 import threading
 from pathlib import Path
 
@@ -19,9 +18,6 @@ compat.install()
 # for ever.
 tqdm.monitor_interval = 0
 tqdm.set_lock(threading.RLock())
-# Texts of configs need not be beautiful here: formatting takes longer than most trainings of the
-# tests.
-sys.modules['mmengine.config.config'].FormatCode = lambda text, **options: (text, True)
 init_default_scope('mmseg')
 torch.set_num_threads(1)
 

@@ -2,13 +2,13 @@
 looked at.
 """
 
-import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 from tiny_camvid import write_checkpoints, write_config, write_images
+from tool_calls import environment
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -54,13 +54,10 @@ def test_exported_files_are_timed(tmp_path):
 def printed_by(command) -> str:
     """What a benchmark prints on one thread."""
     name, *arguments = command
-    environment = dict(
-        os.environ, OMP_NUM_THREADS='1', CUDA_VISIBLE_DEVICES='', PYTHONPATH=str(ROOT)
-    )
     done = subprocess.run(
         [sys.executable, ROOT / 'benchmarks' / name, *arguments, '--threads', '1'],
         cwd=ROOT,
-        env=environment,
+        env=environment(),
         capture_output=True,
         text=True,
         check=False,

@@ -1,7 +1,6 @@
 """Every line of docs/jobs.md, run on tiny data: what a new user wants to do, each in ten lines."""
 
 import json
-import os
 import re
 import shlex
 import shutil
@@ -23,7 +22,7 @@ from test_readme import (
     write_own_segmentor,
 )
 from tiny_cityscapes import write_images
-from tool_calls import free_port
+from tool_calls import environment, free_port
 
 from mmseg_opengan.inference.video import video_writer
 
@@ -189,13 +188,10 @@ def test_8_curves_resume_and_two_processes(here, monkeypatch):
     events = list((here / shlex.split(tensorboard)[-1]).rglob('events.out.tfevents.*'))
     assert len(events) == 1  # of this training alone
 
-    environment = os.environ | dict(
-        PYTHON=sys.executable, PORT=free_port(), OMP_NUM_THREADS='1', CUDA_VISIBLE_DEVICES=''
-    )
     command = [*shlex.split(two), *options('jobs_two', SHORT, {'train_cfg.max_iters': 5})]
     subprocess.run(
         command,
-        env=environment,
+        env=environment(PYTHON=sys.executable, PORT=free_port()),
         check=True,
         capture_output=True,
         timeout=300,

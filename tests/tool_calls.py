@@ -15,22 +15,22 @@ def free_port() -> str:
         return str(found.getsockname()[1])
 
 
+def environment(*path, **variables) -> dict[str, str]:
+    """Variables of a process on one thread of the CPU that imports this checkout, or from ``path``,
+    and like the tests no yapf.
+    """
+    path = [*(path or [REPO]), REPO / 'tests/stand_ins']
+    plain = dict(OMP_NUM_THREADS='1', CUDA_VISIBLE_DEVICES='')
+    return {**os.environ, 'PYTHONPATH': ':'.join(map(str, path)), **plain, **variables}
+
+
 def call(name, *arguments):
     """Run a script (.sh) or a tool (.py) of tools/."""
-    interpreter, path = (
-        ([], []) if name.endswith('.sh') else ([sys.executable], [str(REPO)])
-    )  # a script finds both
-    environment = dict(
-        os.environ,
-        PYTHON=sys.executable,
-        PYTHONPATH=':'.join([*path, str(REPO / 'tests')]),
-        OMP_NUM_THREADS='1',
-        PORT=free_port(),
-        CUDA_VISIBLE_DEVICES='',
-    )
+    is_script = name.endswith('.sh')  # which finds the interpreter and the checkout
+    path = [REPO / 'tests'] if is_script else [REPO, REPO / 'tests']
     done = subprocess.run(
-        [*interpreter, REPO / 'tools' / name, *map(str, arguments)],
-        env=environment,
+        [*([] if is_script else [sys.executable]), REPO / 'tools' / name, *map(str, arguments)],
+        env=environment(*path, PYTHON=sys.executable, PORT=free_port()),
         capture_output=True,
         text=True,
         check=False,

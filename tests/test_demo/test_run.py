@@ -1,5 +1,4 @@
 import json
-import os
 import re
 import subprocess
 import sys
@@ -10,6 +9,7 @@ import cv2
 import pytest
 import torch
 from mmengine.config import Config
+from tool_calls import environment
 
 from demo.open_kinds import VAL_ONLY
 from demo.run import QUICK, TRAINED, _Stages, run_demo
@@ -26,10 +26,14 @@ CONFIGS = ROOT / 'configs' / 'demo'
 def runs(tmp_path_factory):
     """Two quick demos: the command with parallel processes, and all in this one."""
     outs = [tmp_path_factory.mktemp('demo') / name for name in ('first', 'second')]
-    environment = dict(os.environ, PYTHONPATH=str(ROOT))
     command = [sys.executable, '-m', 'demo', '--quick', '--processes', '2', '--out', str(outs[0])]
     result = subprocess.run(
-        command, check=False, capture_output=True, text=True, env=environment, cwd=outs[0].parent
+        command,
+        check=False,
+        capture_output=True,
+        text=True,
+        env=environment(),
+        cwd=outs[0].parent,
     )
     assert result.returncode == 0, result.stdout + result.stderr
     run_demo(CONFIGS, outs[1], settings=QUICK)

@@ -1,20 +1,18 @@
 """One file that gives the same bits where there are neither configs nor data nor label modules."""
 
-import os
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from mmengine.config import Config
+from tool_calls import environment
 
 from mmseg_opengan.inference.bundle import write_bundle
 from mmseg_opengan.inference.inferencer import OpenSetInferencer
 from mmseg_opengan.models.scorers.base import SCORERS, FitData
 
-ROOT = Path(__file__).resolve().parents[2]
 LABELS = """
 from mmseg.registry import DATASETS
 from mmseg_opengan.datasets.camvid import CamVidOpenSet
@@ -80,11 +78,10 @@ result = inferencer({frames[0]!r}, show_progress=False)[0]
 np.savez('found.npz', labels=result.labels, picture=result.picture, **result.scores)
 print(inferencer.threshold('fpr=0.05'), inferencer.threshold('f1', 'react'), inferencer.scales())
 """
-    environment = dict(os.environ, PYTHONPATH=str(ROOT), OMP_NUM_THREADS='1')
     done = subprocess.run(
         [sys.executable, '-c', code],
         cwd=tmp_path / 'away',
-        env=dict(environment, CUDA_VISIBLE_DEVICES=''),
+        env=environment(),
         capture_output=True,
         text=True,
     )

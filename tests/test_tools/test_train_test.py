@@ -8,7 +8,6 @@ below runs the same config file, so all of them must end with the same D and G, 
 import importlib.util
 import io
 import json
-import os
 import runpy
 import signal
 import subprocess
@@ -27,11 +26,11 @@ from mmengine.registry import init_default_scope
 from mmseg.apis import MMSegInferencer, inference_model, init_model
 from mmseg.registry import MODELS
 from tiny_cityscapes import write_images
+from tool_calls import REPO, environment
 
 from mmseg_opengan.contracts import OPEN_SCORES
 from mmseg_opengan.inference.inferencer import OpenSetInferencer
 
-REPO = Path(__file__).resolve().parents[2]
 OURS = REPO / 'tools'
 MMSEG = Path(mmseg.__file__).parent / '.mim' / 'tools'
 SIZE = (64, 128)
@@ -61,13 +60,10 @@ default_hooks = dict(logger=dict(interval=1), checkpoint=dict(interval={interval
 
 def start(tool, config, *arguments):
     """Run a tool as a user would, from the config's folder, and return what it prints."""
-    environment = dict(
-        os.environ, PYTHONPATH=str(REPO), OMP_NUM_THREADS='1', CUDA_VISIBLE_DEVICES=''
-    )
     done = subprocess.run(
         [sys.executable, tool, config, *map(str, arguments)],
         cwd=config.parent,
-        env=environment,
+        env=environment(),
         capture_output=True,
         text=True,
         check=False,
@@ -277,9 +273,7 @@ def test_workers_start_as_the_config_says(root, trained, method):
         arguments = (*checkpoint, '--work-dir', work_dir, '--cfg-options', *options)
         start(OURS / tool, root / 'tiny.py', *arguments)
 
-    if method == 'spawn':
-        run('extract_features.py')
-    run('train.py')
+    run('train.py')  # which extracts features first
     assert_same(weights(work_dir / 'iter_4.pth'), weights(trained / 'iter_4.pth'))
     if method == 'spawn':
         run('test.py', work_dir / 'iter_4.pth')
@@ -290,12 +284,9 @@ def test_workers_start_as_the_config_says(root, trained, method):
 def test_resuming_after_a_kill_ends_with_the_same_networks(root, trained):
     """kill -9 as soon as the first checkpoint lies there, then --resume."""
     work_dir = root / 'killed'
-    environment = dict(
-        os.environ, PYTHONPATH=str(REPO), OMP_NUM_THREADS='1', CUDA_VISIBLE_DEVICES=''
-    )
     command = [sys.executable, OURS / 'train.py', root / 'tiny.py', '--work-dir', work_dir]
     with subprocess.Popen(
-        command, cwd=root, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        command, cwd=root, env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     ) as process:
         deadline = time.monotonic() + 300
         while not (work_dir / 'last_checkpoint').exists() and time.monotonic() < deadline:
@@ -336,15 +327,7 @@ def test_mmsegs_own_inference(root, trained):
 )
 def test_mim_trains_and_tests_the_same(root, trained):
     """``mim train mmseg CONFIG`` runs mmseg's own tool."""
-    path = os.pathsep.join(
-        [str(REPO), str(Path(importlib.util.find_spec('mim').origin).parents[1])]
-    )
-    environment = dict(
-        os.environ,
-        PYTHONPATH=path,
-        OMP_NUM_THREADS='1',
-        CUDA_VISIBLE_DEVICES='',
-    )
+    mim = Path(importlib.util.find_spec('mim').origin).parents[1]
     for words in (
         ['train', 'mmseg', root / 'tiny.py', '--gpus', '0', '--work-dir', root / 'mim'],
         [
@@ -362,7 +345,7 @@ def test_mim_trains_and_tests_the_same(root, trained):
         done = subprocess.run(
             [sys.executable, '-m', 'mim', *map(str, words)],
             cwd=root,
-            env=environment,
+            env=environment(REPO, mim),
             capture_output=True,
             text=True,
             check=False,

@@ -1,5 +1,4 @@
 import csv
-import os
 import re
 import runpy
 import shutil
@@ -13,6 +12,7 @@ import pytest
 import torch
 from PIL import Image
 from tiny_camvid import SIZES, write_checkpoints, write_config, write_images
+from tool_calls import environment
 
 from mmseg_opengan.inference.inferencer import OpenSetInferencer
 
@@ -28,15 +28,12 @@ def tiny(tmp_path_factory):
 
 def call(tool, *arguments):
     """Run a tool as a user does."""
-    environment = dict(
-        os.environ, PYTHONPATH=str(ROOT), OMP_NUM_THREADS='1', CUDA_VISIBLE_DEVICES=''
-    )
     return subprocess.run(
         [sys.executable, ROOT / 'tools' / tool, *map(str, arguments)],
         text=True,
         check=False,
         capture_output=True,
-        env=environment,
+        env=environment(),
     )
 
 
