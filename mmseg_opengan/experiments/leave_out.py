@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from mmseg.registry import DATASETS
 from torch import Tensor
@@ -56,9 +57,9 @@ def run(
         ``METHOD-alone``.
 
     Raises:
-        ValueError: no open kind has enough pixels in the training images; a method reads the image,
-            which stored pixels do not have, or comes with weights that open pixels have trained;
-            see also :func:`benchmark.plan`.
+        ValueError: no config has open images, or no open kind enough pixels in them; a method reads
+            the image, which stored pixels do not have, or comes with weights that open pixels have
+            trained; see also :func:`benchmark.plan`.
     """
     init_default_scope('mmseg')
     out = Path(out)
@@ -72,8 +73,7 @@ def run(
     )
     _require_untrained(todo)
     claim(out, made_from(config=str(config), options=options or {}))
-    base = read_config_file(todo.base)
-    base.merge_from_dict(options or {})
+    base = _with_open_images(todo, options)
     model = load_segmentor(base)
     source = _source(base, model)
     kinds = kinds_of(source)
@@ -127,14 +127,23 @@ def detection(closed: Tensor, opened: Tensor) -> dict[str, float]:
     return dict(AUROC=auroc(bins), AP=average_precision(bins))
 
 
-def _source(config, model, **options):
+def _with_open_images(todo: Plan, options: dict | None) -> Config:
+    """The first config that trains on open images: OpenGAN-0's has none."""
+    paths = dict.fromkeys([*(job.config for job in todo.jobs), todo.scorers])
+    for path in paths:
+        config = read_config_file(path)
+        config.merge_from_dict(options or {})
+        if config.train_dataloader.dataset.get('open') is not None:
+            return config
+    raise ValueError(
+        f'leave_out: wanted a config with open images (train_dataloader.dataset.open), found none '
+        f'in {[*paths]}. Name another method too, or a config of --scorers that has them.'
+    )
+
+
+def _source(config: Config, model, **options):
     """The feature source of a training config, its bank in place."""
     source = DATASETS.build(dict(config.train_dataloader.dataset, **options))
-    if source.open_images is None:
-        raise ValueError(
-            f"leave_out: wanted open images in '{config.filename}', the first training config "
-            '(train_dataloader.dataset.open), found none'
-        )
     source.prepare(model.extract_image, model.segmentor_identity())
     return source
 

@@ -1,6 +1,7 @@
 """Leaving one open kind out of training and open validation, on a tiny data set."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -144,6 +145,21 @@ def test_a_method_with_a_fused_score_has_two_rows(folder, tmp_path):  # noqa: F8
     assert list(rows) == ['cls-alone', 'cls']
     assert rows['cls']['free'] == dict(type='Energy')
     assert rows['cls']['trained'] == rows['cls-alone']
+
+
+def test_the_config_is_the_first_with_open_images(folder, tmp_path):  # noqa: F811
+    without = tmp_path / 'opengan0.py'
+    without.write_text(
+        f"_base_ = '{folder / 'cls_tiny.py'}'\ntrain_dataloader = dict(dataset=dict(open=None))\n"
+    )
+    cls = leave_out.Job('cls', str(folder / 'cls_tiny.py'), 0, tmp_path)
+    alone = leave_out.Job('opengan0', str(without), 0, tmp_path)
+    todo = leave_out.Plan([], [alone, cls], {}, {}, alone.config, alone.config)
+    found = leave_out._with_open_images(todo, {'model.lambda_fake': 0.5})
+    assert found.train_dataloader.dataset.open is not None
+    assert found.model.lambda_fake == 0.5
+    with pytest.raises(ValueError, match=r"with open images .* none in \['.*opengan0.py'\]"):
+        leave_out._with_open_images(replace(todo, jobs=[alone]), None)
 
 
 def test_pixels_of_validation_are_drawn_alike_from_all_images(folder, monkeypatch):  # noqa: F811
