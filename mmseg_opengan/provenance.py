@@ -8,6 +8,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from . import __version__
 from .files import as_json, sha256_of, write_json
 
 #: Name of the record in the folder that it describes.
@@ -15,8 +16,8 @@ RECORD = 'made_from.json'
 
 
 def made_from(**parts: Any) -> dict:
-    """A record of these parts, as JSON gives it back."""
-    return as_json(parts)
+    """A record of these parts and the version of this package, as JSON gives it back."""
+    return as_json(dict(version=__version__, **parts))
 
 
 def digest_of_file(path: str | Path | None) -> str | None:

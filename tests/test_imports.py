@@ -38,7 +38,7 @@ ALLOWED = {
     'evaluation': BELOW | {'__init__', 'engine', 'features', 'models', 'pictures'},
     'contrib': BELOW | ROOMS,
     'register': {'compat', 'contrib', *ROOMS},
-    'provenance': {'contracts', 'files', 'functional'},
+    'provenance': {'__init__', 'contracts', 'files', 'functional'},  # the version
     'inference': BELOW | ROOMS | {'cli', 'register'},
     'experiments': BELOW
     | ROOMS

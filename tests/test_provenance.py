@@ -2,6 +2,7 @@
 
 import pytest
 
+from mmseg_opengan import __version__, provenance
 from mmseg_opengan.provenance import (
     differences,
     is_done,
@@ -22,6 +23,14 @@ def test_a_record_comes_back_as_it_was_noted(tmp_path):
     note(tmp_path / 'new' / 'folder', record)
     assert noted(tmp_path / 'new' / 'folder') == record
     assert noted(tmp_path) == {}
+
+
+def test_another_version_makes_something_else(monkeypatch):
+    before = made_from(seed=1)
+    monkeypatch.setattr(provenance, '__version__', '9.9')
+    assert differences(made_from(seed=1), before) == [
+        f"version: wanted '9.9', found '{__version__}'"
+    ]
 
 
 def test_every_difference_is_named_and_further_keys_of_the_record_do_not_matter():
