@@ -21,8 +21,11 @@ def compiled_breaks(model, size) -> int:
     return found.graph_break_count
 
 
-@pytest.mark.parametrize('test_cfg', [None, SLIDE], ids=['whole', 'slide'])
-@pytest.mark.parametrize('name', ['FCNHead', 'SegformerHead', 'OCRHead'])
+@pytest.mark.parametrize(
+    ('name', 'test_cfg'),
+    [('FCNHead', None), ('FCNHead', SLIDE), ('SegformerHead', None), ('OCRHead', None)],
+    ids=['whole', 'slide', 'Segformer', 'OCR'],
+)
 def test_a_compiled_model_breaks_no_more_often_than_mmsegs_own(name, test_cfg):
     plain, ours = pair(name, test_cfg=test_cfg, scorers=SCORERS)
     size = (64, 64) if test_cfg is None else (48, 100)
