@@ -100,6 +100,14 @@ def test_state_moves_to_a_fresh_object(name, world):
     assert torch.equal(world.score(fresh), world.score(first))
 
 
+def test_gen_takes_an_exponent_and_a_number_of_classes(world):
+    found = SCORERS.build(dict(type='GEN', gamma=0.5, top=2))(None, world.logits)
+    assert torch.equal(found, scores.gen(world.logits, 0.5, 2))
+    for option, value in (('gamma', 0), ('top', 0)):
+        with pytest.raises(ValueError, match=f'{option}: wanted a .*number .*, found 0'):
+            SCORERS.build(dict(type='GEN', **{option: value}))
+
+
 @pytest.mark.parametrize('name', ['DiscriminatorScorer', 'ReAct', 'Hybrid'])
 def test_a_score_rises_along_its_gradient_as_much_as_that_says(name, world):
     """What attacks follow."""

@@ -3,6 +3,7 @@
 from typing import Any
 
 from ...functional import scores
+from ..options import check_numbers, check_whole
 from .base import SCORERS, Scorer
 
 
@@ -53,7 +54,23 @@ class Energy(LogitScorer):
 
 
 @SCORERS.register_module()
-class GEN(LogitScorer):
-    """Generalised entropy of the softmax; see :func:`functional.scores.gen`."""
+class GEN(Scorer):
+    """Generalised entropy of the softmax; see :func:`functional.scores.gen`.
 
-    function = staticmethod(scores.gen)
+    Args:
+        gamma: exponent, above 0. The smaller, the more unlikely classes count.
+        top: how many classes count, the most likely ones; None: all.
+    """
+
+    reads = 'logits'
+
+    def __init__(self, *, gamma: float = 0.1, top: int | None = None):
+        super().__init__()
+        check_numbers('(0, inf)', gamma=gamma)
+        if top is not None:
+            check_whole(top=top)
+        self.gamma = gamma
+        self.top = top
+
+    def score(self, features, logits):
+        return scores.gen(logits, self.gamma, self.top)
