@@ -65,9 +65,8 @@ def parse_args():
     parser.add_argument(
         '--cpu-seconds', action='store_true', help='CPU seconds of one thread instead of wall time'
     )
-    parser.add_argument(
-        '--measure-memory', action='store_true', help=argparse.SUPPRESS
-    )  # the measured child process
+    # the measured child process
+    parser.add_argument('--measure-memory', action='store_true', help=argparse.SUPPRESS)
     return parser.parse_args()
 
 
@@ -105,11 +104,8 @@ def report(name: str, ours: list[float], peer: list[float], target: str, unit: s
 
 def report_gpu_memory(name: str, device: str) -> None:
     if device != 'cpu':
-        print(
-            f'{name}: {torch.cuda.max_memory_allocated() / 2**30:.2f} GiB of GPU memory at '
-            f'the peak',
-            flush=True,
-        )
+        peak = torch.cuda.max_memory_allocated() / 2**30
+        print(f'{name}: {peak:.2f} GiB of GPU memory at the peak', flush=True)
         torch.cuda.reset_peak_memory_stats()
 
 
@@ -175,14 +171,9 @@ def measure_step(args):
         model = build_model(config, args.device)
         channels = model.head.channels
         wrappers = optimizers(config, model)
-        draw = PixelSampler().at(0, 0)
-        batch = dict(
-            draw=draw,
-            **{
-                name: torch.rand(number, channels).half().to(args.device)
-                for name, number in (('closed', 5000), ('open', 2500))
-            },
-        )
+        batch = dict(draw=PixelSampler().at(0, 0))
+        for name, number in (('closed', 5000), ('open', 2500)):
+            batch[name] = torch.rand(number, channels).half().to(args.device)
         products = matrix_products(model.discriminator, model.generator, args.device)
 
         def multiply(products=products):
@@ -221,14 +212,11 @@ def matrix_products(discriminator, generator, device):
         # both phases; weight gradient, input gradient
         shapes += [(2_500, inside, outside)] * 2 + [(outside, 2_500, inside)]
         shapes += [(2_500, outside, inside)] * (layer > 0)
-    return [
-        (
-            torch.rand(a, b, device=device),
-            torch.rand(b, c, device=device),
-            torch.empty(a, c, device=device),
-        )
-        for a, b, c in shapes
-    ]
+    found = []
+    for a, b, c in shapes:
+        factors = [torch.rand(size, device=device) for size in ((a, b), (b, c))]
+        found.append((*factors, torch.empty(a, c, device=device)))
+    return found
 
 
 def measure_store(args):
@@ -346,14 +334,9 @@ def measure_memory(args):
     wrappers = optimizers(config, model)
     channels = model.head.channels
     with tempfile.TemporaryDirectory() as folder:
+        pixel = np.ones((1, channels), np.float16), np.zeros((1, 3), int)
         with BankWriter(folder, dict(channels=channels)) as writer:
-            writer.add(
-                'image',
-                {
-                    group: (np.ones((1, channels), np.float16), np.zeros((1, 3), int))
-                    for group in ('closed', 'open')
-                },
-            )
+            writer.add('image', dict(closed=pixel, open=pixel))
         record = dict(images=['image'], files={}, groups=writer.bank['shards'][0]['groups'])
         for entry in record['groups'].values():
             path, rows = Path(folder, entry['file']), int(args.store_gb / 2 * 1e9 / 2 / channels)

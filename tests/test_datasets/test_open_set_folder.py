@@ -44,16 +44,8 @@ def write(path, data):
 
 def config(root, **options) -> dict:
     names = dict(classes=('road', 'car'), open_classes=('animal', 'debris'))
-    return {
-        **dict(
-            type='OpenSetFolder',
-            data_root=str(root),
-            ids=IDS,
-            pipeline=PIPELINE,
-        ),
-        **names,
-        **options,
-    }
+    plain = dict(type='OpenSetFolder', data_root=str(root), ids=IDS, pipeline=PIPELINE)
+    return {**plain, **names, **options}
 
 
 def stems(dataset) -> list[str]:

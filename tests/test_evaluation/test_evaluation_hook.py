@@ -193,16 +193,11 @@ def test_what_was_decided_on_other_score_maps_is_not_used(root, trained, option)
 
 
 def test_pictures_whiten_what_the_threshold_calls_open(root, trained):
-    visualizer = dict(
-        type='OpenSetVisualizer',
-        name='whitening',
-        vis_backends=[],
-    )
     made = runner(
         root,
         root / 'pictures',
         load_from=best_of(trained),
-        visualizer=visualizer,
+        visualizer=dict(type='OpenSetVisualizer', name='whitening', vis_backends=[]),
         **PLAIN,
         **{'test_evaluator.threshold': 'tpr=0.95'},
     )
