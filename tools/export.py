@@ -2,7 +2,7 @@
 
 import argparse
 
-from mmseg_opengan.inference.arguments import add_model_arguments, build_inferencer
+from mmseg_opengan.inference.arguments import add_model_arguments, build_inferencer, one_score
 from mmseg_opengan.inference.export import export
 
 
@@ -22,16 +22,16 @@ def parse_args():
         help='the only size of images that the file takes (default: any); ONNX needs it of heads '
         'that pool to a grid (UPerHead, PSPHead)',
     )
-    parser.set_defaults(scorers=['opengan'], device='cpu')
+    parser.set_defaults(device='cpu')
     return parser, parser.parse_intermixed_args()
 
 
 def main():
     parser, args = parse_args()
     inferencer, rest = build_inferencer(parser, args)
-    if len(rest) != 1 or len(args.scorers) != 1:
-        parser.error(f'wanted one file to write and one score, found {rest} and {args.scorers}')
-    (score,) = args.scorers
+    score = one_score(parser, args, inferencer)
+    if len(rest) != 1:
+        parser.error(f'wanted one file to write, found {rest}')
     options = dict(score=score, dtype=args.dtype, size=args.size)
     print(export(inferencer, rest[0], images=args.images, **options))
 

@@ -57,3 +57,14 @@ def build_inferencer(
         font=args.font,
     )
     return inferencer, [path for path in args.paths if path not in models]
+
+
+def one_score(
+    parser: argparse.ArgumentParser, args: argparse.Namespace, inferencer: OpenSetInferencer
+) -> str:
+    """The score of ``--scorers``, else the model's main one; ends the program at several."""
+    if args.scorers is None:
+        return inferencer.main
+    if len(args.scorers) != 1:
+        parser.error(f'--scorers: wanted one score, found {args.scorers}')
+    return args.scorers[0]

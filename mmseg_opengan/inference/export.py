@@ -40,7 +40,7 @@ def export(
     path: str | Path,
     *,
     images: Any = None,
-    score: str = 'opengan',
+    score: str | None = None,
     dtype: str = 'uint8',
     size: Sequence[int] | None = None,
     limit: int = 4,
@@ -56,7 +56,7 @@ def export(
         path: file to write.
         images: on which the file is checked: what an inferencer takes; None takes the config's
             test images.
-        score: which score map the file gives.
+        score: which score map the file gives; None: :attr:`OpenSetInferencer.main`.
         dtype: of ``image``: ``'uint8'`` or ``'float32'``.
         size: (H, W), the only one that the file takes: ONNX needs it where a head pools to a grid.
             The images of the check are resized to it.
@@ -81,6 +81,7 @@ def export(
     images = inferencer.dataset('test') if images is None else images
     if size is not None and min(size) < 1:
         raise ValueError(f'size: wanted a height and a width, found {size}')
+    score = score or inferencer.main
     cases = check_cases(inferencer, images, limit, size)
     model = ExportedModel(inferencer.model, score).eval()
     wanted = [reference(model, case) for case in cases]
@@ -113,7 +114,7 @@ def export(
     path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as file:
         file.write(content)
-    return f"'{path}': {len(content) / 1e6:.1f} MB{note}. {checked}"
+    return f"'{path}': score '{score}', {len(content) / 1e6:.1f} MB{note}. {checked}"
 
 
 # ---------------------------------------------------------------------- the check

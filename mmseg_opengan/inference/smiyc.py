@@ -23,7 +23,7 @@ def write_submission(
     *,
     method: str,
     track: str,
-    score: str = 'opengan',
+    score: str | None = None,
 ) -> int:
     """Write ``{out_dir}/anomaly_p/{method}/{track}/{image}.hdf5`` for every image.
 
@@ -35,7 +35,7 @@ def write_submission(
         out_dir: what ``DIR_OUTPUTS`` of the benchmark names.
         method: name of the submission.
         track: one of ``TRACKS``.
-        score: which score map.
+        score: which score map; None: :attr:`OpenSetInferencer.main`.
 
     Returns:
         int: the number of files.
@@ -51,6 +51,7 @@ def write_submission(
     require_packages('smiyc', 'h5py')
     folder = Path(out_dir, 'anomaly_p', method, track)
     entries = list_inputs(images)
+    score = score or inferencer.main
     for result in inferencer.stream(entries, scorers=[score]):
         write_score(folder / f'{result.name}.hdf5', result.scores[score])
     return entries.total

@@ -159,7 +159,7 @@ def test_the_fused_score_of_a_model_is_exported(tiny, frames, tmp_path):
     inferencer = OpenSetInferencer(config, trained, device='cpu', cfg_options=fuse)
     generator = torch.Generator().manual_seed(0)
     inferencer.model.measure_fusion(torch.rand(50, 12, generator=generator))
-    export(inferencer, tmp_path / 'f.pt2', images=frames, score='hybrid')
+    assert "score 'hybrid'" in export(inferencer, tmp_path / 'f.pt2', images=frames)
     program = torch.export.load(tmp_path / 'f.pt2').module()
     labels, scores = (one.detach().numpy() for one in program(torch.from_numpy(rgb(frames))))
     assert_equals_the_inferencer(inferencer, frames, labels, scores, 'hybrid')
