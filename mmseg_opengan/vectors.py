@@ -31,8 +31,8 @@ _NOISE_CHANNELS = 64  # of z, as in the paper
 _CLOSED, _OPEN, _NOISE = range(3)  # independent random streams of one step
 #: Kind, least, largest and open ends of the options that are numbers.
 _LIMITS: dict[str, tuple] = dict(
-    lambda_open=(Real, 0, None, 'both'),
-    lambda_fake=(Real, 0, None, 'both'),
+    lambda_open=(Real, 0, None, 'neither'),
+    lambda_fake=(Real, 0, None, 'neither'),
     learning_rate=(Real, 0, None, 'neither'),
     batch_size=(Integral, 4, None, 'both'),
     max_iter=(Integral, 1, None, 'both'),
@@ -53,8 +53,9 @@ class OpenGANDetector(OutlierMixin, BaseEstimator):
 
     Args:
         generator: train G too. False: CLS.
-        lambda_open, lambda_fake: weights of Eq. 2, see
-            :func:`functional.gan_losses.discriminator_loss`.
+        lambda_open, lambda_fake: weights of Eq. 2, above 0, see
+            :func:`functional.gan_losses.discriminator_loss`. Rows of no weight would move D's batch
+            norm.
         learning_rate: Adam's, of G; D's is two thirds of it, as in the authors' notebook.
         batch_size: closed rows a step, at least 4; half as many are open, and half are generated.
         max_iter: steps.

@@ -84,7 +84,12 @@ class OpenGANHook(Hook):
             for network in filter(None, (model.discriminator, model.generator)):
                 for buffer in network.buffers():
                     broadcast(buffer)
-        # In a test, the checkpoint has them.
+        self._measure_fusion(runner)
+
+    @staticmethod
+    def _measure_fusion(runner):
+        """Standardise a fused score for D as it is now. In a test, the checkpoint has that."""
+        model = model_of(runner)
         if model.fusion is not None and isinstance(runner._train_loop, BaseLoop):
             model.measure_fusion(runner.train_loop.dataloader.dataset.closed_sample())
 
@@ -128,7 +133,12 @@ class OpenGANHook(Hook):
             )
 
     def before_save_checkpoint(self, runner, checkpoint):
-        model_of(runner).lean_checkpoint(checkpoint)
+        model = model_of(runner)
+        self._measure_fusion(runner)
+        if model.fusion is not None:  # the checkpoint has those of the last validation
+            for key, value in model.fusion.state_dict().items():
+                checkpoint['state_dict'][f'fusion.{key}'] = value.cpu().clone()
+        model.lean_checkpoint(checkpoint)
 
 
 def _require_classes(model, dataset):
@@ -156,9 +166,14 @@ def _check_validation(source, validation):
 
 
 def _require_use_of_pixels(model, source):
-    """Open pixels of no weight would still move D, through its batch norm; the fused score is
+    """Pixels of no weight would still move D, through its batch norm; the fused score is
     standardised on stored closed pixels.
     """
+    if model.generator is not None and model.loss_options['lambda_fake'] == 0:
+        raise ValueError(
+            'lambda_fake: wanted a weight above 0 for what the generator makes, found 0. CLS has '
+            'none: model.generator=None.'
+        )
     if source.open_images is not None and model.loss_options['lambda_open'] == 0:
         raise ValueError(
             'lambda_open: wanted a weight above 0 for the open pixels of the training data, found '

@@ -16,7 +16,16 @@ from mmseg.registry import DATASETS
 from mmseg.structures import SegDataSample
 from tqdm import tqdm
 
-from ..contracts import CLOSED, GT_OPEN_MAP, IGNORE, LABEL_POLICY, OPEN_SCORES, VOID
+from ..contracts import (
+    CLOSED,
+    GT_OPEN_MAP,
+    HYBRID,
+    IGNORE,
+    LABEL_POLICY,
+    OPEN_SCORES,
+    OPENGAN,
+    VOID,
+)
 from ..features.stored_taps import images_of
 from ..files import as_json, sha256_of, write_json
 from ..functional.decisions import STANDARD_RULES, decide
@@ -39,6 +48,18 @@ def conditions_of(model) -> dict:
         mode=model.test_cfg.get('mode', 'whole'),
         smoothing=model.smoothing,
     )
+
+
+def makers_of(model) -> dict[str, dict]:
+    """By score, what makes it besides D: type, options and what was learned; and windows."""
+    found: dict[str, dict] = {OPENGAN: {}}
+    for name, scorer in model.scorers.items():
+        state = digest_of(scorer.state_dict())
+        found[name] = dict(type=type(scorer).__name__, **scorer.options(), state=state)
+    if getattr(model, 'fusion', None) is not None:
+        found[HYBRID] = model.fusion.options()
+    windows = plain(dict(model.test_cfg))
+    return as_json({name: dict(one, test_cfg=windows) for name, one in found.items()})
 
 
 def state_of(model) -> dict:
@@ -186,6 +207,7 @@ class OpenValidation:
             stored = dict(
                 decide_scores(self._samples(dataset), rules, num_classes=num_classes),
                 **conditions_of(model),
+                makers=makers_of(model),
                 label_policy=dataset.metainfo.get(LABEL_POLICY),
                 rules=rules,
                 made_from=made_from,
@@ -211,6 +233,10 @@ class OpenValidation:
         """Whether stored decisions are of this model's maps, and of all that is wanted."""
         conditions = {key: stored.get(key, 0.0) for key in conditions_of(self._model)}
         if conditions != conditions_of(self._model):
+            return False
+        makers, stored_makers = makers_of(self._model), stored.get('makers', {})
+        scorers = list(scorers)
+        if any(stored_makers.get(name) != makers.get(name, {}) for name in scorers):
             return False
         found = [stored['scorers'].get(name) for name in scorers]
         tried = stored.get('rules', [])  # also where pixels left them undefined

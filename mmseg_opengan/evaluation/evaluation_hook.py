@@ -23,7 +23,7 @@ from ..functional.decisions import is_rule
 from ..pictures.figures import FIGURES, save_figure
 from ..pictures.overlay import LogitThreshold
 from .best_checkpoint import check_save_best
-from .decided import OpenValidation
+from .decided import OpenValidation, makers_of
 from .metric import OpenSetMetric, Setting
 from .open_validation import course_text, decisions_of, stored_decisions
 from .report import headline
@@ -107,9 +107,10 @@ class OpenSetEvaluationHook(Hook):
             if is_rule(rule):
                 stored = _decided_with(str(rule), runner, stored)
             setting = _setting(runner, 'test')
-            decisions = decisions_of(stored, setting)
+            decisions = decisions_of(stored, setting, makers_of(model_of(runner)))
             if stored and decisions:
-                source = {key: value for key, value in stored.items() if key != 'scorers'}
+                parts = stored.keys() - {'scorers', 'makers'}
+                source = {key: value for key, value in stored.items() if key in parts}
                 setting = replace(setting, decisions=decisions, source=source)
             metric.setting = setting
             if rule is not None:
@@ -120,7 +121,8 @@ class OpenSetEvaluationHook(Hook):
     def after_val_epoch(self, runner: Runner, metrics: dict | None = None) -> None:
         for metric in _metrics(runner.val_evaluator):
             if metric.report is not None:
-                self._decided = stored_decisions(metric, step_of(runner))
+                decided = stored_decisions(metric, step_of(runner))
+                self._decided = dict(decided, makers=makers_of(model_of(runner)))
         key, _ = _save_best(runner)
         metrics = metrics or {}
         if key in metrics:

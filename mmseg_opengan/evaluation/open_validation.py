@@ -10,13 +10,19 @@ from .metric import OpenSetMetric, Setting
 _CONDITIONS = ('resolution', 'mode', 'smoothing')
 
 
-def decisions_of(stored: dict | None, setting: Setting) -> dict[str, Decisions]:
+def decisions_of(
+    stored: dict | None, setting: Setting, makers: dict[str, dict]
+) -> dict[str, Decisions]:
     """What a checkpoint or report holds, by scorer; nothing where resolution, mode or smoothing
-    were others.
+    were others, or the score is made in another way (see :func:`decided.makers_of`).
     """
     if stored is None or any(stored.get(key) != getattr(setting, key) for key in _CONDITIONS):
         return {}
-    return {name: Decisions.from_json(one) for name, one in stored['scorers'].items()}
+    return {
+        name: Decisions.from_json(one)
+        for name, one in stored['scorers'].items()
+        if stored.get('makers', {}).get(name) == makers.get(name)
+    }
 
 
 def stored_decisions(metric: OpenSetMetric, step: int | None = None) -> dict:

@@ -106,9 +106,11 @@ def scorer_configs(scorers: Sequence[str], own: dict[str, dict]) -> dict[str, di
     for name in scorers:
         if name in own:
             found[name] = own[name]
+        elif name in (OPENGAN, HYBRID):  # D's, and that of model.fuse
+            continue
         elif name.lower() in known:
             found[name] = dict(type=known[name.lower()])
-        elif name not in (OPENGAN, HYBRID):
+        else:
             unknown.append(name)
     if unknown:
         raise ValueError(f'scorers: wanted some of {sorted({*known, *own})}, found {unknown}')

@@ -2,9 +2,14 @@
 trained one only raises.
 """
 
+import hashlib
+import json
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
+from ..files import as_json
 from ..functional.scores import fused
 from .networks import is_recorded
 from .options import check_numbers
@@ -49,8 +54,8 @@ class Fusion(nn.Module):
     """Adds a free score to D's: (1 - w) max(z(D), 0) + w z(free), see
     :func:`functional.scores.fused`.
 
-    Its statistics belong to one state of D. They are measured before every validation, and saved
-    with the checkpoint.
+    Its statistics belong to one state of D. They are measured before every validation and whenever
+    a checkpoint is saved, and lie in it beside a digest of the options.
 
     Args:
         free: config of a scorer of features or logits; one that learns is fitted when it is first
@@ -60,6 +65,7 @@ class Fusion(nn.Module):
 
     mean: Tensor
     deviation: Tensor
+    digest: Tensor
 
     def __init__(self, *, free: dict | None = None, weight: float = 0.5):
         super().__init__()
@@ -69,6 +75,23 @@ class Fusion(nn.Module):
         self.weight = weight
         self.register_buffer('mean', torch.zeros(2))
         self.register_buffer('deviation', torch.zeros(2))
+        content = json.dumps(as_json(self.options()), sort_keys=True).encode()
+        self.register_buffer('digest', torch.tensor([*hashlib.sha256(content).digest()]).byte())
+
+    def options(self) -> dict:
+        """What a config says of it, with all defaults, as plain values."""
+        free = dict(type=type(self.free).__name__, **self.free.options())
+        return dict(free=free, weight=self.weight)
+
+    def _load_from_state_dict(self, state_dict: dict, prefix: str, *args: Any) -> None:
+        own = self.digest.cpu()
+        found = state_dict.get(f'{prefix}digest', own)
+        if not torch.equal(found.cpu(), own):
+            raise RuntimeError(
+                "model.fuse: wanted the options of the checkpoint's training, whose statistics it "
+                f'holds, found others: {self.options()}'
+            )
+        super()._load_from_state_dict(state_dict, prefix, *args)
 
     @torch.no_grad()
     def measure(self, trained: Tensor, data: FitData) -> None:

@@ -248,9 +248,23 @@ def test_loader_workers_see_the_bank_that_is_built_after_they_start(root, closed
     assert made.iter == 2
 
 
-def test_open_pixels_of_no_weight_are_refused(root):
-    with pytest.raises(ValueError, match='lambda_open: wanted a weight above 0'):
-        runner(root, root / 'weightless', **{'model.lambda_open': 0.0}).train()
+@pytest.mark.parametrize('name', ['lambda_open', 'lambda_fake'])
+def test_pixels_of_no_weight_are_refused(root, name):
+    with pytest.raises(ValueError, match=f'{name}: wanted a weight above 0'):
+        runner(root, root / 'weightless', **{f'model.{name}': 0.0}).train()
+
+
+def test_every_checkpoint_standardises_the_fused_score_for_its_own_d(root):
+    options = {'model.fuse': {}, 'train_cfg.val_interval': 4}
+    made = runner(root, root / 'fused', custom_hooks=NO_PLOTS, **options)
+    made.train()
+    pixels = made.train_loop.dataloader.dataset.closed_sample()
+    for step in (INTERVAL, STEPS):  # before the first validation, and after the last
+        state = torch.load(root / f'fused/iter_{step}.pth', weights_only=True)['state_dict']
+        made.model.load_state_dict(state, strict=False)
+        made.model.measure_fusion(pixels)
+        for name in ('mean', 'deviation'):
+            assert torch.equal(getattr(made.model.fusion, name), state[f'fusion.{name}'])
 
 
 def test_random_segmentor_is_refused(root):

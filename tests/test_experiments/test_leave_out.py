@@ -184,7 +184,7 @@ def test_scorers_are_fitted_anew_and_those_of_images_refused(folder, tmp_path): 
         leave_out.run(str(tmp_path / 'own.py'), ['mspc'], [0], tmp_path / 'out')
     network = dict(type='FeatureDiscriminator', in_channels=8)
     trained = dict(type='DiscriminatorScorer', discriminator=network)
-    for config in (trained, dict(type='Hybrid', trained=trained)):
+    for config in (trained, dict(type='Hybrid', trained=trained), dict(type='OpenClass')):
         (tmp_path / 'own.py').write_text(
             f"_base_ = '{folder / 'scorers_tiny.py'}'\nmodel = dict(scorers=dict(own={config}))\n"
         )

@@ -7,7 +7,7 @@ import torch
 from mmengine.config import Config
 from tiny_camvid import PLAIN
 
-from mmseg_opengan.inference.config import classes_of
+from mmseg_opengan.inference.config import classes_of, scorer_configs
 from mmseg_opengan.inference.inferencer import OpenSetInferencer
 
 NAMES = ('road', 'sky')
@@ -49,3 +49,12 @@ def test_a_checkpoint_and_a_config_that_say_nothing(tiny, frames, tmp_path):
     assert inferencer.classes == tuple(f'class {i}' for i in range(11))
     (result,) = inferencer(frames[0], show_progress=False)
     assert result.picture.shape[1:] == (1200, 3)
+
+
+def test_scores_of_the_model_itself_are_no_scorers():
+    own = dict(mine=dict(type='GEN', top=3))
+    assert scorer_configs(['opengan', 'hybrid', 'msp', 'mine'], own) == dict(
+        msp=dict(type='MSP'), mine=own['mine']
+    )
+    with pytest.raises(ValueError, match=r"scorers: wanted some of .* found \['nothing'\]"):
+        scorer_configs(['nothing'], own)

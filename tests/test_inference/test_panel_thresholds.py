@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from mmseg_opengan.contracts import CLOSED, OPENGAN, VOID
+from mmseg_opengan.evaluation.decided import makers_of
 from mmseg_opengan.functional.detection import exact_bins, threshold_at_tpr
 from mmseg_opengan.inference.inferencer import PROBABILITIES, OpenSetInferencer
 from mmseg_opengan.pictures.overlay import LogitThreshold, threshold_map
@@ -46,20 +47,25 @@ def test_a_rule_is_resolved_on_open_validation(tiny, frames):
 
 
 def test_a_rule_that_the_checkpoint_holds_needs_no_data(tiny, frames, tmp_path):
+    options = {'model.resolution': 'feature', 'val_dataloader': None}
+    plain = OpenSetInferencer(tiny[2], tiny[3], device='cpu', cfg_options=options)
     content = torch.load(tiny[3], weights_only=True)
+    decided = dict(thresholds={'fpr=0.05': 1.5}, calibration=None)
     content['meta']['opengan']['open_validation'] = dict(
         resolution='feature',
         mode='whole',
-        scorers={OPENGAN: dict(thresholds={'fpr=0.05': 1.5}, calibration=None)},
+        makers=makers_of(plain.model),
+        scorers={OPENGAN: decided, 'msp': decided},
     )
     torch.save(content, tmp_path / 'with.pth')
-    made = OpenSetInferencer(
-        tiny[2],
-        tmp_path / 'with.pth',
-        device='cpu',
-        cfg_options={'model.resolution': 'feature', 'val_dataloader': None},
-    )
-    assert made.threshold('fpr=0.05') == 1.5
+    made = OpenSetInferencer(tiny[2], tmp_path / 'with.pth', device='cpu', cfg_options=options)
+    assert made.threshold('fpr=0.05') == made.threshold('fpr=0.05', 'msp') == 1.5
+    # another score of that name
+    options |= {'model.scorers.msp.type': 'GEN'}
+    other = OpenSetInferencer(tiny[2], tmp_path / 'with.pth', device='cpu', cfg_options=options)
+    assert other.threshold('fpr=0.05') == 1.5
+    with pytest.raises(ValueError, match=r'fpr=0\.05: wanted val_dataloader'):
+        other.threshold('fpr=0.05', 'msp')
 
 
 @pytest.fixture
@@ -67,13 +73,15 @@ def fused(tiny, tmp_path):
     """Makes an inferencer of a fused score; ``calibration``: what its checkpoint holds of it."""
 
     def make(calibration):
+        options = {'model.fuse': dict(weight=0.5), 'val_dataloader': None}
+        plain = OpenSetInferencer(tiny[2], tiny[3], device='cpu', cfg_options=options)
         content = torch.load(tiny[3], weights_only=True)
         decided = dict(thresholds={'fpr=0.05': 1.5}, calibration=calibration)
+        makers = makers_of(plain.model)
         content['meta']['opengan']['open_validation'] = dict(
-            resolution='image', mode='whole', scorers=dict(hybrid=decided)
+            resolution='image', mode='whole', makers=makers, scorers=dict(hybrid=decided)
         )
         torch.save(content, tmp_path / 'fused.pth')
-        options = {'model.fuse': dict(weight=0.5), 'val_dataloader': None}
         made = OpenSetInferencer(tiny[2], tmp_path / 'fused.pth', device='cpu', cfg_options=options)
         features = torch.rand(50, 12, generator=torch.Generator().manual_seed(0))
         made.model.measure_fusion(features)

@@ -74,6 +74,28 @@ def test_a_checkpoint_brings_the_statistics_along(free):
         assert torch.equal(found.get(OPEN_SCORES).get(name), wanted.get(OPEN_SCORES).get(name))
 
 
+REACT = dict(type='ReAct', quantile=0.5)
+
+
+@pytest.mark.parametrize(
+    ('trained', 'tested'),
+    [
+        (dict(free=dict(type='GEN')), dict(free=dict(type='Energy'))),
+        (dict(free=dict(type='GEN')), dict(free=dict(type='GEN', gamma=0.5))),
+        (dict(free=REACT), dict(free=dict(REACT, uncertainty='energy'))),
+        (dict(weight=0.25), dict(weight=0.5)),
+    ],
+)
+def test_other_options_than_those_of_the_training_are_refused(trained, tested):
+    model = fused_model(trained)
+    model.load_segmentor(model.segmentor.state_dict())
+    model.measure_fusion(closed_pixels(model))
+    other = fused_model(tested)
+    other.load_segmentor(model.segmentor.state_dict())
+    with pytest.raises(RuntimeError, match=r'model\.fuse: wanted the options of the'):
+        other.load_state_dict(model.state_dict(), strict=False)
+
+
 @torch.no_grad()
 def test_a_checkpoint_without_statistics_is_told():
     with pytest.raises(RuntimeError, match=r'model\.fuse: wanted a checkpoint that was trained wi'):

@@ -109,6 +109,7 @@ class OpenClass(Scorer):
 
     is_logit = True
     reads = 'logits'
+    open_pixels = 'stored'
     last_class_is_open = True
 
     def score(self, features, logits):
