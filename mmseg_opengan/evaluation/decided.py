@@ -37,6 +37,8 @@ from .scorer_counts import GroundTruth
 
 #: Rules that are applied whenever validation runs.
 RULES = (*STANDARD_RULES, 'fpr=0.01')
+#: Of an image, as mmseg's data sets name them.
+KINDS_OF_FILES = ('img_path', 'seg_map_path')
 #: Ends of a colour scale: the scores that this share of the pixels lies below and above.
 _TAIL = 0.01
 
@@ -248,7 +250,7 @@ class OpenValidation:
         )
 
     def _made_from(self, dataset: BaseDataset) -> dict:
-        files = _digest_of_files(dataset)
+        files = digest_of_files(dataset)
         return as_json(dict(state_of(self._model), data=plain(self._data), files=files))
 
     def _read(self) -> list[dict]:
@@ -274,12 +276,14 @@ class OpenValidation:
             warnings.warn(f'Thresholds are not kept for the next start: {error}', stacklevel=2)
 
 
-def _digest_of_files(dataset: BaseDataset) -> str:
-    """Of names and bytes of images and labels: an edited file is noticed, whatever its time."""
+def digest_of_files(dataset: BaseDataset, kinds: Sequence[str] = KINDS_OF_FILES) -> str:
+    """Of names and bytes of images and labels: an edited file is noticed, whatever its time and
+    its folder.
+    """
     digest = hashlib.sha256()
     for i in range(len(dataset)):
         info = dataset.get_data_info(i)
-        for path in (info['img_path'], info.get('seg_map_path')):
-            if path is not None and Path(path).is_file():
-                digest.update(f'{path} {sha256_of(path)}\n'.encode())
+        for path in filter(None, map(info.get, kinds)):
+            if Path(path).is_file():
+                digest.update(f'{Path(path).name} {sha256_of(path)}\n'.encode())
     return digest.hexdigest()

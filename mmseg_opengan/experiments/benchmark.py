@@ -63,9 +63,15 @@ def plan(
     method written ``'name:0,1'`` has these seeds in place of ``seeds``.
 
     Raises:
-        ValueError: a method is neither, and names those there are; its seeds are no numbers; or a
-            method or seed is given twice.
+        ValueError: a method is neither, and names those there are; its seeds are no numbers; a
+            method or seed is given twice; or an option is one of scorers, which have a config.
     """
+    of_scorers = [key for key in options or {} if key.startswith(('model.scorers', 'scorer_fi'))]
+    if of_scorers:
+        raise ValueError(
+            f'options: wanted those of trainings, found {of_scorers}. Set what scorers take in '
+            f"their config, '{scorers or config}'."
+        )
     seeds_of = own_values(methods, seeds, 'seeds')
     jobs, untrained = [], []
     for method, own in seeds_of.items():
@@ -157,7 +163,8 @@ def run(
     for job in todo.jobs:
         best = job.best()
         step = json.dumps(dict(step=best['step']))
-        numbers = dict(open_validation_AUROC=job.validation(), minutes=best['minutes'])
+        metric, number = job.validation()
+        numbers = dict(open_validation=number, validated_by=metric, minutes=best['minutes'])
         chosen[job.name] = dict(numbers, chosen=step)
     tested = {**todo.fixed, **tested}
     shown_as = {job.method: methods_of(job) for job in todo.jobs}
@@ -221,5 +228,7 @@ def _fit_all(todo: Plan, out, options, threads) -> tuple[dict, dict]:
             file = str(folder / f'{name}.pth')
             tested[run_name] = dict(type=wanted[name]['type'], checkpoint=file)
             options_ = json.dumps(result['options'])
-            chosen[run_name] = dict(open_validation_AUROC=result['AUROC'], chosen=options_)
+            chosen[run_name] = dict(
+                open_validation=result['AUROC'], validated_by='AUROC', chosen=options_
+            )
     return tested, chosen

@@ -16,11 +16,16 @@ from pathlib import Path
 
 import torch
 from mmengine.config import Config
+from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
+from mmseg.registry import DATASETS
 from tqdm import tqdm
 
-from .. import compat
+from .. import compat, register  # noqa: F401
 from ..engine.launch import die_with_parent, free_memory, use_gpu, workers
+from ..evaluation.decided import digest_of_files
+from ..features.bank import GROUPS
+from ..features.stored_taps import images_of
 from ..files import write_json
 from ..provenance import digest_of_file, made_from, note, noted, require_same
 from ..shipped import read_config_file
@@ -83,31 +88,55 @@ class Job:
         path = self.work_dir / _DONE
         return json.loads(path.read_text()) if path.exists() else None
 
-    def validation(self) -> float:
-        """The number by which open validation chose."""
-        (found,) = self.best()['open_validation'].values()
-        return found
+    def validation(self) -> tuple[str, float]:
+        """The metric by which open validation chose, and its number."""
+        ((name, number),) = self.best()['open_validation'].items()
+        return name.rpartition('/')[-1], number
 
     def row(self, tested: dict) -> dict:
         """Its values, what open validation chose, and its numbers in a test's report."""
         best = self.best()
+        validated_by, validation = self.validation()
         return dict(
             **self.values,
             seed=self.seed,
             **{metric: tested[metric] for metric in METRICS},
-            validation=self.validation(),
+            validation=validation,
+            validated_by=validated_by,
             step=best['step'],
             steps=best['steps'],
             minutes=best['minutes'],
         )
 
-    def recipe(self) -> dict:
-        """What the run's weights and their choice depend on, but not where data lies."""
+    def recipe(self, labels: dict | None = None) -> dict:
+        """What the run's weights and their choice depend on, but not where data lies.
+
+        Args:
+            labels: digests of label files by the configs of their data sets, which are found anew
+                where they are missing.
+        """
         config = self.load_config().to_dict()
+        labels = {} if labels is None else labels
         parts = {key: _without_places(config.get(key)) for key in _RECIPE}
         choice = config['default_hooks']['checkpoint']
         parts['choice'] = {key: choice.get(key) for key in ('save_best', 'rule')}
-        return made_from(**parts, own_modules=own_modules(config))
+        init_default_scope(config.get('default_scope', 'mmseg'))
+        data = [config['train_dataloader']['dataset'].get(group) for group in GROUPS]
+        data.append((config.get('val_dataloader') or {}).get('dataset'))
+        found = [_labels_of(one, labels) for one in data if one is not None]
+        return made_from(**parts, own_modules=own_modules(config), labels=found)
+
+
+def _labels_of(dataset: dict, known: dict[str, str]) -> str | None:
+    """Digest of the label files of a data set's config; None where there are none yet."""
+    images = images_of(dataset)
+    key = repr(images)
+    if key not in known:
+        try:
+            known[key] = digest_of_files(DATASETS.build(images), ['seg_map_path'])
+        except FileNotFoundError:  # which the training tells
+            return None
+    return known[key]
 
 
 def _without_places(value):
@@ -189,8 +218,9 @@ def train(jobs: list[Job], *, processes: int = 1, bank_threads: int = 1) -> None
         ValueError: a job has begun with another config.
         RuntimeError: a job failed; names its log file.
     """
+    labels: dict[str, str] = {}
     for job in jobs:
-        claim(job.work_dir, job.recipe())
+        claim(job.work_dir, job.recipe(labels))
     todo = [job for job in jobs if job.best() is None]
     if todo:
         with quiet(todo[0].work_dir, threads=bank_threads, bars=True):

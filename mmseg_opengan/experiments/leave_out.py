@@ -18,6 +18,7 @@ from tqdm import tqdm
 
 from .. import register  # noqa: F401
 from ..contracts import CLOSED, GT_OPEN_MAP
+from ..features.sources import StoreSource
 from ..files import write_json
 from ..functional.detection import LEAST_PIXELS, auroc, average_precision, exact_bins
 from ..functional.pixels import labels_on_grid, pixels_first
@@ -71,7 +72,7 @@ def run(
         scorers=scorers,
         options=options,
     )
-    _require_untrained(todo)
+    _require_stored_and_unseen(todo)
     claim(out, made_from(config=str(config), options=options or {}))
     base = _with_open_images(todo, options)
     model = load_segmentor(base)
@@ -90,7 +91,9 @@ def run(
         for seed, configs in todo.fits.items()
         for name, cfg in configs.items()
     }
-    data = {seed: fit_data(source, model, FitSettings(seed=seed)) for seed in {0, *todo.fits}}
+    fitting = FitSettings(**read_config_file(todo.scorers).get('scorer_fitting', {}))
+    settings = {seed: replace(fitting, seed=seed) for seed in {0, *todo.fits}}
+    data = {seed: fit_data(source, model, one) for seed, one in settings.items()}
     for (_, seed), scorer in fits.items():
         if isinstance(scorer, FittedScorer) and scorer.open_pixels == 'unused':
             scorer.fit(data[seed])
@@ -99,7 +102,7 @@ def run(
         known = _source(base, model, leave_out=[kind])
         for (_, seed), scorer in fits.items():
             if scorer.open_pixels == 'fitted':
-                scorer.fit(fit_data(known, model, FitSettings(seed=seed)))
+                scorer.fit(fit_data(known, model, settings[seed]))
         named = [(name, SCORERS.build(dict(cfg))) for name, cfg in todo.fixed.items()]
         named += [(name, scorer) for (name, _), scorer in fits.items()]
         for job in jobs[kind]:
@@ -152,10 +155,17 @@ def _unfitted(config: dict) -> dict:
     return {key: value for key, value in config.items() if key != 'checkpoint'}
 
 
-def _require_untrained(todo: Plan) -> None:
-    """Raise unless the methods without a training can be scored on pixels of a kind they have not
-    seen.
+def _require_stored_and_unseen(todo: Plan) -> None:
+    """Raise unless methods can be trained and scored on stored pixels, those of a kind that they
+    have not seen among them.
     """
+    for job in todo.jobs:
+        source = DATASETS.get(job.load_config().train_dataloader.dataset.type)
+        if not issubclass(source, StoreSource):
+            raise ValueError(
+                f'{job.method}: wanted a training from stored features (StoreSource), found one '
+                f'from {source.__name__}'
+            )
     fitted = {name: _unfitted(cfg) for own in todo.fits.values() for name, cfg in own.items()}
     for name, cfg in {**todo.fixed, **fitted}.items():
         scorer = SCORERS.build(dict(cfg))
@@ -179,9 +189,10 @@ def _without(job: Job, kind: str, out: Path) -> Job:
 
 def kinds_of(source) -> dict[str, np.ndarray]:
     """Bank rows of each open kind with enough pixels in the training images, by name."""
-    labels = source.bank.pixels('open')['label']
+    drawn = source.pool('open').rows(np.arange(len(source.pool('open'))))
+    labels = source.bank.pixels('open')['label'][drawn]
     names = source.open_images.metainfo['open_classes']
-    rows = {name: np.flatnonzero(labels == i) for i, name in enumerate(names)}
+    rows = {name: drawn[labels == i] for i, name in enumerate(names)}
     return {name: own for name, own in rows.items() if len(own) >= LEAST_PIXELS}
 
 

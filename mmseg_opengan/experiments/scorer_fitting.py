@@ -8,6 +8,7 @@ test image is read.
 
 import itertools
 import json
+import math
 import shutil
 import time
 from dataclasses import dataclass, field
@@ -25,6 +26,7 @@ from tqdm import tqdm
 
 from .. import register  # noqa: F401
 from ..contracts import GT_OPEN_MAP, IGNORE, OPEN_SCORES
+from ..evaluation.decided import digest_of_files
 from ..features.bank import GROUPS
 from ..features.stored_taps import images_of
 from ..files import write_json
@@ -128,6 +130,7 @@ def fit_scorers(config: Config, *, out, settings: FitSettings | None = None) -> 
         training={group: trained_on.get(group) for group in GROUPS},
     )
     images = (data.get('val_dataloader') or {}).get('dataset')
+    files = images and digest_of_files(DATASETS.build(images_of(config.val_dataloader.dataset)))
     tasks = []
     for name, cfg in (config.model.get('scorers') or {}).items():
         if not learns(cfg):
@@ -135,7 +138,7 @@ def fit_scorers(config: Config, *, out, settings: FitSettings | None = None) -> 
         candidates = candidates_of(cfg, settings.grids.get(name))
         choice = {}
         if len(candidates) > 1:
-            choice = dict(choose_by=settings.choose_by, open_validation=images)
+            choice = dict(choose_by=settings.choose_by, open_validation=images, files_of_it=files)
             if images is None:
                 raise ValueError(_cannot_choose([name], 'no val_dataloader'))
         tasks.append(_Task(name, candidates, out, dict(record, **choice)))
@@ -251,6 +254,9 @@ class _Task:
 
     def keep(self, found: list[dict], choose_by: str) -> None:
         """Write the best candidate, the earliest of equals, and forget the others."""
+        if any(one[choose_by] is not None and math.isnan(one[choose_by]) for one in found):
+            text = f'too few of each open kind for {choose_by}, which is undefined'
+            raise ValueError(_cannot_choose([self.name], text))
         best = max(range(len(found)), key=lambda place: found[place][choose_by])
         tried = []
         for candidate, numbers in zip(self.candidates, found):

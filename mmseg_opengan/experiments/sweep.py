@@ -62,12 +62,12 @@ def plan(
 
     Raises:
         ValueError: a value of lambda_G that is not positive, a value given twice, or a config
-            without a generator or without a feature bank.
+            without a generator or without a feature bank, or that chooses by another number.
     """
     grid = dict(lambdas=lambdas, seeds=seeds, num_open_images=num_open_images)
     for name, values in grid.items():
         require_each_once(name, values)
-    _require_fit(config, min(lambdas))
+    _require_fit(config, min(lambdas), options)
     most_first = sorted(num_open_images, key=lambda number: number or float('inf'), reverse=True)
     jobs = []
     for number, lambda_fake, seed in product(most_first, lambdas, seeds):
@@ -81,13 +81,20 @@ def plan(
     return jobs
 
 
-def _require_fit(config, smallest):
+def _require_fit(config, smallest, options):
     if smallest <= 0:
         raise ValueError(
             f'lambdas: wanted values > 0, found {smallest}; lambda_G = 0 is CLS, which has a '
             'config of its own'
         )
     found = read_config_file(config)
+    found.merge_from_dict(options or {})
+    chosen_by = found.default_hooks.checkpoint.save_best
+    if chosen_by.rpartition('/')[-1] not in ('auto', 'AUROC', 'AUROC_kinds'):
+        raise ValueError(
+            f"default_hooks.checkpoint.save_best: wanted 'auto' or an AUROC, by which the sweep "
+            f'chooses, found {chosen_by!r}'
+        )
     if found.model.get('generator') is None:
         raise ValueError(f"'{config}' has no generator: wanted a config of OpenGAN")
     if found.train_dataloader.dataset.get('root') is None:

@@ -38,7 +38,7 @@ def history(work_dir) -> dict[int, dict[str, float]]:
 def summarize(jobs, report: dict) -> dict:
     """Every number of the sweep.
 
-    Per number of open images the value of lambda_G with the best open-validation AUROC, averaged
+    Per number of open images the value of lambda_G with the best open-validation number, averaged
     over seeds, is chosen; of its seeds the run that validated best. The chosen run of all is that
     of the most open images.
 
@@ -139,8 +139,8 @@ def text(result: dict, config, out) -> str:
         f'{len(runs)} trainings of {runs[0]["steps"]} steps: lambda_G {values[0]:g} to '
         f'{values[-1]:g} ({len(values)} values), seeds {seeds}. Test: {result["protocol"]}. '
         'Test numbers are the mean ± standard deviation over seeds.',
-        _table_6(result['table']),
-        'Rank correlation (Spearman) of open-validation and test AUROC over all runs: '
+        _table_6(result['table'], _validated_by(runs)),
+        f'Rank correlation (Spearman) of {_validated_by(runs)} and test AUROC over all runs: '
         f'{correlation["validation_and_test"]}; of fake-versus-real and open-versus-closed AUROC '
         f'over all validations: {correlation["fake_and_open"]}.',
         _table_of_runs(runs),
@@ -150,20 +150,24 @@ def text(result: dict, config, out) -> str:
     return '\n\n'.join(parts) + '\n'
 
 
-def _table_6(choices):
+def _validated_by(runs):
+    return f'open-validation {METRICS[runs[0]["validated_by"]]}'
+
+
+def _table_6(choices, validated_by):
     columns = []
     for choice in choices:
         tested = [mean(choice[f'test_{key}']) for key in ('AUROC', 'AUROC_kinds')]
         images, chosen = choice['num_open_images'] or 'all', f'{choice["lambda_fake"]:g}'
         columns.append([images, chosen, number(choice['validation']), *tested])
-    names = ['open images', 'chosen lambda_G', 'open-validation AUROC', 'test AUROC']
+    names = ['open images', 'chosen lambda_G', validated_by, 'test AUROC']
     head, *rows = zip([*names, f'test {METRICS["AUROC_kinds"]}'], *columns)
     return markdown(head, rows)
 
 
 def _table_of_runs(runs):
     tested = [f'test {name}' for name in METRICS.values()]
-    head = ['run', 'chosen step', 'open-validation AUROC', *tested, 'minutes']
+    head = ['run', 'chosen step', _validated_by(runs), *tested, 'minutes']
     rows = []
     for run in runs:
         numbers = [number(run[key]) for key in ('validation', *METRICS)]

@@ -10,9 +10,13 @@ from functools import partial
 from pathlib import Path
 
 from mmengine.config import Config
+from mmengine.registry import init_default_scope
 from mmengine.runner import CheckpointLoader, Runner
+from mmseg.registry import DATASETS
 
 from ..engine.launch import use_gpu
+from ..evaluation.decided import digest_of_files
+from ..features.stored_taps import images_of
 from ..models.frozen_segmentor import part_of
 from ..models.scorers.base import SCORERS
 from ..provenance import digest_of_file, is_done, made_from, note
@@ -63,6 +67,7 @@ def evaluate(
     cfg.experiment_name = f'{out.name}_{time.time_ns()}'  # else mmengine gives it another's logger
     cfg.test_evaluator.bootstrap_block = bootstrap_block
     cfg.custom_hooks = [*cfg.get('custom_hooks', []), *hooks]
+    init_default_scope(cfg.get('default_scope', 'mmseg'))
     request = _request(cfg)
     if not is_done(out, REPORT, request):
         runner = Runner.from_cfg(cfg)
@@ -134,6 +139,7 @@ def _request(cfg: Config) -> dict:
             key: digest_of_file(file) for key, file in files.items() if isinstance(file, str)
         },
         dataset=values['test_dataloader']['dataset'],
+        files=digest_of_files(DATASETS.build(images_of(cfg.test_dataloader.dataset))),
         evaluator=values['test_evaluator'],
         own_modules=own_modules(values),
         **scorers,

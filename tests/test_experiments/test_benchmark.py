@@ -118,7 +118,7 @@ def test_csv_has_a_row_for_each_scorer_seed_and_resolution(done):
     )
     for row in rows:
         assert 0 <= float(row['AUROC']) <= 1
-        assert bool(row['open_validation_AUROC']) == (row['method'] in ('mspc', 'centroid', 'cls'))
+        assert bool(row['open_validation']) == (row['method'] in ('mspc', 'centroid', 'cls'))
         assert (row['minutes'] != '') == (row['method'] == 'cls')
 
 
@@ -174,6 +174,17 @@ def test_a_folder_with_other_runs_is_refused(folder, done):
         benchmark.run(configs, *args, options={'model.lambda_open': 2}, **options)
     with pytest.raises(ValueError, match=r'\(config: wanted .*scorers_tiny.py., found .*{}_tiny.'):
         benchmark.run(str(folder / 'scorers_tiny.py'), ['msp'], *args[1:], **options)
+
+
+@pytest.mark.parametrize(
+    'option', ['model.scorers.gmm.num_components', 'scorer_fitting.num_pixels']
+)
+def test_options_of_scorers_belong_into_their_config(folder, option):
+    scorers = str(folder / 'scorers_tiny.py')
+    with pytest.raises(
+        ValueError, match=f'found .*{option}.*Set what scorers take in their config'
+    ):
+        benchmark.plan(scorers, ['gmm'], [0], folder, options={option: 3})
 
 
 def test_an_unknown_method_is_refused(folder):

@@ -8,11 +8,12 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from mmseg.registry import DATASETS
 
 from mmseg_opengan.engine import launch
 from mmseg_opengan.experiments import jobs as experiment
 from mmseg_opengan.experiments.jobs import Job, claim, own_values, train
-from mmseg_opengan.provenance import made_from
+from mmseg_opengan.provenance import differences, made_from
 
 TRAINED = """
 data_root = '/here'
@@ -57,7 +58,7 @@ def edit(job, old, new):
 def test_a_run_counts_as_finished_only_with_its_record(job, trained):
     assert (job.name, job.best()) == ('cls_s0', None)
     train([job], processes=0)
-    assert (job.best()['step'], job.best()['steps'], job.validation()) == (4, 4, 1)
+    assert (job.best()['step'], job.best()['steps'], job.validation()[1]) == (4, 4, 1)
     assert job.best()['minutes'] is not None
     train([job], processes=0)
     assert len(trained.calls) == 1
@@ -96,6 +97,7 @@ def test_a_run_of_an_edited_config_is_neither_finished_nor_resumed(old, new, fou
 
 def test_an_edited_module_of_the_users_is_another_recipe(job, trained, tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, 'own_data_set', raising=False)  # of another test
     imports = "custom_imports = dict(imports=['mmseg_opengan.register', 'own_data_set'])"
     Path(job.config).write_text(TRAINED + imports)
     module = tmp_path / 'own_data_set.py'
@@ -104,6 +106,26 @@ def test_an_edited_module_of_the_users_is_another_recipe(job, trained, tmp_path,
     assert list(before['own_modules']) == ['own_data_set']
     module.write_text('IDS = {8: "debris"}')
     assert job.recipe() != before
+
+
+def test_corrected_labels_are_another_recipe(job, tmp_path, monkeypatch):
+    label = tmp_path / 'a.png'
+    label.write_bytes(b'road')
+
+    class Labels:
+        def __len__(self):
+            return 1
+
+        def get_data_info(self, index):
+            return dict(img_path=str(tmp_path / 'a.jpg'), seg_map_path=str(label))
+
+    monkeypatch.setitem(DATASETS.module_dict, 'Labels', Labels)
+    validation = "val_dataloader = dict(dataset=dict(type='Labels'))"
+    Path(job.config).write_text(TRAINED + validation)
+    before = job.recipe()
+    assert job.recipe() == before
+    label.write_bytes(b'debris')
+    assert differences(job.recipe(), before)[0].startswith('labels: wanted ')
 
 
 def test_a_folder_belongs_to_one_record_once_a_run_in_it_has_begun(tmp_path):

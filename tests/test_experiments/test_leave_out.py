@@ -179,7 +179,7 @@ def test_scorers_are_fitted_anew_and_those_of_images_refused(folder, tmp_path): 
     config = f"_base_ = '{folder / 'scorers_tiny.py'}'\nmodel = dict(scorers=dict(own={learned}))\n"
     (tmp_path / 'own.py').write_text(config)
     todo = leave_out.plan(str(tmp_path / 'own.py'), ['own', 'msp'], [0], tmp_path)
-    leave_out._require_untrained(todo)
+    leave_out._require_stored_and_unseen(todo)
     with pytest.raises(ValueError, match='mspc: wanted a scorer of features or logits'):
         leave_out.run(str(tmp_path / 'own.py'), ['mspc'], [0], tmp_path / 'out')
     network = dict(type='FeatureDiscriminator', in_channels=8)

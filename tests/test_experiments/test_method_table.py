@@ -140,7 +140,7 @@ def test_csv_has_settings_results_and_the_interval_from_low_to_high(report):
     shape = (MIN_BLOCKS, MIN_BLOCKS)
     wins = np.outer(entry['blocks']['closed'], entry['blocks']['open']) * random.random(shape)
     entry['blocks']['wins'] = wins.tolist()
-    chosen = {'cls_s2': dict(open_validation_AUROC=0.9, minutes=None)}
+    chosen = {'cls_s2': dict(open_validation=0.9, validated_by='AUROC', minutes=None)}
     text = method_table.results_csv(dict(feature=report), chosen)
     lines = list(csv.DictReader(io.StringIO(text)))
     assert [(line['method'], line['seed']) for line in lines] == [
@@ -161,5 +161,5 @@ def test_csv_has_settings_results_and_the_interval_from_low_to_high(report):
     )
     numbers = [line[name] for name in ('AUROC', 'AUROC_kinds', 'AP', 'FPR95')]
     assert numbers == ['0.7', '0.825', '0.35', '0.30000000000000004']
-    assert (line['open_validation_AUROC'], line['minutes']) == ('0.9', '')
+    assert (line['open_validation'], line['minutes']) == ('0.9', '')
     assert not math.isnan(low)

@@ -88,8 +88,9 @@ def test_rows_are_what_training_and_test_found(tmp_path, monkeypatch):
         out=tmp_path,
     )
     assert (tmp_path / 'figure5.csv').read_text() == (
-        'method,open_images,seed,AUROC,AUROC_kinds,AP,FPR95,validation,step,steps,minutes\n'
-        'cls,3,1,0.8,0.6,0.1,0.5,0.7,5,9,0.5\n'
+        'method,open_images,seed,AUROC,AUROC_kinds,AP,FPR95,validation,validated_by,step,steps,'
+        'minutes\n'
+        'cls,3,1,0.8,0.6,0.1,0.5,0.7,AUROC,5,9,0.5\n'
     )
     assert table.startswith(
         'camvid, feature resolution, whole, pooled over 2,000 closed and 30 open pixels of 2 images'

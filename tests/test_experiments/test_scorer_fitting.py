@@ -3,6 +3,7 @@ segmentor.
 """
 
 import json
+import math
 import runpy
 import sys
 from dataclasses import replace
@@ -21,6 +22,7 @@ from tiny_cityscapes import NO_OPEN, images, write_images
 from mmseg_opengan.contracts import GT_OPEN_MAP, OPEN_SCORES, VOID
 from mmseg_opengan.experiments.scorer_fitting import (
     FitSettings,
+    _Task,
     candidates_of,
     fit_data,
     fit_scorers,
@@ -151,6 +153,15 @@ def test_the_choice_is_by_what_the_settings_say(folder, tmp_path):
         assert entry['AUROC'] != entry['AUROC_kinds']
     with pytest.raises(ValueError, match=r"choose_by: wanted one of \('AUROC', 'AUROC_kinds'\)"):
         replace(SETTINGS, choose_by='AP')
+
+
+def test_an_undefined_number_chooses_nothing(tmp_path):
+    task = _Task('gmm', [dict(type='GMM', num_components=one) for one in (2, 3)], tmp_path, {})
+    numbers = [dict(AUROC=0.6, AUROC_kinds=math.nan), dict(AUROC=0.9, AUROC_kinds=math.nan)]
+    with pytest.raises(
+        ValueError, match=r'options of gmm, found .* AUROC_kinds, which is undefined'
+    ):
+        task.keep(numbers, 'AUROC_kinds')
 
 
 def test_a_hybrid_is_fitted_anew_where_its_discriminator_is_another(folder, tmp_path):

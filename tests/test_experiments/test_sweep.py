@@ -263,6 +263,10 @@ def test_what_is_there_is_not_repeated_and_seeds_join(root, swept, monkeypatch):
     [
         (dict(lambdas=[0.0, 0.1]), r'lambdas: wanted values > 0, found 0\.0; lambda_G = 0 is CLS'),
         (dict(seeds=[1, 1]), r'seeds: wanted at least one value, each once, found \[1, 1\]'),
+        (
+            dict(options={'default_hooks.checkpoint.save_best': 'opengan/FPR95'}),
+            "save_best: wanted 'auto' or an AUROC, .* found 'opengan/FPR95'",
+        ),
     ],
 )
 def test_wrong_plans_are_refused(root, options, message):

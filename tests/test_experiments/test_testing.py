@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from mmseg.registry import DATASETS
 
 from mmseg_opengan.experiments import testing
 from mmseg_opengan.experiments.jobs import Job
@@ -13,12 +14,28 @@ CONFIG = """
 model = dict(segmentor=dict(config='closed.py', checkpoint='closed.pth'),
              discriminator=dict(type='FeatureDiscriminator', first_bn=True), generator=None, resolution='image',
              lambda_fake=.2, scorers=dict(msp=dict(type='MSP')), smoothing=0.)
-test_dataloader = dict(dataset=dict(type='Images', data_root='images'), num_workers=2)
+test_dataloader = dict(dataset=dict(type='OneImage', data_root='images'), num_workers=2)
 test_evaluator = dict(type='OpenSetMetric')
 custom_imports = dict(imports=['own_data_set'])
 default_hooks = dict(checkpoint=dict(save_best='opengan/AUROC'))
 visualizer = dict(name='visualizer')
 """
+
+
+class OneImage:
+    def __init__(self, data_root):
+        self.data_root = data_root
+
+    def __len__(self):
+        return 1
+
+    def get_data_info(self, index):
+        return dict(img_path=f'{self.data_root}/a.jpg', seg_map_path=f'{self.data_root}/a.png')
+
+
+@pytest.fixture(autouse=True)
+def _registered(monkeypatch):
+    monkeypatch.setitem(DATASETS.module_dict, 'OneImage', OneImage)
 
 
 @pytest.fixture
@@ -28,7 +45,8 @@ def world(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.delitem(sys.modules, 'own_data_set', raising=False)
     (tmp_path / 'cls.py').write_text(CONFIG)
-    for name in ('closed.py', 'closed.pth', 'own_data_set.py'):
+    (tmp_path / 'images').mkdir()
+    for name in ('closed.py', 'closed.pth', 'own_data_set.py', 'images/a.jpg', 'images/a.png'):
         (tmp_path / name).touch()
     for seed in range(3):
         finish(Job('cls', 'cls.py', seed, tmp_path / f'cls_s{seed}'))
@@ -95,7 +113,9 @@ def test_a_report_is_made_again_where_something_else_is_asked_for(change, world,
     assert len(tested) == 2
 
 
-@pytest.mark.parametrize('name', ['cls_s0/best.pth', 'closed.py', 'closed.pth', 'own_data_set.py'])
+@pytest.mark.parametrize(
+    'name', ['cls_s0/best.pth', 'closed.py', 'closed.pth', 'own_data_set.py', 'images/a.png']
+)
 def test_a_report_is_made_again_where_a_file_was_replaced(name, world, tested):
     evaluate(world)
     (world / name).write_text('X = 1')

@@ -129,6 +129,23 @@ def test_a_file_holds_both_scores_whole(world, trained, tmp_path):
     assert not any(value.requires_grad for value in loaded.parameters())
 
 
+def test_a_free_score_from_a_file_stays_as_it_is_and_goes_on_with_the_hybrid(
+    world, trained, tmp_path
+):
+    less = world.data._replace(features=world.data.features / 2)
+    react = ReAct(quantile=0.5, per='channel').fit(less)
+    react.save_file(tmp_path / 'react.pth')
+    free = dict(type='ReAct', checkpoint=str(tmp_path / 'react.pth'))
+    hybrid = Hybrid(trained=trained, free=free).fit(world.data)
+    assert torch.equal(hybrid.free_scorer.clip_, react.clip_)
+    hybrid.save_file(tmp_path / 'hybrid.pth')
+    (tmp_path / 'react.pth').unlink()
+    loaded = Hybrid(checkpoint=str(tmp_path / 'hybrid.pth'))
+    assert loaded.free == dict(type='ReAct', quantile=0.5, per='channel', uncertainty='gen')
+    found = loaded(world.features, world.logits)
+    assert torch.equal(found, hybrid(world.features, world.logits))
+
+
 def test_a_hybrid_of_another_segmentor_is_refused(world, trained, tmp_path):
     """What D's checkpoint says of its segmentor goes on with it."""
     state = torch.load(trained['checkpoint'], weights_only=True)

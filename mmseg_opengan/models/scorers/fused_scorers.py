@@ -79,7 +79,8 @@ class Hybrid(FittedScorer):
 
     Args:
         trained: config of a scorer, in most cases a ``DiscriminatorScorer`` with its checkpoint.
-        free: config of a scorer; it is fitted on the same pixels where it learns.
+        free: config of a scorer; where it learns and has no checkpoint, it is fitted on the same
+            pixels.
         weight: w, in [0, 1].
         checkpoint: file that ``tools/fit_scorers.py`` wrote. It holds both scorers whole.
     """
@@ -115,7 +116,8 @@ class Hybrid(FittedScorer):
         self.trained_scorer = SCORERS.build(dict(trained))
         self.free_scorer = SCORERS.build(dict(free))
         self.trained = whole_config(trained, self.trained_scorer)
-        self.free = dict(free)
+        self.free = whole_config(free, self.free_scorer)
+        self._free_is_given = 'checkpoint' in free
         require_of_tap('trained', self.trained_scorer)
         require_of_tap('free', self.free_scorer)
         self.segmentor_sha256 = self.trained_scorer.segmentor_sha256
@@ -132,7 +134,7 @@ class Hybrid(FittedScorer):
             self._build(options['trained'], options['free'])
 
     def _fit(self, data):
-        if isinstance(self.free_scorer, FittedScorer):
+        if isinstance(self.free_scorer, FittedScorer) and not self._free_is_given:
             self.free_scorer.fit(data)
         scorers = (self.trained_scorer, self.free_scorer)
         found = [scores_of_pixels(one, data.features, data.logits) for one in scorers]
@@ -152,8 +154,11 @@ class Hybrid(FittedScorer):
 
 
 def whole_config(config: dict, scorer: Scorer) -> dict:
-    """The config of a scorer whose state is stored beside it: no checkpoint, all shapes stated."""
+    """The config of a scorer whose state is stored beside it: no checkpoint, all shapes and options
+    stated.
+    """
     config = {key: value for key, value in config.items() if key != 'checkpoint'}
+    config.update(scorer.options())
     if 'discriminator' in config:
         channels = getattr(scorer.discriminator, 'in_channels', None)
         if channels is not None:
