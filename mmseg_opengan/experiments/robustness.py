@@ -142,6 +142,7 @@ class Trial:
         """What all numbers of a folder have in common."""
         values = self.cfg.to_dict()
         return made_from(
+            **conditions_of(self.model),
             segmentor=self.model.segmentor_identity(),
             images=values['test_dataloader']['dataset'],
             open_validation=values['val_dataloader']['dataset'],

@@ -80,8 +80,8 @@ def find(
 
     Raises:
         ModuleNotFoundError: FiftyOne is asked for and not installed.
-        ValueError: the folder holds frames of another model, threshold or ``min_area``; or a data
-            set of that name exists, or would hold frames that are no files.
+        ValueError: the folder holds frames of other inputs, or of another model, threshold or
+            ``min_area``; or a data set of that name exists, or would hold frames that are no files.
     """
     if fiftyone is not None:
         _require_new_dataset(fiftyone)
@@ -89,6 +89,7 @@ def find(
     check_out_dir(out_dir, inputs)
     out_dir.mkdir(parents=True, exist_ok=True)
     settings = dict(
+        inputs=os.path.abspath(inputs) if isinstance(inputs, (str, Path)) else None,
         model=state_of(inferencer.model),
         scorer=inferencer.main,
         threshold=threshold,
@@ -136,8 +137,9 @@ def _begin(path: Path, settings: dict) -> set[str]:
         if found != settings:
             others = [key for key in settings if (found or {}).get(key) != settings[key]]
             raise ValueError(
-                f"'{path}': wanted frames of this model, threshold and smallest object, found "
-                f'those of another {", ".join(others)}. Choose another folder, or remove this one.'
+                f"'{path}': wanted frames of these inputs, model, threshold and smallest object, "
+                f'found those of another {", ".join(others)}. Choose another folder, or remove '
+                'this one.'
             )
         names, end = set(), file.tell()
         for line in file:

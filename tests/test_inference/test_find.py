@@ -116,6 +116,9 @@ def test_a_run_that_was_stopped_goes_on(inferencer, folder, tmp_path, monkeypatc
         ValueError, match=r'frames\.jsonl.: wanted frames of .*another threshold\. Choose'
     ):
         find(inferencer, folder, stopped, threshold=1.0)
+    tuesday = shutil.copytree(folder, tmp_path / 'tuesday')  # of the same names
+    with pytest.raises(ValueError, match=r'found those of another inputs\. Choose'):
+        find(inferencer, tuesday, stopped, threshold=0.0)
 
 
 def test_without_a_threshold_there_are_no_objects(inferencer, folder, tmp_path):
