@@ -23,7 +23,7 @@ from ..files import write_json
 from ..functional.detection import LEAST_PIXELS, auroc, average_precision, exact_bins
 from ..functional.pixels import labels_on_grid, pixels_first
 from ..models.fusion import require_of_tap, scores_of_pixels
-from ..models.scorers.base import SCORERS, FittedScorer
+from ..models.scorers.base import SCORERS, FitData, FittedScorer, Scorer
 from ..pictures.methods import label_of
 from ..provenance import made_from
 from ..shipped import read_config_file
@@ -86,36 +86,14 @@ def run(
     jobs = {kind: [_without(job, kind, out) for job in todo.jobs] for kind in kinds}
     train([job for group in jobs.values() for job in group], processes=processes)
     closed = closed_pixels(model, DATASETS.build(base.val_dataloader.dataset))
-    fits = {
-        (name, seed): SCORERS.build(_unfitted(cfg))
-        for seed, configs in todo.fits.items()
-        for name, cfg in configs.items()
-    }
-    fitting = FitSettings(**read_config_file(todo.scorers).get('scorer_fitting', {}))
-    settings = {seed: replace(fitting, seed=seed) for seed in {0, *todo.fits}}
-    data = {seed: fit_data(source, model, one) for seed, one in settings.items()}
-    for (_, seed), scorer in fits.items():
-        if isinstance(scorer, FittedScorer) and scorer.open_pixels == 'unused':
-            scorer.fit(data[seed])
+    scorers_of = _Scorers(todo, base, model, source)
     found: dict[str, dict] = {}
     for kind, rows in kinds.items():
-        known = _source(base, model, leave_out=[kind])
-        for (_, seed), scorer in fits.items():
-            if scorer.open_pixels == 'fitted':
-                scorer.fit(fit_data(known, model, settings[seed]))
-        named = [(name, SCORERS.build(dict(cfg))) for name, cfg in todo.fixed.items()]
-        named += [(name, scorer) for (name, _), scorer in fits.items()]
-        for job in jobs[kind]:
-            for name, cfg in _scorers_of(job).items():
-                scorer = SCORERS.build(cfg)
-                if isinstance(scorer, FittedScorer):
-                    scorer.fit(data[0])
-                named.append((name, scorer))
-        opened = source.bank.gather('open', rows).float().to(data[0].weight.device)
-        pixels = (opened, torch.addmm(data[0].bias, opened, data[0].weight.T))
+        named = scorers_of.without(kind, jobs[kind])
+        opened = scorers_of.pixels(source.bank.gather('open', rows))
         for name, scorer in tqdm(named, desc=kind, unit='score'):
-            scorer = scorer.to(opened.device).eval()
-            scores = [scores_of_pixels(scorer, *some).cpu() for some in (closed, pixels)]
+            scorer = scorer.to(model.segmentor_digest.device).eval()
+            scores = [scores_of_pixels(scorer, *some).cpu() for some in (closed, opened)]
             found.setdefault(name, {}).setdefault(kind, []).append(detection(*scores))
     write_json(out / RESULT, found)
     text = table(found)
@@ -142,6 +120,48 @@ def _with_open_images(todo: Plan, options: dict | None) -> Config:
         f'leave_out: wanted a config with open images (train_dataloader.dataset.open), found none '
         f'in {[*paths]}. Name another method too, or a config of --scorers that has them.'
     )
+
+
+class _Scorers:
+    """The methods of a plan as scorers, none of which has seen the kind that is left out."""
+
+    def __init__(self, todo: Plan, base: Config, model, source):
+        self._todo, self._base, self._model = todo, base, model
+        fitting = FitSettings(**read_config_file(todo.scorers).get('scorer_fitting', {}))
+        self._settings = {seed: replace(fitting, seed=seed) for seed in {0, *todo.fits}}
+        self._data = {seed: self._pixels_of(source, seed) for seed in self._settings}
+        self._fits = []
+        for seed, configs in todo.fits.items():
+            for name, config in configs.items():
+                scorer = SCORERS.build(_unfitted(config))
+                if isinstance(scorer, FittedScorer) and scorer.open_pixels == 'unused':
+                    scorer.fit(self._data[seed])
+                self._fits.append((name, seed, scorer))
+
+    def _pixels_of(self, source, seed: int) -> FitData:
+        return fit_data(source, self._model, self._settings[seed])
+
+    def pixels(self, features: Tensor) -> tuple[Tensor, Tensor]:
+        """Features (n, C) of stored pixels, and their logits (n, K)."""
+        data = self._data[0]
+        features = features.float().to(data.weight.device)
+        return features, torch.addmm(data.bias, features, data.weight.T)
+
+    def without(self, kind: str, jobs: list[Job]) -> list[tuple[str, Scorer]]:
+        """(name, scorer) of every method and seed, where trainings ``jobs`` left the kind out."""
+        source = _source(self._base, self._model, leave_out=[kind])
+        named = [(name, SCORERS.build(dict(one))) for name, one in self._todo.fixed.items()]
+        for name, seed, scorer in self._fits:
+            if scorer.open_pixels == 'fitted':
+                scorer.fit(self._pixels_of(source, seed))
+            named.append((name, scorer))
+        for job in jobs:
+            for name, config in _scorers_of(job).items():
+                scorer = SCORERS.build(config)
+                if isinstance(scorer, FittedScorer):
+                    scorer.fit(self._data[0])
+                named.append((name, scorer))
+        return named
 
 
 def _source(config: Config, model, **options):
