@@ -29,6 +29,9 @@ from .scorer_fitting import FitSettings, fit_scorers, learns
 from .tables import write_text
 from .testing import REPORT, evaluate_all, methods_of, names_of
 
+#: What is set in a config of scorers, not by options.
+_OF_SCORERS = ('model.scorers', 'scorer_fitting')
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -66,7 +69,7 @@ def plan(
         ValueError: a method is neither, and names those there are; its seeds are no numbers; a
             method or seed is given twice; or an option is one of scorers, which have a config.
     """
-    of_scorers = [key for key in options or {} if key.startswith(('model.scorers', 'scorer_fi'))]
+    of_scorers = [key for key in options or {} if key.startswith(_OF_SCORERS)]
     if of_scorers:
         raise ValueError(
             f'options: wanted those of trainings, found {of_scorers}. Set what scorers take in '
