@@ -263,7 +263,7 @@ def test_what_cannot_be_exported_is_named(frames, tmp_path, monkeypatch):
     inferencer = plain('FCNHead', tmp_path)
     slides = dict(mode='slide', crop_size=(32, 32), stride=(16, 16))
     cases = [
-        (inferencer, r"score: wanted one of \['gen'\], found 'opengan'", {}),
+        (inferencer, r"score: wanted one of \['gen'\], found 'msp'", dict(score='msp')),
         (inferencer, r"\.onnx or \.pt2, found '.*m\.pth'", dict(path='m.pth')),
         (inferencer, "dtype: wanted 'uint8' or 'float32', found 'int8'", dict(dtype='int8')),
         (inferencer, 'images: wanted at least one', dict(limit=0)),
