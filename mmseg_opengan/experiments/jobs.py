@@ -48,6 +48,8 @@ _RECIPE = (
 )
 #: Where data lies and how it is read, and scorers, which take no part in training.
 _ELSEWHERE = ('data_root', 'root', 'scorers', 'num_workers', 'persistent_workers')
+#: Where a folder holds something else.
+ADVICE = 'Choose another folder, or remove this one.'
 _OTHERS_MODULES = ('mmseg_opengan', 'mmseg', 'mmpretrain')
 
 
@@ -165,8 +167,7 @@ def claim(folder: Path, record: dict) -> None:
         ValueError: names the folder and every difference.
     """
     if any(next(folder.rglob(name), None) for name in _BEGUN):
-        advice = 'Choose another folder, or remove this one.'
-        require_same(f"'{folder}'", record, noted(folder), advice=advice)
+        require_same(f"'{folder}'", record, noted(folder), advice=ADVICE)
     note(folder, record)
 
 

@@ -29,7 +29,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from ..contracts import CLOSED, VOID
-from ..evaluation.decided import conditions_of, state_of
+from ..evaluation.decided import conditions_of, makers_of, state_of
 from ..evaluation.metric import Setting
 from ..features.stored_taps import images_of
 from ..files import json_bytes, write_json
@@ -40,8 +40,8 @@ from ..functional.pixels import labels_on_grid, open_map_of
 from ..inference.config import load_model
 from ..pictures.figures import save_figure
 from ..pictures.methods import label_of, line_styles
-from ..provenance import made_from, note
-from .jobs import claim, quiet
+from ..provenance import made_from, note, noted, require_same
+from .jobs import ADVICE, claim, quiet
 from .tables import markdown, mean, write_text
 
 #: Either lowers the scores of open pixels (hide) or raises those of closed ones (alarm).
@@ -102,7 +102,7 @@ def robustness(
 
     Raises:
         ValueError: a wrong option, a scorer that reads the image, or ``out`` holds numbers of other
-            images, another segmentor or other steps.
+            images, another segmentor, other steps or a score of other options.
     """
     out = Path(out)
     shifts = [CLEAN]
@@ -119,8 +119,11 @@ def robustness(
             trial = Trial(cfg, model, name, every, steps)
             claim(out, trial.record())
             state = state_of(trial.model)
+            maker = dict(makers_of(trial.model)[name], state=None)  # of every seed
+            for other in out.glob(f'{name}-*'):
+                require_same(f"'{other}'", dict(maker=maker), noted(other), advice=ADVICE)
             folder = out / f'{name}-{hashlib.sha256(json_bytes(state)).hexdigest()[:8]}'
-            note(folder, state)
+            note(folder, dict(state, maker=maker))
             for shift in tqdm(shifts, desc=name, unit='shift'):
                 path = folder / f'{shift.kind}_{shift.strength}.json'
                 if not path.exists():

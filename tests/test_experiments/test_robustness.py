@@ -148,6 +148,15 @@ def test_the_tool_measures_once_and_averages_over_seeds(world, tmp_path, monkeyp
         robustness(str(config), str(trained), out=out)
 
 
+def test_a_score_of_other_options_is_no_other_seed(world, tmp_path):
+    config, trained = map(str, world)
+    options = {'model.scorers.gen.type': 'GEN', 'model.scorers.gen.gamma': 0.5}
+    how = dict(out=tmp_path / 'out', scorers=['gen'], epsilons=[], severities=[])
+    robustness(config, trained, **how)
+    with pytest.raises(ValueError, match=r'gen-\w+. was made from something else .maker\.gamma'):
+        robustness(config, trained, options=options, **how)
+
+
 def test_a_score_that_reads_the_image_is_refused(world, tmp_path):
     with pytest.raises(ValueError, match="wanted none that reads the image, found 'mspc'"):
         robustness(*map(str, world), out=tmp_path, scorers=['msp', 'mspc'])
