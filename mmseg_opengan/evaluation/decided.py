@@ -16,16 +16,7 @@ from mmseg.registry import DATASETS
 from mmseg.structures import SegDataSample
 from tqdm import tqdm
 
-from ..contracts import (
-    CLOSED,
-    GT_OPEN_MAP,
-    HYBRID,
-    IGNORE,
-    LABEL_POLICY,
-    OPEN_SCORES,
-    OPENGAN,
-    VOID,
-)
+from ..contracts import CLOSED, GT_OPEN_MAP, HYBRID, IGNORE, LABEL_POLICY, OPEN_SCORES, VOID
 from ..features.stored_taps import images_of
 from ..files import as_json, sha256_of, write_json
 from ..functional.decisions import STANDARD_RULES, decide
@@ -52,23 +43,25 @@ def conditions_of(model) -> dict:
     )
 
 
+def maker_of(model, name: str) -> dict:
+    """What makes a score besides D: type, options and what was learned; and windows."""
+    found: dict = {}  # of D's
+    if name == HYBRID and getattr(model, 'fusion', None) is not None:
+        found = model.fusion.options()
+    elif name in model.scorers:
+        scorer = model.scorers[name]
+        found = dict(scorer.as_config(), state=digest_of(scorer.state_dict()))
+    return as_json(dict(found, test_cfg=plain(dict(model.test_cfg))))
+
+
 def makers_of(model) -> dict[str, dict]:
-    """By score, what makes it besides D: type, options and what was learned; and windows."""
-    found: dict[str, dict] = {OPENGAN: {}}
-    for name, scorer in model.scorers.items():
-        state = digest_of(scorer.state_dict())
-        found[name] = dict(type=type(scorer).__name__, **scorer.options(), state=state)
-    if getattr(model, 'fusion', None) is not None:
-        found[HYBRID] = model.fusion.options()
-    windows = plain(dict(model.test_cfg))
-    return as_json({name: dict(one, test_cfg=windows) for name, one in found.items()})
+    """:func:`maker_of` every score."""
+    return {name: maker_of(model, name) for name in model.score_names}
 
 
 def state_of(model) -> dict:
     """All that its score maps depend on besides the image, as JSON gives it back."""
-    scorers = {
-        name: dict(type=type(one).__name__, **one.options()) for name, one in model.scorers.items()
-    }
+    scorers = {name: one.as_config() for name, one in model.scorers.items()}
     weights = {
         key: value for key, value in model.state_dict().items() if not key.startswith('generator.')
     }
@@ -236,9 +229,8 @@ class OpenValidation:
         conditions = {key: stored.get(key, 0.0) for key in conditions_of(self._model)}
         if conditions != conditions_of(self._model):
             return False
-        makers, stored_makers = makers_of(self._model), stored.get('makers', {})
-        scorers = list(scorers)
-        if any(stored_makers.get(name) != makers.get(name, {}) for name in scorers):
+        scorers, makers = list(scorers), stored.get('makers', {})
+        if any(makers.get(name) != maker_of(self._model, name) for name in scorers):
             return False
         found = [stored['scorers'].get(name) for name in scorers]
         tried = stored.get('rules', [])  # also where pixels left them undefined
@@ -274,6 +266,11 @@ class OpenValidation:
             write_json(self._path, entries)
         except OSError as error:
             warnings.warn(f'Thresholds are not kept for the next start: {error}', stacklevel=2)
+
+
+def digest_of_data(config: dict, kinds: Sequence[str] = KINDS_OF_FILES) -> str:
+    """:func:`digest_of_files` of the images of a data set's config."""
+    return digest_of_files(DATASETS.build(images_of(config)), kinds)
 
 
 def digest_of_files(dataset: BaseDataset, kinds: Sequence[str] = KINDS_OF_FILES) -> str:

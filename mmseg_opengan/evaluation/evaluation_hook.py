@@ -109,8 +109,8 @@ class OpenSetEvaluationHook(Hook):
             setting = _setting(runner, 'test')
             decisions = decisions_of(stored, setting, makers_of(model_of(runner)))
             if stored and decisions:
-                parts = stored.keys() - {'scorers', 'makers'}
-                source = {key: value for key, value in stored.items() if key in parts}
+                apart = ('scorers', 'makers')
+                source = {key: value for key, value in stored.items() if key not in apart}
                 setting = replace(setting, decisions=decisions, source=source)
             metric.setting = setting
             if rule is not None:

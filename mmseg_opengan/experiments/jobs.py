@@ -18,14 +18,12 @@ import torch
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
-from mmseg.registry import DATASETS
 from tqdm import tqdm
 
 from .. import compat, register  # noqa: F401
 from ..engine.launch import die_with_parent, free_memory, use_gpu, workers
-from ..evaluation.decided import digest_of_files
+from ..evaluation.decided import digest_of_data
 from ..features.bank import GROUPS
-from ..features.stored_taps import images_of
 from ..files import write_json
 from ..provenance import digest_of_file, made_from, note, noted, require_same
 from ..shipped import read_config_file
@@ -131,11 +129,10 @@ class Job:
 
 def _labels_of(dataset: dict, known: dict[str, str]) -> str | None:
     """Digest of the label files of a data set's config; None where there are none yet."""
-    images = images_of(dataset)
-    key = repr(images)
+    key = repr(dataset)
     if key not in known:
         try:
-            known[key] = digest_of_files(DATASETS.build(images), ['seg_map_path'])
+            known[key] = digest_of_data(dataset, ['seg_map_path'])
         except FileNotFoundError:  # which the training tells
             return None
     return known[key]

@@ -29,7 +29,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from ..contracts import CLOSED, VOID
-from ..evaluation.decided import conditions_of, makers_of, state_of
+from ..evaluation.decided import conditions_of, maker_of, state_of
 from ..evaluation.metric import Setting
 from ..features.stored_taps import images_of
 from ..files import json_bytes, write_json
@@ -119,7 +119,7 @@ def robustness(
             trial = Trial(cfg, model, name, every, steps)
             claim(out, trial.record())
             state = state_of(trial.model)
-            maker = dict(makers_of(trial.model)[name], state=None)  # of every seed
+            maker = dict(maker_of(trial.model, name), state=None)  # of every seed
             for other in out.glob(f'{name}-*'):
                 require_same(f"'{other}'", dict(maker=maker), noted(other), advice=ADVICE)
             folder = out / f'{name}-{hashlib.sha256(json_bytes(state)).hexdigest()[:8]}'

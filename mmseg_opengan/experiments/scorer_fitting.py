@@ -26,7 +26,7 @@ from tqdm import tqdm
 
 from .. import register  # noqa: F401
 from ..contracts import GT_OPEN_MAP, IGNORE, OPEN_SCORES
-from ..evaluation.decided import digest_of_files
+from ..evaluation.decided import digest_of_data
 from ..features.bank import GROUPS
 from ..features.stored_taps import images_of
 from ..files import write_json
@@ -130,7 +130,7 @@ def fit_scorers(config: Config, *, out, settings: FitSettings | None = None) -> 
         training={group: trained_on.get(group) for group in GROUPS},
     )
     images = (data.get('val_dataloader') or {}).get('dataset')
-    files = images and digest_of_files(DATASETS.build(images_of(config.val_dataloader.dataset)))
+    files = images and digest_of_data(config.val_dataloader.dataset)
     tasks = []
     for name, cfg in (config.model.get('scorers') or {}).items():
         if not learns(cfg):

@@ -12,11 +12,9 @@ from pathlib import Path
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from mmengine.runner import CheckpointLoader, Runner
-from mmseg.registry import DATASETS
 
 from ..engine.launch import use_gpu
-from ..evaluation.decided import digest_of_files
-from ..features.stored_taps import images_of
+from ..evaluation.decided import digest_of_data
 from ..models.frozen_segmentor import part_of
 from ..models.scorers.base import SCORERS
 from ..provenance import digest_of_file, is_done, made_from, note
@@ -139,7 +137,7 @@ def _request(cfg: Config) -> dict:
             key: digest_of_file(file) for key, file in files.items() if isinstance(file, str)
         },
         dataset=values['test_dataloader']['dataset'],
-        files=digest_of_files(DATASETS.build(images_of(cfg.test_dataloader.dataset))),
+        files=digest_of_data(cfg.test_dataloader.dataset),
         evaluator=values['test_evaluator'],
         own_modules=own_modules(values),
         **scorers,

@@ -99,7 +99,11 @@ def find(
     entries = list_inputs(inputs)
     left = ((name, source) for name, source in entries.pairs if name not in done)
     results = inferencer.stream(
-        entries._replace(pairs=left), batch_size=batch_size, scorers=[inferencer.main], bad=bad
+        entries._replace(pairs=left),
+        batch_size=batch_size,
+        scorers=[inferencer.main],
+        thresholds=(),  # no panels
+        bad=bad,
     )
     with open(out_dir / RECORDS, 'a', encoding='utf-8') as file:
         bar = tqdm(
@@ -251,7 +255,9 @@ def _write_sheet(inferencer, inputs, out_dir: Path, best, threshold) -> None:
     """The best frames as overlays, run once more."""
     wanted = dict(best)
     pairs = ((name, source) for name, source in list_inputs(inputs).pairs if name in wanted)
-    results = inferencer.stream(Entries(len(best), pairs), scorers=[inferencer.main], scaled=True)
+    results = inferencer.stream(
+        Entries(len(best), pairs), scorers=[inferencer.main], thresholds=(), scaled=True
+    )
     drawn = {result.name: result.overlay(threshold) for result in results}
     tiles = [
         (f'{rank}  {os.path.basename(name)}  {score:.3g}', drawn[name])

@@ -306,13 +306,9 @@ class OpenSetInferencer:
         if scaled:
             otherwise = 'Colours have the scale of the first image'
             scales = self._found_or_none(self.scales, otherwise) if self.decides else None
-        panel = dict(
-            classes=self.classes,
-            palette=self.palette,
-            font=self.font,
-        )
-        threshold_of, panel['thresholds'] = self._panel_thresholds(thresholds, main, scorers)
-        panel['threshold_of'] = threshold_of
+        panel = dict(classes=self.classes, palette=self.palette, font=self.font)
+        found = self._panel_thresholds(thresholds, main, scorers)
+        panel['threshold_of'], panel['thresholds'] = found
         results = self._results(pairs, batch_size, bad)
         return self._finished(results, main, scorers, panel, scales)
 
@@ -332,7 +328,10 @@ class OpenSetInferencer:
     def _panel_thresholds(self, thresholds, main: str, scorers) -> tuple[str, list[float]]:
         """Name of the score that panels threshold, and the thresholds."""
         calibration = None
-        if main == HYBRID and self._validation.has([main], scales=False):
+        wants_probability = thresholds is None or not all(
+            is_rule(one) or isinstance(one, LogitThreshold) for one in thresholds
+        )
+        if main == HYBRID and wants_probability and self._validation.has([main], scales=False):
             otherwise = 'The fused score is not calibrated'
             calibration = self._found_or_none(self.calibration, otherwise)
         if thresholds is None and calibration is None:

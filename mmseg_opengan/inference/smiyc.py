@@ -52,7 +52,7 @@ def write_submission(
     folder = Path(out_dir, 'anomaly_p', method, track)
     entries = list_inputs(images)
     score = score or inferencer.main
-    for result in inferencer.stream(entries, scorers=[score]):
+    for result in inferencer.stream(entries, scorers=[score], thresholds=()):
         write_score(folder / f'{result.name}.hdf5', result.scores[score])
     return entries.total
 

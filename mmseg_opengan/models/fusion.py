@@ -80,8 +80,7 @@ class Fusion(nn.Module):
 
     def options(self) -> dict:
         """What a config says of it, with all defaults, as plain values."""
-        free = dict(type=type(self.free).__name__, **self.free.options())
-        return dict(free=free, weight=self.weight)
+        return dict(free=self.free.as_config(), weight=self.weight)
 
     def _load_from_state_dict(self, state_dict: dict, prefix: str, *args: Any) -> None:
         own = self.digest.cpu()

@@ -108,6 +108,16 @@ def test_pictures_whiten_the_calibrated_probability_of_a_fused_score(fused, fram
         run(made, frames[0], thresholds=[1.5])
 
 
+def test_a_fused_score_is_calibrated_only_where_a_probability_is_wanted(fused, frames, monkeypatch):
+    made = fused(dict(slope=2.0, intercept=-1.0))
+    monkeypatch.setattr(type(made), 'calibration', lambda self: 1 / 0)
+    for wanted in ((), [LogitThreshold(0.5)], ['fpr=0.05']):
+        (shown,) = run(made, frames[0], thresholds=wanted)
+        assert len(shown.panel['thresholds']) == len(wanted)
+    with pytest.raises(ZeroDivisionError):
+        run(made, frames[0])
+
+
 def test_pictures_of_a_fused_score_without_calibration_whiten_that_of_d(fused, frames):
     (shown,) = run(fused(None), frames[0])
     assert shown.panel['threshold_of'] == OPENGAN

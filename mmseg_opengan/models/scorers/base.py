@@ -110,6 +110,10 @@ class Scorer(nn.Module, metaclass=ABCMeta):
         named = inspect.getfullargspec(type(self).__init__).kwonlyargs
         return {name: getattr(self, name) for name in named if name != 'checkpoint'}
 
+    def as_config(self) -> dict:
+        """Type and all options, without a checkpoint."""
+        return dict(type=type(self).__name__, **self.options())
+
     def save_file(self, path: str | Path, **meta: Any) -> None:
         """Write what was learned, the options, and ``meta`` (plain values; ``segmentor_sha256``
         above all).
