@@ -34,5 +34,5 @@ LABEL_POLICY = 'label_policy'
 RESOLUTIONS = ('feature', 'image')
 #: Name under which the trained discriminator's scores travel.
 OPENGAN = 'opengan'
-#: Name of the sum of D's score and a free one, where ``model.fuse`` asks for it.
+#: Name of a free score that D raises, where ``model.fuse`` asks for it.
 HYBRID = 'hybrid'

@@ -20,6 +20,7 @@ from ..contracts import HYBRID, OPENGAN
 from ..engine.running import augments, model_of, step_of
 from ..files import write_json
 from ..functional.decisions import is_rule
+from ..models.fusion import main_score
 from ..pictures.figures import FIGURES, save_figure
 from ..pictures.overlay import LogitThreshold
 from .best_checkpoint import check_save_best
@@ -113,8 +114,7 @@ class OpenSetEvaluationHook(Hook):
                 source = {key: value for key, value in stored.items() if key not in apart}
                 setting = replace(setting, decisions=decisions, source=source)
             metric.setting = setting
-            if rule is not None:
-                _show_threshold(runner.visualizer, metric, model_of(runner).score_names)
+            _show_thresholds(runner.visualizer, metric, model_of(runner).score_names)
 
     # ------------------------------------------------------------------ after an evaluation
 
@@ -211,15 +211,27 @@ def _setting(runner: Runner, stage: str) -> Setting:
     )
 
 
-def _show_threshold(visualizer, metric, names):
-    """Let pictures whiten what the metric's threshold calls open: of the fused score where there is
-    one, else of the score that they threshold anyway.
+def _show_thresholds(visualizer, metric, names):
+    """Let pictures whiten what the metric's threshold calls open. Without one they whiten p(open)
+    of the fused score where open validation has calibrated it, else of D's.
     """
     name = getattr(visualizer, 'threshold_of', None)
-    if name == OPENGAN and HYBRID in names:
-        name = visualizer.threshold_of = HYBRID
-    if name in names:
-        visualizer.thresholds = (LogitThreshold(metric.threshold_of(name)),)
+    if name == OPENGAN and names:
+        name = main_score(names)
+    if name not in names:
+        return
+    decided = metric.setting.decisions.get(name)
+    if metric.threshold is not None:
+        thresholds = [LogitThreshold(metric.threshold_of(name))]
+    elif name == HYBRID and decided and decided.calibration:
+        score_of, wanted = decided.calibration.score_of, visualizer.thresholds
+        thresholds = [
+            one if isinstance(one, LogitThreshold) else LogitThreshold(score_of(one), one)
+            for one in wanted
+        ]
+    else:
+        return
+    visualizer.threshold_of, visualizer.thresholds = name, tuple(thresholds)
 
 
 def _commit() -> str | None:

@@ -10,6 +10,7 @@ Shapes: an image has H x W pixels at its original size, before any resizing of t
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
+from functools import cache, partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -30,12 +31,13 @@ from ..features.stored_taps import images_of
 from ..files import label_type
 from ..functional.calibration import Calibration
 from ..functional.decisions import Decisions, is_rule, plain_rule
+from ..models.fusion import main_score
 from ..pictures.overlay import LogitThreshold, robust_range
 from ..pictures.visualizer import panel_fields
 from .config import classes_of, load_model, test_pipeline
 from .inputs import Inputs, check_out_dir, list_inputs
 from .reading import ImageReader
-from .results import OpenSetResult, main_score
+from .results import OpenSetResult
 from .video import video_writer
 
 #: The data loader whose dataset a split of the config means.
@@ -234,11 +236,7 @@ class OpenSetInferencer:
         if threshold is not None and options.get('thresholds') is None:
             options['thresholds'] = [LogitThreshold(threshold)]
         threshold = None if threshold is None else float(threshold)
-        files = dict(
-            scores=save_scores,
-            overlay=save_overlays,
-            unknown_id=unknown_id,
-        )
+        files = dict(scores=save_scores, overlay=save_overlays, unknown_id=unknown_id)
         total = min(options.get('limit') or entries.total, entries.total) or None
         results = self.stream(entries, scaled=save_overlays or video is not None, **options)
         found: list = []
@@ -307,10 +305,11 @@ class OpenSetInferencer:
             otherwise = 'Colours have the scale of the first image'
             scales = self._found_or_none(self.scales, otherwise) if self.decides else None
         panel = dict(classes=self.classes, palette=self.palette, font=self.font)
-        found = self._panel_thresholds(thresholds, main, scorers)
-        panel['threshold_of'], panel['thresholds'] = found
+        thresholded = cache(partial(self._panel_thresholds, thresholds, main, scorers))
+        if thresholds is not None:
+            thresholded()  # wrong ones are an error before the first image
         results = self._results(pairs, batch_size, bad)
-        return self._finished(results, main, scorers, panel, scales)
+        return self._finished(results, main, scorers, panel, thresholded, scales)
 
     def _require_scorers(self, names: Sequence[str]) -> None:
         unknown = sorted(set(names) - set(self.scorers))
@@ -325,8 +324,8 @@ class OpenSetInferencer:
             warnings.warn(f'{otherwise}, as open validation lacks {error}', stacklevel=5)
             return None
 
-    def _panel_thresholds(self, thresholds, main: str, scorers) -> tuple[str, list[float]]:
-        """Name of the score that panels threshold, and the thresholds."""
+    def _panel_thresholds(self, thresholds, main: str, scorers) -> dict:
+        """Name of the score that panels threshold, and the thresholds, for ``draw_panel``."""
         calibration = None
         wants_probability = thresholds is None or not all(
             is_rule(one) or isinstance(one, LogitThreshold) for one in thresholds
@@ -336,8 +335,9 @@ class OpenSetInferencer:
             calibration = self._found_or_none(self.calibration, otherwise)
         if thresholds is None and calibration is None:
             name = OPENGAN if OPENGAN in scorers else main
-            return name, list(PROBABILITIES) if self.scorers[name] else []
-        found: list[float] = []
+            found = list(PROBABILITIES) if self.scorers[name] else []
+            return dict(threshold_of=name, thresholds=found)
+        found = []
         for one in PROBABILITIES if thresholds is None else thresholds:
             if is_rule(one):
                 one = LogitThreshold(self.threshold(str(one), main))
@@ -347,7 +347,7 @@ class OpenSetInferencer:
                 found.append(LogitThreshold(calibration.score_of(float(one)), float(one)))
             else:
                 found.append(float(one) if self.scorers[main] else LogitThreshold(one))
-        return main, found
+        return dict(threshold_of=main, thresholds=found)
 
     def _results(self, pairs, batch_size, bad=None):
         """(name, RGB image, data sample) of every entry that can be read, in order; the sample's
@@ -375,7 +375,7 @@ class OpenSetInferencer:
             for i, (name, image, _) in enumerate(images):
                 yield name, image, samples[i]
 
-    def _finished(self, results, main, scorers, panel, scales) -> Iterator[OpenSetResult]:
+    def _finished(self, results, main, scorers, panel, thresholded, scales) -> Iterator:
         for name, image, sample in results:
             fields = panel_fields(sample)
             scores = {scorer: fields['scores'][scorer] for scorer in scorers}
@@ -396,4 +396,5 @@ class OpenSetInferencer:
                 panel=dict(panel, gt=fields.get('gt'), open_map=fields.get('open_map')),
                 scales=scales,
                 source=None if (path := sample.get('img_path')) == name else path,
+                thresholded=thresholded,
             )

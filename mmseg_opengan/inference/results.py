@@ -1,9 +1,9 @@
 """What was found in one image, its pictures and its files."""
 
 import io
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 
 import cv2
@@ -11,7 +11,6 @@ import numpy as np
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from ..contracts import HYBRID, OPENGAN
 from ..files import half_where_it_fits, label_type, replacing
 from ..pictures.overlay import OPEN_COLOUR, robust_range
 from ..pictures.panel import draw_panel
@@ -32,11 +31,13 @@ class OpenSetResult:
             feature grid.
         logits: the names among them whose scores are open logits: sigmoid gives a probability of
             open.
-        main: name of the score that thresholds and overlays mean, see :func:`main_score`.
-        panel: the other arguments of :func:`pictures.panel.draw_panel`.
+        main: name of the score that thresholds and overlays mean, see
+            :func:`models.fusion.main_score`.
+        panel: other arguments of :func:`pictures.panel.draw_panel`.
         source: path of the image; None of an array or a frame.
         scales: scorer name -> (lo, hi), the scores of the darkest and the brightest colour; of a
             scorer without one, the image's own.
+        thresholded: finds ``threshold_of`` and ``thresholds`` of the panel when it is drawn.
     """
 
     name: str
@@ -48,6 +49,7 @@ class OpenSetResult:
     panel: dict
     scales: dict[str, tuple[float, float]]
     source: str | None = None
+    thresholded: Callable[[], dict] = dict
 
     @cached_property
     def picture(self) -> np.ndarray:
@@ -57,7 +59,11 @@ class OpenSetResult:
             pred=self.labels,
             scores=self.scores,
             **self.panel,
+            **self.thresholded(),
         )
+
+    def __getstate__(self) -> dict:
+        return dict(self.__dict__, thresholded=partial(dict, self.thresholded()))
 
     def score(self, scorer: str | None = None) -> np.ndarray:
         """(H, W) scores of a scorer, of the main one by default, at the size of the image."""
@@ -158,14 +164,6 @@ class OpenSetResult:
                 file.write(content)
             written[kind] = path
         return written
-
-
-def main_score(names: Iterable[str]) -> str:
-    """The score that is meant where none is named: the fused one, else D's, else the first."""
-    names = list(names)
-    if not names:
-        raise ValueError('scorers: wanted at least one score, found a model without any')
-    return next((name for name in (HYBRID, OPENGAN) if name in names), names[0])
 
 
 def score_png(score: np.ndarray, *, logit: bool) -> bytes:

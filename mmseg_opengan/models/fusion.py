@@ -4,16 +4,26 @@ trained one only raises.
 
 import hashlib
 import json
+from collections.abc import Iterable
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from ..contracts import HYBRID, OPENGAN
 from ..files import as_json
 from ..functional.scores import fused
 from .networks import is_recorded
 from .options import check_numbers
 from .scorers.base import SCORERS, FitData, FittedScorer, Scorer
+
+
+def main_score(names: Iterable[str]) -> str:
+    """The score that is meant where none is named: the fused one, else D's, else the first."""
+    names = list(names)
+    if not names:
+        raise ValueError('scorers: wanted at least one score, found a model without any')
+    return next((name for name in (HYBRID, OPENGAN) if name in names), names[0])
 
 
 def require_of_tap(name: str, scorer: Scorer) -> None:

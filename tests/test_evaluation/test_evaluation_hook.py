@@ -5,7 +5,6 @@ figures.
 import json
 import logging
 import math
-from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -205,22 +204,6 @@ def test_pictures_whiten_what_the_threshold_calls_open(root, trained):
     threshold = decided_in(best_of(trained))['scorers']['opengan']['thresholds']['tpr=0.95']
     assert made.visualizer.thresholds == (threshold,)
     assert isinstance(made.visualizer.thresholds[0], LogitThreshold)
-
-
-@pytest.mark.parametrize(
-    ('names', 'thresholds', 'wanted'),
-    [
-        (('msp', 'opengan', 'hybrid'), 'opengan', ('hybrid', (2.0,))),
-        (('msp', 'opengan'), 'opengan', ('opengan', (1.0,))),
-        (('msp', 'hybrid'), 'msp', ('msp', (3.0,))),
-        (('msp',), 'opengan', ('opengan', ())),
-    ],
-)
-def test_pictures_threshold_the_fused_score_where_there_is_one(names, thresholds, wanted):
-    metric = SimpleNamespace(threshold_of=dict(opengan=1.0, hybrid=2.0, msp=3.0).get)
-    visualizer = SimpleNamespace(threshold_of=thresholds, thresholds=())
-    evaluation_hook._show_threshold(visualizer, metric, names)
-    assert (visualizer.threshold_of, visualizer.thresholds) == wanted
 
 
 # ----------------------------------------------------------------------------------------------

@@ -7,7 +7,8 @@ from scipy import ndimage
 
 from mmseg_opengan.inference.drawing import contact_sheet, overlay
 from mmseg_opengan.inference.objects import find_objects, outline
-from mmseg_opengan.inference.results import OpenSetResult, main_score
+from mmseg_opengan.inference.results import OpenSetResult
+from mmseg_opengan.models.fusion import main_score
 
 CLASSES = ('road', 'sky', 'car')
 

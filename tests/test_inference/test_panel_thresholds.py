@@ -1,5 +1,7 @@
 """Which pixels of a panel are white: probabilities, rules, numbers, and of which score."""
 
+import pickle
+
 import numpy as np
 import pytest
 import torch
@@ -39,8 +41,8 @@ def test_a_rule_is_resolved_on_open_validation(tiny, frames):
         threshold_at_tpr(bins, tpr=0.9), abs=1e-3 * float(np.ptp(scores))
     )
     (ruled,) = run(made, frames[0], thresholds=['fpr=0.1', '.9'])
-    assert ruled.panel['thresholds'] == [LogitThreshold(threshold), 0.9]
-    assert isinstance(ruled.panel['thresholds'][0], LogitThreshold)
+    assert ruled.thresholded()['thresholds'] == [LogitThreshold(threshold), 0.9]
+    assert isinstance(ruled.thresholded()['thresholds'][0], LogitThreshold)
     assert ruled.picture.ndim == 3
     with pytest.raises(ValueError, match="threshold: wanted a number, 'fpr=RATE'"):
         run(made, frames[0], thresholds=['nonsense'])
@@ -93,17 +95,17 @@ def fused(tiny, tmp_path):
 def test_pictures_whiten_the_calibrated_probability_of_a_fused_score(fused, frames):
     made = fused(dict(slope=2.0, intercept=-1.0))
     (shown,) = run(made, frames[0])
-    assert shown.panel['threshold_of'] == 'hybrid'
+    assert shown.thresholded()['threshold_of'] == 'hybrid'
     probability = made.calibration().probability(torch.from_numpy(shown.scores['hybrid'])).numpy()
-    for wanted, threshold in zip(PROBABILITIES, shown.panel['thresholds'], strict=True):
+    for wanted, threshold in zip(PROBABILITIES, shown.thresholded()['thresholds'], strict=True):
         assert threshold.probability == wanted
         is_open = threshold_map(shown.scores['hybrid'], threshold)
         assert np.array_equal(is_open, probability >= np.float32(wanted))
     assert is_open.any()
     assert not is_open.all()
     (ruled,) = run(made, frames[0], thresholds=['fpr=0.05', 0.5])
-    assert ruled.panel['thresholds'] == [1.5, 0.5]
-    assert [one.probability for one in ruled.panel['thresholds']] == [None, 0.5]
+    assert ruled.thresholded()['thresholds'] == [1.5, 0.5]
+    assert [one.probability for one in ruled.thresholded()['thresholds']] == [None, 0.5]
     with pytest.raises(ValueError, match=r'probability: wanted one in \(0, 1\), found 1.5'):
         run(made, frames[0], thresholds=[1.5])
 
@@ -113,12 +115,20 @@ def test_a_fused_score_is_calibrated_only_where_a_probability_is_wanted(fused, f
     monkeypatch.setattr(type(made), 'calibration', lambda self: 1 / 0)
     for wanted in ((), [LogitThreshold(0.5)], ['fpr=0.05']):
         (shown,) = run(made, frames[0], thresholds=wanted)
-        assert len(shown.panel['thresholds']) == len(wanted)
+        assert len(shown.thresholded()['thresholds']) == len(wanted)
+    (shown,) = run(made, frames[0])  # None is drawn yet.
     with pytest.raises(ZeroDivisionError):
-        run(made, frames[0])
+        assert shown.picture is None
+
+
+def test_a_result_can_be_pickled_with_what_its_picture_needs(fused, frames):
+    (shown,) = run(fused(dict(slope=2.0, intercept=-1.0)), frames[0])
+    found = pickle.loads(pickle.dumps(shown))
+    assert np.array_equal(found.picture, shown.picture)
+    assert found.thresholded()['threshold_of'] == 'hybrid'
 
 
 def test_pictures_of_a_fused_score_without_calibration_whiten_that_of_d(fused, frames):
     (shown,) = run(fused(None), frames[0])
-    assert shown.panel['threshold_of'] == OPENGAN
-    assert tuple(shown.panel['thresholds']) == PROBABILITIES
+    assert shown.thresholded()['threshold_of'] == OPENGAN
+    assert tuple(shown.thresholded()['thresholds']) == PROBABILITIES
