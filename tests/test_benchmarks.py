@@ -2,13 +2,19 @@
 looked at.
 """
 
+import json
+import runpy
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+import torch
+from mmengine.config import Config
 from tiny_camvid import write_checkpoints, write_config, write_images
 from tool_calls import environment
+
+from mmseg_opengan.models.frozen_segmentor import FrozenSegmentor
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -49,6 +55,35 @@ def test_exported_files_are_timed(tmp_path):
         '| onnxruntime',
         '| torch.export',
     ]
+
+
+def test_the_search_trains_without_each_kind(tmp_path, monkeypatch, capsys):
+    root = write_images(tmp_path / 'camvid')
+    for split in ('closed_train', 'open_train', 'open_val'):
+        (root / f'splits/{split}.txt').write_text('a\nc')
+    monkeypatch.setenv('CAMVID_ROOT', str(root))
+    monkeypatch.setenv('CAMVID_SEGMENTOR', str(tmp_path / 'segmentor.pth'))
+    config = Config.fromfile(ROOT / 'configs/opengan/opengan_hr18s_camvid.py')
+    network = FrozenSegmentor(config.model.segmentor.config).network
+    torch.save(dict(state_dict=network.state_dict()), tmp_path / 'segmentor.pth')
+
+    script, out = ROOT / 'benchmarks/leave_out_search.py', tmp_path / 'out'
+    options = ['--seeds', '3', '--steps', '2', '--interval', '1', '--open-pixels', '8']
+    command = [str(script), 'generators', '--out', str(out), '--bank', str(tmp_path), *options]
+    monkeypatch.setattr(sys, 'argv', command)
+    monkeypatch.syspath_prepend(script.parent)
+    runpy.run_path(str(script), run_name='__main__')
+    lines = (out / 'generators_8x2.jsonl').read_text().splitlines()
+    found = [json.loads(line) for line in lines]
+    kinds = {one['left'] for one in found}
+    assert len(kinds) > 1
+    assert len(found) == 5 * len(kinds)
+    for one in found:
+        assert one['step'] in (1, 2)
+        assert all(0 < number < 1 for own in one['chosen'].values() for number in own.values())
+    assert '| null-space G | 1 |' in capsys.readouterr().out
+    runpy.run_path(str(script), run_name='__main__')  # has nothing left to do
+    assert (out / 'generators_8x2.jsonl').read_text().splitlines() == lines
 
 
 def printed_by(command) -> str:

@@ -147,6 +147,26 @@ def test_a_method_with_a_fused_score_has_two_rows(folder, tmp_path):  # noqa: F8
     assert rows['cls']['trained'] == rows['cls-alone']
 
 
+def test_the_kinds_are_those_that_a_training_can_draw(tap):
+    cfg, model, source = tap
+    every = leave_out.kinds_of(source)
+    for kind, rows in every.items():
+        assert torch.equal(source.bank.gather('open', rows).float(), pixels_of(source, kind))
+    gone = next(iter(every))
+    without = leave_out._source(cfg, model, leave_out=[gone])
+    assert list(leave_out.kinds_of(without)) == list(every)[1:]
+
+
+def test_a_training_from_images_is_refused(folder, tmp_path):  # noqa: F811
+    (tmp_path / 'cls.py').write_text(
+        f"_base_ = '{folder / 'cls_tiny.py'}'\n"
+        "train_dataloader = dict(dataset=dict(_delete_=True, type='ImageSource'))\n"
+    )
+    with pytest.raises(ValueError, match=r'cls: .* stored features .*, found one from ImageSource'):
+        leave_out.run(str(tmp_path / '{}.py'), ['cls'], [0], tmp_path / 'out')
+    assert not (tmp_path / 'out').exists()
+
+
 def test_the_config_is_the_first_with_open_images(folder, tmp_path):  # noqa: F811
     without = tmp_path / 'opengan0.py'
     without.write_text(

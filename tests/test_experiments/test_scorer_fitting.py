@@ -5,6 +5,7 @@ segmentor.
 import json
 import math
 import runpy
+import shutil
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +16,7 @@ import pytest
 import torch
 from mmengine.config import Config
 from mmseg.registry import DATASETS, MODELS
+from PIL import Image
 from sklearn.metrics import roc_auc_score
 from tiny_camvid import MODEL, PLAIN
 from tiny_cityscapes import NO_OPEN, images, write_images
@@ -217,6 +219,22 @@ def test_a_fit_on_other_training_images_is_made_again(folder, tmp_path, monkeypa
     for _ in range(2):
         fit_scorers(config, **options)
         assert len(fits) == 2
+
+
+def test_options_are_chosen_again_by_corrected_labels(folder, tmp_path, monkeypatch):
+    shutil.copytree(folder / 'data', tmp_path / 'data')
+    config = make_config(folder, some('nn'))
+    config.val_dataloader.dataset = images(tmp_path / 'data', split='open_val')
+    options = dict(out=tmp_path / 'fits', settings=SETTINGS)
+    fits, fit = [], FittedScorer.fit
+    monkeypatch.setattr(FittedScorer, 'fit', lambda self, data: fits.append(1) or fit(self, data))
+    label = DATASETS.build(config.val_dataloader.dataset).get_data_info(0)['seg_map_path']
+    for _ in range(2):
+        fit_scorers(config, **options)
+        assert len(fits) == 2
+    Image.fromarray(np.asarray(Image.open(label))[::-1]).save(label)
+    fit_scorers(config, **options)
+    assert len(fits) == 4
 
 
 def test_an_interrupted_run_goes_on_with_the_next_candidate(folder, fitted, tmp_path, monkeypatch):
