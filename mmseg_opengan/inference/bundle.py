@@ -3,7 +3,7 @@
 It holds tensors and plain values only, and needs neither configs nor data nor label modules.
 """
 
-from collections.abc import Iterable
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,14 +11,13 @@ import torch
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from mmengine.runner import CheckpointLoader
-from mmengine.utils import import_modules_from_strings
 from mmseg.registry import MODELS
 from torch import nn
 
 from ..contracts import OPENGAN
 from ..evaluation.evaluation_hook import OPEN_VALIDATION
 from ..files import as_json, replacing
-from ..models.frozen_segmentor import plain, require_numbers
+from ..models.frozen_segmentor import import_modules_of, plain, require_numbers
 from ..models.safe_types import require_registered_types
 from ..models.scorers.fused_scorers import whole_config
 
@@ -40,15 +39,14 @@ def write_bundle(path: str | Path, inferencer, decisions: dict | None) -> None:
         raise ValueError(f"bundle: wanted a file that ends in .pth, found '{path}'")
     model = inferencer.model
     described = plain(inferencer.cfg.model)
-    described['segmentor'] = dict(config=model.held.config, checkpoint=None)
+    held = dict(model.held.config, custom_imports=_imports(model.held.config, inferencer))
+    described['segmentor'] = dict(config=held, checkpoint=None)
     described['scorers'] = {
         name: scorer_config(described['scorers'][name], one) for name, one in model.scorers.items()
     }
-    imports = plain(inferencer.cfg.get('custom_imports') or {}).get('imports', [])
-    imports = _needed([imports] if isinstance(imports, str) else imports, inferencer)
     parts = dict(
         model=described,
-        custom_imports=dict(imports=imports),
+        custom_imports=_imports(inferencer.cfg, inferencer),
         test_pipeline=inferencer.reader.steps,
     )
     meta = {_BUNDLE: parts}
@@ -75,7 +73,8 @@ def read_bundle(path: str) -> tuple[Config, Any, dict] | None:
     parts = meta.get(OPENGAN, {}).get(_BUNDLE)
     if parts is None:
         return None
-    import_modules_from_strings(**parts['custom_imports'])
+    held = parts['model'].get('segmentor') or {}
+    import_modules_of(parts, held.get('config') or {})
     require_registered_types(parts, path)
     init_default_scope('mmseg')
     model: Any = MODELS.build(parts['model'])
@@ -93,9 +92,14 @@ def scorer_config(config: dict, scorer: nn.Module) -> dict:
     return {**whole_config(config, scorer), **plain(options)}
 
 
-def _needed(imports: Iterable[str], inferencer) -> list[str]:
-    """Modules that define a part of the network, a scorer or a step; data and labels are not."""
+def _imports(config: Mapping, inferencer) -> dict:
+    """``custom_imports`` with the modules of a config that define a part of the network, a scorer
+    or a step; data and labels are not.
+    """
+    imports = plain(config.get('custom_imports') or {}).get('imports', [])
+    imports = [imports] if isinstance(imports, str) else imports
     model = inferencer.model
     used = [*model.modules(), *model.segmentor.modules(), *inferencer.reader.transforms]
     homes = {type(one).__module__ for one in used}
-    return [name for name in imports if any(f'{home}.'.startswith(f'{name}.') for home in homes)]
+    needed = [name for name in imports if any(f'{home}.'.startswith(f'{name}.') for home in homes)]
+    return dict(imports=needed)

@@ -8,12 +8,12 @@ from typing import Any
 
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
-from mmengine.utils import import_modules_from_strings
 from mmseg.registry import DATASETS, MODELS
 
 from ..contracts import HYBRID, OPENGAN
 from ..datasets.open_set_folder import made_up_palette
 from ..models.frozen_segmentor import (
+    import_modules_of,
     noted_segmentor,
     read_checkpoint,
     read_config,
@@ -44,8 +44,7 @@ def config_in(checkpoint: str) -> Config:
         )
     cfg = _config_of_text(meta['cfg'], checkpoint)
     cfg.model.segmentor = dict(config=segmentor['config'], checkpoint=segmentor['checkpoint'])
-    if cfg.get('custom_imports'):
-        import_modules_from_strings(**cfg.custom_imports)
+    import_modules_of(cfg, segmentor['config'])
     require_registered_types(cfg.to_dict(), checkpoint)
     return cfg
 

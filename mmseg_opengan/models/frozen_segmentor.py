@@ -4,6 +4,7 @@ to it.
 
 import hashlib
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -82,6 +83,13 @@ def without_downloads(value: Any) -> Any:
     return found
 
 
+def import_modules_of(*configs: Mapping) -> None:
+    """Import the modules that configs name as their ``custom_imports``."""
+    for config in configs:
+        if config.get('custom_imports'):
+            import_modules_from_strings(**config['custom_imports'])
+
+
 class FrozenSegmentor:
     """mmseg's own model in eval mode, and where its weights come from.
 
@@ -98,9 +106,7 @@ class FrozenSegmentor:
         if test_cfg is not None:
             self.config['model']['test_cfg'] = plain(test_cfg)
         self.config['model']['test_cfg'] = _checked_test_cfg(self.config['model'].get('test_cfg'))
-        imports = self.config.get('custom_imports')
-        if imports:
-            import_modules_from_strings(**imports)
+        import_modules_of(self.config)
         model = MODELS.build(ConfigDict(self.config['model']))
         self.network: Any = revert_sync_batchnorm(model).eval()
         self.source: str | None = None

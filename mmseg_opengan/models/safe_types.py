@@ -42,13 +42,18 @@ def _types(value: Any) -> Iterator[str]:
 
 
 def _registered() -> set[str]:
-    """Names, and names of classes, in all registries."""
+    """Names, and names of classes, in all registries; what mmseg and mmengine register when it is
+    first asked for is imported.
+    """
     from .scorers.base import SCORERS  # which imports this module
 
     names: set[str] = set()
     roots = [*vars(mmengine.registry).values(), *vars(mmseg.registry).values(), SCORERS]
-    for registry in roots:
-        for one in _with_children(registry) if isinstance(registry, Registry) else ():
+    registries = [one for one in roots if isinstance(one, Registry)]
+    for registry in registries:
+        registry.import_from_location()
+    for registry in registries:
+        for one in _with_children(registry):
             names.update(one.module_dict)
             names.update(part.__name__ for part in one.module_dict.values())
     return names

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 import torch
 from mmengine.config import Config
-from tool_calls import environment
+from tiny_camvid import write_checkpoints
+from tool_calls import REPO, environment
 
 from mmseg_opengan.inference.bundle import write_bundle
 from mmseg_opengan.inference.inferencer import OpenSetInferencer
@@ -19,6 +20,14 @@ from mmseg_opengan.datasets.camvid import CamVidOpenSet
 
 @DATASETS.register_module(force=True)
 class MyLabels(CamVidOpenSet):
+    pass
+"""
+NETWORK = """
+from mmseg.models.backbones import ResNet
+from mmseg.registry import MODELS
+
+@MODELS.register_module()
+class MyNet(ResNet):
     pass
 """
 
@@ -101,6 +110,41 @@ print(inferencer.threshold('fpr=0.05'), inferencer.threshold('f1', 'react'), inf
     content = torch.load(tmp_path / 'away/bundle.pth', weights_only=True)
     assert content['meta']['opengan']['bundle']['custom_imports'] == dict(imports=[])
     assert str(tiny[0]) not in repr(content['meta'])  # no path of this machine
+
+
+def test_a_checkpoint_alone_and_its_bundle_in_a_process_of_their_own(tiny, frames, tmp_path):
+    """Of a segmentor whose config imports its network, and labels that a bundle does not need."""
+    for folder, name, code in (('net', 'my_net', NETWORK), ('labels', 'my_labels', LABELS)):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / f'{name}.py').write_text(code)
+    cfg = Config.fromfile(tiny[2])
+    cfg.model.segmentor.config.model.backbone.type = 'MyNet'
+    cfg.model.segmentor.config.custom_imports = dict(imports=['my_net', 'my_labels'])
+    cfg.dump(tmp_path / 'mine.py')
+    with pytest.MonkeyPatch.context() as patch:
+        for folder in ('net', 'labels'):
+            patch.syspath_prepend(str(tmp_path / folder))
+        trained, segmentor = write_checkpoints(tmp_path, tmp_path / 'mine.py')
+    code = f"""
+import sys
+from mmseg_opengan import OpenSetInferencer
+from mmseg_opengan.inference.bundle import write_bundle
+alone = OpenSetInferencer({str(trained)!r}, segmentor_checkpoint={str(segmentor)!r}, device='cpu')
+wanted = alone({frames[0]!r}, show_progress=False)[0].scores['opengan']
+write_bundle('bundle.pth', alone, None)
+sys.path.remove({str(tmp_path / 'labels')!r})
+del sys.modules['my_labels']
+found = OpenSetInferencer('bundle.pth', device='cpu')
+assert (found({frames[0]!r}, show_progress=False)[0].scores['opengan'] == wanted).all()
+"""
+    done = subprocess.run(
+        [sys.executable, '-c', code],
+        cwd=tmp_path,
+        env=environment(REPO, tmp_path / 'net', tmp_path / 'labels'),
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
 
 
 def test_a_plain_model_and_one_without_thresholds(tiny, frames, tmp_path):
