@@ -5,6 +5,7 @@ import hashlib
 import json
 import math
 import os
+import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import BinaryIO
@@ -17,8 +18,9 @@ def replacing(path) -> Iterator[BinaryIO]:
     """A file open for writing bytes that takes its name only when it is complete; a reader never
     meets half of it.
 
-    It is written beside its place as ``{path}.tmp`` and renamed at the end. After an error the old
-    file is still there, and what was written of the new one is removed.
+    It is written beside its place as ``{path}.{unique}.tmp`` and renamed at the end: of two writers
+    the last one's file stays. After an error the old file is still there, and what was written of
+    the new one is removed.
 
     Raises:
         OSError: it cannot be written, a full disk for one; names the file.
@@ -27,7 +29,7 @@ def replacing(path) -> Iterator[BinaryIO]:
         >>> with replacing('scores.npy') as file:  # doctest: +SKIP
         ...     np.save(file, scores)
     """
-    temporary = f'{path}.tmp'
+    temporary = f'{path}.{os.getpid()}-{secrets.token_hex(4)}.tmp'
     try:
         # Not 'wb': numpy would write to the descriptor itself, and lose an error at the last bytes.
         with open(temporary, 'w+b') as file:

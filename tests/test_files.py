@@ -31,6 +31,18 @@ def test_a_failed_write_leaves_the_old_file(tmp_path):
     assert [found.name for found in tmp_path.iterdir()] == ['scores.bin']
 
 
+def test_of_two_writers_at_once_the_last_ones_file_stays_whole(tmp_path):
+    path = tmp_path / 'scores.bin'
+    with replacing(path) as first:
+        first.write(b'first')
+        with replacing(path) as second:
+            second.write(b'second, longer')
+        assert path.read_bytes() == b'second, longer'
+        first.write(b' and more')
+    assert path.read_bytes() == b'first and more'
+    assert [found.name for found in tmp_path.iterdir()] == ['scores.bin']
+
+
 def test_undefined_numbers_are_null_in_json(tmp_path):
     write_json(tmp_path / 'a.json', dict(a=float('nan'), b=[1.0, (float('inf'), 'c')]))
     assert json.loads((tmp_path / 'a.json').read_text()) == dict(a=None, b=[1.0, [None, 'c']])

@@ -18,7 +18,7 @@ from tqdm import tqdm
 
 from ..contracts import CLOSED, GT_OPEN_MAP, HYBRID, IGNORE, LABEL_POLICY, OPEN_SCORES, VOID
 from ..features.stored_taps import images_of
-from ..files import as_json, sha256_of, write_json
+from ..files import as_json, json_bytes, sha256_of, write_json
 from ..functional.decisions import STANDARD_RULES, decide
 from ..functional.detection import ScoreBins
 from ..functional.recognition import RecognitionCounts
@@ -242,7 +242,7 @@ class OpenValidation:
         )
 
     def _made_from(self, dataset: BaseDataset) -> dict:
-        files = digest_of_files(dataset)
+        files = digest_of_dataset(dataset)
         return as_json(dict(state_of(self._model), data=plain(self._data), files=files))
 
     def _read(self) -> list[dict]:
@@ -269,15 +269,17 @@ class OpenValidation:
 
 
 def digest_of_data(config: dict, kinds: Sequence[str] = KINDS_OF_FILES) -> str:
-    """:func:`digest_of_files` of the images of a data set's config."""
-    return digest_of_files(DATASETS.build(images_of(config)), kinds)
+    """:func:`digest_of_dataset` of the images of a data set's config."""
+    return digest_of_dataset(DATASETS.build(images_of(config)), kinds)
 
 
-def digest_of_files(dataset: BaseDataset, kinds: Sequence[str] = KINDS_OF_FILES) -> str:
-    """Of names and bytes of images and labels: an edited file is noticed, whatever its time and
-    its folder.
+def digest_of_dataset(dataset: BaseDataset, kinds: Sequence[str] = KINDS_OF_FILES) -> str:
+    """Of names and bytes of images and labels, and of what the labels' ids mean: an edited file is
+    noticed, whatever its time and its folder.
     """
-    digest = hashlib.sha256()
+    known = getattr(dataset, 'metainfo', {})
+    meaning = [known.get(key) for key in (LABEL_POLICY, 'classes', 'open_classes')]
+    digest = hashlib.sha256(json_bytes(meaning))
     for i in range(len(dataset)):
         info = dataset.get_data_info(i)
         for path in filter(None, map(info.get, kinds)):

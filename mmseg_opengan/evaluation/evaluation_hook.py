@@ -61,8 +61,10 @@ class OpenSetEvaluationHook(Hook):
 
     def __init__(self, *, plot_val: bool = True, plot_test: bool = True):
         self.plot_val, self.plot_test = plot_val, plot_test
-        self._loaded: dict | None = None  # what the checkpoint holds of open validation
-        self._decided: dict | None = None  # by the last validation, until the next training step
+        # By open validation, until the next training step: what the checkpoint holds, and the last.
+        self._loaded: dict | None = None
+        self._decided: dict | None = None
+        self._trained = False  # since the checkpoint was loaded
 
     def before_run(self, runner: Runner) -> None:
         if isinstance(runner._train_loop, BaseLoop) and runner.val_loop is not None:
@@ -88,7 +90,8 @@ class OpenSetEvaluationHook(Hook):
     def after_train_iter(
         self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None
     ) -> None:
-        self._decided = None  # D has changed
+        self._loaded = self._decided = None  # D has changed
+        self._trained = True
 
     # ------------------------------------------------------------------ before an evaluation
 
@@ -104,7 +107,7 @@ class OpenSetEvaluationHook(Hook):
                     'threshold: wanted a number with test-time augmentation, as open validation '
                     f"runs without it, found the rule '{rule}'"
                 )
-            stored = self._loaded
+            stored = self._decided or self._loaded
             if is_rule(rule):
                 stored = _decided_with(str(rule), runner, stored)
             setting = _setting(runner, 'test')
@@ -152,7 +155,7 @@ class OpenSetEvaluationHook(Hook):
                 metric.report,
                 stage=stage,
                 iteration=step_of(runner) or None,
-                checkpoint=runner._load_from,
+                checkpoint=None if self._trained else runner._load_from,
                 segmentor=model_of(runner).held.source,
                 version=__version__,
                 commit=_commit(),

@@ -108,31 +108,31 @@ class Job:
             minutes=best['minutes'],
         )
 
-    def recipe(self, labels: dict | None = None) -> dict:
+    def recipe(self, known: dict | None = None) -> dict:
         """What the run's weights and their choice depend on, but not where data lies.
 
         Args:
-            labels: digests of label files by the configs of their data sets, which are found anew
-                where they are missing.
+            known: digests of data sets by their configs, which are found anew where they are
+                missing.
         """
         config = self.load_config().to_dict()
-        labels = {} if labels is None else labels
+        known = {} if known is None else known
         parts = {key: _without_places(config.get(key)) for key in _RECIPE}
         choice = config['default_hooks']['checkpoint']
         parts['choice'] = {key: choice.get(key) for key in ('save_best', 'rule')}
         init_default_scope(config.get('default_scope', 'mmseg'))
         data = [config['train_dataloader']['dataset'].get(group) for group in GROUPS]
         data.append((config.get('val_dataloader') or {}).get('dataset'))
-        found = [_labels_of(one, labels) for one in data if one is not None]
-        return made_from(**parts, own_modules=own_modules(config), labels=found)
+        found = [_digest_of(one, known) for one in data if one is not None]
+        return made_from(**parts, own_modules=own_modules(config), data=found)
 
 
-def _labels_of(dataset: dict, known: dict[str, str]) -> str | None:
-    """Digest of the label files of a data set's config; None where there are none yet."""
+def _digest_of(dataset: dict, known: dict[str, str]) -> str | None:
+    """Digest of a data set's images and labels; None where there are none yet."""
     key = repr(dataset)
     if key not in known:
         try:
-            known[key] = digest_of_data(dataset, ['seg_map_path'])
+            known[key] = digest_of_data(dataset)
         except FileNotFoundError:  # which the training tells
             return None
     return known[key]
@@ -216,9 +216,9 @@ def train(jobs: list[Job], *, processes: int = 1, bank_threads: int = 1) -> None
         ValueError: a job has begun with another config.
         RuntimeError: a job failed; names its log file.
     """
-    labels: dict[str, str] = {}
+    known: dict[str, str] = {}
     for job in jobs:
-        claim(job.work_dir, job.recipe(labels))
+        claim(job.work_dir, job.recipe(known))
     todo = [job for job in jobs if job.best() is None]
     if todo:
         with quiet(todo[0].work_dir, threads=bank_threads, bars=True):

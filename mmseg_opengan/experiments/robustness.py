@@ -29,7 +29,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from ..contracts import CLOSED, VOID
-from ..evaluation.decided import conditions_of, maker_of, state_of
+from ..evaluation.decided import conditions_of, digest_of_data, maker_of, state_of
 from ..evaluation.metric import Setting
 from ..features.stored_taps import images_of
 from ..files import json_bytes, write_json
@@ -143,12 +143,15 @@ class Trial:
 
     def record(self) -> dict:
         """What all numbers of a folder have in common."""
-        values = self.cfg.to_dict()
+        data = {
+            what: self.cfg[f'{stage}_dataloader'].dataset
+            for what, stage in (('images', 'test'), ('open_validation', 'val'))
+        }
         return made_from(
             **conditions_of(self.model),
             segmentor=self.model.segmentor_identity(),
-            images=values['test_dataloader']['dataset'],
-            open_validation=values['val_dataloader']['dataset'],
+            **data,
+            files={what: digest_of_data(images) for what, images in data.items()},
             every=self.every,
             steps=self.steps,
         )

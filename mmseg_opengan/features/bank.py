@@ -7,8 +7,8 @@ A bank is a folder::
     shard-00000.closed.pixels.npy (rows,) records: image, row, col on the grid, label
     shard-00000.open.npy          the same for open pixels (label: index into open_classes)
     shard-00000.open.pixels.npy
-    shard-00000.json              images, digests of their files, rows, bytes and checksums of this
-    shard
+    shard-00000.json              images, their places, digests of their files, rows, bytes and
+    checksums of this shard
 
 A shard covers a few images and appears whole or not at all: each file is written under a temporary
 name and renamed, ``shard-*.json`` last, and what lacks it does not count. Each ``.json`` ends with
@@ -37,7 +37,7 @@ try:
 except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
-VERSION = 3
+VERSION = 4
 IMAGES_PER_SHARD = 16
 # Shards mapped at a time, of each group. Linux lets a process have 65,530 mappings.
 MAX_MAPPED = 16_384
@@ -75,7 +75,9 @@ class FeatureBank:
             )
         self.manifest = manifest
         check_identity(self.root, self.manifest, identity or {})
-        del self.manifest['files']  # for writers only
+        #: Of the images and labels that the features come from.
+        self.files_sha256 = _digest(self.manifest.pop('files'))
+        del self.manifest['places']  # for writers only
         self._open = functools.lru_cache(MAX_MAPPED)(self._open)  # type: ignore[method-assign]
         # Image name -> (first row, number of rows)
         self._rows: dict[str, dict[str, tuple[int, int]]] = {group: {} for group in GROUPS}
@@ -221,8 +223,8 @@ def read_manifest(root: Path) -> dict | None:
 
 
 def read_bank(root: Path) -> dict | None:
-    """The manifest with what all shards hold: ``images``, ``files``, ``shards``; None
-    without a bank.
+    """The manifest with what all shards hold: ``images``, ``files``, ``places``, ``shards``;
+    None without a bank.
 
     Raises:
         FeatureBankError: the record of a shard before the last one is missing, or not readable.
@@ -244,7 +246,7 @@ def read_bank(root: Path) -> dict | None:
 
 def empty_bank() -> dict:
     """What :func:`read_bank` gives of a bank without shards, but for its manifest."""
-    return dict(images=[], files={}, shards=[])
+    return dict(images=[], files={}, places={}, shards=[])
 
 
 def first_of(bank: dict, what: str) -> int:
@@ -268,12 +270,13 @@ def remove_shards(root: Path) -> None:
 
 
 def add_shard(bank: dict, record: dict) -> None:
-    """Count one more shard's record (``images`` new to the bank, ``files``, ``groups``) into
-    :func:`read_bank`'s.
+    """Count one more shard's record (``images`` new to the bank, ``files``, ``places``, ``groups``)
+    into :func:`read_bank`'s.
     """
     bank['images'] += record['images']
     for image, digests in record['files'].items():
         bank['files'].setdefault(image, {}).update(digests)
+    bank['places'].update(record['places'])
     bank['shards'].append(dict(groups=record['groups']))
 
 
@@ -324,7 +327,8 @@ def locked(root: Path) -> Iterator[None]:
     folder.
 
     The lock goes with the process that holds it, so a kill leaves none behind. There is none where
-    the system or the file system knows no ``flock``, or where nothing can be written.
+    the system or the file system knows no ``flock``, or where nothing can be written. What a killed
+    process has left half written is removed.
     """
     Path(root).mkdir(parents=True, exist_ok=True)
     with ExitStack() as stack:
@@ -332,6 +336,8 @@ def locked(root: Path) -> Iterator[None]:
             file = stack.enter_context(open(Path(root) / '.lock', 'a'))
             if fcntl is not None:
                 fcntl.flock(file, fcntl.LOCK_EX)
+                for half in Path(root).glob('*.tmp'):
+                    half.unlink()
         yield
 
 

@@ -53,7 +53,7 @@ class BankWriter:
         check_identity(self.root, self.bank, identity)
         first = first_of(bank, 'image')
         self._index = {name: i for i, name in enumerate(bank['images'], first)}
-        self._pending: list[tuple[str, dict, dict]] = []  # image, parts, files
+        self._pending: list[tuple[str, dict, dict, list | None]] = []  # image, parts, files, place
         self._thread = ThreadPoolExecutor(1, thread_name_prefix='bank-writer')
         self._writing: Future[None] = Future()
         self._writing.set_result(None)
@@ -74,8 +74,16 @@ class BankWriter:
         """
         return self.bank['files'].get(image, {}).get(group)
 
+    def place(self, image: str) -> list | None:
+        """Where the file of an image lay, as given to :meth:`add`."""
+        return self.bank['places'].get(image)
+
     def add(
-        self, image: str, parts: dict[str, tuple[np.ndarray, np.ndarray]], files: dict | None = None
+        self,
+        image: str,
+        parts: dict[str, tuple[np.ndarray, np.ndarray]],
+        files: dict | None = None,
+        place: list | None = None,
     ) -> None:
         """Add one image.
 
@@ -84,13 +92,14 @@ class BankWriter:
             parts: for each group to add, features (n, C) float16 and pixels (n, 3): row, col,
                 label.
             files: for each group, digests of the files that it came from, to know them by later.
+            place: plain values by which the image's file is known without reading it.
 
         Raises:
             ValueError: NaN or infinite features (an overflow of float16 included) in this or an
                 earlier image, which is named.
             OSError: an earlier shard could not be written.
         """
-        self._pending.append((image, parts, files or {group: [] for group in parts}))
+        self._pending.append((image, parts, files or {group: [] for group in parts}, place))
         if len(self._pending) >= self.images_per_shard:
             self._start_writing()
 
@@ -108,7 +117,7 @@ class BankWriter:
         self._writing = self._thread.submit(self._write_shard, pending)
 
     def _write_shard(self, pending):
-        for image, parts, _ in pending:
+        for image, parts, *_ in pending:
             for group, (features, _) in parts.items():
                 bad = features.size - np.count_nonzero(np.isfinite(features))
                 if bad:
@@ -125,13 +134,14 @@ class BankWriter:
         self._index.update(zip(new, itertools.count(first)))
         stem = next_stem(self.bank)
         groups = {group: self._write_group(stem, group, pending) for group in GROUPS}
-        files = {image: files for image, _, files in pending}
-        record = dict(images=new, files=files, groups=groups)
+        files = {image: files for image, _, files, _ in pending}
+        places = {image: place for image, *_, place in pending}
+        record = dict(images=new, files=files, places=places, groups=groups)
         write_record(self.root / f'{stem}.json', record)
         add_shard(self.bank, record)
 
     def _write_group(self, stem, group, pending):
-        parts = [(image, *parts[group]) for image, parts, _ in pending if group in parts]
+        parts = [(image, *parts[group]) for image, parts, *_ in pending if group in parts]
         counts = [len(features) for _, features, _ in parts]
         pixels = np.empty(sum(counts), PIXEL)
         pixels['image'] = np.repeat([self._index[image] for image, *_ in parts], counts)

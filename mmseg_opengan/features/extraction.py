@@ -60,7 +60,8 @@ def extract_to_bank(
             for name, dataset, index in images:
                 stored = writer.files(group, name)
                 if stored is not None:
-                    found = file_digests(dataset, index, digest, since)
+                    place = writer.place(name)
+                    found = file_digests(dataset, index, digest, known=place, since=since)
                     require_same_files(root, name, stored, found)
                 else:
                     groups = todo.setdefault(name, {})
@@ -82,7 +83,7 @@ def extract_to_bank(
                 for group, item in samples.items():
                     parts[group] = _stored_part(features, item['data_samples'], group, choice, name)
                     files[group] = file_digests(*todo[name][group], digest)
-                writer.add(name, parts, files)
+                writer.add(name, parts, files, place_of(*next(iter(todo[name].values()))))
 
 
 def _for_each_group(groups, read):
@@ -108,24 +109,39 @@ def file_digests(
     dataset: BaseDataset,
     index: int,
     digest: Callable[[str], str] = sha256_of,
+    *,
+    known: list | None = None,
     since: float = 0,
 ) -> list[str | None]:
     """Digests of an image and of its label; None for what is no local file.
 
-    Labels are small and always read. An image is read if anything about its file has changed
-    ``since`` a time; else None. A copy that keeps an older time has still changed the file's.
+    Labels are small and always read. An image that is ``known`` (:func:`place_of`) is not read, and
+    None, unless anything about its file has changed ``since`` a time. A copy that keeps an older
+    time has still changed the file's.
     """
     info = dataset.get_data_info(index)
     found: list[str | None] = []
-    for key, after in (('img_path', since), ('seg_map_path', 0)):
+    for key in ('img_path', 'seg_map_path'):
         path = info.get(key) or ''
         if not os.path.isfile(path):
             found.append(None)
             continue
         status = os.stat(path)
-        has_changed = max(status.st_mtime, status.st_ctime) >= after
-        found.append(digest(path) if has_changed else None)
+        is_old = max(status.st_mtime, status.st_ctime) < since
+        is_known = key == 'img_path' and known is not None and known == _place(path)
+        found.append(None if is_old and is_known else digest(path))
     return found
+
+
+def place_of(dataset: BaseDataset, index: int) -> list | None:
+    """Path, bytes and time of an image, by which it is known; None of what is no local file."""
+    path = dataset.get_data_info(index)['img_path']
+    return _place(path) if os.path.isfile(path) else None
+
+
+def _place(path: str) -> list:
+    status = os.stat(path)
+    return [os.path.realpath(path), status.st_size, status.st_mtime_ns]
 
 
 def require_same_files(root: Path, name: str, stored: list, found: list) -> None:

@@ -17,10 +17,31 @@ from mmseg.registry import MODELS
 from torch import Tensor, nn
 
 from ..contracts import OPENGAN
+from ..files import json_bytes
 from ..shipped import read_config_file
 
 #: What is kept of a segmentor's config, where it is there.
 _KEPT = ('model', 'custom_imports', 'default_scope')
+#: Options, at any depth, of training or of what is done with logits; features do not depend on
+#: them.
+_BESIDE_FEATURES = {
+    'attn_drop_rate',
+    'data_preprocessor',  # its values count, see preprocessing_of
+    'drop_path_rate',
+    'drop_rate',
+    'dropout_ratio',
+    'frozen_stages',
+    'ignore_index',
+    'init_cfg',
+    'inplace',
+    'norm_eval',
+    'pretrained',
+    'requires_grad',
+    'sampler',
+    'test_cfg',
+    'train_cfg',
+    'with_cp',
+}
 
 
 def read_config(config: str | Path | Config | dict) -> dict:
@@ -98,7 +119,8 @@ class FrozenSegmentor:
         config: what :func:`read_config` made of its config.
         source: path or URL of its weights, None where they are random or were given as tensors.
         meta: meta information of that checkpoint: class names above all.
-        digest: (32,) uint8, SHA-256 of all weights; zeros: they are random.
+        digest: (32,) uint8, SHA-256 of all that makes features of an image: weights, the network's
+            options, preprocessing; zeros: the weights are random.
     """
 
     def __init__(self, config: Any, checkpoint: str | None = None, test_cfg: dict | None = None):
@@ -136,7 +158,13 @@ class FrozenSegmentor:
         require_numbers(weights, source)
         load_whole(self.network, _own(weights), 'segmentor', f"The checkpoint '{source}'")
         self.source = absolute(source)
-        digest = bytes.fromhex(digest_of(self.network.state_dict()))
+        parts = dict(
+            weights=digest_of(self.network.state_dict()),
+            options=options_of_features(self.config['model']),
+            preprocessing=preprocessing_of(self.network.data_preprocessor),
+        )
+        del parts['preprocessing']['test_cfg']  # D serves other paddings too
+        digest = hashlib.sha256(json_bytes(parts)).digest()
         self.digest = torch.tensor(list(digest), dtype=torch.uint8)
 
     def holds(self, weights: dict[str, Tensor]) -> bool:
@@ -146,6 +174,32 @@ class FrozenSegmentor:
             key in own and torch.equal(own[key].cpu(), value.cpu())
             for key, value in _own(weights).items()
         )
+
+
+def options_of_features(config: Any) -> Any:
+    """What features depend on in a network's config, whichever way the config is written."""
+    if isinstance(config, (list, tuple)):
+        return [options_of_features(item) for item in config]
+    if not isinstance(config, dict):
+        return config
+    found = {
+        key: options_of_features(value)
+        for key, value in sorted(config.items())
+        if key not in _BESIDE_FEATURES and not key.startswith('loss_')
+    }
+    if isinstance(found.get('type'), str):
+        name = found['type'].rpartition('.')[-1]
+        found['type'] = 'BN' if name in ('SyncBN', 'MMSyncBN') else name
+    return found
+
+
+def preprocessing_of(preprocessor: Any) -> dict:
+    """What is done to an image before the network reads it, as plain values."""
+    found: dict = dict(type=type(preprocessor).__name__)
+    for name in ('mean', 'std', 'channel_conversion', 'test_cfg'):
+        value = getattr(preprocessor, name, None)
+        found[name] = value.flatten().tolist() if isinstance(value, Tensor) else value
+    return found
 
 
 def _checked_test_cfg(test_cfg: dict | None) -> dict:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from ..contracts import OPEN_SCORES, RESOLUTIONS, TAP_FEATURES, TAP_LOGITS
 from ..functional.mask_scores import as_logits
-from .frozen_segmentor import FrozenSegmentor
+from .frozen_segmentor import FrozenSegmentor, preprocessing_of
 from .opengan_head import OpenGANHead
 from .options import check_choices, check_numbers
 from .score_maps import (
@@ -119,21 +119,18 @@ class OpenSetSegmentor(BaseModel):
         self.segmentor_digest.copy_(self.held.digest)
 
     def segmentor_sha256(self) -> str:
-        """Digest of all segmentor weights: what a feature bank or a D belongs to."""
+        """Digest of the segmentor's weights, options and preprocessing: what a feature bank or a D
+        belongs to.
+        """
         return hex_of(self.held.digest)
 
     def segmentor_identity(self) -> dict:
         """What makes features of an image what they are: network, weights, preprocessing."""
-        before = self.data_preprocessor
-        preprocessor: dict = dict(type=type(before).__name__)
-        for name in ('mean', 'std', 'channel_conversion', 'test_cfg'):
-            value = getattr(before, name, None)
-            preprocessor[name] = value.flatten().tolist() if isinstance(value, Tensor) else value
         return dict(
             name=f'{type(self.head.encoder).__name__}+{type(self.head.head).__name__}',
             sha256=self.segmentor_sha256(),
             channels=self.head.channels,
-            preprocessor=preprocessor,
+            preprocessor=preprocessing_of(self.data_preprocessor),
         )
 
     def check_segmentor(self) -> None:

@@ -179,8 +179,10 @@ class OpenGANSegmentor(OpenSetSegmentor):
                     'model.segmentor.checkpoint to the weights that D was trained on.'
                 )
             raise RuntimeError(
-                f"D was trained on other segmentor weights than those in '{self.held.source}' "
-                f'(found sha256 {hex_of(noted)[:12]} in the checkpoint, wanted {hex_of(own)[:12]}).'
+                f"D was trained on another segmentor than that of '{self.held.source}' (found "
+                f'sha256 {hex_of(noted)[:12]} in the checkpoint, wanted {hex_of(own)[:12]}): other '
+                'weights, options of the network or preprocessing. The checkpoint holds its '
+                "config as meta['opengan']['segmentor']."
             )
         super()._load_from_state_dict(state_dict, prefix, *args)
         self.discriminator_loaded |= bool(weights)

@@ -206,6 +206,22 @@ def test_pictures_whiten_what_the_threshold_calls_open(root, trained):
     assert isinstance(made.visualizer.thresholds[0], LogitThreshold)
 
 
+def test_a_d_that_trained_on_is_tested_by_its_own_decisions(root, trained):
+    made_in = root / 'trained_on'
+    options = dict(PLAIN, experiment_name='trained_on', load_from=best_of(trained))
+    options['optim_wrapper.discriminator.optimizer.lr'] = 0.5
+    made = runner(root, made_in, **options)
+    made.train()
+    made.test()
+    thresholds = report_of(made_in, 'val')['open_validation']['scorers']['opengan']['thresholds']
+    report = report_of(made_in)
+    points = report['scorers']['opengan']['operating_points']
+    assert {rule: point['threshold'] for rule, point in points.items()} == thresholds
+    before = decided_in(best_of(trained))['scorers']['opengan']['thresholds']
+    assert thresholds != before
+    assert report['checkpoint'] is None
+
+
 # ----------------------------------------------------------------------------------------------
 # reports
 

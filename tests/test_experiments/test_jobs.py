@@ -108,24 +108,30 @@ def test_an_edited_module_of_the_users_is_another_recipe(job, trained, tmp_path,
     assert job.recipe() != before
 
 
-def test_corrected_labels_are_another_recipe(job, tmp_path, monkeypatch):
-    label = tmp_path / 'a.png'
-    label.write_bytes(b'road')
+@pytest.mark.parametrize('what', ['a.jpg', 'a.png', 'ids'])
+def test_corrected_data_are_another_recipe(job, tmp_path, monkeypatch, what):
+    for name in ('a.jpg', 'a.png'):
+        (tmp_path / name).write_bytes(b'road')
 
     class Labels:
+        metainfo = dict(label_policy='own@1')
+
         def __len__(self):
             return 1
 
         def get_data_info(self, index):
-            return dict(img_path=str(tmp_path / 'a.jpg'), seg_map_path=str(label))
+            return dict(img_path=str(tmp_path / 'a.jpg'), seg_map_path=str(tmp_path / 'a.png'))
 
     monkeypatch.setitem(DATASETS.module_dict, 'Labels', Labels)
     validation = "val_dataloader = dict(dataset=dict(type='Labels'))"
     Path(job.config).write_text(TRAINED + validation)
     before = job.recipe()
     assert job.recipe() == before
-    label.write_bytes(b'debris')
-    assert differences(job.recipe(), before)[0].startswith('labels: wanted ')
+    if what == 'ids':
+        Labels.metainfo = dict(label_policy='own@2')
+    else:
+        (tmp_path / what).write_bytes(b'debris')
+    assert differences(job.recipe(), before)[0].startswith('data: wanted ')
 
 
 def test_a_folder_belongs_to_one_record_once_a_run_in_it_has_begun(tmp_path):

@@ -1,7 +1,9 @@
 """Robustness on a tiny CamVid: numbers against the ordinary test's, attacks, files, the tool."""
 
 import json
+import shutil
 
+import cv2
 import pytest
 import torch
 from mmengine.config import Config
@@ -146,6 +148,20 @@ def test_the_tool_measures_once_and_averages_over_seeds(world, tmp_path, monkeyp
         match=r'made from something else \(every: wanted 1, found 2; steps: wanted 5, found 2\)',
     ):
         robustness(str(config), str(trained), out=out)
+
+
+def test_corrected_labels_are_other_images(world, tmp_path):
+    cfg = Config.fromfile(world[0])
+    shutil.copytree(cfg.test_dataloader.dataset.data_root, tmp_path / 'data')
+    for loader in (cfg.test_dataloader, cfg.val_dataloader):
+        loader.dataset.data_root = str(tmp_path / 'data')
+    cfg.dump(tmp_path / 'tiny.py')
+    how = dict(out=tmp_path / 'out', scorers=['msp'], epsilons=[], severities=[])
+    robustness(str(tmp_path / 'tiny.py'), str(world[1]), **how)
+    label = tmp_path / 'data/val_labels32/b.png'
+    cv2.imwrite(str(label), cv2.imread(str(label), cv2.IMREAD_UNCHANGED)[::-1])
+    with pytest.raises(ValueError, match=r'made from something else \(files\.images: wanted '):
+        robustness(str(tmp_path / 'tiny.py'), str(world[1]), **how)
 
 
 def test_a_score_of_other_options_is_no_other_seed(world, tmp_path):

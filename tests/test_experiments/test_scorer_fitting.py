@@ -42,11 +42,7 @@ SETTINGS = FitSettings(
 )
 SCORERS = dict(
     msp=dict(type='MSP'),
-    nn=dict(
-        type='NearestNeighbour',
-        num_references=100,
-        checkpoint='not/yet.pth',
-    ),
+    nn=dict(type='NearestNeighbour', num_references=100, checkpoint='not/yet.pth'),
     gmm=dict(type='GMM'),
     centroid=dict(type='ClassCentroid', normalize=True),
     mspc=dict(type='MSPc', temperature=2.0, epsilon=0.01),
@@ -219,6 +215,9 @@ def test_a_fit_on_other_training_images_is_made_again(folder, tmp_path, monkeypa
     for _ in range(2):
         fit_scorers(config, **options)
         assert len(fits) == 2
+    config.train_dataloader.dataset.leave_out = ['static']
+    fit_scorers(config, **options)
+    assert len(fits) == 3
 
 
 def test_options_are_chosen_again_by_corrected_labels(folder, tmp_path, monkeypatch):

@@ -23,6 +23,8 @@ visualizer = dict(name='visualizer')
 
 
 class OneImage:
+    metainfo = dict(label_policy='own@1')
+
     def __init__(self, data_root):
         self.data_root = data_root
 
@@ -119,6 +121,13 @@ def test_a_report_is_made_again_where_something_else_is_asked_for(change, world,
 def test_a_report_is_made_again_where_a_file_was_replaced(name, world, tested):
     evaluate(world)
     (world / name).write_text('X = 1')
+    evaluate(world)
+    assert len(tested) == 2
+
+
+def test_a_report_is_made_again_where_ids_mean_something_else(world, tested, monkeypatch):
+    evaluate(world)
+    monkeypatch.setattr(OneImage, 'metainfo', dict(label_policy='own@2'))
     evaluate(world)
     assert len(tested) == 2
 

@@ -158,12 +158,10 @@ def test_files_that_were_corrected_in_place_are_refused(tmp_path, what):
     assert content(tmp_path / 'bank') == bank
 
 
-def test_a_copy_of_the_data_is_the_same(world, tmp_path, monkeypatch):
-    """And images that nobody has touched since are not read again."""
+def test_images_that_nobody_has_touched_since_are_not_read_again(world, tmp_path, monkeypatch):
+    """A copy of them is read, and is the same."""
     built(world, tmp_path / 'bank')
-    copy = tmp_path / 'copy'
-    shutil.copytree(world, copy)
-    built(copy, tmp_path / 'bank')
+    shutil.copytree(world, tmp_path / 'copy')
     for path in (tmp_path / 'bank').glob('*.json'):
         later = time.time() + 60
         os.utime(path, (later, later))
@@ -174,9 +172,27 @@ def test_a_copy_of_the_data_is_the_same(world, tmp_path, monkeypatch):
         return sha256_of(path)
 
     monkeypatch.setattr(extraction, 'sha256_of', digest)
-    built(copy, tmp_path / 'bank')
+    built(world, tmp_path / 'bank')
     assert len(read) == NUM_IMAGES
     assert all('labelIds' in path for path in read)
+    built(tmp_path / 'copy', tmp_path / 'bank')
+    assert len(read) == 3 * NUM_IMAGES
+
+
+def test_images_of_another_folder_are_refused_however_old_they_are(world, tmp_path):
+    """Of the same names, labels and size in bytes: the same streets in fog, for one."""
+    fog = tmp_path / 'fog'
+    shutil.copytree(world, fog)
+    path = stored_file(fog, 'image')
+    before = path.stat()
+    path.write_bytes(path.read_bytes()[:-1] + b'!')
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    built(world, tmp_path / 'bank')
+    for record in (tmp_path / 'bank').glob('*.json'):
+        later = time.time() + 60
+        os.utime(record, (later, later))
+    with pytest.raises(FeatureBankError, match=r'features of another .* wanted its image of sha'):
+        built(fog, tmp_path / 'bank')
 
 
 def test_images_of_several_sizes(tmp_path, monkeypatch):

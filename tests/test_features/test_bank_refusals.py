@@ -92,7 +92,7 @@ def test_another_version_is_refused(world, tmp_path):
     manifest = json.loads((tmp_path / 'manifest.json').read_text())
     (tmp_path / 'manifest.json').write_text(json.dumps(dict(manifest, version=0)))
     for attempt in (lambda: FeatureBank(tmp_path), lambda: built(world, tmp_path)):
-        with pytest.raises(FeatureBankError, match=r'manifest\.json.*wanted version 3, found 0'):
+        with pytest.raises(FeatureBankError, match=r'manifest\.json.*wanted version 4, found 0'):
             attempt()
 
 

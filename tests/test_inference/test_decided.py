@@ -12,6 +12,7 @@ import torch
 from mmengine.config import Config
 from tiny_camvid import PLAIN
 
+from mmseg_opengan.evaluation import decided
 from mmseg_opengan.functional.calibration import fit_platt
 from mmseg_opengan.functional.detection import exact_bins
 from mmseg_opengan.inference.inferencer import OpenSetInferencer
@@ -22,6 +23,10 @@ def place(tiny, tmp_path):
     """(config, checkpoint) of a folder of its own."""
     shutil.copy(tiny[3], tmp_path / 'd.pth')
     return tiny[2], tmp_path / 'd.pth'
+
+
+def failing(path, content):
+    raise PermissionError(13, 'not yours', str(path))
 
 
 def made(place, **options):
@@ -95,8 +100,41 @@ def test_an_edited_label_is_noticed(tiny, place, tmp_path):
     assert made(place, cfg_options=options).threshold('f1') != before
 
 
-def test_a_folder_that_cannot_be_written_is_told(place, tmp_path):
-    (tmp_path / 'd.pth.decided.json.tmp').mkdir()  # root may write anywhere
+IDS = """
+classes: [{classes}]
+open_classes: [thing]
+ids: {{{ids}, 11: {eleven}, 12: thing, {rest}}}
+"""
+
+
+def test_other_meanings_of_the_ids_are_noticed(tiny, place, tmp_path):
+    names = [f'c{i}' for i in range(11)]
+    dataset = dict(
+        _delete_=True,
+        type='OpenSetFolder',
+        data_root=str(tiny[1]),
+        data_prefix=dict(img_path='val', seg_map_path='val_labels32'),
+        ids=str(tmp_path / 'ids.yaml'),
+        pipeline=Config.fromfile(tiny[2]).val_dataloader.dataset.pipeline,
+    )
+    found = {}
+    for eleven in ('void', 'thing', 'void'):
+        text = IDS.format(
+            classes=', '.join(names),
+            ids=', '.join(f'{i}: {name}' for i, name in enumerate(names)),
+            eleven=eleven,
+            rest=', '.join(f'{i}: void' for i in range(13, 32)),
+        )
+        (tmp_path / 'ids.yaml').write_text(text)
+        number = made(place, cfg_options={'val_dataloader.dataset': dataset}).decisions()[
+            'num_open'
+        ]
+        assert found.setdefault(eleven, number) == number
+    assert found['void'] < found['thing']
+
+
+def test_a_folder_that_cannot_be_written_is_told(place, monkeypatch):
+    monkeypatch.setattr(decided, 'write_json', failing)  # root may write anywhere
     with pytest.warns(UserWarning, match='not kept for the next start'):
         assert np.isfinite(made(place).threshold('fpr=0.05'))
 

@@ -2,8 +2,9 @@
 
 import pytest
 import torch
+from mmengine.config import Config
 from mmseg.registry import MODELS
-from small_models import batch_of, build_open, pair, plain_config, raw_image
+from small_models import batch_of, build_open, build_plain, pair, plain_config, raw_image
 
 from mmseg_opengan.contracts import OPEN_SCORES, OPENGAN
 
@@ -65,3 +66,38 @@ def test_init_weights_leaves_loaded_weights_alone():
         torch.equal(value, plain.state_dict()[key])
         for key, value in wrapped.segmentor.state_dict().items()
     )
+
+
+@pytest.mark.parametrize(
+    ('change', 'is_another'),
+    [
+        ({}, False),
+        (dict(data_preprocessor=dict(mean=[0.0, 0.0, 0.0])), True),
+        (dict(data_preprocessor=dict(bgr_to_rgb=False)), True),
+        (dict(data_preprocessor=dict(test_cfg=dict(size_divisor=32))), False),
+        (dict(decode_head=dict(align_corners=True)), True),
+        (dict(decode_head=dict(norm_cfg=dict(eps=1e-3))), True),
+        (dict(decode_head=dict(norm_cfg=dict(type='SyncBN', requires_grad=False))), False),
+        (
+            dict(decode_head=dict(dropout_ratio=0.5, loss_decode=dict(type='CrossEntropyLoss'))),
+            False,
+        ),
+        (dict(decode_head=dict(type='mmseg.FCNHead')), False),
+    ],
+    ids=str,
+)
+def test_d_belongs_to_weights_options_and_preprocessing(tmp_path, change, is_another):
+    weights = tmp_path / 'plain.pth'
+    torch.save(dict(state_dict=build_plain().state_dict()), weights)
+    model = build_open(segmentor_checkpoint=str(weights))
+    config = Config(dict(model=plain_config()))
+    config.merge_from_dict(dict(model=change))
+    held = dict(config=config, checkpoint=str(weights))
+    d = dict(type='FeatureDiscriminator', hidden=(16, 8))
+    other = MODELS.build(dict(type='OpenGANSegmentor', segmentor=held, discriminator=d))
+    assert (other.segmentor_sha256() != model.segmentor_sha256()) == is_another
+    if is_another:
+        with pytest.raises(RuntimeError, match='weights, options of the network or preprocessing'):
+            other.load_state_dict(model.state_dict(), strict=False)
+    else:
+        other.load_state_dict(model.state_dict(), strict=False)

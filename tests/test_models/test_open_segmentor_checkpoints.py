@@ -2,8 +2,6 @@
 is refused.
 """
 
-import hashlib
-
 import pytest
 import torch
 from mmengine.runner import load_checkpoint
@@ -305,7 +303,7 @@ def test_d_trained_on_other_weights_is_refused(trained, tmp_path, load):
     save(path, build_plain(seed=9).state_dict())
     model = build_open(segmentor_checkpoint=str(path))
     with pytest.raises(
-        RuntimeError, match=r"other segmentor weights than those in '.*plain.pth' \(found sha256"
+        RuntimeError, match=r"another segmentor than that of '.*plain.pth' \(found sha256"
     ):
         load(model, file)
     with pytest.raises(
@@ -373,14 +371,3 @@ def test_a_model_without_d_takes_a_checkpoint_that_has_one(trained):
     )
     model.load_state_dict(checkpoint['state_dict'], strict=False)
     model.check_segmentor()
-
-
-def test_sha256_is_over_names_and_values(trained):
-    model = trained[0]
-    digest = hashlib.sha256()
-    state = model.segmentor.state_dict()
-    for key in sorted(state):
-        digest.update(key.encode() + state[key].numpy().tobytes())
-    assert model.segmentor_sha256() == digest.hexdigest()
-    other = build_open(weights=build_plain(seed=9).state_dict())
-    assert other.segmentor_sha256() != model.segmentor_sha256()
