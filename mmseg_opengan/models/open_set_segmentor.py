@@ -20,12 +20,14 @@ from .opengan_head import OpenGANHead
 from .options import check_choices, check_numbers
 from .score_maps import (
     at_size,
+    in_float32,
     merge_windows,
     require_plain,
     require_whole_image,
     smoothed_for,
     to_original_size,
     window_boxes,
+    without_padding,
 )
 from .scorers.base import SCORERS, Scorer
 from .tap_adapters import Tap
@@ -228,33 +230,36 @@ class OpenSetSegmentor(BaseModel):
     def _readings(self, logits: Tensor) -> dict[str, Tensor]:
         """What scorers read of the head's (N, K, h, w), by their ``class_scores``."""
         of_masks = self.head.adapter.gives_class_scores
-        read = as_logits(logits.float()) if of_masks else logits
+        read = as_logits(logits) if of_masks else logits
         return dict(raw=logits, as_logits=read, refused=read)
 
     def score_tap(self, tap: Tap) -> dict[str, Tensor]:
         """Maps (N, h, w) of a pass on its grid; at image resolution not of scorers of logits."""
         maps = {}
-        readings = self._readings(tap.logits)
+        readings = self._readings(tap.logits.float())
         for name, scorer in self.scorers.items():
             if scorer.reads == 'image':
                 scores = scorer.score_image(tap.inputs, self.tap_of)
                 maps[name] = at_size(scores, tap.logits.shape[2:], self.align_corners)
-            elif scorer.reads == 'queries':
-                assert tap.queries is not None  # such scorers are refused elsewhere
-                maps[name] = scorer.score_queries(*tap.queries)
-            elif scorer.reads == 'features' or self.resolution == 'feature':
-                maps[name] = scorer(tap.features, readings[scorer.class_scores])
+                continue
+            with in_float32(tap.logits.device):
+                if scorer.reads == 'queries':
+                    assert tap.queries is not None  # such scorers are refused elsewhere
+                    maps[name] = scorer.score_queries(*(part.float() for part in tap.queries))
+                elif scorer.reads == 'features' or self.resolution == 'feature':
+                    maps[name] = scorer(tap.features.float(), readings[scorer.class_scores])
         return maps
 
     def score_logits(self, logits: Tensor, size: Sequence[int]) -> dict[str, Tensor]:
         """At image resolution, scorers of logits alone see (N, K, H, W) that mmseg has resized, as
-        anomaly benchmarks do; ``size`` is that of the network's input.
+        anomaly benchmarks do; ``size`` is that of the image in the network's input.
         """
         maps = {}
-        readings = self._readings(logits)
+        readings = self._readings(logits.float())
         for name, scorer in self.scorers.items():
             if scorer.reads == 'logits':
-                scores = scorer(None, readings[scorer.class_scores])
+                with in_float32(logits.device):
+                    scores = scorer(None, readings[scorer.class_scores])
                 maps[name] = smoothed_for(scores, size, self.smoothing)
         return maps
 
@@ -364,7 +369,7 @@ class OpenSetSegmentor(BaseModel):
             require_whole_image(meta, size)
             for name, scores in maps.items():
                 maps[name] = to_original_size(scores, meta, size, self.align_corners)
-            maps.update(self.score_logits(logits[None], size))
+            maps.update(self.score_logits(logits[None], without_padding(size, meta)))
         if maps:
             sample.set_data({OPEN_SCORES: PixelData(**maps)})
 

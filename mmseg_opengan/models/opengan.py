@@ -25,6 +25,7 @@ from .open_set_segmentor import (
     hex_of,
 )
 from .options import check_choices, check_numbers
+from .score_maps import in_float32
 from .scorers.base import FitData
 from .tap_adapters import Tap
 
@@ -106,12 +107,13 @@ class OpenGANSegmentor(OpenSetSegmentor):
     def score_tap(self, tap: Tap) -> dict[str, Tensor]:
         """As of :class:`OpenSetSegmentor`, and D's map."""
         maps = super().score_tap(tap)
-        if self.discriminator is not None:
-            maps[OPENGAN] = self.open_logits(tap)
-        if self.fusion is not None:
-            features = tap.features.float()
-            logits = tap.logits.float()
-            maps[HYBRID] = self.fusion(maps[OPENGAN], features, logits)
+        with in_float32(self._device):
+            if self.discriminator is not None:
+                maps[OPENGAN] = self.open_logits(tap)
+            if self.fusion is not None:
+                features = tap.features.float()
+                logits = tap.logits.float()
+                maps[HYBRID] = self.fusion(maps[OPENGAN], features, logits)
         return maps
 
     def open_logits(self, tap: Tap) -> Tensor:

@@ -4,7 +4,9 @@ Shapes: (N, h, w) maps of a pass, on the feature grid or at the size of its inpu
 """
 
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 
+import torch
 from mmseg.models.utils import resize
 from torch import Tensor
 
@@ -64,8 +66,23 @@ def merge_windows(
     return merged
 
 
+def in_float32(device: torch.device) -> AbstractContextManager:
+    """Ends an autocast around it: distances and small differences are lost in half precision. Where
+    there is none it does nothing, as what records a graph would record it.
+    """
+    if torch.is_autocast_enabled(device.type):
+        return torch.autocast(device.type, enabled=False)
+    return nullcontext()
+
+
 def _padding(meta: dict) -> Sequence[int]:
     return meta.get('img_padding_size', meta.get('padding_size', [0] * 4))
+
+
+def without_padding(size: Sequence[int], meta: dict) -> tuple[int, int]:
+    """(rows, columns) of a network's input of ``size`` that are its image's."""
+    left, right, top, bottom = _padding(meta)
+    return size[0] - top - bottom, size[1] - left - right
 
 
 def require_whole_image(meta: dict, size: Sequence[int]) -> None:
@@ -73,8 +90,7 @@ def require_whole_image(meta: dict, size: Sequence[int]) -> None:
 
     ``scale_factor`` is what ``Resize`` has noted; ``ResizeToMultiple`` alone notes ``pad_shape``.
     """
-    left, right, top, bottom = _padding(meta)
-    found = (size[0] - top - bottom, size[1] - left - right)
+    found = without_padding(size, meta)
     across, down = meta.get('scale_factor') or (1.0, 1.0)
     rows, cols = meta['ori_shape'][:2]
     wanted = (round(rows * down), round(cols * across))

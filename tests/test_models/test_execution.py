@@ -6,6 +6,7 @@ import torch._dynamo
 from small_models import SEGMENTORS, SLIDE, batch_of, build_open, pair, raw_image
 
 from mmseg_opengan.contracts import OPEN_SCORES
+from mmseg_opengan.models.scorers import base
 
 SCORERS = dict(msp=dict(type='MSP'), gen=dict(type='GEN'))
 
@@ -67,6 +68,26 @@ def test_autocast_leaves_the_closed_output_mmsegs_and_scores_float32(name, dtype
             assert scores.dtype == torch.float32
             assert not torch.equal(scores, wanted)  # half precision was at work
             assert (scores - wanted).abs().max() < 0.25 * wanted.std() + 0.05 * wanted.abs().max()
+
+
+@torch.no_grad()
+def test_autocast_ends_where_scores_are_made():
+    """Half precision left a distance of features 47 values in place of 1,991."""
+    _, ours = pair('FCNHead')
+    weight, bias = ours.head.adapter.classifier
+    learned = torch.randn(20, weight.shape[1], generator=torch.Generator().manual_seed(0))
+    logits = torch.addmm(bias, learned, weight.T)
+    data = base.FitData(learned, logits, logits.argmax(1), weight, bias)
+    ours.scorers['nn'] = base.SCORERS.build(dict(type='NearestNeighbour')).fit(data)
+    inputs = torch.randn(1, 3, 64, 64)
+    with torch.autocast('cpu', dtype=torch.bfloat16):
+        tap = ours.tap_of(inputs)
+        assert tap.features.dtype == torch.bfloat16
+        found = ours.score_tap(tap)
+    wanted = ours.score_tap(tap)
+    assert list(found) == ['nn', 'opengan']
+    for name, scores in found.items():
+        assert torch.equal(scores, wanted[name])
 
 
 @pytest.mark.parametrize(

@@ -325,6 +325,16 @@ def test_smoothing_averages_every_map_over_the_same_part_of_the_image():
     assert torch.equal(at_size.get('msp'), scores.smoothed(sharp_msp, (12.0, 12.0)))
 
 
+def test_smoothing_is_that_of_the_image_also_beside_padding():
+    def energy(smoothing):
+        model = build_open(
+            size_divisor=32, scorers=dict(energy=dict(type='Energy')), smoothing=smoothing
+        )
+        return predict(model, [dict(height=36, width=40)])[0].get(OPEN_SCORES).get('energy')
+
+    torch.testing.assert_close(energy(4.0), scores.smoothed(energy(0.0), (4.0, 4.0)))
+
+
 def test_smoothing_is_not_negative():
     with pytest.raises(ValueError, match=r'smoothing: wanted a number in \[0, inf\), found -1'):
         build_open(smoothing=-1)
