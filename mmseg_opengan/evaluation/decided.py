@@ -68,7 +68,7 @@ def state_of(model) -> dict:
     return as_json(
         dict(
             conditions_of(model),
-            segmentor=model.segmentor_sha256(),
+            segmentor=model.segmentor_identity(),
             test_cfg=plain(dict(model.test_cfg)),
             model=digest_of(weights),
             scorers=scorers,
