@@ -35,7 +35,7 @@ from ..models.fusion import main_score
 from ..pictures.overlay import LogitThreshold, robust_range
 from ..pictures.visualizer import panel_fields
 from .config import classes_of, load_model, test_pipeline
-from .inputs import Inputs, check_out_dir, list_inputs
+from .inputs import Inputs, check_outputs, list_inputs
 from .reading import ImageReader
 from .results import OpenSetResult
 from .video import video_writer
@@ -225,11 +225,10 @@ class OpenSetInferencer:
         Raises:
             FileNotFoundError: an input is missing.
             ValueError, TypeError: an input that cannot be read, an empty folder, two images of one
-                name, or an ``out_dir`` in which outputs would mix with inputs.
+                name, or an ``out_dir`` or ``video`` with which outputs would mix with inputs.
         """
-        if out_dir is not None:
-            check_out_dir(out_dir, inputs)
         entries = list_inputs(inputs)
+        check_outputs(inputs, entries, out_dir, video)
         if is_rule(threshold):
             main = main_score(options.get('scorers') or self.model.score_names)
             threshold = self.threshold(str(threshold), main)
