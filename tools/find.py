@@ -6,7 +6,11 @@ import argparse
 import sys
 
 from mmseg_opengan.functional.decisions import is_rule
-from mmseg_opengan.inference.arguments import add_model_arguments, build_inferencer
+from mmseg_opengan.inference.arguments import (
+    add_model_arguments,
+    build_inferencer,
+    score_asked_for,
+)
 from mmseg_opengan.inference.find import find
 
 
@@ -38,11 +42,12 @@ def main():
     inferencer, inputs = build_inferencer(parser, args)
     if len(inputs) != 1:
         parser.error(f'wanted one INPUT behind the model, found {inputs or "none"}')
+    scorer = score_asked_for(args, inferencer)
     threshold = args.threshold
     if threshold is None and inferencer.decides:
         threshold = 'fpr=0.01'
     if is_rule(threshold):
-        threshold = inferencer.threshold(threshold)
+        threshold = inferencer.threshold(threshold, scorer)
     if threshold is None:
         print('No objects are written: no threshold is known. Give --threshold.')
     bad = [] if args.skip_bad else None
@@ -50,6 +55,7 @@ def main():
         inferencer,
         inputs[0],
         args.out_dir,
+        scorer=scorer,
         threshold=None if threshold is None else float(threshold),
         min_area=args.min_area,
         top=args.top,

@@ -3,10 +3,10 @@ or of a split of the config's data.
 """
 
 import argparse
-import csv
 import sys
 
 from mmseg_opengan.inference.arguments import add_model_arguments, build_inferencer
+from mmseg_opengan.inference.failures import write_failures
 from mmseg_opengan.inference.inferencer import SPLITS
 
 
@@ -75,12 +75,11 @@ def main():
     )
     places = [place for place in (args.out_dir, args.video) if place is not None]
     print(f'{len(files)} images in {" and ".join(places)}')
+    if args.out_dir is not None:
+        write_failures(args.out_dir, bad or ())
+    for name, error in bad or ():
+        print(f'{name}: {error}', file=sys.stderr)
     if bad:
-        for name, error in bad:
-            print(f'{name}: {error}', file=sys.stderr)
-        if args.out_dir is not None:
-            with open(f'{args.out_dir}/failures.csv', 'w', newline='') as file:
-                csv.writer(file).writerows([('name', 'error'), *bad])
         sys.exit(1)
 
 

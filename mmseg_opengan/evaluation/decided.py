@@ -10,6 +10,7 @@ import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
+import cv2
 import torch
 from mmengine.dataset import BaseDataset
 from mmseg.registry import DATASETS
@@ -30,6 +31,8 @@ from .scorer_counts import GroundTruth
 RULES = (*STANDARD_RULES, 'fpr=0.01')
 #: Of an image, as mmseg's data sets name them.
 KINDS_OF_FILES = ('img_path', 'seg_map_path')
+#: What a data set raises that is missing, damaged or not labelled.
+DATA_ERRORS = (AssertionError, ImportError, LookupError, OSError, TypeError, ValueError, cv2.error)
 #: Ends of a colour scale: the scores that this share of the pixels lies below and above.
 _TAIL = 0.01
 
@@ -179,7 +182,7 @@ class OpenValidation:
             scales: whether colour scales are wanted.
 
         Raises:
-            ValueError: they have to be found, and there are no validation images.
+            ValueError: they have to be found, and there are no validation images, or no labels.
         """
         if self._answers(self._known, scorers, rules, scales):
             return self._known
@@ -191,7 +194,7 @@ class OpenValidation:
                 f'{wanted}: wanted val_dataloader in the config, labelled images on which they are '
                 f'decided, found none. Give a number, or a rule that is known: {sorted(known)}.'
             )
-        dataset = DATASETS.build(self._data)
+        dataset = build_data(self._data)
         made_from = self._made_from(dataset)
         entries = self._read()
         stored = next((one for one in entries if one['made_from'] == made_from), {})
@@ -266,6 +269,25 @@ class OpenValidation:
             write_json(self._path, entries)
         except OSError as error:
             warnings.warn(f'Thresholds are not kept for the next start: {error}', stacklevel=2)
+
+
+def build_data(config: dict) -> BaseDataset:
+    """The data set of a config.
+
+    Raises:
+        ValueError: it has no image.
+    """
+    try:
+        dataset = DATASETS.build(config)
+        number = len(dataset)
+    except ValueError as error:
+        if 'need at least one array' not in str(error):  # mmengine joins the entries that it lists
+            raise
+        number = 0
+    if number == 0:
+        place = {key: config.get(key) for key in ('data_root', 'data_prefix', 'ann_file')}
+        raise ValueError(f'{config["type"]}: wanted at least one image, found none by {place}')
+    return dataset
 
 
 def digest_of_data(config: dict, kinds: Sequence[str] = KINDS_OF_FILES) -> str:

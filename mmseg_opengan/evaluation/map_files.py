@@ -30,8 +30,10 @@ class MapFiles:
         """Write the maps of one image.
 
         Raises:
-            ValueError: another image of that name was written.
+            ValueError: another image of that name was written, or the folder is that of the image
+                or of its label.
         """
+        self._require_apart(sample)
         stem = self.folder / Path(sample['img_path']).stem
         _note(self._written, stem.name, sample['img_path'])
         prediction = sample['pred_sem_seg']['data'].squeeze().cpu().numpy()
@@ -41,6 +43,15 @@ class MapFiles:
         for name, scores in sample[OPEN_SCORES].items():
             with replacing(f'{stem}.{name}.npy') as file:
                 np.save(file, half_where_it_fits(scores.squeeze(0).cpu().numpy()))
+
+    def _require_apart(self, sample: dict) -> None:
+        for kind in ('img_path', 'seg_map_path'):
+            path = sample.get(kind)
+            if path and Path(path).resolve().parent == self.folder.resolve():
+                raise ValueError(
+                    'output_dir: wanted a folder apart from images and labels, found '
+                    f"'{self.folder}' with '{path}'"
+                )
 
     def require_own_names(self) -> None:
         """Raise a ValueError where two ranks have written images of one name."""

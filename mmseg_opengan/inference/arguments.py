@@ -5,6 +5,7 @@ import argparse
 from mmengine.config import DictAction
 
 from ..cli import one_checkpoint
+from ..models.fusion import main_score
 from .inferencer import OpenSetInferencer
 
 
@@ -57,6 +58,11 @@ def build_inferencer(
         font=args.font,
     )
     return inferencer, [path for path in args.paths if path not in models]
+
+
+def score_asked_for(args: argparse.Namespace, inferencer: OpenSetInferencer) -> str:
+    """*The score* of the docs, of those of ``--scorers`` or else of all."""
+    return main_score(args.scorers or inferencer.model.score_names)
 
 
 def one_score(

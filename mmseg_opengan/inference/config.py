@@ -9,6 +9,7 @@ from typing import Any
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from mmseg.registry import DATASETS, MODELS
+from torch import nn
 
 from ..contracts import HYBRID, OPENGAN
 from ..datasets.open_set_folder import made_up_palette
@@ -223,13 +224,13 @@ def load_model(
 
 
 def _choose_scorers(model, names: Sequence[str]) -> None:
-    """Leave the named scorers in a bundle's model."""
+    """Leave the named scorers in a bundle's model, in the order of the names."""
     unknown = sorted(set(names) - set(model.score_names))
     if unknown:
         wanted = tuple(model.score_names)
         raise ValueError(f'scorers: wanted some of {wanted}, which the bundle has, found {unknown}')
-    for name in set(model.scorers) - set(names):
-        del model.scorers[name]
+    chosen = {name: model.scorers[name] for name in names if name in model.scorers}
+    model.scorers = nn.ModuleDict(chosen).eval()
 
 
 def _trained_model(cfg: Config, checkpoint: str | None) -> tuple:

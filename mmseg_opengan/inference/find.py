@@ -10,7 +10,7 @@ import os
 from collections.abc import Iterator
 from io import StringIO
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from PIL import Image
@@ -22,6 +22,7 @@ from .drawing import contact_sheet
 from .inferencer import OpenSetInferencer
 from .inputs import Entries, Inputs, check_out_dir, list_inputs
 from .packages import require_packages
+from .records import Frame, Ranked, Records, frame_of
 from .results import OpenSetResult
 
 #: The share of a frame's pixels whose scores are averaged.
@@ -57,6 +58,7 @@ def find(
     inputs: Inputs,
     out_dir: str | Path,
     *,
+    scorer: str | None = None,
     threshold: float | None = None,
     min_area: int = 100,
     top: int = 24,
@@ -67,12 +69,14 @@ def find(
     """Rank frames; an earlier call that ended early is gone on from.
 
     ``out_dir`` gets ``ranking.csv``, ``contact_sheet.png`` and, with a threshold,
-    ``objects.coco.json``. ``frames.jsonl`` has a line for each frame that is done.
+    ``objects.coco.json``: of the frames that the inputs are now. ``frames.jsonl`` has a line for
+    each frame that was run; one that has changed since is run again.
 
     Args:
-        inferencer: its main score counts.
+        inferencer: the model.
         inputs: as of the inferencer.
-        threshold: of the main score, at and above which pixels are objects; None: no objects.
+        scorer: name of the score that counts; None: the inferencer's main one.
+        threshold: of that score, at and above which pixels are objects; None: no objects.
         min_area: smallest object, in pixels.
         top: frames on the contact sheet.
         batch_size, bad: as of the inferencer.
@@ -80,93 +84,65 @@ def find(
 
     Raises:
         ModuleNotFoundError: FiftyOne is asked for and not installed.
-        ValueError: the folder holds frames of other inputs, or of another model, threshold or
-            ``min_area``; or a data set of that name exists, or would hold frames that are no files.
+        ValueError: the folder holds inputs, or frames of other inputs, or of another model, score,
+            threshold or ``min_area``; or a data set of that name exists, or would hold frames that
+            are no files.
     """
     if fiftyone is not None:
         _require_new_dataset(fiftyone)
-    out_dir = Path(out_dir)
-    check_out_dir(out_dir, inputs)
+    out_dir, scorer = Path(out_dir), scorer or inferencer.main
+    entries = list_inputs(inputs)
+    check_out_dir(out_dir, inputs, entries)
+    present: dict[str, Frame] = {}
+
+    def left() -> Iterator[tuple[str, Any]]:
+        for name, source in entries.pairs:
+            present[name] = frame_of(name, source, entries.video)
+            if present[name] in records:
+                bar.update()
+            else:
+                yield name, source
+
+    results = inferencer.stream(
+        entries._replace(pairs=left()),
+        batch_size=batch_size,
+        scorers=[scorer],
+        thresholds=(),  # no panels
+        bad=bad,
+    )
     out_dir.mkdir(parents=True, exist_ok=True)
     settings = dict(
         inputs=os.path.abspath(inputs) if isinstance(inputs, (str, Path)) else None,
         model=state_of(inferencer.model),
-        scorer=inferencer.main,
-        threshold=threshold,
+        pipeline=inferencer.reader.steps,
+        scorer=scorer,
+        threshold=None if threshold is None else repr(float(threshold)),  # JSON has no infinity
         min_area=min_area,
     )
-    done = _begin(out_dir / RECORDS, as_json(settings))
-    entries = list_inputs(inputs)
-    left = ((name, source) for name, source in entries.pairs if name not in done)
-    results = inferencer.stream(
-        entries._replace(pairs=left),
-        batch_size=batch_size,
-        scorers=[inferencer.main],
-        thresholds=(),  # no panels
-        bad=bad,
-    )
-    with open(out_dir / RECORDS, 'a', encoding='utf-8') as file:
-        bar = tqdm(
-            results,
-            'Frames',
-            total=entries.total or None,
-            initial=len(done),
-            unit='frame',
-        )
-        for result in bar:
-            record = _record(result, threshold, min_area)
-            file.write(json.dumps(record) + '\n')
-            file.flush()
-    ranking = _ranking(out_dir / RECORDS)
-    _write_csv(out_dir, ranking)
+    records = Records(out_dir / RECORDS, as_json(settings))
+    new = 0
+    with tqdm(desc='Frames', total=entries.total or None, unit='frame') as bar:
+        for result in results:
+            records.add(present[result.name], _record(result, threshold, min_area))
+            bar.update()
+            new += 1
+    ranking = records.ranked(present.values())
+    _write_csv(out_dir, records, ranking)
     if threshold is not None:
-        _write_coco(out_dir, ranking)
-    best = [(name, score) for score, name, _ in ranking[:top]]
-    if best:
-        _write_sheet(inferencer, inputs, out_dir, best, threshold)
+        _write_coco(out_dir, records, ranking)
+    best = ranking[:top]
+    tiles = _tiles(inferencer, inputs, best, scorer, threshold) if best else []
+    _write_sheet(out_dir / SHEET, tiles, inferencer.font)
     if fiftyone is not None:
-        _write_fiftyone(fiftyone, out_dir, ranking)
-    return Found(len(ranking), len(ranking) - len(done), best)
-
-
-def _begin(path: Path, settings: dict) -> set[str]:
-    """Names of the frames that are done; a line that a kill left half written goes."""
-    if not path.is_file():
-        with replacing(path) as file:
-            file.write(json.dumps(settings).encode() + b'\n')
-        return set()
-    with open(path, 'r+b') as file:
-        first = file.readline()
-        found = json.loads(first) if first.endswith(b'\n') else None
-        if found != settings:
-            others = [key for key in settings if (found or {}).get(key) != settings[key]]
-            raise ValueError(
-                f"'{path}': wanted frames of these inputs, model, threshold and smallest object, "
-                f'found those of another {", ".join(others)}. Choose another folder, or remove '
-                'this one.'
-            )
-        names, end = set(), file.tell()
-        for line in file:
-            if not line.endswith(b'\n'):
-                break
-            names.add(json.loads(line)['name'])
-            end += len(line)
-        file.truncate(end)
-    return names
+        _write_fiftyone(fiftyone, records, ranking)
+    return Found(len(ranking), new, [(one.frame.name, one.score) for one in best])
 
 
 def _record(result: OpenSetResult, threshold: float | None, min_area: int) -> dict:
     """What is kept of a frame; its objects as COCO's annotations."""
     score = result.score()
     height, width = score.shape
-    record = dict(
-        name=result.name,
-        source=result.source,
-        file_name=result.name + (Path(result.source).suffix if result.source else '.png'),
-        score=frame_score(score),
-        height=height,
-        width=width,
-    )
+    record: dict = dict(score=frame_score(score), height=height, width=width)
     if threshold is not None:
         record['unknown_share'] = float((score >= np.float32(threshold)).mean())
         record['objects'] = [
@@ -185,32 +161,11 @@ def _record(result: OpenSetResult, threshold: float | None, min_area: int) -> di
     return record
 
 
-def _ranking(path: Path) -> list[tuple[float, str, int]]:
-    """(score, name, place of its line) of every frame, the highest score first."""
-    found = []
-    with open(path, 'rb') as file:
-        file.readline()
-        place = file.tell()
-        for line in file:
-            record = json.loads(line)
-            found.append((record['score'], record['name'], place))
-            place += len(line)
-    return sorted(found, key=lambda one: (-one[0], one[1]))
-
-
-def _records(out_dir: Path, ranking) -> Iterator[dict]:
-    """The records in the order of a ranking, one at a time."""
-    with open(out_dir / RECORDS, 'rb') as file:
-        for _, _, place in ranking:
-            file.seek(place)
-            yield json.loads(file.readline())
-
-
-def _write_csv(out_dir: Path, ranking) -> None:
+def _write_csv(out_dir: Path, records: Records, ranking: list[Ranked]) -> None:
     text = StringIO(newline='')
     writer = csv.writer(text)
     writer.writerow(_COLUMNS)
-    for rank, record in enumerate(_records(out_dir, ranking), 1):
+    for rank, record in enumerate(records.of(ranking), 1):
         row = [rank, record['source'] or record['name'], f'{record["score"]:.6g}']
         if 'objects' in record:
             largest = max(record['objects'], key=lambda one: one['area'], default={})
@@ -221,13 +176,13 @@ def _write_csv(out_dir: Path, ranking) -> None:
         file.write(text.getvalue().encode())
 
 
-def _write_coco(out_dir: Path, ranking) -> None:
+def _write_coco(out_dir: Path, records: Records, ranking: list[Ranked]) -> None:
     """Images and annotations of COCO, written one by one; an image's id is its rank."""
     with replacing(out_dir / OBJECTS) as file:
         file.write(b'{"categories": [{"id": 1, "name": "unknown"}],\n"images": [')
-        _write_items(file, _coco_images(_records(out_dir, ranking)))
+        _write_items(file, _coco_images(records.of(ranking)))
         file.write(b'],\n"annotations": [')
-        _write_items(file, _coco_annotations(_records(out_dir, ranking)))
+        _write_items(file, _coco_annotations(records.of(ranking)))
         file.write(b']}\n')
 
 
@@ -239,8 +194,9 @@ def _write_items(file, items: Iterator[dict]) -> None:
 
 def _coco_images(records: Iterator[dict]) -> Iterator[dict]:
     for rank, record in enumerate(records, 1):
-        kept = {key: record[key] for key in ('file_name', 'score', 'height', 'width')}
-        yield dict(id=rank, **kept)
+        suffix = Path(record['source'] or 'frame.png').suffix
+        kept = {key: record[key] for key in ('score', 'height', 'width')}
+        yield dict(id=rank, file_name=record['name'] + suffix, **kept)
 
 
 def _coco_annotations(records: Iterator[dict]) -> Iterator[dict]:
@@ -251,21 +207,35 @@ def _coco_annotations(records: Iterator[dict]) -> Iterator[dict]:
             yield dict(id=number, image_id=rank, **one)
 
 
-def _write_sheet(inferencer, inputs, out_dir: Path, best, threshold) -> None:
-    """The best frames as overlays, run once more."""
-    wanted = dict(best)
+def _tiles(
+    inferencer: OpenSetInferencer,
+    inputs: Inputs,
+    best: list[Ranked],
+    scorer: str,
+    threshold: float | None,
+) -> list[tuple[str, np.ndarray]]:
+    """Captions and overlays of the best frames, which are run once more."""
+    wanted = {one.frame.name for one in best}
     pairs = ((name, source) for name, source in list_inputs(inputs).pairs if name in wanted)
     results = inferencer.stream(
-        Entries(len(best), pairs), scorers=[inferencer.main], thresholds=(), scaled=True
+        Entries(len(best), pairs), scorers=[scorer], thresholds=(), scaled=True, bad=[]
     )
     drawn = {result.name: result.overlay(threshold) for result in results}
-    tiles = [
-        (f'{rank}  {os.path.basename(name)}  {score:.3g}', drawn[name])
-        for rank, (name, score) in enumerate(best, 1)
-        if name in drawn
-    ]
-    with replacing(out_dir / SHEET) as file:
-        Image.fromarray(contact_sheet(tiles, font=inferencer.font)).save(file, 'PNG')
+    tiles = []
+    for rank, one in enumerate(best, 1):
+        name = one.frame.name
+        if name in drawn:  # it can have gone in between
+            tiles.append((f'{rank}  {os.path.basename(name)}  {one.score:.3g}', drawn[name]))
+    return tiles
+
+
+def _write_sheet(path: Path, tiles: list[tuple[str, np.ndarray]], font) -> None:
+    """Without tiles there is no sheet, nor that of an earlier run."""
+    if not tiles:
+        path.unlink(missing_ok=True)
+        return
+    with replacing(path) as file:
+        Image.fromarray(contact_sheet(tiles, font=font)).save(file, 'PNG')
 
 
 def _require_new_dataset(name: str) -> None:
@@ -279,18 +249,18 @@ def _require_new_dataset(name: str) -> None:
         )
 
 
-def _write_fiftyone(name: str, out_dir: Path, ranking) -> None:
+def _write_fiftyone(name: str, records: Records, ranking: list[Ranked]) -> None:
     """A data set of the frames, the most unknown first; its samples are added one by one."""
     import fiftyone as fo
 
-    for record in _records(out_dir, ranking):
+    for record in records.of(ranking):
         if record['source'] is None:
             raise ValueError(
                 f"fiftyone: wanted images in files, found the frame '{record['name']}'. Write the "
                 'frames of the video to a folder first.'
             )
-    records = enumerate(_records(out_dir, ranking), 1)
-    samples = (_fiftyone_sample(fo, rank, record) for rank, record in records)
+    numbered = enumerate(records.of(ranking), 1)
+    samples = (_fiftyone_sample(fo, rank, record) for rank, record in numbered)
     fo.Dataset(name, persistent=True).add_samples(samples, dynamic=True)
 
 

@@ -20,12 +20,11 @@ import torch
 from mmengine.config import Config
 from mmengine.dataset import BaseDataset
 from mmengine.device import get_device
-from mmseg.registry import DATASETS
 from tqdm import tqdm
 
 from .. import register  # noqa: F401
 from ..contracts import HYBRID, OPENGAN
-from ..evaluation.decided import RULES, OpenValidation
+from ..evaluation.decided import DATA_ERRORS, RULES, OpenValidation, build_data
 from ..evaluation.evaluation_hook import OPEN_VALIDATION
 from ..features.stored_taps import images_of
 from ..files import label_type
@@ -35,7 +34,7 @@ from ..models.fusion import main_score
 from ..pictures.overlay import LogitThreshold, robust_range
 from ..pictures.visualizer import panel_fields
 from .config import classes_of, load_model, test_pipeline
-from .inputs import Inputs, check_out_dir, list_inputs
+from .inputs import Inputs, check_outputs, list_inputs
 from .reading import ImageReader
 from .results import OpenSetResult
 from .video import video_writer
@@ -183,7 +182,7 @@ class OpenSetInferencer:
                 f'{SPLITS[split]}.dataset: wanted one data set, found {found.type}. Take one whose '
                 'data_root holds all images.'
             )
-        return DATASETS.build(found)
+        return build_data(found)
 
     # ------------------------------------------------------------------ prediction
 
@@ -225,11 +224,10 @@ class OpenSetInferencer:
         Raises:
             FileNotFoundError: an input is missing.
             ValueError, TypeError: an input that cannot be read, an empty folder, two images of one
-                name, or an ``out_dir`` in which outputs would mix with inputs.
+                name, or an ``out_dir`` or ``video`` with which outputs would mix with inputs.
         """
-        if out_dir is not None:
-            check_out_dir(out_dir, inputs)
         entries = list_inputs(inputs)
+        check_outputs(inputs, entries, out_dir, video)
         if is_rule(threshold):
             main = main_score(options.get('scorers') or self.model.score_names)
             threshold = self.threshold(str(threshold), main)
@@ -290,8 +288,8 @@ class OpenSetInferencer:
             limit: stop after so many images.
             bad: takes (name, error) of every file that cannot be read, and the others go on. None:
                 such a file ends the run with its error.
-            scaled: give overlays the colour scale of open validation; without validation images
-                that of the first image.
+            scaled: give overlays the colour scale of open validation; where it cannot run, that of
+                the first image.
         """
         main = main_score(scorers or self.model.score_names)
         scorers = tuple(self.scorers) if scorers is None else tuple(scorers)
@@ -317,11 +315,12 @@ class OpenSetInferencer:
             raise ValueError(f'scorers: wanted some of {tuple(self.scorers)}, found {unknown}')
 
     def _found_or_none(self, find: Callable[[], Any], otherwise: str) -> Any:
-        """What open validation decides; None where its images are missing."""
+        """What open validation decides; None where it cannot run: pictures do not need it."""
         try:
             return find()
-        except FileNotFoundError as error:
-            warnings.warn(f'{otherwise}, as open validation lacks {error}', stacklevel=5)
+        except DATA_ERRORS as error:
+            cause = f'{type(error).__name__}: {error}'
+            warnings.warn(f'{otherwise}, as open validation cannot run: {cause}', stacklevel=5)
             return None
 
     def _panel_thresholds(self, thresholds, main: str, scorers) -> dict:

@@ -1,8 +1,10 @@
-"""What the inferencer reads: images, folders, lists, arrays, videos and data sets, one by one."""
+"""What the inferencer reads: images, folders, lists, arrays, videos and data sets, one by one; and
+that no output replaces them.
+"""
 
 import os
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from mimetypes import guess_type
 from pathlib import Path
 from typing import NamedTuple
@@ -11,6 +13,7 @@ import cv2
 import numpy as np
 from mmengine.dataset import BaseDataset
 
+from ..evaluation.decided import KINDS_OF_FILES
 from ..files import text_lines
 
 IMAGE_SUFFIXES = (
@@ -39,13 +42,16 @@ class Entries(NamedTuple):
 
     Attributes:
         total: how many; 0 where a video does not say.
-        pairs: (name, source) of each; a source is a path, an array or (dataset, index).
+        pairs: (name, source) of each; a source is a path, an array or (dataset, index). A list, or
+            the frames of a video, which can be gone through once.
         fps: frames a second.
+        video: path of the video; None: there is none.
     """
 
     total: int
-    pairs: Iterator[tuple[str, object]]
+    pairs: Iterable[tuple[str, object]]
     fps: float = IMAGES_PER_SECOND
+    video: str | None = None
 
 
 def list_inputs(inputs) -> Entries:
@@ -66,7 +72,7 @@ def list_inputs(inputs) -> Entries:
             inputs = [inputs]
         pairs = _list_sequence(inputs)
     _require_own_names(pairs)
-    return Entries(len(pairs), iter(pairs))
+    return Entries(len(pairs), pairs)
 
 
 def read_list(path: Path) -> list[str]:
@@ -84,22 +90,67 @@ def read_list(path: Path) -> list[str]:
     return [str(path.parent / line) for line in named]
 
 
-def check_out_dir(out_dir: str | Path, inputs) -> None:
-    """Raise where outputs would lie among the inputs: they would replace them, or be inputs of the
-    next run.
+def files_of(source) -> list[str]:
+    """The files that are read for a source: an image, and the labels of a data set; none of an
+    array.
     """
-    out_dir = Path(out_dir).resolve()
-    several = isinstance(inputs, Sequence) and not isinstance(inputs, (str, Entries))
-    for one in inputs if several else [inputs]:
-        path = Path(one).resolve() if isinstance(one, (str, Path)) else None
-        if path is None:
-            continue
-        among = path.parent == out_dir and path.suffix.lower() in IMAGE_SUFFIXES
-        if among or (path.is_dir() and out_dir.is_relative_to(path)):
-            raise ValueError(
-                f"out_dir: wanted a folder apart from the inputs, found '{out_dir}' for the input "
-                f"'{one}'"
-            )
+    if isinstance(source, tuple):
+        dataset, index = source
+        info = dataset.get_data_info(index)
+        return [info[kind] for kind in KINDS_OF_FILES if info.get(kind)]
+    return [source] if isinstance(source, str) else []
+
+
+def check_outputs(
+    inputs, entries: Entries, out_dir: str | Path | None, video: str | Path | None
+) -> None:
+    """Raise where the files of results, or the video, would replace inputs or lie among them."""
+    if out_dir is not None:
+        pairs = entries.pairs if entries.video is None else ()  # frames lie in no folder
+        below = {os.path.dirname(name) for name, _ in pairs}
+        check_out_dir(out_dir, inputs, entries, below)
+    if video is not None:
+        place = os.path.realpath(video)
+        if any(os.path.realpath(path) == place for path in _files_read(entries)):
+            raise ValueError(f"video: wanted a file that is no input, found '{video}'")
+
+
+def check_out_dir(out_dir: str | Path, inputs, entries: Entries, below: Iterable[str] = ()) -> None:
+    """Raise where outputs would lie among the inputs: they would replace them, or be inputs of the
+    next run. A video may lie beside its outputs.
+
+    Args:
+        out_dir: gets the outputs.
+        inputs: as of the inferencer.
+        entries: what they are.
+        below: folders in ``out_dir`` that get outputs too.
+    """
+    root = Path(out_dir).resolve()
+    is_folder = isinstance(inputs, (str, Path)) and Path(inputs).is_dir()
+    if is_folder and root.is_relative_to(Path(inputs).resolve()):
+        raise _among_inputs(root, inputs)
+    if entries.video is not None:
+        return
+    written = {os.path.realpath(root / folder) for folder in ('', *below)}
+    for path in _files_read(entries):
+        folder = os.path.realpath(os.path.dirname(path))
+        linked = os.path.dirname(os.path.realpath(path))
+        if folder in written or linked in written:
+            raise _among_inputs(root, path)
+
+
+def _files_read(entries: Entries) -> Iterator[str]:
+    if entries.video is not None:
+        yield entries.video
+        return
+    for _, source in entries.pairs:
+        yield from files_of(source)
+
+
+def _among_inputs(out_dir: Path, path: str | Path) -> ValueError:
+    return ValueError(
+        f"out_dir: wanted a folder apart from the inputs, found '{out_dir}' for the input '{path}'"
+    )
 
 
 def _require_own_names(pairs) -> None:
@@ -213,4 +264,5 @@ def _open_video(path: Path) -> Entries:
                 stacklevel=2,
             )
 
-    return Entries(stated, frames(done, frame), fps if fps > 0 else IMAGES_PER_SECOND)
+    fps = fps if fps > 0 else IMAGES_PER_SECOND
+    return Entries(stated, frames(done, frame), fps, str(path))

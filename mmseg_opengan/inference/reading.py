@@ -3,6 +3,7 @@
 import os
 import sys
 import tempfile
+import threading
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -18,6 +19,8 @@ from ..models.frozen_segmentor import plain
 
 #: An image of 16 bits whose brightest value lies below this, of 255, has data in its low bits.
 _NEARLY_BLACK = 32
+#: stderr is one for all threads: who listens to it has it alone.
+_STDERR = threading.Lock()
 
 
 class ImageReader:
@@ -80,7 +83,7 @@ class ImageReader:
 
     def _load_file(self, path: str) -> dict:
         try:
-            with _decoder_messages() as messages:
+            with _STDERR, _decoder_messages() as messages:
                 loaded = self._load(path)
         except (AssertionError, cv2.error) as error:
             # mmcv asserts that a file could be decoded, and OpenCV fails on an empty one without
@@ -97,13 +100,22 @@ class ImageReader:
 
 
 def as_picture(image: np.ndarray) -> np.ndarray:
-    """(H, W, 3) uint8 RGB of a loaded BGR image: grey of one or two bands, else the first three."""
+    """(H, W, 3) uint8 RGB of a loaded BGR image: grey of one or two bands, else the first three.
+
+    Values of 16 bits, and others beyond 0 to 255, are stretched from the smallest to the largest.
+    """
     bands = image[..., None] if image.ndim == 2 else image
     bands = bands[..., 2::-1] if bands.shape[2] >= 3 else bands[..., :1].repeat(3, axis=2)
     if bands.dtype != np.uint8:
-        lo, hi = float(bands.min()), float(bands.max())
-        bands = (bands.astype(np.float64) - lo) * (255 / (hi - lo) if hi > lo else 0)
+        bands = _within_a_byte(bands)
     return np.ascontiguousarray(bands, np.uint8)
+
+
+def _within_a_byte(bands: np.ndarray) -> np.ndarray:
+    lo, hi = float(bands.min()), float(bands.max())
+    if bands.dtype != np.uint16 and lo >= 0 and hi <= 255:
+        return bands.round()  # eight bits, of a pipeline with to_float32
+    return (bands.astype(np.float64) - lo) * (255 / (hi - lo) if hi > lo else 0)
 
 
 def _warn_of_low_bits(path: str) -> None:

@@ -142,6 +142,9 @@ class OpenSetResult:
         Returns:
             The files by what they hold: ``'labels'``, ``'{scorer}.npy'``, ``'{scorer}.png'``,
                 ``'panel'``, ``'overlay'``, ``'unknown'``, ``'colour'``.
+
+        Raises:
+            ValueError: a file would replace the image.
         """
         contents = dict(labels=_png(self.labels), panel=_png(self.picture))
         for scorer, score in self.scores.items() if scores else ():
@@ -155,15 +158,19 @@ class OpenSetResult:
             ids = self.labels_with_unknown(threshold, unknown_id=unknown_id)
             colours = {**dict(enumerate(self.panel['palette'])), unknown_id: OPEN_COLOUR}
             contents.update(unknown=_png(ids), colour=_coloured_png(ids, colours))
-        written = {}
-        for kind, content in contents.items():
-            end = kind if kind.endswith(('.npy', '.png')) else f'{kind}.png'
-            path = Path(out_dir, f'{self.name}.{"png" if kind == "labels" else end}')
+        paths = {kind: self._path(out_dir, kind) for kind in contents}
+        for kind, path in paths.items():
             path.parent.mkdir(parents=True, exist_ok=True)
             with replacing(path) as file:
-                file.write(content)
-            written[kind] = path
-        return written
+                file.write(contents[kind])
+        return paths
+
+    def _path(self, out_dir: str | Path, kind: str) -> Path:
+        end = kind if kind.endswith(('.npy', '.png')) else f'{kind}.png'
+        path = Path(out_dir, f'{self.name}.{"png" if kind == "labels" else end}')
+        if self.source is not None and path.resolve() == Path(self.source).resolve():
+            raise ValueError(f"out_dir: wanted a folder apart from the image, found '{out_dir}'")
+        return path
 
 
 def score_png(score: np.ndarray, *, logit: bool) -> bytes:

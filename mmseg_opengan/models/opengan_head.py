@@ -2,6 +2,7 @@
 runs.
 """
 
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -21,6 +22,9 @@ class OpenGANHead:
         with head.listening() as taps:
             results = segmentor.predict(inputs, samples)
 
+    Each thread hears its own passes alone. A copy of the head, or one from a pickle, listens to
+    nothing yet.
+
     Args:
         head: the decode head, or the ``ModuleList`` of a cascade, whose last head predicts.
         encoder: the module that the network's input enters first.
@@ -34,7 +38,7 @@ class OpenGANHead:
         self.head = heads[-1]
         self.encoder = encoder
         self.adapter = adapter_of(heads)
-        self._ear: _Ear | None = None
+        self._here = _OfThread()
         # Once and for all: torch.compile cannot trace the coming and going of hooks.
         encoder.register_forward_pre_hook(self._hear_inputs)
         self.adapter.listens_to.register_forward_hook(self._hear_feature)
@@ -65,29 +69,31 @@ class OpenGANHead:
                 tap, which takes up to a gigabyte. It may run the segmentor again, unheard.
             resize: False: the head returns its scores on the feature grid, where it can.
         """
-        before = self._ear
-        self._ear = ear = _Ear(on_tap, resize)
+        before = self._here.ear
+        self._here.ear = ear = _Ear(on_tap, resize)
         try:
             yield ear.found
         finally:
-            self._ear = before
+            self._here.ear = before
 
     # ------------------------------------------------------------------ what one pass shows
 
     def _hear_inputs(self, module: nn.Module, args: tuple) -> None:
-        if self._ear is not None:
-            self._ear.inputs = args[0]
-            self._ear.passes = []
+        ear = self._here.ear
+        if ear is not None:
+            ear.inputs = args[0]
+            ear.passes = []
 
     def _hear_feature(self, module: nn.Module, args: tuple, output: Any) -> None:
-        if self._ear is not None:
-            self._ear.passes.append((args, output))
+        ear = self._here.ear
+        if ear is not None:
+            ear.passes.append((args, output))
 
     def _hear_forward(self, module: nn.Module, args: tuple, output: Any) -> None:
         self._end(output)
 
     def _predict_by_feat(self, scores: Any, *args: Any, **kwargs: Any) -> Any:
-        ear = self._ear
+        ear = self._here.ear
         self._end(scores)
         if ear is not None and not ear.resize:
             return scores
@@ -95,7 +101,7 @@ class OpenGANHead:
 
     def _end(self, predicted: Any) -> None:
         """A pass is over: make a tap of what it has shown."""
-        ear = self._ear
+        ear = self._here.ear
         if ear is None:
             return
         tap = self.adapter.tap(ear.passes, predicted)._replace(inputs=ear.inputs)
@@ -104,11 +110,11 @@ class OpenGANHead:
         if ear.on_tap is None:
             ear.found.append(tap)
             return
-        self._ear = None  # what runs in between is another pass
+        self._here.ear = None  # what runs in between is another pass
         try:
             ear.found.append(ear.on_tap(tap))
         finally:
-            self._ear = ear
+            self._here.ear = ear
 
 
 class _Ear:
@@ -120,3 +126,12 @@ class _Ear:
         self.found: list = []
         self.passes: list[tuple[tuple, Any]] = []
         self.inputs: Tensor | None = None
+
+
+class _OfThread(threading.local):
+    """The ear of the thread that asks; None where it does not listen."""
+
+    ear: _Ear | None = None
+
+    def __reduce__(self) -> tuple:
+        return _OfThread, ()

@@ -40,6 +40,16 @@ def test_more_than_256_classes_are_written_in_16_bits(tmp_path):
     assert np.array_equal(written, prediction[0])
 
 
+@pytest.mark.parametrize('kind', ['img_path', 'seg_map_path'])
+def test_images_and_labels_are_not_replaced(tmp_path, kind):
+    (tmp_path / 'a.png').write_text('ground truth')
+    one = {'img_path': 'street/a.png', 'pred_sem_seg': {'data': torch.zeros(1, 2, 2)}}
+    one.update({OPEN_SCORES: {}, kind: str(tmp_path / 'a.png')})
+    with pytest.raises(ValueError, match='output_dir: wanted a folder apart from images and label'):
+        MapFiles(tmp_path).write(one)
+    assert [path.read_text() for path in tmp_path.iterdir()] == ['ground truth']
+
+
 def test_two_images_of_one_name_are_not_written_over_one_another(tmp_path):
     rng = np.random.default_rng(0)
     data = [sample(rng, name=name) for name in ('ulm/a.png', 'bonn/a.png')]

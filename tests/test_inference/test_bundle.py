@@ -173,6 +173,19 @@ def test_scorers_of_a_bundle_are_chosen(inferencer, frames, tmp_path):
         OpenSetInferencer(path, scorers=['gen'], device='cpu')
 
 
+def test_the_first_scorer_that_is_asked_for_is_the_main_one(tiny, frames, tmp_path):
+    """Of a bundle too, in whatever order it was made."""
+    cfg = Config(dict(model=Config.fromfile(tiny[2]).model.segmentor.config.model))
+    made = OpenSetInferencer(cfg, tiny[4], scorers=['energy', 'msp'], device='cpu')
+    write_bundle(tmp_path / 'bundle.pth', made, None)
+    for names in (['msp', 'energy'], ['energy', 'msp'], ['msp']):
+        for model in ((tmp_path / 'bundle.pth',), (cfg, tiny[4])):
+            found = OpenSetInferencer(*model, scorers=names, device='cpu')
+            assert found.main == names[0]
+            assert set(run(found, frames[0]).scores) == set(names)
+    assert OpenSetInferencer(tmp_path / 'bundle.pth', device='cpu').main == 'energy'
+
+
 def test_wrong_bundles_are_refused(tiny, inferencer, frames, tmp_path):
     with pytest.raises(ValueError, match=r'ends in \.pth'):
         write_bundle(tmp_path / 'bundle.bin', inferencer, None)

@@ -203,6 +203,18 @@ def test_a_network_of_four_bands(frames, tmp_path):
 def test_the_picture_of_more_than_eight_bits():
     image = np.array([[[0, 0, 0], [1000, 4000, 2000]]], np.uint16)
     assert as_picture(image).tolist() == [[[0, 0, 0], [127, 255, 63]]]
+    assert as_picture(image - np.float32(1)).tolist() == [[[0, 0, 0], [127, 255, 63]]]
+    for eight_bits in (np.float32([[[100.4, 120.6, 0]]]), np.array([[[100, 121, 0]]])):
+        assert as_picture(eight_bits).tolist() == [[[0, 121, 100]]]
+
+
+def test_a_pipeline_that_loads_floats_shows_the_file(frames, tmp_path):
+    cfg, weights = network(tmp_path, to_float32=True)
+    image = np.full((20, 30, 3), 100, np.uint8)
+    image[0, 0] = 120
+    cv2.imwrite(str(tmp_path / 'grey.png'), image)
+    (result,) = run(OpenSetInferencer(cfg, weights, device='cpu'), tmp_path / 'grey.png')
+    assert (result.image == image).all()
 
 
 def test_more_than_256_classes_take_sixteen_bits(frames, tmp_path):

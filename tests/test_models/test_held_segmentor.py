@@ -54,7 +54,7 @@ def test_prediction_leaves_no_tap_and_no_gradient(context):
     with context():
         (sample,) = model.test_step(batch_of(raw_image()))
         model.extract_image(*raw_image())
-    assert model.head._ear is None
+    assert model.head._here.ear is None
     assert not sample.get(OPEN_SCORES).get(OPENGAN).requires_grad
     assert all(p.grad is None for p in model.segmentor.parameters())
 

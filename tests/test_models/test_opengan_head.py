@@ -145,7 +145,7 @@ def test_listening_ends_with_an_error():
     model = build_open()
     with pytest.raises(TypeError), model.head.listening():
         model.segmentor.encode_decode(None, [])
-    assert model.head._ear is None
+    assert model.head._here.ear is None
     with model.head.listening() as taps:
         model.segmentor.encode_decode(torch.randn(1, 3, 64, 64), [dict(img_shape=(64, 64))])
     assert len(taps) == 1

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from tiny_camvid import SIZES, write_checkpoints, write_config, write_images
 
+from mmseg_opengan.inference.find import frame_score
 from mmseg_opengan.inference.inferencer import OpenSetInferencer
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -70,6 +71,24 @@ def test_a_plain_model_without_labels_gives_a_ranking(tiny, monkeypatch, capsys)
     assert '1. a' in told.out
     assert 'b.jpg' in told.err
     assert not (root / 'plain/objects.coco.json').exists()
+
+
+def test_the_score_is_the_one_asked_for(tiny, monkeypatch, tmp_path):
+    """As ``visualize`` takes it: D's where it is among them, else the first."""
+    root, config, checkpoint, _ = tiny
+    inferencer = OpenSetInferencer(config, checkpoint, device='cpu')
+    results = list(inferencer.stream(root / 'data/val'))
+    for asked, score in ((('entropy', 'msp'), 'entropy'), (('msp', 'opengan'), 'opengan')):
+        arguments = (config, checkpoint, root / 'data/val', '--out-dir', tmp_path / score)
+        assert call(monkeypatch, 'find.py', *arguments, '--scorers', *asked, '--top', 1) == 0
+        with open(tmp_path / score / 'ranking.csv', newline='') as file:
+            rows = {row['file']: row for row in csv.DictReader(file)}
+        threshold = np.float32(inferencer.threshold('fpr=0.01', score))
+        for result in results:
+            found = rows[result.source]
+            assert float(found['score']) == pytest.approx(frame_score(result.score(score)), 1e-3)
+            share = (result.scores[score] >= threshold).mean()
+            assert float(found['unknown_share']) == pytest.approx(share, abs=2e-3)
 
 
 def plain_model(config):

@@ -170,6 +170,27 @@ def test_unknown_pixels_overlays_a_video_and_a_list_of_failures(tiny, monkeypatc
     assert video.read()[1].shape == (64, 96, 3)
 
 
+def test_failures_are_those_of_the_last_run(tiny, tmp_path, monkeypatch, capsys):
+    """Also where no file can be read, and so nothing else is written."""
+    root, config, checkpoint = tiny
+    (tmp_path / 'in').mkdir()
+    arguments = (config, checkpoint, tmp_path / 'in', '--out-dir', tmp_path / 'out', '--skip-bad')
+    image = (root / 'data/val/a.jpg').read_bytes()
+    failures = tmp_path / 'out/failures.csv'
+    for contents, wanted in (((b'no', b'no'), 'ab'), ((b'no', image), 'a'), ((image, image), '')):
+        for name, content in zip('ab', contents):
+            (tmp_path / f'in/{name}.jpg').write_bytes(content)
+        if wanted:
+            with pytest.raises(SystemExit, match='1'):
+                main(monkeypatch, 'visualize.py', *arguments)
+            rows = list(csv.reader(failures.open(encoding='utf-8', newline='')))
+            assert [row[0] for row in rows] == ['name', *wanted]
+        else:
+            main(monkeypatch, 'visualize.py', *arguments)
+            assert not failures.exists()
+        assert capsys.readouterr().err.count('cannot be decoded') == len(wanted)
+
+
 @pytest.mark.parametrize(
     ('arguments', 'message'),
     [
