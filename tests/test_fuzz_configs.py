@@ -73,6 +73,10 @@ OPTIONS = dict(
         TASK_UTILS,
         ('num_closed', 'num_open', 'num_fake', 'closed_images_per_batch'),
     ),
+    PatchSampler=(
+        TASK_UTILS,
+        ('crop_size', 'fake_grid', 'fake_images', 'open_images_per_batch'),
+    ),
     BiGAN=(SCORERS, ('kind', 'steps')),
     C2AE=(SCORERS, ('condition', 'steps')),
     GMM=(SCORERS, ('num_components', 'covariance')),

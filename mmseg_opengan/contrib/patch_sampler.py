@@ -8,6 +8,7 @@ from torch import Tensor, from_numpy
 
 from ..features.pixel_sampler import PixelDraw, PixelSampler
 from ..functional.pixels import choose_closed, step_rng
+from ..models.options import check_whole
 
 _OPEN_IMAGES, _CROPS, _FAKES, _IMAGE_NOISE = 4, 5, 6, 7  # random streams beside those of PixelDraw
 
@@ -32,6 +33,9 @@ class PatchSampler(PixelSampler):
             holds one of them. 64x64 for OpenGAN-0, whose generator makes patches of that size.
         fake_images: generated images per step.
         fake_grid: (r, c) of the noise, which makes them 16 (r + 3) x 16 (c + 3) pixels.
+
+    Raises:
+        ValueError: an option that is no such number.
     """
 
     def __init__(
@@ -57,6 +61,15 @@ class PatchSampler(PixelSampler):
             num_fake=num_fake,
             closed_images_per_batch=closed_images_per_batch,
         )
+        if not isinstance(open_images_per_batch, int) or open_images_per_batch < 0:
+            raise ValueError(
+                'open_images_per_batch: wanted a whole number >= 0, found '
+                f'{open_images_per_batch!r}'
+            )
+        check_whole(fake_images=fake_images)
+        _check_size('fake_grid', fake_grid)
+        if crop_size is not None:
+            _check_size('crop_size', crop_size)
         self.open_images_per_batch = open_images_per_batch
         self.crop_size = None if crop_size is None else tuple(crop_size)
         self.fake_images = fake_images
@@ -64,6 +77,13 @@ class PatchSampler(PixelSampler):
 
     def at(self, seed: int, step: int) -> 'PatchDraw':
         return PatchDraw(self, seed, step)
+
+
+def _check_size(name: str, size) -> None:
+    """Raise a ValueError unless a size is two whole numbers."""
+    if not isinstance(size, (list, tuple)) or len(size) != 2:
+        raise ValueError(f'{name}: wanted (rows, columns), found {size!r}')
+    check_whole(**{f'{name}[{i}]': number for i, number in enumerate(size)})
 
 
 @dataclass(frozen=True)

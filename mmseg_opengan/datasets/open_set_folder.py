@@ -18,6 +18,7 @@ VOID_NAME = 'void'
 #: What a file may hold that is more than the mapping of ids.
 _PARTS = ('ids', 'classes', 'open_classes', 'palette')
 _COLOUR = re.compile('#[0-9a-fA-F]{6}')
+_MERGED_KEY = 'tag:yaml.org,2002:merge'
 
 
 @DATASETS.register_module()
@@ -56,8 +57,8 @@ class OpenSetFolder(OpenSetDataset):
     Raises:
         FileNotFoundError: a folder, a label, the split file or the file of ids is missing.
         TypeError: names or stems that are no list of strings, or ``ids`` that is no mapping.
-        ValueError: an id out of range or of an unknown name, ids of two kinds, a class without an
-            id or given twice, a colour that is none, or a file that cannot be read.
+        ValueError: an id out of range, given twice or of an unknown name, ids of two kinds, a class
+            without an id or given twice, a colour that is none, or a file that cannot be read.
     """
 
     def __init__(
@@ -163,9 +164,12 @@ def label_map_of(
             f"{where}: wanted a mapping such as {{0: 'road', 255: 'void'}}, found "
             f'{type(ids).__name__}'
         )
-    names = {_id_of(key, where): name for key, name in ids.items()}
-    if len(names) < len(ids):
-        raise ValueError(f'{where}: wanted each id once, found one twice')
+    names = {}
+    for key, name in ids.items():
+        number = _id_of(key, where)
+        if number in names:
+            raise ValueError(f'{where}: wanted each id once, found {key} twice')
+        names[number] = name
     unknown = sorted({str(name) for name in names.values() if name not in known})
     if unknown:
         raise ValueError(f'{where}: wanted names out of {known}, found {unknown}')
@@ -186,16 +190,46 @@ def label_map_of(
     return ColourLabels(**{**tables, 'colours': np.array(colours, np.uint8)})
 
 
+class _EachKeyOnce(yaml.SafeLoader):
+    """Plain YAML, and JSON with it, whose keys are the texts that stand there: ``010`` is no octal
+    number.
+
+    Attributes:
+        twice: keys that one mapping has twice.
+    """
+
+    def __init__(self, text: str):
+        super().__init__(text)
+        self.twice: list[str] = []
+
+    def compose_mapping_node(self, anchor):
+        node = super().compose_mapping_node(anchor)
+        seen = set()
+        for key, _ in node.value:
+            if not isinstance(key, yaml.ScalarNode) or key.tag == _MERGED_KEY:
+                continue
+            if key.value in seen:
+                self.twice.append(key.value)
+            seen.add(key.value)
+            key.tag = self.DEFAULT_SCALAR_TAG
+        return node
+
+
 def _meaning_in(path: str, given: dict) -> dict:
     """All of ``_PARTS``, from a file and the config; ``given``: those of the config but ``ids``."""
     try:
-        content = yaml.safe_load(text_of(fileio.get(path), f"'{path}'"))  # JSON is YAML too
+        loader = _EachKeyOnce(text_of(fileio.get(path), f"'{path}'"))
+        content = loader.get_single_data()
     except FileNotFoundError:
         raise FileNotFoundError(
             f"ids: wanted a YAML or JSON file, found nothing at '{path}'"
         ) from None
     except (OSError, ValueError, TypeError, yaml.YAMLError) as error:
         raise ValueError(f"ids: '{path}' cannot be read as YAML or JSON: {error}") from error
+    if loader.twice:
+        key = loader.twice[0]
+        kind = 'key' if key in _PARTS else 'id'
+        raise ValueError(f"ids '{path}': wanted each {kind} once, found {key} twice")
     if not isinstance(content, Mapping):
         raise TypeError(
             f"ids '{path}': wanted a mapping such as {{0: 'road', 255: 'void'}}, found "
@@ -224,7 +258,7 @@ def _strings(option: str, value) -> tuple[str, ...]:
 
 
 def _id_of(key, where: str) -> int | tuple[int, ...]:
-    """A key of the mapping as an id, or as a colour (r, g, b); JSON has ids as strings."""
+    """A key of the mapping as an id, or as a colour (r, g, b); a file has ids as strings."""
     if isinstance(key, str) and _COLOUR.fullmatch(key):
         return tuple(bytes.fromhex(key[1:]))
     number = int(key) if isinstance(key, str) and key.strip().isdecimal() else key

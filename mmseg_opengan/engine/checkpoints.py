@@ -1,6 +1,7 @@
 """Checkpoints that survive a kill at any moment."""
 
 import os
+from fnmatch import fnmatch
 from pathlib import Path
 
 from mmengine.dist import barrier, is_main_process
@@ -38,8 +39,10 @@ class WholeCheckpointHook(CheckpointHook):
         lie on the local disk.
 
     Raises:
-        FileExistsError: at the start of a run that does not resume, where the folder has the best
-            checkpoint of another one: two of them would lie there.
+        FileExistsError: at the start of a run, where the folder has the best checkpoint of another
+            one, by whatever metric: two of them would lie there.
+        ValueError: at the start of a run that goes on with another ``save_best``, whose numbers do
+            not compare; at a validation that lacks the metric.
     """
 
     def __init__(self, *args, **kwargs):
@@ -82,16 +85,29 @@ class WholeCheckpointHook(CheckpointHook):
             self.best_ckpt_path = self._here(runner, 'best_ckpt')
         if self.save_best is None:
             return
+        self._require_own_bests(runner)
+        if runner._load_from is None and is_main_process():
+            for path in self._other_bests():
+                path.unlink()  # written in the moment of a kill, or replaced in it
+
+    def _require_own_bests(self, runner) -> None:
+        """Refuse a folder, or a run to go on with, whose best checkpoint another run has chosen."""
+        noted = os.path.basename(self.best_ckpt_path or '')
+        if noted and not self._is_by_own_metric(noted):
+            raise ValueError(
+                'save_best: wanted that of the run to go on with, whose best checkpoint is '
+                f"'{noted}', found '{self.key_indicators[0]}'"
+            )
         others = self._other_bests()
-        if others and not runner._resume:
+        way_out = 'Add --resume to go on with that run, choose'
+        if runner._resume:
+            others = [path for path in others if not self._is_by_own_metric(path.name)]
+            way_out = 'Choose'
+        if others:
             raise FileExistsError(
                 f"'{self.out_dir}': wanted a work directory without the best checkpoint of another "
-                f'run, found {others[0].name}. Add --resume to go on with that run, choose another '
-                '--work-dir, or remove the file.'
+                f'run, found {others[0].name}. {way_out} another --work-dir, or remove the file.'
             )
-        if runner._load_from is None and is_main_process():
-            for path in others:
-                path.unlink()
 
     def _here(self, runner, name):
         """A checkpoint that the message hub names, in this folder if it lies there: the folder may
@@ -104,18 +120,29 @@ class WholeCheckpointHook(CheckpointHook):
         runner.message_hub.update_info(name, own)
         return own
 
-    def _other_bests(self):
-        """Best checkpoints of another run in this folder, or of this one, written or replaced in
-        the moment of a kill.
-        """
-        name = f'best_{self.key_indicators[0]}_{self.filename_tmpl}'.replace('/', '_')
-        found = sorted(Path(self.out_dir).glob(name.replace('{}', '*')))
-        kept = os.path.basename(self.best_ckpt_path or '')
-        return [path for path in found if path.name != kept]
+    def _other_bests(self) -> list[Path]:
+        """Best checkpoints in this folder, by any metric, that this run does not know of."""
+        found = sorted(Path(self.out_dir).glob(self._best_pattern('*')))
+        noted = os.path.basename(self.best_ckpt_path or '')
+        return [path for path in found if path.name != noted]
+
+    def _is_by_own_metric(self, name: str) -> bool:
+        metric = self.key_indicators[0]
+        return metric == 'auto' or fnmatch(name, self._best_pattern(metric))
+
+    def _best_pattern(self, metric: str) -> str:
+        """What the names of best checkpoints by a metric look like."""
+        return f'best_{metric}_{self.filename_tmpl}'.replace('/', '_').replace('{}', '*')
 
     def _save_best_checkpoint(self, runner, metrics) -> None:
         if self.save_best is None or not hasattr(self, 'file_backend'):
             return  # a validation without a training keeps nothing
+        key = self.key_indicators[0]
+        if key != 'auto' and key not in metrics:
+            raise ValueError(
+                f'save_best: wanted one of the numbers of this validation, {sorted(metrics)}, '
+                f"found '{key}'"
+            )
         old = self.best_ckpt_path
         self.best_ckpt_path = None  # which would be deleted first
         super()._save_best_checkpoint(runner, metrics)

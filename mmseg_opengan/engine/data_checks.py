@@ -2,14 +2,17 @@
 
 import logging
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
 from mmengine.logging import print_log
 
-from ..contracts import CLOSED, VOID
+from ..contracts import CLOSED, FIRST_OPEN, VOID
 from ..files import as_json, sha256_of
+from ..functional.detection import LEAST_PIXELS
+from ..functional.pixels import labels_on_grid, open_map_of
 
 
 def require_steps(loader: Any) -> None:
@@ -68,6 +71,41 @@ def lack_of_pixels(dataset: Any) -> str:
     kind = 'open' if has_closed else 'closed'
     return (
         f"wanted closed and open pixels, found no {kind} one in {read} images of '{policy}'{hint}"
+    )
+
+
+def lack_of_kinds(dataset: Any, grid_of: Callable[[dict], Sequence[int] | None]) -> str:
+    """Says that no open class of a data set has pixels enough for a number of its own, '' where one
+    has, or where labels are another package's.
+
+    Images are read until one has.
+
+    Args:
+        grid_of: (h, w) of an item's score maps, on which pixels are counted; None: the labels' own.
+    """
+    names = dataset.metainfo['open_classes']
+    pixels = torch.zeros(len(names), dtype=torch.int64)
+    parts = list(_labelled(dataset))
+    for labelled in parts:
+        for index in range(len(labelled)):
+            _, open_map = labelled.read_labels(index)
+            if not ((open_map != CLOSED) & (open_map != VOID)).any():
+                continue
+            item = labelled[index]
+            labels = open_map_of(item['data_samples']).data[0]
+            grid = grid_of(item)
+            if grid is not None:
+                labels = labels_on_grid(labels, grid)
+            found = torch.bincount(labels.flatten(), minlength=VOID + 1)
+            pixels += found[FIRST_OPEN : FIRST_OPEN + len(names)]
+            if (pixels >= LEAST_PIXELS).any():
+                return ''
+    if not parts:
+        return ''
+    counted = {name: number for name, number in zip(names, pixels.tolist()) if number}
+    return (
+        f'wanted an open class with at least {LEAST_PIXELS} pixels in open validation, on the grid '
+        f'of the score maps, found {counted or "no open pixel"}'
     )
 
 

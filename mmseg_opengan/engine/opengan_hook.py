@@ -4,7 +4,7 @@ resuming.
 
 import logging
 
-from mmengine.dist import broadcast, get_world_size
+from mmengine.dist import broadcast, broadcast_object_list, get_world_size
 from mmengine.hooks import EMAHook, Hook
 from mmengine.logging import print_log
 from mmengine.runner import BaseLoop, IterBasedTrainLoop
@@ -56,12 +56,12 @@ class OpenGANHook(Hook):
         _require_classes(model, source)
         if runner.val_loop is not None:
             _check_validation(source, runner.val_loop.dataloader.dataset)
+        if model.discriminator is not None:
+            _require_pixels(model, source)
         _require_use_of_pixels(model, source)
         source.prepare(model.extract_image, model.segmentor_identity())
         loader.sampler.num_skipped = loop.iter
-        if runner._resume and not runner._randomness_cfg.get('diff_rank_seed'):
-            # The checkpoint's, where the config has none or another.
-            loader.sampler.seed = runner.seed
+        loader.sampler.seed = _seed_of_draws(runner)
         # The loop started its workers when it was built, before there was a bank: let them begin
         # anew.
         loop.dataloader_iterator = type(loop.dataloader_iterator)(loader)
@@ -71,9 +71,12 @@ class OpenGANHook(Hook):
         a kill may cost.
         """
         loop = runner.train_loop
-        due = loop.iter > 0 and (loop.iter % loop.val_interval == 0 or loop.iter == loop.max_iters)
+        if loop.iter == 0 or loop.iter < loop.val_begin or runner.val_loop is None:
+            return
+        loop._decide_current_val_interval()  # as after each step, where there are several
+        due = loop.iter % loop.val_interval == 0 or loop.iter == loop.max_iters
         validated = runner.message_hub.runtime_info.get(_VALIDATED) == loop.iter
-        if due and not validated and runner.val_loop is not None:
+        if due and not validated:
             runner.val_loop.run()
 
     def before_val(self, runner):
@@ -141,6 +144,20 @@ class OpenGANHook(Hook):
         model.lean_checkpoint(checkpoint)
 
 
+def _seed_of_draws(runner):
+    """The sampler's own seed where the config gives one, else that of the main process: all ranks
+    share the steps of one draw, also where each has a seed of its own (``diff_rank_seed``). It is
+    the checkpoint's in a run that goes on.
+    """
+    loader = runner.cfg.get('train_dataloader') or {}
+    given = (loader.get('sampler') or {}).get('seed')
+    if given is not None:
+        return given
+    shared = [runner.seed]
+    broadcast_object_list(shared)
+    return shared[0]
+
+
 def _require_classes(model, dataset):
     """The classes of the data must be as many as the segmentor has: else every label means another
     class.
@@ -163,6 +180,28 @@ def _check_validation(source, validation):
         raise ValueError(f'val_dataloader: {lacking}. Open validation chooses the checkpoint.')
     training = [source.closed_images, source.open_images]
     warn_of_shared_images([one for one in training if one is not None], validation)
+
+
+def _require_pixels(model, source):
+    """Without pixels of a group D learns nothing of it, and G, whose batch norm needs two, nothing
+    at all.
+    """
+    sampler = source.sampler
+    if sampler.num_closed < 1:
+        raise ValueError(
+            f'sampler.num_closed: wanted at least 1 closed pixel a step, found {sampler.num_closed}'
+        )
+    if model.generator is not None and sampler.num_fake < 2:
+        raise ValueError(
+            'sampler.num_fake: wanted at least 2 generated pixels a step for the generator, found '
+            f'{sampler.num_fake}. CLS has no generator: model.generator=None.'
+        )
+    if model.generator is None and source.open_images is None:
+        raise ValueError(
+            'train_dataloader.dataset.open: wanted open images, as there is no generator, found '
+            'none (open=None, or sampler.num_open=0): D would see closed pixels alone. OpenGAN-0 '
+            'has a generator.'
+        )
 
 
 def _require_use_of_pixels(model, source):

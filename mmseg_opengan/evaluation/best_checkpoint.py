@@ -4,6 +4,7 @@ from mmengine.hooks import CheckpointHook
 from mmengine.runner import Runner
 
 from ..contracts import HYBRID, OPENGAN
+from ..engine.data_checks import lack_of_kinds
 from ..engine.running import model_of
 from .metric import NAMES, OVER_KINDS, OpenSetMetric
 
@@ -16,7 +17,8 @@ def check_save_best(runner: Runner) -> None:
 
     Raises:
         ValueError: a name that no validation gives, a number that D does not change (it would keep
-            the first D for ever), or one that is compared the wrong way round.
+            the first D for ever), one that is compared the wrong way round, or that over kinds
+            where open validation has too few pixels of each.
     """
     for hook in runner.hooks:
         if isinstance(hook, CheckpointHook) and hook.save_best is not None:
@@ -41,6 +43,22 @@ def _check(runner, hook, key):
     rule = hook.rules[hook.key_indicators.index(key)]
     if rule != _RULES[number]:
         raise ValueError(f"rule: wanted '{_RULES[number]}' for {key}, found {rule!r}")
+    if number == OVER_KINDS:
+        _require_kinds(runner, score)
+
+
+def _require_kinds(runner, score):
+    """The mean over kinds is of those alone that have pixels enough."""
+    model = model_of(runner)
+
+    def grid_of(item):
+        if model.resolution == 'image':
+            return None
+        return model.extract_tap(item['inputs'], item['data_samples']).logits.shape[2:]
+
+    lacking = lack_of_kinds(runner.val_dataloader.dataset, grid_of)
+    if lacking:
+        raise ValueError(f"save_best: {lacking}. Take '{score}/AUROC'.")
 
 
 def _selecting(runner):

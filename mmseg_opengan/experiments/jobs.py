@@ -16,6 +16,7 @@ from pathlib import Path
 
 import torch
 from mmengine.config import Config
+from mmengine.hooks import CheckpointHook
 from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
 from tqdm import tqdm
@@ -282,7 +283,8 @@ def _train_one(job: Job) -> None:
     runner = Runner.from_cfg(config)
     runner.train()
     minutes = round((time.monotonic() - start) / 60, 2)
-    key = config.default_hooks.checkpoint.save_best
+    [choice] = [hook for hook in runner.hooks if isinstance(hook, CheckpointHook)]
+    key = choice.key_indicators[0] if choice.save_best else None  # what 'auto' has come to mean
     best = runner.message_hub.get_info('best_ckpt')
     if best is None:
         raise RuntimeError(

@@ -19,6 +19,7 @@ from tqdm import tqdm
 from .. import register  # noqa: F401
 from ..contracts import CLOSED, GT_OPEN_MAP
 from ..features.sources import StoreSource
+from ..features.stored_taps import images_of
 from ..files import write_json
 from ..functional.detection import LEAST_PIXELS, auroc, average_precision, exact_bins
 from ..functional.pixels import labels_on_grid, pixels_first
@@ -85,7 +86,7 @@ def run(
         )
     jobs = {kind: [_without(job, kind, out) for job in todo.jobs] for kind in kinds}
     train([job for group in jobs.values() for job in group], processes=processes)
-    closed = closed_pixels(model, DATASETS.build(base.val_dataloader.dataset))
+    closed = closed_pixels(model, DATASETS.build(images_of(base.val_dataloader.dataset)))
     scorers_of = _Scorers(todo, base, model, source)
     found: dict[str, dict] = {}
     for kind, rows in kinds.items():
@@ -199,9 +200,12 @@ def _require_stored_and_unseen(todo: Plan) -> None:
 
 def _without(job: Job, kind: str, out: Path) -> Job:
     """A job that does not know a kind, in a folder of the kind's."""
+    validation = 'val_dataloader.dataset'
+    if job.load_config().val_dataloader.dataset.type == 'StoredTaps':
+        validation += '.images'
     changed = {
         'train_dataloader.dataset.leave_out': [kind],
-        'val_dataloader.dataset.ignore_open': [kind],
+        f'{validation}.ignore_open': [kind],
     }
     folder = out / kind / job.work_dir.name
     return replace(job, work_dir=folder, options={**job.options, **changed})

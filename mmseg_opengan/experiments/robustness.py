@@ -120,8 +120,9 @@ def robustness(
             claim(out, trial.record())
             state = state_of(trial.model)
             maker = dict(maker_of(trial.model, name), state=None)  # of every seed
-            for other in out.glob(f'{name}-*'):
-                require_same(f"'{other}'", dict(maker=maker), noted(other), advice=ADVICE)
+            for other in out.glob('*-*'):
+                if other.name.rpartition('-')[0] == name:
+                    require_same(f"'{other}'", dict(maker=maker), noted(other), advice=ADVICE)
             folder = out / f'{name}-{hashlib.sha256(json_bytes(state)).hexdigest()[:8]}'
             note(folder, dict(state, maker=maker))
             for shift in tqdm(shifts, desc=name, unit='shift'):

@@ -33,14 +33,7 @@ class SweepJob(Job):
 
     def load_config(self) -> Config:
         config = super().load_config()
-        bank = Path(config.train_dataloader.dataset.root)
-        loader = config.val_dataloader
-        loader.dataset = dict(
-            type='StoredTaps',
-            root=str(bank.with_name(f'{bank.name}_open_val')),
-            images=deepcopy(loader.dataset),
-        )
-        loader.num_workers, loader.persistent_workers = 0, False
+        _store_taps(config)
         config.val_evaluator.closed = False  # the closed prediction is the same at every step
         config.model.scorers = {}
         hooks = [hook for hook in config.custom_hooks if hook['type'] != 'OpenSetEvaluationHook']
@@ -49,9 +42,34 @@ class SweepJob(Job):
             dict(type='OpenSetEvaluationHook', plot_val=False),
         ]
         config.custom_hooks = hooks
+        _keep_history(config)
         # where a killed job goes on
         config.default_hooks.checkpoint.interval = config.train_cfg.val_interval
         return config
+
+
+def _store_taps(config: Config) -> None:
+    """Validate on stored feature maps, those of the config where it has some."""
+    bank = Path(config.train_dataloader.dataset.root)
+    loader = config.val_dataloader
+    if loader.dataset.type != 'StoredTaps':
+        loader.dataset = dict(
+            type='StoredTaps',
+            root=str(bank.with_name(f'{bank.name}_open_val')),
+            images=deepcopy(loader.dataset),
+        )
+    loader.num_workers, loader.persistent_workers = 0, False
+
+
+def _keep_history(config: Config) -> None:
+    """Let every validation leave its numbers where the report finds them, whatever else is told."""
+    backends = [dict(type='LocalVisBackend')]
+    for backend in config.visualizer.get('vis_backends') or []:
+        if backend['type'] != 'LocalVisBackend':
+            backends.append(backend)
+    config.visualizer.vis_backends = backends
+    logger = config.default_hooks.get('logger') or dict(type='LoggerHook')
+    config.default_hooks.logger = dict(logger, log_metric_by_epoch=False)
 
 
 def plan(
@@ -89,7 +107,7 @@ def _require_fit(config, smallest, options):
         )
     found = read_config_file(config)
     found.merge_from_dict(options or {})
-    chosen_by = found.default_hooks.checkpoint.save_best
+    chosen_by = str(found.default_hooks.checkpoint.get('save_best'))
     if chosen_by.rpartition('/')[-1] not in ('auto', 'AUROC', 'AUROC_kinds'):
         raise ValueError(
             f"default_hooks.checkpoint.save_best: wanted 'auto' or an AUROC, by which the sweep "

@@ -107,3 +107,21 @@ def test_what_cannot_be_drawn_is_refused(sampler):
         ValueError, match="closed_images_per_batch='all': wanted a number of images"
     ):
         PatchSampler(closed_images_per_batch='all')
+
+
+@pytest.mark.parametrize(
+    ('option', 'value'),
+    [
+        ('fake_images', 0),
+        ('fake_grid', (0, 1)),
+        ('fake_grid', 13),
+        ('crop_size', (64,)),
+        ('crop_size', 64),
+        ('open_images_per_batch', -1),
+        ('open_images_per_batch', 0.5),
+    ],
+)
+def test_options_that_draw_nothing_are_refused(option, value):
+    """G, for one, would be given no noise, in its first step."""
+    with pytest.raises(ValueError, match=rf'^{option}.*: wanted .*, found '):
+        PatchSampler(**{option: value})

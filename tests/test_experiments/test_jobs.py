@@ -11,6 +11,7 @@ import pytest
 from mmseg.registry import DATASETS
 
 from mmseg_opengan.engine import launch
+from mmseg_opengan.engine.checkpoints import WholeCheckpointHook
 from mmseg_opengan.experiments import jobs as experiment
 from mmseg_opengan.experiments.jobs import Job, claim, own_values, train
 from mmseg_opengan.provenance import differences, made_from
@@ -39,8 +40,9 @@ def trained(monkeypatch):
     """A runner in mmengine's place: the calls of its ``train``, and what its message hub says."""
     told = {'best_ckpt': 'best_iter_4.pth', 'best_score': 1}
     calls = []
+    choice = WholeCheckpointHook(by_epoch=False, save_best='opengan/AUROC', rule='greater')
     runner = SimpleNamespace(
-        register_hook=lambda hook: None,
+        hooks=[choice],
         train=lambda: calls.append(1),
         message_hub=SimpleNamespace(get_info=told.get),
         max_iters=4,

@@ -211,3 +211,22 @@ def test_scorers_are_fitted_anew_and_those_of_images_refused(folder, tmp_path): 
         with pytest.raises(ValueError, match=r'own: .* weights that have seen open pixels'):
             leave_out.run(str(tmp_path / 'own.py'), ['own'], [0], tmp_path / 'out')
     assert not (tmp_path / 'out').exists()
+
+
+def test_validation_may_have_stored_taps(folder, done, tmp_path):  # noqa: F811
+    """With the numbers of its images, in which the kind becomes void."""
+    cfg = Config.fromfile(folder / 'cls_tiny.py')
+    images = cfg.val_dataloader.dataset.to_dict()
+    stored = dict(_delete_=True, type='StoredTaps', root=str(tmp_path / 'taps'), images=images)
+    (tmp_path / 'cls.py').write_text(
+        f"_base_ = '{folder / 'cls_tiny.py'}'\nval_dataloader = dict(dataset={stored!r})\n"
+    )
+    every, out = leave_out.kinds_of, tmp_path / 'out'
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(leave_out, 'kinds_of', lambda source: dict(list(every(source).items())[:1]))
+        leave_out.run(str(tmp_path / '{}.py'), ['cls'], [0], out, processes=0)
+    found = json.loads((out / leave_out.RESULT).read_text())
+    ((kind, (numbers,)),) = found['cls'].items()
+    assert numbers == done[1]['cls'][kind][0]
+    run = Config.fromfile(next((out / kind / 'cls_s0').glob('*.py')))
+    assert run.val_dataloader.dataset.images.ignore_open == [kind]

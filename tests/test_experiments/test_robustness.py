@@ -173,6 +173,19 @@ def test_a_score_of_other_options_is_no_other_seed(world, tmp_path):
         robustness(config, trained, options=options, **how)
 
 
+def test_names_may_begin_alike(world, tmp_path):
+    """The folder of 'gen-pc' is none of 'gen'."""
+    config, trained = map(str, world)
+    options = {}
+    for name, gamma in (('gen-pc', 0.5), ('gen', 0.1)):
+        options[f'model.scorers.{name}'] = dict(type='GEN', gamma=gamma)
+    how = dict(out=tmp_path, options=options, epsilons=[], severities=[])
+    for name in ('gen-pc', 'gen'):
+        text = robustness(config, trained, scorers=[name], **how)
+    assert len(list(tmp_path.glob('*-*/clean_0.json'))) == 2
+    assert '| gen-pc |' in text
+
+
 def test_a_score_that_reads_the_image_is_refused(world, tmp_path):
     with pytest.raises(ValueError, match="wanted none that reads the image, found 'mspc'"):
         robustness(*map(str, world), out=tmp_path, scorers=['msp', 'mspc'])

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import torch
 from mmengine.config import Config
+from mmseg.registry import DATASETS
 from tiny_cityscapes import EveryFourthPixel, StoreSource
 from tiny_training import config, write_root
 
@@ -286,3 +287,43 @@ def test_a_config_without_a_generator_or_a_bank_is_refused(root):
         plan(str(root / 'cls.py'), **given)
     with pytest.raises(ValueError, match=r'trains on images: wanted .* from a feature bank'):
         plan(str(root / 'pix.py'), **given)
+
+
+def test_stored_taps_of_the_config_are_taken(root, tmp_path):
+    made = Config.fromfile(root / 'tiny.py')
+    images = made.val_dataloader.dataset
+    made.val_dataloader.dataset = dict(type='StoredTaps', root=str(tmp_path), images=images)
+    made.dump(root / 'stored_taps.py')
+    given = dict(lambdas=[0.1], seeds=[0], num_open_images=[None], out=tmp_path / 'out')
+    (job,) = plan(str(root / 'stored_taps.py'), **given)
+    dataset = job.load_config().val_dataloader.dataset
+    assert (dataset.root, dataset.images.type) == (str(tmp_path), 'CityscapesOpenSet')
+    assert len(DATASETS.build(dataset)) == 1
+
+
+@pytest.fixture(scope='module')
+def otherwise(root, swept):
+    """The second job of the sweep, by a config that says the same in other words and logs
+    elsewhere.
+    """
+    options = {
+        'default_hooks.checkpoint.save_best': 'auto',
+        'default_hooks.logger.log_metric_by_epoch': True,
+        'visualizer.vis_backends': [],
+    }
+    run_sweep(root, out=root / 'otherwise', lambdas=[0.5], options=options)
+    return root / 'otherwise'
+
+
+def test_auto_is_told_by_what_it_means(otherwise, swept):
+    (run,) = json.loads((otherwise / 'sweep.json').read_text())['runs']
+    assert (run['validated_by'], run['validation']) == ('AUROC', swept['runs'][1]['validation'])
+    (best,) = otherwise.glob('runs/*/best.json')
+    assert list(json.loads(best.read_text())['open_validation']) == ['opengan/AUROC']
+    assert '| open-validation AUROC |' in (otherwise / 'sweep.md').read_text()
+
+
+def test_the_history_does_not_depend_on_where_a_config_logs(otherwise, swept):
+    (run,) = json.loads((otherwise / 'sweep.json').read_text())['runs']
+    assert run['history'] == as_json(swept['runs'][1]['history'])
+    assert (otherwise / 'figure9.png').exists()
