@@ -135,9 +135,9 @@ def test_draws_follow_the_seed_of_the_config(root, seed, differs):
 
 def test_a_seed_of_the_samplers_own_goes_first(root):
     """When the run is resumed too."""
-    for _ in range(2):
+    for name in ('first', 'resumed'):
         options = {'train_dataloader.sampler.seed': 8, 'train_cfg.max_iters': 2}
-        made = run_of_8(root, root / 'own', **options)
+        made = run_of_8(root, root / 'own', experiment_name=f'own_{name}', **options)
         assert made.train_loop.dataloader.sampler.seed == 8
         assert made.seed == 3
 
