@@ -337,7 +337,8 @@ def measure_memory(args):
         pixel = np.ones((1, channels), np.float16), np.zeros((1, 3), int)
         with BankWriter(folder, dict(channels=channels)) as writer:
             writer.add('image', dict(closed=pixel, open=pixel))
-        record = dict(images=['image'], files={}, groups=writer.bank['shards'][0]['groups'])
+        groups = writer.bank['shards'][0]['groups']
+        record = dict(images=['image'], files={}, places={}, groups=groups)
         for entry in record['groups'].values():
             path, rows = Path(folder, entry['file']), int(args.store_gb / 2 * 1e9 / 2 / channels)
             shape = dict(dtype=np.float16, shape=(rows, channels))

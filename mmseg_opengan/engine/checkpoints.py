@@ -61,7 +61,12 @@ class WholeCheckpointHook(CheckpointHook):
             ValueError: ``last_checkpoint`` names no checkpoint.
         """
         note = Path(runner.work_dir, 'last_checkpoint')
-        if runner._resume and runner._load_from is None and note.exists():
+        if not runner._resume or runner._load_from is not None:
+            return
+        if is_main_process():
+            for half in note.parent.glob('*.tmp'):  # which a kill has left
+                half.unlink()
+        if note.exists():
             noted = note.read_bytes().decode(errors='replace').strip()
             own = os.path.join(runner.work_dir, os.path.basename(noted))
             if not os.path.isfile(own) and not os.path.isfile(noted):
@@ -69,12 +74,9 @@ class WholeCheckpointHook(CheckpointHook):
                     f"'{note}': wanted the path of a checkpoint, found {noted!r}. Write that of an "
                     'iter_*.pth of the folder there, or remove the file to begin again.'
                 )
-            if is_main_process():
-                for half in note.parent.glob('*.tmp'):
-                    half.unlink()
-                if own != noted and os.path.isfile(own):
-                    with replacing(note) as file:
-                        file.write(own.encode())
+            if is_main_process() and own != noted and os.path.isfile(own):
+                with replacing(note) as file:
+                    file.write(own.encode())
             barrier()
 
     def before_train(self, runner) -> None:

@@ -188,8 +188,9 @@ def options_of_features(config: Any) -> Any:
         if key not in _BESIDE_FEATURES and not key.startswith('loss_')
     }
     if isinstance(found.get('type'), str):
-        name = found['type'].rpartition('.')[-1]
-        found['type'] = 'BN' if name in ('SyncBN', 'MMSyncBN') else name
+        part = MODELS.get(found['type'])  # of either style of config
+        name = getattr(part, '__name__', found['type'])
+        found['type'] = 'BatchNorm2d' if name == 'SyncBatchNorm' else name
     return found
 
 

@@ -50,7 +50,7 @@ def made(tmp_path_factory):
     }
     segmentor = dict(
         sha256=SEGMENTOR['sha256'],
-        config='closed.py',
+        config=dict(model={}),
         checkpoint=None,
     )
     meta = dict(opengan=dict(segmentor=segmentor), cfg=config.pretty_text)

@@ -274,7 +274,7 @@ def test_the_segmentor_must_be_the_one_that_d_was_trained_on(tiny, inferencer, f
     )
     assert same(run(found, frames[0])[0], run(inferencer, frames[0])[0])
     other = write_checkpoints(tmp_path, config, seed=1)[1]
-    with pytest.raises(RuntimeError, match='other segmentor weights'):
+    with pytest.raises(RuntimeError, match='another segmentor'):
         OpenSetInferencer(config, trained, device='cpu', segmentor_checkpoint=other)
 
 
