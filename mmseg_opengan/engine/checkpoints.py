@@ -149,8 +149,9 @@ class WholeCheckpointHook(CheckpointHook):
         self.best_ckpt_path = None  # which would be deleted first
         super()._save_best_checkpoint(runner, metrics)
         self.best_ckpt_path = self.best_ckpt_path or old
-        if old not in (None, self.best_ckpt_path) and is_main_process():
-            Path(old).unlink(missing_ok=True)
+        replaced = old not in (None, self.best_ckpt_path)
+        if replaced and os.path.dirname(old) == self.out_dir and is_main_process():
+            Path(old).unlink(missing_ok=True)  # one of another folder is that of another run
 
     def _save_checkpoint_with_step(self, runner, step, meta) -> None:
         name = self.filename_tmpl.format(step)

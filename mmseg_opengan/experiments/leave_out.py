@@ -150,7 +150,8 @@ class _Scorers:
 
     def without(self, kind: str, jobs: list[Job]) -> list[tuple[str, Scorer]]:
         """(name, scorer) of every method and seed, where trainings ``jobs`` left the kind out."""
-        source = _source(self._base, self._model, leave_out=[kind])
+        before = self._base.train_dataloader.dataset.get('leave_out') or ()
+        source = _source(self._base, self._model, leave_out=[*before, kind])
         named = [(name, SCORERS.build(dict(one))) for name, one in self._todo.fixed.items()]
         for name, seed, scorer in self._fits:
             if scorer.open_pixels == 'fitted':
@@ -199,13 +200,18 @@ def _require_stored_and_unseen(todo: Plan) -> None:
 
 
 def _without(job: Job, kind: str, out: Path) -> Job:
-    """A job that does not know a kind, in a folder of the kind's."""
+    """A job that does not know a kind, nor those that its config leaves out, in a folder of the
+    kind's.
+    """
+    config = job.load_config()
+    before = config.train_dataloader.dataset.get('leave_out') or ()
     validation = 'val_dataloader.dataset'
-    if job.load_config().val_dataloader.dataset.type == 'StoredTaps':
+    if config.val_dataloader.dataset.type == 'StoredTaps':
         validation += '.images'
+    ignored = images_of(config.val_dataloader.dataset).get('ignore_open') or ()
     changed = {
-        'train_dataloader.dataset.leave_out': [kind],
-        f'{validation}.ignore_open': [kind],
+        'train_dataloader.dataset.leave_out': [*before, kind],
+        f'{validation}.ignore_open': [*ignored, kind],
     }
     folder = out / kind / job.work_dir.name
     return replace(job, work_dir=folder, options={**job.options, **changed})

@@ -65,6 +65,18 @@ def test_a_run_that_is_resumed_leaves_the_best_of_another_metric_alone(root):
     assert best != 'best_opengan_AUROC_iter_9.pth'
 
 
+def test_a_run_that_goes_on_elsewhere_leaves_the_best_of_its_beginning_where_it_is(root):
+    training(root, 'begun', 'opengan/AUROC').train()
+    (best,) = bests(root / 'begun')
+    from_there = dict(load_from=str(root / 'begun/iter_2.pth'), resume=True)
+    more = {'train_cfg.max_iters': 3, **from_there}
+    made = training(root, 'elsewhere', 'opengan/AUROC', **more)
+    made.val_evaluator.metrics[0].evaluate = lambda size: {'opengan/AUROC': 1.5}
+    made.train()
+    assert bests(root / 'elsewhere') == ['best_opengan_AUROC_iter_3.pth']
+    assert bests(root / 'begun') == [best]
+
+
 def test_a_number_that_a_validation_lacks_is_named(root):
     made = training(root, 'lacking', 'opengan/AUROC')
     metric = made.val_evaluator.metrics[0]

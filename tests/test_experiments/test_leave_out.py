@@ -213,6 +213,17 @@ def test_scorers_are_fitted_anew_and_those_of_images_refused(folder, tmp_path): 
     assert not (tmp_path / 'out').exists()
 
 
+def test_kinds_that_the_config_leaves_out_stay_out(folder, tmp_path):  # noqa: F811
+    options = {
+        'train_dataloader.dataset.leave_out': ['static'],
+        'val_dataloader.dataset.ignore_open': ['ground'],
+    }
+    job = leave_out.Job('cls', str(folder / 'cls_tiny.py'), 0, tmp_path / 'cls_s0', options)
+    found = leave_out._without(job, 'trailer', tmp_path).load_config()
+    assert found.train_dataloader.dataset.leave_out == ['static', 'trailer']
+    assert found.val_dataloader.dataset.ignore_open == ['ground', 'trailer']
+
+
 def test_validation_may_have_stored_taps(folder, done, tmp_path):  # noqa: F811
     """With the numbers of its images, in which the kind becomes void."""
     cfg = Config.fromfile(folder / 'cls_tiny.py')
