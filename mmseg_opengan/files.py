@@ -18,8 +18,8 @@ def replacing(path) -> Iterator[BinaryIO]:
     """A file open for writing bytes that takes its name only when it is complete; a reader never
     meets half of it.
 
-    It is written beside its place as ``{path}.{unique}.tmp`` and renamed at the end: of two writers
-    the last one's file stays. After an error the old file is still there, and what was written of
+    It is written beside its place as ``.{unique}.tmp`` and renamed at the end: of two writers the
+    last one's file stays. After an error the old file is still there, and what was written of
     the new one is removed.
 
     Raises:
@@ -29,7 +29,8 @@ def replacing(path) -> Iterator[BinaryIO]:
         >>> with replacing('scores.npy') as file:  # doctest: +SKIP
         ...     np.save(file, scores)
     """
-    temporary = f'{path}.{os.getpid()}-{secrets.token_hex(4)}.tmp'
+    name = f'.{os.getpid()}-{secrets.token_hex(4)}.tmp'
+    temporary = os.path.join(os.path.dirname(path), name)
     try:
         # Not 'wb': numpy would write to the descriptor itself, and lose an error at the last bytes.
         with open(temporary, 'w+b') as file:

@@ -1,7 +1,7 @@
 """Checkpoints that survive a kill at any moment."""
 
 import os
-from fnmatch import fnmatch
+import re
 from pathlib import Path
 
 from mmengine.dist import barrier, is_main_process
@@ -89,8 +89,10 @@ class WholeCheckpointHook(CheckpointHook):
             return
         self._require_own_bests(runner)
         if runner._load_from is None and is_main_process():
-            for path in self._other_bests():
-                path.unlink()  # written in the moment of a kill, or replaced in it
+            for path in self._other_bests():  # written in the moment of a kill, or replaced in it
+                path.unlink()
+            for half in Path(self.out_dir).glob('*.tmp') if runner._resume else ():
+                half.unlink()
 
     def _require_own_bests(self, runner) -> None:
         """Refuse a folder, or a run to go on with, whose best checkpoint another run has chosen."""
@@ -124,17 +126,29 @@ class WholeCheckpointHook(CheckpointHook):
 
     def _other_bests(self) -> list[Path]:
         """Best checkpoints in this folder, by any metric, that this run does not know of."""
-        found = sorted(Path(self.out_dir).glob(self._best_pattern('*')))
         noted = os.path.basename(self.best_ckpt_path or '')
-        return [path for path in found if path.name != noted]
+        return [
+            path
+            for path in sorted(Path(self.out_dir).glob('best_*'))
+            if path.name != noted and re.fullmatch(self._best_pattern(), path.name)
+        ]
 
     def _is_by_own_metric(self, name: str) -> bool:
         metric = self.key_indicators[0]
-        return metric == 'auto' or fnmatch(name, self._best_pattern(metric))
+        if metric == 'auto':
+            noted = os.path.basename(self.best_ckpt_path or name)
+            metric = noted.removeprefix('best_').rpartition(self._ends()[0])[0]
+        return re.fullmatch(self._best_pattern(metric), name) is not None
 
-    def _best_pattern(self, metric: str) -> str:
-        """What the names of best checkpoints by a metric look like."""
-        return f'best_{metric}_{self.filename_tmpl}'.replace('/', '_').replace('{}', '*')
+    def _best_pattern(self, metric: str | None = None) -> str:
+        """Matches names of best checkpoints, those by a metric or by any."""
+        before, after = self._ends()
+        which = '.+' if metric is None else re.escape(metric.replace('/', '_'))
+        return f'best_{which}{re.escape(before)}[0-9]+{re.escape(after)}'
+
+    def _ends(self) -> list[str]:
+        """What stands before and after the step in the name of a checkpoint."""
+        return re.split(r'\{.*?\}', f'_{self.filename_tmpl}', maxsplit=1)
 
     def _save_best_checkpoint(self, runner, metrics) -> None:
         if self.save_best is None or not hasattr(self, 'file_backend'):

@@ -6,8 +6,10 @@ long as the weights, the scorers, their resolution and the validation images are
 
 import hashlib
 import json
+import os
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
+from functools import lru_cache
 from pathlib import Path
 
 import cv2
@@ -302,9 +304,17 @@ def digest_of_dataset(dataset: BaseDataset, kinds: Sequence[str] = KINDS_OF_FILE
     known = getattr(dataset, 'metainfo', {})
     meaning = [known.get(key) for key in (LABEL_POLICY, 'classes', 'open_classes')]
     digest = hashlib.sha256(json_bytes(meaning))
-    for i in range(len(dataset)):
+    for i in tqdm(range(len(dataset)), 'Comparing images', unit='image', delay=2):
         info = dataset.get_data_info(i)
         for path in filter(None, map(info.get, kinds)):
             if Path(path).is_file():
-                digest.update(f'{Path(path).name} {sha256_of(path)}\n'.encode())
+                status = os.stat(path)
+                state = status.st_size, status.st_mtime_ns, status.st_ctime_ns
+                digest.update(f'{Path(path).name} {_sha256_once(path, state)}\n'.encode())
     return digest.hexdigest()
+
+
+@lru_cache(maxsize=100_000)
+def _sha256_once(path: str, state: tuple) -> str:
+    """Of a file as it is: several data sets of one process read the same ones."""
+    return sha256_of(path)

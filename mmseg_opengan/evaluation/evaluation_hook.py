@@ -64,7 +64,7 @@ class OpenSetEvaluationHook(Hook):
         # By open validation, until the next training step: what the checkpoint holds, and the last.
         self._loaded: dict | None = None
         self._decided: dict | None = None
-        self._trained = False  # since the checkpoint was loaded
+        self._trained = False
 
     def before_run(self, runner: Runner) -> None:
         if isinstance(runner._train_loop, BaseLoop) and runner.val_loop is not None:
@@ -81,6 +81,7 @@ class OpenSetEvaluationHook(Hook):
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         self._loaded = checkpoint.get('meta', {}).get(OPENGAN, {}).get(OPEN_VALIDATION)
+        self._decided = None
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         if self._decided is not None:
@@ -218,7 +219,11 @@ def _show_thresholds(visualizer, metric, names):
     """Let pictures whiten what the metric's threshold calls open. Without one they whiten p(open)
     of the fused score where open validation has calibrated it, else of D's.
     """
-    name = getattr(visualizer, 'threshold_of', None)
+    configured = getattr(visualizer, 'configured', None)
+    if configured is None:  # mmseg's own
+        return
+    name, wanted = configured
+    visualizer.threshold_of, visualizer.thresholds = configured
     if name == OPENGAN and names:
         name = main_score(names)
     if name not in names:
@@ -227,11 +232,8 @@ def _show_thresholds(visualizer, metric, names):
     if metric.threshold is not None:
         thresholds = [LogitThreshold(metric.threshold_of(name))]
     elif name == HYBRID and decided and decided.calibration:
-        score_of, wanted = decided.calibration.score_of, visualizer.thresholds
-        thresholds = [
-            one if isinstance(one, LogitThreshold) else LogitThreshold(score_of(one), one)
-            for one in wanted
-        ]
+        score_of = decided.calibration.score_of
+        thresholds = [LogitThreshold(score_of(one), one) for one in wanted]
     else:
         return
     visualizer.threshold_of, visualizer.thresholds = name, tuple(thresholds)

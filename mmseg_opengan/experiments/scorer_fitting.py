@@ -129,7 +129,7 @@ def fit_scorers(config: Config, *, out, settings: FitSettings | None = None) -> 
         seed=settings.seed,
         training={group: trained_on.get(group) for group in GROUPS},
         leave_out=source.leave_out,
-        training_files=source.bank.files_sha256,
+        training_files=source.files_sha256(),
     )
     images = (data.get('val_dataloader') or {}).get('dataset')
     files = images and digest_of_data(config.val_dataloader.dataset)

@@ -75,8 +75,8 @@ class FeatureBank:
             )
         self.manifest = manifest
         check_identity(self.root, self.manifest, identity or {})
-        #: Of the images and labels that the features come from.
-        self.files_sha256 = _digest(self.manifest.pop('files'))
+        #: By image and group, digests of the image and the label that the features come from.
+        self.files: dict[str, dict[str, list]] = self.manifest.pop('files')
         del self.manifest['places']  # for writers only
         self._open = functools.lru_cache(MAX_MAPPED)(self._open)  # type: ignore[method-assign]
         # Image name -> (first row, number of rows)

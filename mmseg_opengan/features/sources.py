@@ -7,6 +7,7 @@ features or None, and either ``closed`` (Nc, C) features or the raw ``inputs`` a
 of the images that give them.
 """
 
+import hashlib
 import itertools
 from collections.abc import Callable, Iterator, Sequence, Sized
 from datetime import timedelta
@@ -22,7 +23,7 @@ from mmseg.registry import DATA_SAMPLERS, DATASETS, TASK_UTILS
 from torch.utils.data import Dataset, Sampler
 
 from ..datasets.open_set_dataset import OpenSetDataset
-from ..files import as_json
+from ..files import as_json, json_bytes
 from .bank import GROUPS, FeatureBank, RowPool, locked
 from .bank_parts import join_parts, part_of
 from .extraction import extract_to_bank
@@ -128,6 +129,15 @@ class _BankSource(Dataset):
         return {
             group: [] if images is None else list(named(images)) for group, images in sets.items()
         }
+
+    def files_sha256(self) -> str:
+        """Digest of the images and labels that the stored features of this source come from."""
+        files = self.bank.files
+        found = {
+            group: [(name, files[name][group]) for name, *_ in images]
+            for group, images in self._requests().items()
+        }
+        return hashlib.sha256(json_bytes(found)).hexdigest()
 
     def prepare(self, extract: Callable[..., torch.Tensor], segmentor: dict) -> None:
         """Build the missing part of the bank, or check that the bank in place belongs to this

@@ -102,7 +102,7 @@ class ImageReader:
 def as_picture(image: np.ndarray) -> np.ndarray:
     """(H, W, 3) uint8 RGB of a loaded BGR image: grey of one or two bands, else the first three.
 
-    Values of 16 bits, and others beyond 0 to 255, are stretched from the smallest to the largest.
+    Values that are no eight bits, also as floats, are stretched from the smallest to the largest.
     """
     bands = image[..., None] if image.ndim == 2 else image
     bands = bands[..., 2::-1] if bands.shape[2] >= 3 else bands[..., :1].repeat(3, axis=2)
@@ -113,8 +113,9 @@ def as_picture(image: np.ndarray) -> np.ndarray:
 
 def _within_a_byte(bands: np.ndarray) -> np.ndarray:
     lo, hi = float(bands.min()), float(bands.max())
-    if bands.dtype != np.uint16 and lo >= 0 and hi <= 255:
-        return bands.round()  # eight bits, of a pipeline with to_float32
+    is_float = np.issubdtype(bands.dtype, np.floating)
+    if is_float and lo >= 0 and 1 < hi <= 255 and (bands == bands.round()).all():
+        return bands  # eight bits, of a pipeline with to_float32
     return (bands.astype(np.float64) - lo) * (255 / (hi - lo) if hi > lo else 0)
 
 

@@ -80,9 +80,9 @@ class Records:
         if not os.path.isfile(path):
             with replacing(path) as file:
                 file.write(json.dumps(settings).encode() + b'\n')
-        self._end = self._read(settings)
+        self._read(settings)
 
-    def _read(self, settings: dict) -> int:
+    def _read(self, settings: dict) -> None:
         with open(self.path, 'r+b') as file:
             first = file.readline()
             found = json.loads(first) if first.endswith(b'\n') else None
@@ -100,7 +100,6 @@ class Records:
                 self._note(json.loads(line), end)
                 end += len(line)
             file.truncate(end)
-        return end
 
     def _note(self, record: dict, place: int) -> None:
         self._found[record['state']] = (record['score'], place)
@@ -112,10 +111,9 @@ class Records:
         """Write the record of a frame, with its ``score``, behind the others."""
         record = dict(record, state=frame.state)
         line = json.dumps(record).encode() + b'\n'
-        with open(self.path, 'ab') as file:
+        with open(self.path, 'ab', buffering=0) as file:
             file.write(line)
-        self._note(record, self._end)
-        self._end += len(line)
+            self._note(record, file.tell() - len(line))  # others may have written too
 
     def ranked(self, frames: Iterable[Frame]) -> list[Ranked]:
         """Those of the frames that have a record, the highest score first."""
@@ -132,4 +130,9 @@ class Records:
             for one in ranking:
                 file.seek(one.place)
                 record = json.loads(file.readline())
+                if record['state'] != one.frame.state:
+                    raise RuntimeError(
+                        f"'{self.path}' was written anew by another run while it was read. Run it "
+                        'again.'
+                    )
                 yield dict(record, name=one.frame.name, source=one.frame.path)

@@ -4,6 +4,7 @@ to it.
 
 import hashlib
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -23,13 +24,9 @@ from ..shipped import read_config_file
 #: What is kept of a segmentor's config, where it is there.
 _KEPT = ('model', 'custom_imports', 'default_scope')
 #: Options, at any depth, of training or of what is done with logits; features do not depend on
-#: them.
+#: them, nor on rates of dropping and where files lie.
 _BESIDE_FEATURES = {
-    'attn_drop_rate',
     'data_preprocessor',  # its values count, see preprocessing_of
-    'drop_path_rate',
-    'drop_rate',
-    'dropout_ratio',
     'frozen_stages',
     'ignore_index',
     'init_cfg',
@@ -42,6 +39,7 @@ _BESIDE_FEATURES = {
     'train_cfg',
     'with_cp',
 }
+_BESIDE_FEATURES_LIKE = re.compile('loss_.*|.*drop.*|.*_path')
 
 
 def read_config(config: str | Path | Config | dict) -> dict:
@@ -185,12 +183,13 @@ def options_of_features(config: Any) -> Any:
     found = {
         key: options_of_features(value)
         for key, value in sorted(config.items())
-        if key not in _BESIDE_FEATURES and not key.startswith('loss_')
+        if key not in _BESIDE_FEATURES and not _BESIDE_FEATURES_LIKE.fullmatch(key)
     }
     if isinstance(found.get('type'), str):
         part = MODELS.get(found['type'])  # of either style of config
         name = getattr(part, '__name__', found['type'])
-        found['type'] = 'BatchNorm2d' if name == 'SyncBatchNorm' else name
+        if name != 'Upsample':  # 'nearest' and 'bilinear' are both
+            found['type'] = 'BatchNorm2d' if name == 'SyncBatchNorm' else name
     return found
 
 

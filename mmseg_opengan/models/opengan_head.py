@@ -131,7 +131,8 @@ class _Ear:
 class _OfThread(threading.local):
     """The ear of the thread that asks; None where it does not listen."""
 
-    ear: _Ear | None = None
+    def __init__(self) -> None:  # by each thread; torch.compile guards that it is there
+        self.ear: _Ear | None = None
 
     def __reduce__(self) -> tuple:
         return _OfThread, ()

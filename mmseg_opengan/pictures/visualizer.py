@@ -37,6 +37,7 @@ class OpenSetVisualizer(SegLocalVisualizer):
         super().__init__(name, **kwargs)
         self.font = font
         self.thresholds, self.threshold_of = tuple(thresholds), threshold_of
+        self.configured = self.threshold_of, self.thresholds  # a test may show others
 
     @master_only
     def add_datasample(

@@ -179,6 +179,12 @@ def test_images_that_nobody_has_touched_since_are_not_read_again(world, tmp_path
     assert len(read) == 3 * NUM_IMAGES
 
 
+def test_files_of_a_source_are_its_own_however_the_bank_grows(world, tmp_path):
+    before = built(world, tmp_path / 'bank', open_=False).files_sha256()
+    assert built(world, tmp_path / 'bank').files_sha256() != before
+    assert built(world, tmp_path / 'bank', open_=False).files_sha256() == before
+
+
 def test_images_of_another_folder_are_refused_however_old_they_are(world, tmp_path):
     """Of the same names, labels and size in bytes: the same streets in fog, for one."""
     fog = tmp_path / 'fog'

@@ -12,6 +12,7 @@ import pytest
 from tiny_camvid import SIZES
 
 from mmseg_opengan.inference.find import OBJECTS, RANKING, SHEET, find, frame_score
+from mmseg_opengan.inference.records import Frame, Ranked, Records
 
 
 def ranked(out_dir):
@@ -155,3 +156,15 @@ def test_another_score_is_ranked_where_it_is_named(inferencer, street, tmp_path)
     with pytest.raises(ValueError, match=r"scorers: wanted some of .* found \['gen'\]"):
         find(inferencer, street, tmp_path / 'gen', scorer='gen')
     assert not (tmp_path / 'gen').exists()
+
+
+def test_two_runs_in_one_folder_keep_their_frames_apart(tmp_path):
+    runs = [Records(tmp_path / 'frames.jsonl', {}) for _ in range(2)]
+    frames = [Frame(name, None, f'state of {name}') for name in 'ab']
+    for run, frame, score in zip(runs, frames, (1.0, 2.0)):
+        run.add(frame, dict(score=score, objects=[frame.name]))
+    (found,) = runs[1].of(runs[1].ranked(frames))
+    assert (found['name'], found['score'], found['objects']) == ('b', 2.0, ['b'])
+    (tmp_path / 'frames.jsonl').write_text('{}\n{"state": "another"}\n')
+    with pytest.raises(RuntimeError, match='written anew by another run'):
+        list(runs[0].of([Ranked(1.0, frames[0], 3)]))

@@ -204,8 +204,9 @@ def test_the_picture_of_more_than_eight_bits():
     image = np.array([[[0, 0, 0], [1000, 4000, 2000]]], np.uint16)
     assert as_picture(image).tolist() == [[[0, 0, 0], [127, 255, 63]]]
     assert as_picture(image - np.float32(1)).tolist() == [[[0, 0, 0], [127, 255, 63]]]
-    for eight_bits in (np.float32([[[100.4, 120.6, 0]]]), np.array([[[100, 121, 0]]])):
-        assert as_picture(eight_bits).tolist() == [[[0, 121, 100]]]
+    assert as_picture(np.float32([[[0, 0.25, 0.5]]])).tolist() == [[[255, 127, 0]]]
+    assert as_picture(np.int16([[[0, 200, 100]]])).tolist() == [[[127, 255, 0]]]
+    assert as_picture(np.float32([[[100, 121, 0]]])).tolist() == [[[0, 121, 100]]]
 
 
 def test_a_pipeline_that_loads_floats_shows_the_file(frames, tmp_path):

@@ -1,5 +1,7 @@
 """Other ways to run the model: torch.compile, autocast, half precision."""
 
+import threading
+
 import pytest
 import torch
 import torch._dynamo
@@ -46,6 +48,27 @@ def test_a_compiled_model_gives_the_same_bits(name):
         assert torch.equal(found.seg_logits.data, wanted.seg_logits.data)
         for key, scores in wanted.get(OPEN_SCORES).items():
             assert torch.equal(found.get(OPEN_SCORES).get(key), scores)
+
+
+def test_a_compiled_model_serves_several_threads():
+    _, ours = pair('FCNHead', scorers=SCORERS)
+    torch._dynamo.reset()
+    compiled = torch.compile(ours, backend='eager')
+    inputs = torch.randn(1, 3, 64, 64)
+    found = []
+
+    def predict(model):
+        with torch.no_grad():
+            found.append(model(inputs, mode='predict')[0].get(OPEN_SCORES).get('msp'))
+
+    predict(ours)
+    predict(compiled)
+    for _ in range(2):
+        thread = threading.Thread(target=predict, args=(compiled,))
+        thread.start()
+        thread.join()
+    assert len(found) == 4
+    assert all(torch.equal(scores, found[0]) for scores in found)
 
 
 @pytest.mark.parametrize(

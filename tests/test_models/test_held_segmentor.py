@@ -7,6 +7,7 @@ from mmseg.registry import MODELS
 from small_models import batch_of, build_open, build_plain, pair, plain_config, raw_image
 
 from mmseg_opengan.contracts import OPEN_SCORES, OPENGAN
+from mmseg_opengan.models.frozen_segmentor import options_of_features
 
 
 def test_the_segmentor_is_in_eval_mode_from_the_start_and_stays_there():
@@ -101,3 +102,11 @@ def test_d_belongs_to_weights_options_and_preprocessing(tmp_path, change, is_ano
             other.load_state_dict(model.state_dict(), strict=False)
     else:
         other.load_state_dict(model.state_dict(), strict=False)
+
+
+def test_options_of_another_spelling_and_of_training_do_not_count():
+    one = dict(type='SyncBN', drop_path_rate=0.1, attn_drop=0.2, loss_cls=1, class_embed_path='a')
+    other = dict(type='BN', drop_path_rate=0.3, class_embed_path='b', requires_grad=True)
+    assert options_of_features([one]) == options_of_features([other])
+    kinds = [dict(type=kind) for kind in ('nearest', 'bilinear')]
+    assert options_of_features(kinds[0]) != options_of_features(kinds[1])
