@@ -116,7 +116,7 @@ def _within_a_byte(bands: np.ndarray) -> np.ndarray:
     is_float = np.issubdtype(bands.dtype, np.floating)
     if is_float and lo >= 0 and 1 < hi <= 255 and (bands == bands.round()).all():
         return bands  # eight bits, of a pipeline with to_float32
-    return (bands.astype(np.float64) - lo) * (255 / (hi - lo) if hi > lo else 0)
+    return (bands.astype(np.float64) - lo) * 255 / max(hi - lo, np.finfo(float).tiny)
 
 
 def _warn_of_low_bits(path: str) -> None:
