@@ -60,12 +60,9 @@ class WholeCheckpointHook(CheckpointHook):
         Raises:
             ValueError: ``last_checkpoint`` names no checkpoint.
         """
-        note = Path(runner.work_dir, 'last_checkpoint')
         if not runner._resume or runner._load_from is not None:
             return
-        if is_main_process():
-            for half in note.parent.glob('*.tmp'):  # which a kill has left
-                half.unlink()
+        note = Path(runner.work_dir, 'last_checkpoint')
         if note.exists():
             noted = note.read_bytes().decode(errors='replace').strip()
             own = os.path.join(runner.work_dir, os.path.basename(noted))
@@ -81,6 +78,10 @@ class WholeCheckpointHook(CheckpointHook):
 
     def before_train(self, runner) -> None:
         super().before_train(runner)
+        if runner._resume and runner._load_from is None and is_main_process():
+            for folder in {runner.work_dir, self.out_dir}:
+                for half in Path(folder).glob('*.tmp'):  # which a kill has left
+                    half.unlink()
         if runner.iter > 0 and runner._load_from is None:  # from this folder's last checkpoint
             # Where a better best is to be noted, and which one it replaces.
             self.last_ckpt = self._here(runner, 'last_ckpt')
@@ -91,8 +92,6 @@ class WholeCheckpointHook(CheckpointHook):
         if runner._load_from is None and is_main_process():
             for path in self._other_bests():  # written in the moment of a kill, or replaced in it
                 path.unlink()
-            for half in Path(self.out_dir).glob('*.tmp') if runner._resume else ():
-                half.unlink()
 
     def _require_own_bests(self, runner) -> None:
         """Refuse a folder, or a run to go on with, whose best checkpoint another run has chosen."""

@@ -26,6 +26,16 @@ def check_save_best(runner: Runner) -> None:
                 _check(runner, hook, key)
 
 
+def choice_of(runner: Runner) -> tuple[str | None, str | None]:
+    """The number by which training keeps its best checkpoint, and its rule; None of one that keeps
+    none.
+    """
+    for hook in runner.hooks:
+        if isinstance(hook, CheckpointHook) and hook.save_best is not None:
+            return hook.key_indicators[0], hook.rules[0]
+    return None, None
+
+
 def _check(runner, hook, key):
     known = _selecting(runner)
     if not known:

@@ -292,12 +292,12 @@ def build_data(config: dict) -> BaseDataset:
     return dataset
 
 
-def digest_of_data(config: dict, kinds: Sequence[str] = KINDS_OF_FILES) -> str:
+def digest_of_data(config: dict) -> str:
     """:func:`digest_of_dataset` of the images of a data set's config."""
-    return digest_of_dataset(DATASETS.build(images_of(config)), kinds)
+    return digest_of_dataset(DATASETS.build(images_of(config)))
 
 
-def digest_of_dataset(dataset: BaseDataset, kinds: Sequence[str] = KINDS_OF_FILES) -> str:
+def digest_of_dataset(dataset: BaseDataset) -> str:
     """Of names and bytes of images and labels, and of what the labels' ids mean: an edited file is
     noticed, whatever its time and its folder.
     """
@@ -306,7 +306,7 @@ def digest_of_dataset(dataset: BaseDataset, kinds: Sequence[str] = KINDS_OF_FILE
     digest = hashlib.sha256(json_bytes(meaning))
     for i in tqdm(range(len(dataset)), 'Comparing images', unit='image', delay=2):
         info = dataset.get_data_info(i)
-        for path in filter(None, map(info.get, kinds)):
+        for path in filter(None, map(info.get, KINDS_OF_FILES)):
             if Path(path).is_file():
                 status = os.stat(path)
                 state = status.st_size, status.st_mtime_ns, status.st_ctime_ns

@@ -11,7 +11,7 @@ from typing import Any
 
 from mmengine.dist import broadcast_object_list, is_main_process, master_only
 from mmengine.evaluator import Evaluator
-from mmengine.hooks import CheckpointHook, Hook
+from mmengine.hooks import Hook
 from mmengine.runner import BaseLoop, Runner
 from mmseg.registry import HOOKS
 
@@ -23,7 +23,7 @@ from ..functional.decisions import is_rule
 from ..models.fusion import main_score
 from ..pictures.figures import FIGURES, save_figure
 from ..pictures.overlay import LogitThreshold
-from .best_checkpoint import check_save_best
+from .best_checkpoint import check_save_best, choice_of
 from .decided import OpenValidation, makers_of
 from .metric import OpenSetMetric, Setting
 from .open_validation import course_text, decisions_of, stored_decisions
@@ -72,7 +72,7 @@ class OpenSetEvaluationHook(Hook):
 
     def after_train(self, runner: Runner) -> None:
         course = runner.message_hub.runtime_info.get(COURSE)
-        key, rule = _save_best(runner)
+        key, rule = choice_of(runner)
         if course and key is not None:
             text = course_text(course, key, runner.max_iters, larger_is_better=rule == 'greater')
             runner.logger.info(text)
@@ -127,7 +127,7 @@ class OpenSetEvaluationHook(Hook):
             if metric.report is not None:
                 decided = stored_decisions(metric, step_of(runner))
                 self._decided = dict(decided, makers=makers_of(model_of(runner)))
-        key, _ = _save_best(runner)
+        key, _ = choice_of(runner)
         metrics = metrics or {}
         if key in metrics:
             course = runner.message_hub.runtime_info.get(COURSE, [])
@@ -173,16 +173,6 @@ class OpenSetEvaluationHook(Hook):
 
 def _folder(runner: Runner, stage: str) -> Path:
     return Path(runner.work_dir, 'open_set_eval', stage)
-
-
-def _save_best(runner: Runner) -> tuple[str | None, str | None]:
-    """The number by which training keeps its best checkpoint, and its rule; None of one that keeps
-    none.
-    """
-    for hook in runner.hooks:
-        if isinstance(hook, CheckpointHook) and hook.save_best is not None:
-            return hook.key_indicators[0], hook.rules[0]
-    return None, None
 
 
 def _metrics(evaluator: Evaluator) -> list[OpenSetMetric]:

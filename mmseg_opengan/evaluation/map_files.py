@@ -8,6 +8,7 @@ from mmengine.dist import all_gather_object
 
 from ..contracts import OPEN_SCORES
 from ..files import half_where_it_fits, replacing
+from .decided import KINDS_OF_FILES
 
 
 class MapFiles:
@@ -45,7 +46,7 @@ class MapFiles:
                 np.save(file, half_where_it_fits(scores.squeeze(0).cpu().numpy()))
 
     def _require_apart(self, sample: dict) -> None:
-        for kind in ('img_path', 'seg_map_path'):
+        for kind in KINDS_OF_FILES:
             path = sample.get(kind)
             if path and Path(path).resolve().parent == self.folder.resolve():
                 raise ValueError(

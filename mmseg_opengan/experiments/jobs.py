@@ -16,13 +16,13 @@ from pathlib import Path
 
 import torch
 from mmengine.config import Config
-from mmengine.hooks import CheckpointHook
 from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
 from tqdm import tqdm
 
 from .. import compat, register  # noqa: F401
 from ..engine.launch import die_with_parent, free_memory, use_gpu, workers
+from ..evaluation.best_checkpoint import choice_of
 from ..evaluation.decided import digest_of_data
 from ..features.bank import GROUPS
 from ..files import write_json
@@ -283,8 +283,7 @@ def _train_one(job: Job) -> None:
     runner = Runner.from_cfg(config)
     runner.train()
     minutes = round((time.monotonic() - start) / 60, 2)
-    [choice] = [hook for hook in runner.hooks if isinstance(hook, CheckpointHook)]
-    key = choice.key_indicators[0] if choice.save_best else None  # what 'auto' has come to mean
+    key, _ = choice_of(runner)  # what 'auto' has come to mean
     best = runner.message_hub.get_info('best_ckpt')
     if best is None:
         raise RuntimeError(

@@ -128,7 +128,7 @@ def file_digests(
             continue
         status = os.stat(path)
         is_old = max(status.st_mtime, status.st_ctime) < since
-        is_known = key == 'img_path' and known is not None and known == _place(path)
+        is_known = key == 'img_path' and known == _place(path)
         found.append(None if is_old and is_known else digest(path))
     return found
 

@@ -236,7 +236,7 @@ class OpenSetSegmentor(BaseModel):
     def score_tap(self, tap: Tap) -> dict[str, Tensor]:
         """Maps (N, h, w) of a pass on its grid; at image resolution not of scorers of logits."""
         maps = {}
-        readings = self._readings(tap.logits.float())
+        features, readings = tap.features.float(), self._readings(tap.logits.float())
         for name, scorer in self.scorers.items():
             if scorer.reads == 'image':
                 scores = scorer.score_image(tap.inputs, self.tap_of)
@@ -247,7 +247,7 @@ class OpenSetSegmentor(BaseModel):
                     assert tap.queries is not None  # such scorers are refused elsewhere
                     maps[name] = scorer.score_queries(*(part.float() for part in tap.queries))
                 elif scorer.reads == 'features' or self.resolution == 'feature':
-                    maps[name] = scorer(tap.features.float(), readings[scorer.class_scores])
+                    maps[name] = scorer(features, readings[scorer.class_scores])
         return maps
 
     def score_logits(self, logits: Tensor, size: Sequence[int]) -> dict[str, Tensor]:
