@@ -32,7 +32,8 @@ def smoothed_for(scores: Tensor, input_size: Sequence[int], deviation: float) ->
         return scores
     rows = deviation * scores.shape[1] / input_size[0]
     cols = deviation * scores.shape[2] / input_size[1]
-    return smoothed(scores, (rows, cols))
+    with in_float32(scores.device):
+        return smoothed(scores, (rows, cols))
 
 
 def window_boxes(

@@ -8,6 +8,7 @@ import torch._dynamo
 from small_models import SEGMENTORS, SLIDE, batch_of, build_open, pair, raw_image
 
 from mmseg_opengan.contracts import OPEN_SCORES
+from mmseg_opengan.models.score_maps import smoothed_for
 from mmseg_opengan.models.scorers import base
 
 SCORERS = dict(msp=dict(type='MSP'), gen=dict(type='GEN'))
@@ -111,6 +112,9 @@ def test_autocast_ends_where_scores_are_made():
     assert list(found) == ['nn', 'opengan']
     for name, scores in found.items():
         assert torch.equal(scores, wanted[name])
+        smooth = smoothed_for(scores, (64, 64), 8.0)
+        with torch.autocast('cpu', dtype=torch.bfloat16):
+            assert torch.equal(smoothed_for(scores, (64, 64), 8.0), smooth)
 
 
 @pytest.mark.parametrize(
